@@ -1,0 +1,47 @@
+/**
+ * One request and one response as the API pipeline sees them, whatever carried them: HTTP/2 or HTTP/1.1 over TLS, a message port
+ * from another thread, or a direct call. Not a web framework: carriers are in carriers/, the pipeline in pipeline.ts.
+ */
+import type { UserInfo } from '#machinery/object.ts';
+
+export interface ApiRequest {
+  /** Upper case. */
+  readonly method: string;
+  /** Path as sent (still percent-encoded), without the query. */
+  readonly path: string;
+  /** Query without '?', '' when there is none. */
+  readonly query: string;
+  /** Lower-case names; repeated headers joined by ', '. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Reads the whole body; a StatusError 413 above limitBytes. */
+  body(limitBytes: number): Promise<Buffer>;
+  /** Registers a callback for when the client went away. */
+  onAbort(callback: () => void): void;
+  readonly remoteAddress: string;
+  /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
+  readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string };
+  /** Set only by in-process carriers, which are trusted: authentication takes this user as it is. */
+  readonly user?: UserInfo;
+}
+
+/** Where a streaming body goes. A carrier implements it; write returns false when the reader is behind (await `drained`). */
+export interface ResponseSink {
+  write(chunk: Buffer): boolean;
+  /** Resolves when the reader caught up or went away. */
+  drained(): Promise<void>;
+  /** Bytes accepted but not yet handed to the operating system: the slow-watcher bound is taken of this. */
+  readonly bufferedBytes: number;
+  end(): void;
+  /** True once the reader is gone; write is then a no-op. */
+  readonly closed: boolean;
+  onClose(callback: () => void): void;
+}
+
+export interface ApiResponse {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
+  readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
+}
+
+export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;

@@ -1,0 +1,77 @@
+/**
+ * The typed client every component uses: verbs on resources over a Transport, and informers (shared caches kept by list + watch).
+ * Errors are StatusError from #machinery/errors.ts with the server's Status. Follows client-go's behaviour, not its API.
+ */
+import type { KubeList, KubeObject } from '#machinery/object.ts';
+import type { Transport } from './transport.ts';
+
+/** Names a resource and carries its TypeScript type: `const pods: ResourceRef<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true }`. */
+export interface ResourceRef<T extends KubeObject = KubeObject> {
+  readonly group: string;
+  readonly version: string;
+  readonly plural: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+  /** Type carrier only, never set. */
+  readonly _type?: T;
+}
+
+export interface ObjectName { readonly name: string; readonly namespace?: string | undefined }
+
+export interface SelectOptions {
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+}
+
+export interface DeleteOptions {
+  readonly gracePeriodSeconds?: number;
+  readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground';
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
+}
+
+export type PatchType = 'json' | 'merge' | 'strategic' | 'apply';
+
+export interface Client {
+  readonly transport: Transport;
+  get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T>;
+  list<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string }): Promise<KubeList<T>>;
+  /** The namespace is the object's own. */
+  create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
+  update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
+  updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
+  patch<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName, options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean }): Promise<T>;
+  delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
+  deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;
+  /** POST to a subresource ('binding', 'token', 'eviction'); answers what the server answered. */
+  createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject>;
+  /** One watch; ends with the server's close, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
+  watch<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean }): AsyncIterable<WatchEvent<T>>;
+  /** The same reference and options give the same shared informer within one Client. It starts at once; it stops with close(). */
+  informer<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions): Informer<T>;
+  close(): Promise<void>;
+}
+
+export interface WatchEvent<T> { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'; readonly object: T }
+
+export interface InformerHandler<T> {
+  added?(object: T): void;
+  updated?(object: T, previous: T): void;
+  deleted?(object: T): void;
+}
+
+/** A cache of one resource. Objects in it are shared: never change them, copy first (structuredClone). */
+export interface Informer<T extends KubeObject> {
+  /** Resolves when the first list is in the cache and was handed to handlers. */
+  synced(signal?: AbortSignal): Promise<void>;
+  readonly hasSynced: boolean;
+  /** key: 'namespace/name' or 'name'. */
+  get(key: string): T | undefined;
+  list(): T[];
+  listNamespace(namespace: string): T[];
+  /** Declare an index once, then read it: values(object) gives the index values an object is found under. */
+  addIndex(name: string, values: (object: T) => readonly string[]): void;
+  byIndex(name: string, value: string): T[];
+  /** Existing objects are replayed as added. Returns an unsubscribe function. Called in order, synchronously. */
+  subscribe(handler: InformerHandler<T>): () => void;
+}

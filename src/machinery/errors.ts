@@ -1,0 +1,137 @@
+/**
+ * Status errors: the one table of reason → code → message, with upstream's texts (apimachinery's api/errors), and the error class
+ * the server answers with and the client throws.
+ */
+import { groupResourceString } from './object.ts';
+
+export interface StatusCause { reason?: string; message?: string; field?: string }
+export interface StatusDetails { name?: string; group?: string; kind?: string; uid?: string; causes?: StatusCause[]; retryAfterSeconds?: number }
+export interface Status {
+  kind: 'Status';
+  apiVersion: 'v1';
+  metadata: Record<string, unknown>;
+  status: 'Success' | 'Failure';
+  message?: string;
+  reason?: string;
+  details?: StatusDetails;
+  code: number;
+}
+
+export type StatusReason =
+  | 'BadRequest' | 'Unauthorized' | 'Forbidden' | 'NotFound' | 'AlreadyExists' | 'Conflict' | 'Gone' | 'Invalid' | 'ServerTimeout' | 'Timeout'
+  | 'TooManyRequests' | 'MethodNotAllowed' | 'NotAcceptable' | 'RequestEntityTooLarge' | 'UnsupportedMediaType' | 'InternalError' | 'Expired'
+  | 'ServiceUnavailable' | 'StoreReadError' | 'Unknown';
+
+export class StatusError extends Error {
+  readonly status: Status;
+  constructor(status: Status, cause?: unknown) {
+    super(status.message ?? status.reason ?? 'unknown', { cause });
+    this.name = 'StatusError';
+    this.status = status;
+  }
+  get code(): number { return this.status.code; }
+  get reason(): string { return this.status.reason ?? ''; }
+}
+
+export interface ResourceName { readonly group: string; readonly resource: string; readonly name: string }
+
+function failure(code: number, reason: StatusReason, message: string, details?: StatusDetails): StatusError {
+  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, ...(details ? { details } : {}), code });
+}
+
+function detailsOf({ group, resource, name }: ResourceName): StatusDetails {
+  return { ...(name ? { name } : {}), ...(group ? { group } : {}), kind: resource };
+}
+
+export const statusErrors = {
+  notFound: (of: ResourceName) => failure(404, 'NotFound', `${groupResourceString(of.resource, of.group)} "${of.name}" not found`, detailsOf(of)),
+  /** The answer for a path that is no API path. */
+  pathNotFound: () => failure(404, 'NotFound', 'the server could not find the requested resource', {}),
+  alreadyExists: (of: ResourceName) => failure(409, 'AlreadyExists', `${groupResourceString(of.resource, of.group)} "${of.name}" already exists`, detailsOf(of)),
+  conflict: (of: ResourceName, why = 'the object has been modified; please apply your changes to the latest version and try again') =>
+    failure(409, 'Conflict', `Operation cannot be fulfilled on ${groupResourceString(of.resource, of.group)} "${of.name}": ${why}`, detailsOf(of)),
+  badRequest: (message: string) => failure(400, 'BadRequest', message),
+  unauthorized: (message = 'Unauthorized') => failure(401, 'Unauthorized', message),
+  forbidden: (of: ResourceName, why: string) =>
+    failure(403, 'Forbidden', of.resource === '' ? `forbidden: ${why}` : of.name === '' ? `${groupResourceString(of.resource, of.group)} is forbidden: ${why}` : `${groupResourceString(of.resource, of.group)} "${of.name}" is forbidden: ${why}`, detailsOf(of)),
+  /** kind is the Kind ('Deployment'), as upstream's Invalid errors carry it. */
+  invalid(of: { readonly group: string; readonly kind: string; readonly name: string }, errors: readonly FieldError[]): StatusError {
+    const causes = errors.map((error) => ({ reason: error.type, message: fieldErrorBody(error), field: error.field }));
+    const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
+    const list = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
+    const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
+    return failure(422, 'Invalid', `${qualifiedKind} "${of.name}" is invalid${list ? `: ${list}` : ''}`,
+      { name: of.name, ...(of.group ? { group: of.group } : {}), kind: of.kind, causes });
+  },
+  methodNotAllowed: (of: { readonly group: string; readonly resource: string }, verb: string) =>
+    failure(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind "${groupResourceString(of.resource, of.group)}"`, { ...(of.group ? { group: of.group } : {}), kind: of.resource }),
+  notAcceptable: (accepted: readonly string[]) =>
+    failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`),
+  unsupportedMediaType: (accepted: readonly string[]) =>
+    failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`),
+  requestEntityTooLarge: (message: string) => failure(413, 'RequestEntityTooLarge', `Request entity is too large: ${message}`),
+  tooManyRequests: (message: string, retryAfterSeconds: number) => failure(429, 'TooManyRequests', message, { retryAfterSeconds }),
+  /** A watch or list from a revision that is compacted. */
+  expired: (message: string) => failure(410, 'Expired', message),
+  gone: (message: string) => failure(410, 'Gone', message),
+  timeout: (message: string, retryAfterSeconds = 0) => failure(504, 'Timeout', `Timeout: ${message}`, retryAfterSeconds ? { retryAfterSeconds } : {}),
+  serverTimeout: (of: { readonly group: string; readonly resource: string }, operation: string, retryAfterSeconds = 1) =>
+    failure(500, 'ServerTimeout', `The ${operation} operation against ${groupResourceString(of.resource, of.group)} could not be completed at this time, please try again.`, { kind: of.resource, retryAfterSeconds }),
+  internal: (message: string) => failure(500, 'InternalError', `Internal error occurred: ${message}`, { causes: [{ message }] }),
+  unavailable: (message: string) => failure(503, 'ServiceUnavailable', message),
+} as const;
+
+/** One invalid field, after apimachinery's field.Error. type is the cause's reason ('FieldValueRequired', …). */
+export interface FieldError {
+  readonly type: 'FieldValueNotFound' | 'FieldValueRequired' | 'FieldValueDuplicate' | 'FieldValueInvalid' | 'FieldValueNotSupported'
+    | 'FieldValueForbidden' | 'FieldValueTooLong' | 'FieldValueTooMany' | 'InternalError' | 'FieldValueTypeInvalid';
+  /** 'spec.containers[0].name' */
+  readonly field: string;
+  readonly badValue?: unknown;
+  readonly detail: string;
+}
+
+export const fieldErrors = {
+  required: (field: string, detail = ''): FieldError => ({ type: 'FieldValueRequired', field, detail }),
+  invalid: (field: string, badValue: unknown, detail: string): FieldError => ({ type: 'FieldValueInvalid', field, badValue, detail }),
+  typeInvalid: (field: string, badValue: unknown, detail: string): FieldError => ({ type: 'FieldValueTypeInvalid', field, badValue, detail }),
+  duplicate: (field: string, badValue: unknown): FieldError => ({ type: 'FieldValueDuplicate', field, badValue, detail: '' }),
+  notFound: (field: string, badValue: unknown): FieldError => ({ type: 'FieldValueNotFound', field, badValue, detail: '' }),
+  forbidden: (field: string, detail: string): FieldError => ({ type: 'FieldValueForbidden', field, detail }),
+  notSupported: (field: string, badValue: unknown, valid: readonly string[]): FieldError =>
+    ({ type: 'FieldValueNotSupported', field, badValue, detail: valid.length > 0 ? `supported values: ${[...valid].map((value) => JSON.stringify(value)).join(', ')}` : '' }),
+  tooLong: (field: string, maxLength: number): FieldError => ({ type: 'FieldValueTooLong', field, badValue: '<value omitted>', detail: maxLength === 1 ? 'may not be more than 1 byte' : `may not be more than ${maxLength} bytes` }),
+  tooMany: (field: string, actual: number, maximum: number): FieldError =>
+    ({ type: 'FieldValueTooMany', field, badValue: actual, detail: `must have at most ${maximum} item${maximum === 1 ? '' : 's'}` }),
+  internal: (field: string, detail: string): FieldError => ({ type: 'InternalError', field, detail }),
+} as const;
+
+const PHRASES: Readonly<Record<FieldError['type'], string>> = {
+  FieldValueNotFound: 'Not found',
+  FieldValueRequired: 'Required value',
+  FieldValueDuplicate: 'Duplicate value',
+  FieldValueInvalid: 'Invalid value',
+  FieldValueNotSupported: 'Unsupported value',
+  FieldValueForbidden: 'Forbidden',
+  FieldValueTooLong: 'Too long',
+  FieldValueTooMany: 'Too many',
+  InternalError: 'Internal error',
+  FieldValueTypeInvalid: 'Invalid value',
+};
+
+const WITHOUT_VALUE = new Set<FieldError['type']>(['FieldValueRequired', 'FieldValueForbidden', 'FieldValueTooLong', 'InternalError']);
+
+/** The text after the field: 'Invalid value: "x": must be …'. */
+export function fieldErrorBody(error: FieldError): string {
+  const head = WITHOUT_VALUE.has(error.type) ? PHRASES[error.type] : `${PHRASES[error.type]}: ${renderBadValue(error.badValue)}`;
+  return error.detail === '' ? head : `${head}: ${error.detail}`;
+}
+
+function renderBadValue(value: unknown): string {
+  if (value === undefined || value === null) return 'null';
+  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+export function isStatusError(error: unknown, reason?: StatusReason): error is StatusError {
+  return error instanceof StatusError && (reason === undefined || error.status.reason === reason);
+}

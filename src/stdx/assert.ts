@@ -1,0 +1,4 @@
+/** A programmer's error, on in production: `assert(x !== undefined, 'what should hold')`. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(`assertion failed: ${message}`);
+}
