@@ -1,0 +1,48 @@
+/**
+ * Who is calling: the interface of the pipeline's authenticate stage, and of the two things that belong to the same keys,
+ * issuing service account tokens and reviewing tokens. Implementations live beside it; after upstream's authenticator.Request.
+ */
+import type { UserInfo } from '#machinery/object.ts';
+import type { ApiRequest } from '../http.ts';
+
+export interface Authenticated {
+  readonly user: UserInfo;
+  /** Audiences of the credential that the server accepts; absent = the credential has none. */
+  readonly audiences?: readonly string[];
+}
+
+export interface Authenticator {
+  /**
+   * undefined = no credential of this authenticator's kind in the request: the next one is asked, and when none answers the
+   * request is 401 (anonymous is an authenticator like any other, at the end). A bad credential throws StatusError 401.
+   * Called for every request: answer synchronously where nothing has to be waited for (cached token or certificate).
+   */
+  authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined>;
+}
+
+export interface TokenRequestSpec {
+  readonly namespace: string;
+  readonly serviceAccount: { readonly name: string; readonly uid: string };
+  /** Empty = the API server's own audiences. */
+  readonly audiences: readonly string[];
+  readonly expirationSeconds: number;
+  /** The object the token is bound to (dies with it). Existence was checked by the caller. */
+  readonly boundTo?: { readonly kind: 'Pod' | 'Secret' | 'Node'; readonly name: string; readonly uid: string };
+  /** For a pod-bound token, the node the pod runs on. */
+  readonly node?: { readonly name: string; readonly uid?: string };
+}
+
+export interface TokenIssuer {
+  issue(spec: TokenRequestSpec): Promise<{ readonly token: string; readonly expirationTimestamp: string }>;
+  /** The audiences a token has when none are asked for. */
+  readonly defaultAudiences: readonly string[];
+  /** Body of /.well-known/openid-configuration. */
+  openidConfiguration(): Record<string, unknown>;
+  /** Body of /openid/v1/jwks. */
+  jwks(): Record<string, unknown>;
+}
+
+export interface TokenReviewer {
+  /** Authenticates a bare token for TokenReview. undefined = not a valid token; error text goes to status.error. */
+  review(token: string, audiences: readonly string[]): Promise<{ readonly authenticated?: Authenticated; readonly error?: string }>;
+}

@@ -1,0 +1,40 @@
+/**
+ * The API server's own access to its objects, in-process and at object level: what authorization (RBAC's cache), admission plugins
+ * and bootstrap use. Reads answer synchronously from the watch cache, which is never behind an acknowledged write. Writes take
+ * the ordinary path (defaulting, validation, storage) as user system:apiserver, without authorization and admission.
+ * Objects are JSON data of the storage version; those handed out by reads and watches are shared: never change them, copy first.
+ */
+import type { KubeObject } from '#machinery/object.ts';
+
+export interface GroupResource { readonly group: string; readonly resource: string }
+export interface InternalName { readonly name: string; /** Absent or '' for cluster-scoped resources. */ readonly namespace?: string | undefined }
+
+export interface InternalWatchHandler {
+  /** Also called, synchronously and before watch() returns, for every object that exists already. */
+  added(object: KubeObject): void;
+  updated(object: KubeObject, previous: KubeObject | undefined): void;
+  /** object: the last state. */
+  deleted(object: KubeObject): void;
+}
+
+export interface InternalApi {
+  get(resource: GroupResource, name: InternalName): KubeObject | undefined;
+  /** In key order; namespace absent or '' = all. Parses every object: for small resources or one namespace, not for hot paths over pods. */
+  list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): KubeObject[];
+  /** How many objects there are, without parsing them. */
+  count(resource: GroupResource, options?: { readonly namespace?: string | undefined }): number;
+  /** Called synchronously as events commit, in order, before writers are answered. Must not throw. Returns an unsubscribe function. */
+  watch(resource: GroupResource, handler: InternalWatchHandler): () => void;
+  /** Throws StatusError AlreadyExists, Invalid, … Answers the stored object. */
+  create(resource: GroupResource, object: KubeObject): Promise<KubeObject>;
+  /** The object's resourceVersion, when set, is a precondition (Conflict). */
+  update(resource: GroupResource, object: KubeObject, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
+  /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
+  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void): Promise<KubeObject>;
+  delete(resource: GroupResource, name: InternalName): Promise<void>;
+}
+
+/** What the factories of authenticator, authorizer and admission plugins are given by createApiServer. */
+export interface InternalContext {
+  readonly internal: InternalApi;
+}
