@@ -1,0 +1,162 @@
+/**
+ * The data directory: where one cluster keeps everything, and its settings file.
+ *
+ *   DIR/capstan.json        settings and format version (this file)      DIR/pki/              certificates and keys (pki/)
+ *   DIR/admin.kubeconfig    the administrator's way in                   DIR/store/            the embedded store
+ *   DIR/node/               containerd's root and state, pods' files     DIR/logs/             log files
+ *   DIR/run/lock            which process runs the cluster               DIR/run/state.json    what it is doing
+ *
+ * A damaged or newer settings file is refused and left as it is.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+
+export const DATA_FORMAT = 1;
+
+export type RuntimeKind = 'cri' | 'simulated';
+
+export interface ClusterSettings {
+  readonly format: number;
+  /** 8 hex digits that name this cluster's bridge, nftables table, cgroup and socket directory on the machine. */
+  readonly id: string;
+  readonly httpsPort: number;
+  readonly bindAddress: string;
+  readonly runtime: RuntimeKind;
+  readonly nodes: number;
+  readonly podCIDR: string;
+  readonly serviceCIDR: string;
+}
+
+/** A sentence for the user about what is wrong with the data directory or the request; printed as it is. */
+export class UserError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'UserError';
+  }
+}
+
+export interface DataDir {
+  readonly path: string;
+  readonly settingsFile: string;
+  readonly kubeconfig: string;
+  readonly pki: string;
+  readonly store: string;
+  readonly node: string;
+  readonly logs: string;
+  readonly run: string;
+  readonly lock: string;
+  readonly state: string;
+}
+
+/** Paths only; touches nothing. */
+export function dataDir(path: string | undefined): DataDir {
+  const base = resolve(path ?? process.env['CAPSTAN_HOME'] ?? join(homedir(), '.capstan'));
+  const inside = (name: string): string => join(base, name);
+  return {
+    path: base,
+    settingsFile: inside('capstan.json'),
+    kubeconfig: inside('admin.kubeconfig'),
+    pki: inside('pki'),
+    store: inside('store'),
+    node: inside('node'),
+    logs: inside('logs'),
+    run: inside('run'),
+    lock: inside('run/lock'),
+    state: inside('run/state.json'),
+  };
+}
+
+/** Makes the directories (mode 0700); a UserError where the disk refuses. */
+export function prepareDataDir(dir: DataDir): void {
+  try {
+    for (const path of [dir.path, dir.logs, dir.run]) mkdirSync(path, { recursive: true, mode: 0o700 });
+    accessSync(dir.path, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw describeDiskError(dir.path, error);
+  }
+}
+
+/** One sentence for an error of the file system about path. */
+export function describeDiskError(path: string, error: unknown): UserError {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new UserError(`The disk that holds ${path} is full: free some space and run this again; nothing was lost.`, error);
+  if (code === 'EROFS') return new UserError(`${path} is on a read-only file system: mount it writable or choose another directory with --data-dir.`, error);
+  if (code === 'EACCES' || code === 'EPERM') return new UserError(`${path} is not writable by this user: run as its owner or choose another directory with --data-dir.`, error);
+  if (code === 'ENOTDIR' || code === 'EEXIST') return new UserError(`${path} is in the way: a file stands where a directory should be; choose another directory with --data-dir.`, error);
+  return new UserError(`${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`, error);
+}
+
+/** The stored settings, or undefined for a new directory. UserError when damaged or of a newer version. */
+export function readSettings(dir: DataDir): ClusterSettings | undefined {
+  let text: string;
+  try {
+    text = readFileSync(dir.settingsFile, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw describeDiskError(dir.settingsFile, error);
+    if (existsSync(dir.store)) throw new UserError(`${dir.settingsFile} is missing, but ${dir.store} holds a cluster's data: restore the settings file from a copy, or choose another --data-dir.`);
+    return undefined;
+  }
+  return parseSettings(dir, text);
+}
+
+function parseSettings(dir: DataDir, text: string): ClusterSettings {
+  let data: Partial<ClusterSettings>;
+  try {
+    data = JSON.parse(text) as Partial<ClusterSettings>;
+  } catch (error) {
+    throw new UserError(`${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`, error);
+  }
+  if (typeof data !== 'object' || data === null || typeof data.format !== 'number') throw new UserError(`${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
+  if (data.format > DATA_FORMAT) throw new UserError(`${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
+  const problem = settingsProblem(data);
+  if (problem) throw new UserError(`${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`);
+  return data as ClusterSettings;
+}
+
+function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
+  if (typeof data.id !== 'string' || !/^[0-9a-f]{8}$/.test(data.id)) return '"id" should be 8 hexadecimal digits';
+  if (!Number.isInteger(data.httpsPort) || (data.httpsPort ?? 0) < 1 || (data.httpsPort ?? 0) > 65535) return '"httpsPort" should be a port number';
+  if (typeof data.bindAddress !== 'string') return '"bindAddress" should be an address';
+  if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
+  if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
+  if (typeof data.podCIDR !== 'string' || typeof data.serviceCIDR !== 'string') return '"podCIDR" and "serviceCIDR" should be address ranges';
+  return undefined;
+}
+
+export function writeSettings(dir: DataDir, settings: ClusterSettings): void {
+  writeFileAtomic(dir.settingsFile, `${JSON.stringify(settings, undefined, 2)}\n`);
+}
+
+/** Write beside, fsync, rename, fsync the directory: a reader sees the old or the new file, also after a power cut. */
+export function writeFileAtomic(path: string, text: string, mode = 0o600): void {
+  const draft = `${path}.${process.pid}.tmp`;
+  try {
+    const file = openSync(draft, 'w', mode);
+    try {
+      writeSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(draft, path);
+    const parent = openSync(dirname(path), 'r');
+    try {
+      fsyncSync(parent);
+    } finally {
+      closeSync(parent);
+    }
+  } catch (error) {
+    throw describeDiskError(path, error);
+  }
+}
+
+export function newClusterId(): string {
+  return randomBytes(4).toString('hex');
+}
+
+/** A short stable name for things whose length the system bounds (interfaces: 15 characters, unix sockets: 107). */
+export function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 8);
+}

@@ -1,0 +1,112 @@
+/**
+ * The one gate, `capstan test`: installs what the tests need, then types, lint, layers, generated-is-fresh, unit tests and integration tests;
+ * ends with the line 'N passed, N failed, N skipped'. Options: --only SUBSTRING (test files whose path contains it), --unit (no integration tests),
+ * --fix (let the checks that can mend what they find do so), --no-install.
+ *
+ * Unit tests (*.test.ts) run two files at a time; integration tests (*.e2e.test.ts: whole clusters, real containers) one after the other.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, globSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { run } from 'node:test';
+
+const root = resolve(import.meta.dirname, '..');
+/** Debian package → a file it brings. */
+const TEST_PACKAGES: Readonly<Record<string, string>> = {
+  containerd: '/usr/bin/containerd',
+  runc: '/usr/sbin/runc',
+  'containernetworking-plugins': '/usr/lib/cni/bridge',
+  nftables: '/usr/sbin/nft',
+  iproute2: '/sbin/ip',
+  'busybox-static': '/bin/busybox',
+  'docker-registry': '/usr/bin/docker-registry',
+  openssl: '/usr/bin/openssl',
+  curl: '/usr/bin/curl',
+  unzip: '/usr/bin/unzip',
+};
+
+interface Tally { passed: number; failed: number; skipped: number; skips: string[] }
+
+function flag(name: string): boolean { return process.argv.includes(name); }
+
+function option(name: string): string | undefined {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? undefined : process.argv[at + 1];
+}
+
+function installTestPackages(): void {
+  const missing = Object.entries(TEST_PACKAGES).filter(([, file]) => !existsSync(file)).map(([name]) => name);
+  if (missing.length === 0 || flag('--no-install')) return;
+  if (process.platform !== 'linux' || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    console.log(`gate: not installing ${missing.join(' ')} (needs root and apt-get); tests that need them are skipped`);
+    return;
+  }
+  console.log(`gate: installing Debian packages ${missing.join(' ')}`);
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore', env: environment });
+  const result = spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { encoding: 'utf8', env: environment });
+  if (result.status !== 0) console.log(`gate: apt-get failed; tests that need these packages are skipped\n${result.stdout}${result.stderr}`);
+}
+
+/** Runs one check; true when it passed. */
+function check(name: string, command: readonly string[]): boolean {
+  const started = performance.now();
+  const result = spawnSync(command[0] ?? '', command.slice(1), { cwd: root, encoding: 'utf8' });
+  const passed = result.status === 0;
+  console.log(`${passed ? 'ok  ' : 'FAIL'} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  if (!passed) console.log(`${result.stdout ?? ''}${result.stderr ?? ''}${result.error?.message ?? ''}`);
+  return passed;
+}
+
+async function runTests(files: readonly string[], concurrency: number): Promise<Tally> {
+  const tally: Tally = { passed: 0, failed: 0, skipped: 0, skips: [] };
+  if (files.length === 0) return tally;
+  const stream = run({ files: [...files], concurrency, cwd: root, timeout: 900_000 });
+  for await (const event of stream) {
+    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
+    const data = event.data;
+    const isFile = data.nesting === 0 && data.file !== undefined && files.some((file) => file === data.name || relative(root, file) === data.name);
+    if (data.details.type === 'suite' || (isFile && event.type === 'test:pass')) continue;
+    if (event.type === 'test:fail') {
+      if (data.details.error.failureType === 'subtestsFailed') continue;
+      tally.failed += 1;
+      console.log(`FAIL ${data.file ? relative(root, data.file) : ''} › ${data.name}\n${describeFailure(data.details.error)}`);
+    } else if (data.skip !== undefined && data.skip !== false) {
+      tally.skipped += 1;
+      tally.skips.push(`${data.name}: ${data.skip === true || data.skip === '' ? 'no reason given' : data.skip}`);
+    } else {
+      tally.passed += 1;
+    }
+  }
+  return tally;
+}
+
+function describeFailure(error: Error): string {
+  const cause = error.cause instanceof Error ? error.cause : error;
+  return `     ${(cause.stack ?? cause.message).split('\n').slice(0, 25).join('\n     ')}`;
+}
+
+async function main(): Promise<void> {
+  const only = option('--only');
+  installTestPackages();
+  const checks = only ? [] : [
+    check('types', [process.execPath, 'node_modules/typescript/bin/tsc', '--noEmit']),
+    check('lint', [process.execPath, 'node_modules/oxlint/bin/oxlint', ...(flag('--fix') ? ['--fix'] : []), 'src', 'tools', 'bench']),
+    check('layers', [process.execPath, 'tools/check-layers.ts']),
+    ...(existsSync(join(root, 'tools/generate-api/main.ts')) ? [check('generated is fresh', [process.execPath, 'tools/generate-api/main.ts', ...(flag('--fix') ? [] : ['--check'])])] : []),
+  ];
+  const found = globSync('{src,tools}/**/*.test.ts', { cwd: root }).filter((file) => !only || file.includes(only)).sort().map((file) => join(root, file));
+  const integration = found.filter((file) => file.endsWith('.e2e.test.ts'));
+  const unit = await runTests(found.filter((file) => !integration.includes(file)), 2);
+  console.log(`unit tests: ${unit.passed} passed, ${unit.failed} failed, ${unit.skipped} skipped`);
+  const end = flag('--unit') ? { passed: 0, failed: 0, skipped: 0, skips: [] } : await runTests(integration, 1);
+  if (!flag('--unit')) console.log(`integration tests: ${end.passed} passed, ${end.failed} failed, ${end.skipped} skipped`);
+  for (const skip of [...unit.skips, ...end.skips]) console.log(`skipped: ${skip}`);
+  const failedChecks = checks.filter((passed) => !passed).length;
+  const passed = unit.passed + end.passed + checks.length - failedChecks;
+  const failed = unit.failed + end.failed + failedChecks;
+  console.log(`${passed} passed, ${failed} failed, ${unit.skipped + end.skipped} skipped`);
+  process.exit(failed === 0 && passed > 0 ? 0 : 1);
+}
+
+await main();
