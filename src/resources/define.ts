@@ -81,8 +81,10 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly ttlSeconds?: number;
   /** Never stored: the server answers create itself (reviews). Handled in apiserver/virtual/. */
   readonly virtual?: boolean;
-  /** Converts between served versions; JSON in, JSON out (may return the same object). Only for resources with several differing versions. */
-  readonly convert?: (object: KubeObject, toVersion: string) => KubeObject;
+  /** Converts between served versions, named by their whole apiVersion; JSON in, JSON out (may return the same object). Only where shapes differ: else the apiVersion alone is set. */
+  readonly convert?: (object: KubeObject, toApiVersion: string) => KubeObject;
+  /** The apiVersion objects are stored as, where it is not the newest of the most stable ones: events.k8s.io shares the core's. */
+  readonly storedAs?: string;
 }
 
 /** Checks and names a record's type: every file in resources/ exports one made by this. */

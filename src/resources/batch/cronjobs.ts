@@ -1,0 +1,4 @@
+/** CronJob: served with the generic behaviour. */
+import { defineResource } from '../define.ts';
+
+export const cronjobs = defineResource({ group: 'batch', plural: 'cronjobs' });

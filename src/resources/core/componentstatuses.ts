@@ -1,0 +1,4 @@
+/** ComponentStatus: answered by the server itself, never stored. */
+import { defineResource } from '../define.ts';
+
+export const componentstatuses = defineResource({ group: '', plural: 'componentstatuses', virtual: true });

@@ -1,0 +1,4 @@
+/** Event: served with the generic behaviour. */
+import { defineResource } from '../define.ts';
+
+export const events = defineResource({ group: '', plural: 'events' });

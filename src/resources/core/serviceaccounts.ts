@@ -1,0 +1,4 @@
+/** ServiceAccount: served with the generic behaviour. */
+import { defineResource } from '../define.ts';
+
+export const serviceaccounts = defineResource({ group: '', plural: 'serviceaccounts' });

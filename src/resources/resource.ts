@@ -1,0 +1,156 @@
+/**
+ * A record merged with its discovery facts: what the API server works with. Every hook has a value here, the record's or the
+ * generic one of strategy.ts, so that callers never ask whether there is one.
+ */
+import { assert } from '#stdx/assert.ts';
+import type { FieldError } from '#machinery/errors.ts';
+import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { DISCOVERY, type DiscoveryFact } from '#api/resources.ts';
+import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
+import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual, startGeneration } from './strategy.ts';
+import { GENERIC_TABLE } from './tables.ts';
+
+export interface ServedSubresource {
+  /** 'status', 'scale', 'binding', … */
+  readonly name: string;
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+  readonly verbs: readonly string[];
+}
+
+export interface ServedVersion {
+  readonly version: string;
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly verbs: readonly string[];
+  readonly subresources: ReadonlyMap<string, ServedSubresource>;
+  /** Alpha and beta versions are off unless switched on by runtime configuration. */
+  readonly stability: 'stable' | 'beta' | 'alpha';
+}
+
+export interface Resource {
+  readonly group: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+  /** In order of preference. */
+  readonly versions: readonly ServedVersion[];
+  /** Objects are kept, and hooks see them, as this. 'v1', 'autoscaling/v2'; core 'v1' for events.k8s.io too, which shares the core's objects. */
+  readonly storageApiVersion: string;
+  /** Where etcd would keep them, as upstream lays them: '/registry/services/specs/'. Then '<namespace>/' for namespaced ones, then the name. */
+  readonly storagePrefix: string;
+  readonly hasStatus: boolean;
+  readonly scale: ScaleSubresource<KubeObject> | undefined;
+  readonly virtual: boolean;
+  readonly behaviour: ResourceBehaviour;
+  readonly table: TableDefinition<KubeObject>;
+
+  applyDefaults(object: KubeObject): void;
+  prepareForCreate(object: KubeObject, context: HookContext): void;
+  prepareForUpdate(next: KubeObject, previous: KubeObject, context: HookContext): void;
+  /** For writes to /status. */
+  prepareForStatusUpdate(next: KubeObject, previous: KubeObject, context: HookContext): void;
+  validate(object: KubeObject, context: HookContext): FieldError[];
+  validateUpdate(next: KubeObject, previous: KubeObject, context: HookContext): FieldError[];
+  validateStatusUpdate(next: KubeObject, previous: KubeObject, context: HookContext): FieldError[];
+  warnings(object: KubeObject, previous: KubeObject | undefined): string[];
+  /** The object as another served apiVersion; the same object when nothing but its apiVersion differs (which is then set on a copy). */
+  convert(object: KubeObject, toApiVersion: string): KubeObject;
+  served(version: string): ServedVersion | undefined;
+}
+
+/** Upstream's storage names that are not the plural. */
+const STORAGE_NAMES: Readonly<Record<string, string>> = {
+  '/replicationcontrollers': 'controllers',
+  '/endpoints': 'services/endpoints',
+  '/nodes': 'minions',
+  '/services': 'services/specs',
+  'networking.k8s.io/ingresses': 'ingress',
+  // The extension and aggregation servers lay theirs by group.
+  'apiextensions.k8s.io/customresourcedefinitions': 'apiextensions.k8s.io/customresourcedefinitions',
+  'apiregistration.k8s.io/apiservices': 'apiregistration.k8s.io/apiservices',
+};
+
+const NO_ERRORS: FieldError[] = [];
+const NO_WARNINGS: string[] = [];
+
+export function buildResource(behaviour: ResourceBehaviour): Resource {
+  const { group, plural } = behaviour;
+  const facts = DISCOVERY.filter((fact) => fact.group === group && fact.plural === plural);
+  const first = facts[0];
+  assert(first !== undefined, `no discovery facts for ${group}/${plural}`);
+  const versions = facts.map(servedVersion);
+  const hasStatus = versions.some((served) => served.subresources.has('status'));
+  const storageApiVersion = storageVersionOf(behaviour, versions);
+  const storagePrefix = `/registry/${STORAGE_NAMES[`${group}/${plural}`] ?? plural}/`;
+  return {
+    group, plural, versions, hasStatus, storageApiVersion, storagePrefix, behaviour,
+    singular: first.singular, kind: first.kind, namespaced: first.namespaced,
+    shortNames: first.shortNames, categories: first.categories,
+    scale: behaviour.scale,
+    virtual: behaviour.virtual ?? false,
+    table: behaviour.table ?? GENERIC_TABLE,
+    applyDefaults: behaviour.applyDefaults ?? nothing,
+    prepareForCreate: behaviour.prepareForCreate ?? ((object) => genericCreate(object, hasStatus)),
+    prepareForUpdate: behaviour.prepareForUpdate ?? ((next, previous) => genericUpdate(next, previous, hasStatus)),
+    prepareForStatusUpdate: behaviour.status?.prepareForUpdate ?? genericStatusUpdate,
+    validate: behaviour.validate ?? (() => NO_ERRORS),
+    validateUpdate: behaviour.validateUpdate ?? ((next, _previous, context) => behaviour.validate?.(next, context) ?? NO_ERRORS),
+    validateStatusUpdate: behaviour.status?.validateUpdate ?? (() => NO_ERRORS),
+    warnings: behaviour.warnings ?? (() => NO_WARNINGS),
+    convert: (object, toApiVersion) => convert(behaviour, object, toApiVersion),
+    served: (version) => versions.find((candidate) => candidate.version === version),
+  };
+}
+
+function nothing(): void {}
+
+function servedVersion(fact: DiscoveryFact): ServedVersion {
+  return {
+    version: fact.version, apiVersion: apiVersionOf(fact), kind: fact.kind, verbs: fact.verbs,
+    subresources: new Map(fact.subresources.map((sub) => [sub.name, {
+      name: sub.name, group: sub.group ?? fact.group, version: sub.version ?? fact.version, kind: sub.kind, verbs: sub.verbs,
+    }])),
+    stability: fact.version.includes('alpha') ? 'alpha' : fact.version.includes('beta') ? 'beta' : 'stable',
+  };
+}
+
+/** The newest of the most stable versions, which is also the one discovery prefers; the record may name another home. */
+function storageVersionOf(behaviour: ResourceBehaviour, versions: readonly ServedVersion[]): string {
+  if (behaviour.storedAs !== undefined) return behaviour.storedAs;
+  const rank = { stable: 2, beta: 1, alpha: 0 };
+  return versions.reduce((best, served) => (rank[served.stability] > rank[best.stability] ? served : best)).apiVersion;
+}
+
+function convert(behaviour: ResourceBehaviour, object: KubeObject, toApiVersion: string): KubeObject {
+  if (object.apiVersion === toApiVersion) return object;
+  return behaviour.convert?.(object, toApiVersion) ?? { ...object, apiVersion: toApiVersion };
+}
+
+function genericCreate(object: KubeObject, hasStatus: boolean): void {
+  if (hasStatus) delete object['status'];
+  if (object['spec'] !== undefined) startGeneration(object);
+}
+
+function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolean): void {
+  if (hasStatus) keepField(next, previous, 'status');
+  if (next['spec'] !== undefined) bumpGeneration(next, previous);
+}
+
+function genericStatusUpdate(next: KubeObject, previous: KubeObject): void {
+  keepAllButStatus(next, previous);
+  const { metadata } = previous;
+  const meta = metaOf(next);
+  if (metadata?.generation !== undefined) meta.generation = metadata.generation;
+  if (!semanticEqual(meta.labels, metadata?.labels)) keepMeta(meta, metadata?.labels, 'labels');
+  if (!semanticEqual(meta.annotations, metadata?.annotations)) keepMeta(meta, metadata?.annotations, 'annotations');
+}
+
+function keepMeta(meta: NonNullable<KubeObject['metadata']>, stored: Record<string, string> | undefined, field: 'labels' | 'annotations'): void {
+  if (stored === undefined) delete meta[field];
+  else meta[field] = stored;
+}

@@ -1,0 +1,4 @@
+/** VolumeAttachment: served with the generic behaviour. */
+import { defineResource } from '../define.ts';
+
+export const volumeattachments = defineResource({ group: 'storage.k8s.io', plural: 'volumeattachments' });

@@ -1,0 +1,4 @@
+/** VolumeAttributesClass: served with the generic behaviour. */
+import { defineResource } from '../define.ts';
+
+export const volumeattributesclasses = defineResource({ group: 'storage.k8s.io', plural: 'volumeattributesclasses' });
