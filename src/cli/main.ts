@@ -1,0 +1,37 @@
+/** The command line: one file per command, folders as the command tree. Commands are loaded by name only when called, so that each starts quickly. */
+import { Command } from 'commander';
+import { fail, type Register } from './context.ts';
+
+type Loader = () => Promise<{ readonly register: Register }>;
+
+/** In the order --help shows them. */
+const COMMANDS: Readonly<Record<string, Loader>> = {
+  up: () => import('./up.ts'),
+  down: () => import('./down.ts'),
+  status: () => import('./status.ts'),
+  delete: () => import('./delete.ts'),
+  image: () => import('./image.ts'),
+  test: () => import('./test.ts'),
+  completion: () => import('./completion.ts'),
+  apiserver: () => import('./apiserver.ts'),
+  'controller-manager': () => import('./controller-manager.ts'),
+  scheduler: () => import('./scheduler.ts'),
+  node: () => import('./node.ts'),
+  proxy: () => import('./proxy.ts'),
+  dns: () => import('./dns.ts'),
+};
+
+async function main(): Promise<void> {
+  const program = new Command('capstan')
+    .description('A Kubernetes 1.36 cluster in one program')
+    .version('0.1.0', '-V, --version')
+    .showHelpAfterError('(capstan --help lists the commands)')
+    .configureHelp({ sortSubcommands: false });
+  const called = process.argv[2] ?? '';
+  const only = COMMANDS[called];
+  for (const load of only && called !== 'completion' ? [only] : Object.values(COMMANDS)) (await load()).register(program);
+  if (process.argv.length <= 2) return program.outputHelp();
+  await program.parseAsync();
+}
+
+main().catch(fail);

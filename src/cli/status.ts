@@ -1,0 +1,56 @@
+/** `capstan status`: is the cluster of a data directory running, where, and how are its parts. Exit code 0 only when it is ready. */
+import { readFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { dataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
+import { readState, runningPid } from '#deploy/daemon.ts';
+import { action, dataDirOption, print } from './context.ts';
+
+const PROBE_TIMEOUT_MS = 3_000;
+
+export function register(program: Command): void {
+  program
+    .command('status')
+    .description('show whether the cluster runs and how its parts are')
+    .addOption(dataDirOption())
+    .option('--json', 'as JSON')
+    .action(action(status));
+}
+
+async function status(options: { readonly dataDir?: string; readonly json?: boolean }): Promise<void> {
+  const dir = dataDir(options.dataDir);
+  const settings = readSettings(dir);
+  if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
+  const pid = runningPid(dir);
+  const state = pid === undefined ? undefined : readState(dir);
+  const ready = state ? await probe(dir, `${state.server}/readyz`) : 'not running';
+  const report = { dataDir: dir.path, running: pid !== undefined, pid, server: state?.server, ready, runtime: settings.runtime, nodes: settings.nodes, components: state?.components ?? {} };
+  process.exitCode = ready === 'ok' ? 0 : 1;
+  if (options.json) return print(JSON.stringify(report, undefined, 2));
+  print(`cluster     ${dir.path}`);
+  print(`running     ${pid === undefined ? 'no' : `yes, process ${pid}, since ${state?.startedAt ?? 'unknown'}`}`);
+  if (pid === undefined) return print(`start it    capstan up --data-dir ${dir.path}`);
+  print(`API server  ${state?.server ?? 'unknown'}  ${ready}`);
+  print(`runtime     ${settings.runtime}, ${settings.nodes} node${settings.nodes === 1 ? '' : 's'}`);
+  for (const [name, condition] of Object.entries(report.components)) print(`  ${name.padEnd(22)} ${condition}`);
+}
+
+/** 'ok', or what is wrong in a few words. */
+function probe(dir: DataDir, url: string): Promise<string> {
+  let ca: string;
+  try {
+    ca = readFileSync(join(dir.pki, 'ca.crt'), 'utf8');
+  } catch {
+    return Promise.resolve('no certificate authority in the data directory');
+  }
+  return new Promise((resolve) => {
+    const call = request(url, { ca, timeout: PROBE_TIMEOUT_MS }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200 ? 'ok' : `not ready (HTTP ${response.statusCode})`);
+    });
+    call.on('timeout', () => call.destroy(new Error(`no answer within ${PROBE_TIMEOUT_MS / 1000} s`)));
+    call.on('error', (error) => resolve(`not answering (${error.message})`));
+    call.end();
+  });
+}

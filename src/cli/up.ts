@@ -1,0 +1,176 @@
+/** `capstan up`: install what is missing, start the cluster of a data directory, show progress, say how to use it. */
+import { createServer } from 'node:net';
+import { hostname } from 'node:os';
+import { isIP } from 'node:net';
+import { join, resolve } from 'node:path';
+import { Option, type Command } from 'commander';
+import {
+  DATA_FORMAT, dataDir, newClusterId, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings, type DataDir, type RuntimeKind,
+} from '#deploy/data-dir.ts';
+import { readState, runningPid, startDaemon, stopDaemon } from '#deploy/daemon.ts';
+import { claimNetworks, DEFAULT_NETWORKS } from '#deploy/networks.ts';
+import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
+import { action, dataDirOption, print, wholeNumber } from './context.ts';
+import { createProgress } from './progress.ts';
+
+interface UpOptions {
+  readonly dataDir?: string;
+  readonly httpsPort?: number;
+  readonly bindAddress?: string;
+  readonly runtime?: RuntimeKind | 'auto';
+  readonly nodes?: number;
+  readonly detach?: boolean;
+  readonly install: boolean;
+}
+
+const PROGRAM = resolve(import.meta.dirname, '../cmd/all-in-one.ts');
+const STOP_TIMEOUT_MS = 60_000;
+
+export function register(program: Command): void {
+  program
+    .command('up')
+    .description('start a cluster and wait until it is ready')
+    .addOption(dataDirOption())
+    .addOption(new Option('--https-port <n>', 'port of the API server (default: 6443)').argParser(wholeNumber('https-port', { min: 1, max: 65535 })))
+    .option('--bind-address <address>', 'address the API server listens on (default: 127.0.0.1)')
+    .addOption(new Option('--runtime <kind>', 'real containers (cri), simulated nodes, or whichever this machine can run').choices(['auto', 'cri', 'simulated']))
+    .addOption(new Option('--nodes <n>', 'number of nodes; more than one only with simulated nodes (default: 1)').argParser(wholeNumber('nodes', { min: 0, max: 10000 })))
+    .option('--detach', 'return when the cluster is ready and leave it running')
+    .option('--no-install', 'do not install Debian packages; say what is missing')
+    .action(action(up));
+}
+
+async function up(options: UpOptions): Promise<void> {
+  const dir = dataDir(options.dataDir);
+  prepareDataDir(dir);
+  const stored = readSettings(dir);
+  const pid = runningPid(dir);
+  if (pid !== undefined) return alreadyRunning(dir, pid);
+  const progress = createProgress();
+  const settings = await settle({ dir, stored, options, say: progress.note });
+  await requireFreePort(settings);
+  writeSettings(dir, settings);
+  const daemon = startDaemon({
+    dir, program: PROGRAM, detach: options.detach === true,
+    onStep: (step) => progress.step(step),
+  });
+  let interrupted = false;
+  const interrupt = (): void => {
+    interrupted = true;
+    if (daemon.child.pid) process.kill(daemon.child.pid, 'SIGTERM');
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  let ready;
+  try {
+    ready = await daemon.ready;
+  } catch (error) {
+    progress.end();
+    if (interrupted) throw new UserError('Interrupted; the cluster was not started.', error);
+    throw error;
+  }
+  progress.end();
+  summary({ dir, settings, ...ready });
+  if (options.detach) {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+    return;
+  }
+  print('Press Ctrl-C to stop the cluster.');
+  await stayUntilEnd(dir, daemon.child);
+}
+
+function alreadyRunning(dir: DataDir, pid: number): void {
+  const state = readState(dir);
+  print(`The cluster in ${dir.path} is already running (process ${pid}${state ? `, ${state.server}` : ''}).`);
+  print(`Use it:  export KUBECONFIG=${dir.kubeconfig}`);
+}
+
+interface SettleInput {
+  readonly dir: DataDir;
+  readonly stored: ClusterSettings | undefined;
+  readonly options: UpOptions;
+  readonly say: (text: string) => void;
+}
+
+/** The settings this start uses: stored ones, overridden by options; ranges are claimed once. */
+async function settle({ dir, stored, options, say }: SettleInput): Promise<ClusterSettings> {
+  const bindAddress = options.bindAddress ?? stored?.bindAddress ?? '127.0.0.1';
+  if (isIP(bindAddress) === 0) throw new UserError(`--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`);
+  const wanted = options.runtime ?? stored?.runtime ?? 'auto';
+  if (stored && options.runtime && options.runtime !== 'auto' && options.runtime !== stored.runtime) {
+    throw new UserError(`The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`);
+  }
+  const runtime = wanted === 'simulated' ? 'simulated' : chooseRuntime({ mustBeReal: wanted === 'cri', install: options.install, say });
+  const nodes = options.nodes ?? stored?.nodes ?? 1;
+  if (runtime === 'cri' && nodes > 1) throw new UserError(`--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`);
+  const id = stored?.id ?? newClusterId();
+  const networks = stored ?? (runtime === 'cri' ? claimNetworks(id, dir.path) : DEFAULT_NETWORKS);
+  return {
+    format: DATA_FORMAT, id, httpsPort: options.httpsPort ?? stored?.httpsPort ?? 6443, bindAddress, runtime, nodes,
+    podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR,
+  };
+}
+
+interface RuntimeChoice { readonly mustBeReal: boolean; readonly install: boolean; readonly say: (text: string) => void }
+
+function chooseRuntime({ mustBeReal, install, say }: RuntimeChoice): RuntimeKind {
+  const obstacle = realNodeObstacle({ install, say });
+  if (!obstacle) return 'cri';
+  if (mustBeReal) throw new UserError(`--runtime cri is not possible here: ${obstacle}.`);
+  say(`Real containers are not possible here: ${obstacle}.`);
+  say('Starting with simulated nodes instead (pods go through their life without containers).');
+  return 'simulated';
+}
+
+/** What keeps this machine from running real containers, after installing what may be installed. */
+function realNodeObstacle({ install, say }: { readonly install: boolean; readonly say: (text: string) => void }): string | undefined {
+  if (process.platform !== 'linux') return `this is ${process.platform}, and containers need Linux`;
+  const missing = missingPackages();
+  if (process.getuid?.() !== 0) return `this needs root${missing.length > 0 ? `, and the packages ${missing.join(' ')}` : ''}`;
+  if (missing.length === 0) return undefined;
+  const byHand = `apt-get install --no-install-recommends ${missing.join(' ')}`;
+  if (!install) return `missing packages (--no-install was given): ${byHand}`;
+  say(`Installing Debian packages: ${missing.join(' ')} (refuse with --no-install)`);
+  const complaint = installPackages(missing);
+  const left = missingPackages();
+  return left.length === 0 ? undefined : `the packages ${left.join(' ')} could not be installed (${complaint ?? 'they bring no such program'}); try: ${byHand}`;
+}
+
+async function requireFreePort(settings: ClusterSettings): Promise<void> {
+  const where = `${settings.bindAddress}:${settings.httpsPort}`;
+  await new Promise<void>((done, reject) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => reject(portError(error, { where, settings })));
+    probe.listen({ port: settings.httpsPort, host: settings.bindAddress, exclusive: true }, () => probe.close(() => done()));
+  });
+}
+
+function portError(error: NodeJS.ErrnoException, { where, settings }: { readonly where: string; readonly settings: ClusterSettings }): UserError {
+  if (error.code === 'EADDRINUSE') return new UserError(`Port ${where} is already taken by another program: choose another with --https-port.`, error);
+  if (error.code === 'EADDRNOTAVAIL') return new UserError(`${settings.bindAddress} is not an address of this machine (${hostname()}): choose one with --bind-address.`, error);
+  if (error.code === 'EACCES') return new UserError(`Port ${where} needs root: choose a port above 1023 with --https-port.`, error);
+  return new UserError(`Cannot listen on ${where}: ${error.message}`, error);
+}
+
+interface Summary { readonly dir: DataDir; readonly settings: ClusterSettings; readonly server: string; readonly millis: number }
+
+function summary({ dir, settings, server, millis }: Summary): void {
+  const nodes = settings.runtime === 'cri' ? '1 real node' : `${settings.nodes} simulated node${settings.nodes === 1 ? '' : 's'}`;
+  print('');
+  print(`The cluster is ready (${(millis / 1000).toFixed(1)} s, ${nodes}).`);
+  print(`  API server   ${server}`);
+  print(`  kubeconfig   ${dir.kubeconfig}`);
+  print(`  logs         ${join(dir.logs, 'capstan.log')}`);
+  print('');
+  print('Next:');
+  print(`  export KUBECONFIG=${dir.kubeconfig}`);
+  print('  kubectl get nodes');
+}
+
+async function stayUntilEnd(dir: DataDir, child: { exitCode: number | null; once(event: 'exit', listener: (code: number | null) => void): unknown }): Promise<void> {
+  const code = child.exitCode ?? await new Promise<number | null>((done) => child.once('exit', done));
+  if (runningPid(dir) !== undefined) await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS });
+  if (code !== 0) throw new UserError(`The cluster's program ended by itself (exit code ${code ?? 'none, killed'}); its last words are in ${join(dir.logs, 'capstan.log')}. Start it again with: capstan up --data-dir ${dir.path}`);
+  print('The cluster is stopped; its data is kept.');
+}

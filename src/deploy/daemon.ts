@@ -1,0 +1,103 @@
+/**
+ * The running cluster seen from outside: the program that `up` starts, what it reports while starting, and how it is found and stopped.
+ *
+ *   up ──spawn──> all-in-one (holds DIR/run/lock) ──IPC: DaemonMessage──> up prints progress, then lets go
+ *   down, status: read DIR/run/lock and DIR/run/state.json; down sends SIGTERM and waits for the lock to be free
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { liveLockHolder } from '#stdx/process-lock.ts';
+import { describeDiskError, UserError, type DataDir } from './data-dir.ts';
+
+export type DaemonMessage =
+  | { readonly type: 'step'; readonly name: string; readonly state: 'started' | 'done' | 'failed'; readonly detail?: string }
+  | { readonly type: 'ready'; readonly server: string; readonly millis: number }
+  | { readonly type: 'fatal'; readonly message: string };
+
+export interface DaemonState {
+  readonly pid: number;
+  readonly server: string;
+  readonly startedAt: string;
+  readonly phase: 'starting' | 'ready' | 'stopping' | 'failed';
+  readonly components: Readonly<Record<string, string>>;
+}
+
+export interface StartedDaemon {
+  readonly child: ChildProcess;
+  /** Resolves when the API is ready, with its address; UserError when the program gave up. */
+  readonly ready: Promise<{ readonly server: string; readonly millis: number }>;
+}
+
+/** The pid of the process that runs the cluster of this directory, if one does. */
+export function runningPid(dir: DataDir): number | undefined {
+  return liveLockHolder(dir.lock)?.pid;
+}
+
+export function readState(dir: DataDir): DaemonState | undefined {
+  try {
+    return JSON.parse(readFileSync(dir.state, 'utf8')) as DaemonState;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface StartOptions {
+  readonly dir: DataDir;
+  readonly program: string;
+  readonly detach: boolean;
+  readonly onStep: (message: Extract<DaemonMessage, { type: 'step' }>) => void;
+}
+
+export function startDaemon(options: StartOptions): StartedDaemon {
+  const log = openLog(options.dir);
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', options.program, '--data-dir', options.dir.path], {
+    detached: true,
+    stdio: ['ignore', log, log, 'ipc'],
+    cwd: '/',
+  });
+  closeSync(log);
+  return { child, ready: waitUntilReady(child, options) };
+}
+
+function openLog(dir: DataDir): number {
+  try {
+    return openSync(join(dir.logs, 'capstan.log'), 'a', 0o600);
+  } catch (error) {
+    throw describeDiskError(dir.logs, error);
+  }
+}
+
+function waitUntilReady(child: ChildProcess, options: StartOptions): Promise<{ server: string; millis: number }> {
+  return new Promise((resolve, reject) => {
+    const letGo = (): void => {
+      child.removeAllListeners('exit');
+      child.removeAllListeners('message');
+      if (options.detach) {
+        child.disconnect();
+        child.unref();
+      }
+    };
+    child.on('error', (error) => reject(new UserError(`The cluster's program could not be started: ${error.message}`)));
+    child.on('exit', (code, signal) => reject(new UserError(`The cluster's program ended while starting (${signal ?? `exit code ${code}`}); its last words are in ${join(options.dir.logs, 'capstan.log')}`)));
+    child.on('message', (raw) => {
+      const message = raw as DaemonMessage;
+      if (message.type === 'step') return options.onStep(message);
+      letGo();
+      return message.type === 'ready' ? resolve({ server: message.server, millis: message.millis }) : reject(new UserError(message.message));
+    });
+  });
+}
+
+/** SIGTERM, then waits until the process is gone. False when it did not go within the bound. */
+export async function stopDaemon(dir: DataDir, options: { readonly timeoutMs: number }): Promise<boolean> {
+  const pid = runningPid(dir);
+  if (pid === undefined) return true;
+  process.kill(pid, 'SIGTERM');
+  const deadline = performance.now() + options.timeoutMs;
+  while (performance.now() < deadline) {
+    if (runningPid(dir) !== pid) return true;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return false;
+}
