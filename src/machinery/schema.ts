@@ -16,11 +16,20 @@ export type ScalarType =
   | 'fields-v1' | 'raw-extension' | 'json';
 
 export type ValueSchema =
-  | { readonly kind: 'scalar'; readonly type: ScalarType; readonly enum?: readonly string[] }
+  | {
+    readonly kind: 'scalar';
+    readonly type: ScalarType;
+    /** Values upstream documents, for OpenAPI and `kubectl explain`; validation is the resource's own matter. */
+    readonly enum?: readonly string[];
+    /** For 'json': the one of the unions inside apiextensions' JSONSchemaProps that it is on the wire. */
+    readonly wire?: 'schema-or-array' | 'schema-or-bool' | 'schema-or-strings';
+  }
   /** Lazily resolved, since types refer to each other and to themselves. */
   | { readonly kind: 'object'; readonly type: () => ObjectSchema }
   | { readonly kind: 'map'; readonly values: ValueSchema }
-  | { readonly kind: 'list'; readonly items: ValueSchema; readonly listType: 'atomic' | 'set' | 'map'; readonly mapKeys?: readonly string[] };
+  | { readonly kind: 'list'; readonly items: ValueSchema; readonly listType: 'atomic' | 'set' | 'map'; readonly mapKeys?: readonly string[];
+    /** On the wire the list sits inside a message of its own (metav1.Verbs, ExtraValue). */
+    readonly wrapped?: boolean };
 
 export interface FieldSchema {
   /** JSON name. */
@@ -35,6 +44,13 @@ export interface FieldSchema {
   readonly atomic?: boolean;
   /** Protobuf field number, absent where the type has no wire form. */
   readonly number?: number;
+  /** Protobuf numbers of the embedded messages around this field, outermost first: JSON shows its fields inline, the wire nests them. */
+  readonly embeddedIn?: readonly number[];
+  /**
+   * What the zero value ('' 0 false {}) means for a scalar or object: 'distinct' from absence (a pointer in Go), the same as absence and
+   * 'omitted' from JSON, or the same as absence and always 'written'. Absent where it is not known (custom resources): 'distinct'.
+   */
+  readonly zero?: 'distinct' | 'omitted' | 'written';
 }
 
 export interface ObjectSchema {
@@ -45,4 +61,6 @@ export interface ObjectSchema {
   readonly byName: ReadonlyMap<string, FieldSchema>;
   /** Accepts any field (preserve-unknown-fields). */
   readonly open?: boolean;
+  /** Values of this type are replaced as a whole by server-side apply, wherever they are (x-kubernetes-map-type: atomic on the type). */
+  readonly atomic?: boolean;
 }

@@ -6,6 +6,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { grpcDescriptor } from './grpc.ts';
+import { buildModels } from './model.ts';
+import { schemaTable } from './schemas.ts';
+import { preferredIndex, typeFiles } from './types.ts';
 import { readProtoPackages, sourcePresent } from './source.ts';
 
 const outputRoot = join(import.meta.dirname, '../../src/api/generated');
@@ -16,8 +19,23 @@ function generate(): Map<string, string> {
   for (const [file, name] of [['cri-v1', 'runtime.v1'], ['device-plugin-v1beta1', 'v1beta1'], ['kms-v2', 'v2']] as const) {
     output.set(`${file}.json`, `${JSON.stringify(grpcDescriptor(name, packages[name]!))}\n`);
   }
+  const { served, unserved } = buildModels();
+  output.set('schemas.json', schemaTable(served));
+  output.set('schemas-unserved.json', schemaTable(unserved));
+  for (const [file, text] of typeFiles(served)) output.set(file, text);
+  output.set('types-preferred.ts', preferredIndex(served, preferredPackages));
   return output;
 }
+
+/** Earlier packages keep a name that several have. */
+const preferredPackages = [
+  'io.k8s.apimachinery.pkg.apis.meta.v1', 'io.k8s.api.core.v1', 'io.k8s.api.apps.v1', 'io.k8s.api.batch.v1', 'io.k8s.api.autoscaling.v2',
+  'io.k8s.api.authentication.v1', 'io.k8s.api.authorization.v1', 'io.k8s.api.certificates.v1', 'io.k8s.api.coordination.v1', 'io.k8s.api.discovery.v1',
+  'io.k8s.api.events.v1', 'io.k8s.api.networking.v1', 'io.k8s.api.node.v1', 'io.k8s.api.policy.v1', 'io.k8s.api.rbac.v1', 'io.k8s.api.scheduling.v1',
+  'io.k8s.api.storage.v1', 'io.k8s.api.admissionregistration.v1', 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1',
+  'io.k8s.kube-aggregator.pkg.apis.apiregistration.v1', 'io.k8s.api.admission.v1', 'io.k8s.api.autoscaling.v1', 'io.k8s.api.flowcontrol.v1',
+  'io.k8s.api.resource.v1', 'io.k8s.apimachinery.pkg.version',
+];
 
 function committedFiles(): string[] {
   if (!existsSync(outputRoot)) return [];
