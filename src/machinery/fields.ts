@@ -1,0 +1,89 @@
+/** Field selectors: the text form of `fieldSelector=` (=, ==, !=; '\', ',' and '=' escaped by '\'), after apimachinery's fields package. */
+
+export interface FieldRequirement { readonly field: string; readonly operator: '=' | '!='; readonly value: string }
+
+/** A selector that can't be read, with upstream's text. A server answers it with 400 BadRequest. */
+export class FieldSelectorError extends Error {
+  override readonly name = 'FieldSelectorError';
+}
+
+/** All requirements must hold. Immutable. Which fields exist is the resource's matter. */
+export class FieldSelector {
+  readonly requirements: readonly FieldRequirement[];
+
+  constructor(requirements: readonly FieldRequirement[]) {
+    this.requirements = requirements;
+  }
+
+  static readonly everything = new FieldSelector([]);
+
+  get isEverything(): boolean { return this.requirements.length === 0; }
+
+  /** valueOf gives the object's value of a field, '' when it is unset. */
+  matches(valueOf: (field: string) => string): boolean {
+    for (const { field, operator, value } of this.requirements) if ((valueOf(field) === value) !== (operator === '=')) return false;
+    return true;
+  }
+
+  /** The value a field must have, when a requirement says so: metadata.name makes a list a get. */
+  exactValue(field: string): string | undefined {
+    return this.requirements.find((requirement) => requirement.field === field && requirement.operator === '=')?.value;
+  }
+
+  toString(): string {
+    return this.requirements.map(({ field, operator, value }) => `${field}${operator}${escapeFieldValue(value)}`).join(',');
+  }
+}
+
+export function parseFieldSelector(text: string): FieldSelector {
+  const requirements = splitTerms(text).toSorted().filter((term) => term !== '').map((term) => parseTerm(term, text));
+  return requirements.length === 0 ? FieldSelector.everything : new FieldSelector(requirements);
+}
+
+export function escapeFieldValue(value: string): string {
+  return value.replace(/[\\,=]/g, '\\$&');
+}
+
+/** Splits at commas that are not escaped; the escapes stay. */
+function splitTerms(text: string): string[] {
+  const terms: string[] = [];
+  let start = 0;
+  for (let index = 0; index < text.length; index++) {
+    if (text[index] === '\\') index++;
+    else if (text[index] === ',') {
+      terms.push(text.slice(start, index));
+      start = index + 1;
+    }
+  }
+  terms.push(text.slice(start));
+  return terms;
+}
+
+function parseTerm(term: string, whole: string): FieldRequirement {
+  const found = /!=|==|=/.exec(term);
+  if (!found) throw new FieldSelectorError(`invalid selector: '${whole}'; can't understand '${term}'`);
+  return {
+    field: term.slice(0, found.index),
+    operator: found[0] === '!=' ? '!=' : '=',
+    value: unescapeFieldValue(term.slice(found.index + found[0].length)),
+  };
+}
+
+function unescapeFieldValue(text: string): string {
+  if (!/[\\,=]/.test(text)) return text;
+  let value = '';
+  let escaped = false;
+  for (const character of text) {
+    const special = character === '\\' || character === ',' || character === '=';
+    if (escaped && !special) throw new FieldSelectorError(`invalid field selector: invalid escape sequence: \\${character}`);
+    if (!escaped && character === '\\') {
+      escaped = true;
+      continue;
+    }
+    if (!escaped && special) throw new FieldSelectorError(`invalid field selector: unescaped character in value: ${character.codePointAt(0)}`);
+    value += character;
+    escaped = false;
+  }
+  if (escaped) throw new FieldSelectorError('invalid field selector: invalid escape sequence: \\');
+  return value;
+}

@@ -1,0 +1,39 @@
+/** Exponential backoff with jitter and a cap. It only says how long to wait; who retries decides whether to. */
+import { realRandom, type Random } from './random.ts';
+
+export interface BackoffOptions {
+  readonly initialMs: number;
+  readonly maximumMs: number;
+  /** Default 2. */
+  readonly factor?: number;
+  /** 0.1 adds up to 10 % to each wait (never above the maximum plus that share). Default 0. */
+  readonly jitter?: number;
+  readonly random?: Random;
+}
+
+/** The wait before try number `attempt` (0 = the first retry). */
+export function backoffMs(attempt: number, options: BackoffOptions): number {
+  const { initialMs, maximumMs, factor = 2, jitter = 0, random = realRandom } = options;
+  const plainMs = Math.min(maximumMs, initialMs * factor ** attempt);
+  return plainMs * (1 + jitter * random());
+}
+
+/** Counts the attempts of one thing. */
+export class Backoff {
+  #attempt = 0;
+  readonly #options: BackoffOptions;
+
+  constructor(options: BackoffOptions) {
+    this.#options = options;
+  }
+
+  get attempts(): number { return this.#attempt; }
+
+  nextMs(): number {
+    return backoffMs(this.#attempt++, this.#options);
+  }
+
+  reset(): void {
+    this.#attempt = 0;
+  }
+}
