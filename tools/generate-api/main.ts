@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path';
 import { grpcDescriptor } from './grpc.ts';
 import { buildModels } from './model.ts';
+import { readResources, refsFile, resourceTable } from './resources.ts';
 import { schemaTable } from './schemas.ts';
 import { preferredIndex, typeFiles } from './types.ts';
 import { readProtoPackages, sourcePresent } from './source.ts';
@@ -24,6 +25,9 @@ function generate(): Map<string, string> {
   output.set('schemas-unserved.json', schemaTable(unserved));
   for (const [file, text] of typeFiles(served)) output.set(file, text);
   output.set('types-preferred.ts', preferredIndex(served, preferredPackages));
+  const discovery = readResources();
+  output.set('resources.json', resourceTable(discovery));
+  output.set('refs.ts', refsFile(discovery, served));
   return output;
 }
 
