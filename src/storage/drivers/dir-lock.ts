@@ -1,0 +1,48 @@
+/**
+ * One process per store directory, held by a lock of the operating system: it ends with its process, however that ends, so there is no
+ * stale lock and no pid that somebody else has got meanwhile. Node has no flock; SQLite, which it brings, locks a file of ours with fcntl
+ * (and within this process by a table), so `lock` is an empty database in an exclusive transaction for as long as we live. Who holds it is
+ * written to `lock.pid`, for the message only.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { StoreError } from '../store.ts';
+import { diskError } from './disk-errors.ts';
+
+export interface DirLock {
+  release(): void;
+}
+
+const SQLITE_BUSY = 5;
+const SQLITE_CODES: Readonly<Record<number, string>> = { 8: 'EROFS', 13: 'ENOSPC', 14: 'EACCES' };
+
+export function lockDir(dir: string): DirLock {
+  const what = `Cannot open store ${dir}`;
+  const pidFile = join(dir, 'lock.pid');
+  try {
+    // SQLite would hide why the file cannot be written.
+    writeFileSync(join(dir, 'lock'), '', { flag: 'a', mode: 0o600 });
+  } catch (error) {
+    throw diskError(what, error);
+  }
+  const database = new DatabaseSync(join(dir, 'lock'));
+  try {
+    database.exec('PRAGMA journal_mode = OFF; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    database.close();
+    const { errcode } = error as { errcode?: number };
+    if (errcode === SQLITE_BUSY) throw new StoreError('locked', `${what}: locked by process ${readHolder(pidFile)}`, { cause: error });
+    throw diskError(what, errcode === undefined ? error : Object.assign(new Error(String(error)), { code: SQLITE_CODES[errcode & 0xff] }));
+  }
+  return { release: () => database.close() };
+}
+
+function readHolder(pidFile: string): string {
+  try {
+    return readFileSync(pidFile, 'utf8').trim() || 'unknown';
+  } catch {
+    return 'unknown';
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * The embedded store on disk: one LMDB file per directory, written by one process. What is durable and why: docs/storage.md.
+ *
+ *   DIR/store.mdb       the data: tables log, live, expiry, meta (lmdb-records.ts)
+ *   DIR/store.mdb-lock  LMDB's table of readers; made anew at each start
+ *   DIR/lock, lock.pid  who has the directory (dir-lock.ts)
+ *
+ * Only this file knows lmdb-js. It is opened without `overlappingSync`: then each batch is one classic LMDB transaction, and its promise
+ * resolves after mdb_txn_commit, which writes the new pages, fdatasyncs them, and writes the meta page that makes them count through a
+ * descriptor opened with O_DSYNC. All of that happens on a thread of libuv's pool; the JS thread only lists what to write.
+ */
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import type { Backend, BackendState, Commit, Expiry, Head, LogEntry, LogHeader, ScanOptions } from '../backend.ts';
+import { LocalStore, type LocalStoreOptions } from '../local-store.ts';
+import { type Revision, type Store, StoreError } from '../store.ts';
+import { type DirLock, lockDir } from './dir-lock.ts';
+import { diskError } from './disk-errors.ts';
+import { checkLmdbFile } from './lmdb-check.ts';
+import {
+  decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
+} from './lmdb-records.ts';
+
+export interface LmdbStoreOptions extends LocalStoreOptions {
+  /** Made when it does not exist. */
+  readonly dir: string;
+}
+
+/** Address space to begin with, not disk; LMDB doubles it when the data outgrow it. */
+const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
+/** What LMDB in lmdb-js 3.5 writes into the meta pages. */
+const LMDB_DATA_VERSION = 2;
+
+/** Fails with StoreError locked, corrupt, version, read-only, no-space or io; then the directory is as it was. */
+export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
+  const dir = resolve(options.dir);
+  const what = `Cannot open store ${dir}`;
+  let lock: DirLock | undefined;
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    lock = lockDir(dir);
+    const file = join(dir, 'store.mdb');
+    if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
+    else await createFile(dir, file);
+    return new LocalStore(new LmdbBackend({ dir, file, lock }), options);
+  } catch (error) {
+    lock?.release();
+    throw diskError(what, error);
+  }
+}
+
+/** An empty store under another name first: what is called store.mdb is whole, whenever the machine stops. */
+async function createFile(dir: string, file: string): Promise<void> {
+  const draft = `${file}.new`;
+  rmSync(draft, { force: true });
+  const tables = openTables(draft);
+  await tables.meta.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0 }));
+  await tables.root.close();
+  rmSync(`${draft}-lock`, { force: true });
+  chmodSync(draft, 0o600);
+  renameSync(draft, file);
+  syncDir(dir);
+  syncDir(join(dir, '..'));
+}
+
+function syncDir(dir: string): void {
+  const fd = openSync(dir, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+interface Tables {
+  readonly root: RootDatabase<Buffer, string>;
+  readonly log: Database<Buffer, Revision>;
+  readonly live: Database<Buffer, string>;
+  readonly expiry: Database<Buffer, Buffer>;
+  readonly meta: Database<Buffer, string>;
+}
+
+function openTables(file: string): Tables {
+  // Readers of a process that is gone; nobody else has the file, as we hold the directory.
+  rmSync(`${file}-lock`, { force: true });
+  const root: RootDatabase<Buffer, string> = open({ path: file, noSubdir: true, overlappingSync: false, mapSize: INITIAL_MAP_BYTES, maxDbs: 8, encoding: 'binary' });
+  const table = (name: string, keyEncoder: unknown): never => root.openDB({ name, encoding: 'binary', keyEncoder } as never) as never;
+  return {
+    root,
+    log: table('log', revisionKey),
+    live: table('live', textKey),
+    expiry: root.openDB({ name: 'expiry', encoding: 'binary', keyEncoding: 'binary' }),
+    meta: table('meta', textKey),
+  };
+}
+
+class LmdbBackend implements Backend {
+  readonly state: BackendState;
+  readonly #dir: string;
+  readonly #file: string;
+  readonly #lock: DirLock;
+  #tables: Tables;
+
+  constructor({ dir, file, lock }: { dir: string; file: string; lock: DirLock }) {
+    this.#dir = dir;
+    this.#file = file;
+    this.#lock = lock;
+    this.#tables = openTables(file);
+    this.state = decodeState(this.#tables.meta.get(STATE_KEY)!);
+  }
+
+  head(key: string): Head | undefined {
+    const record = this.#tables.live.getBinaryFast(key);
+    return record && decodeHead(record);
+  }
+
+  entry(revision: Revision): LogEntry | undefined {
+    const record = this.#tables.log.getBinary(revision);
+    return record && decodeEntry(revision, asBuffer(record));
+  }
+
+  scan({ prefix, start, visit }: ScanOptions): void {
+    for (const { key, value } of this.#tables.live.getRange(start === '' ? {} : { start })) {
+      if (!key.startsWith(prefix) || !visit(key, decodeHead(value))) return;
+    }
+  }
+
+  log(after: Revision, visit: (entry: LogEntry) => boolean): void {
+    for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
+      if (!visit(decodeEntry(key, asBuffer(value)))) return;
+    }
+  }
+
+  headers(after: Revision, visit: (header: LogHeader) => boolean): void {
+    for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
+      if (!visit(decodeHeader(key, asBuffer(value)))) return;
+    }
+  }
+
+  expiries(limit: number): Expiry[] {
+    return [...this.#tables.expiry.getRange({ limit })].map(({ key, value }) => decodeExpiry(asBuffer(key), asBuffer(value)));
+  }
+
+  async commit(commit: Commit): Promise<void> {
+    try {
+      await this.#tables.root.batch(() => this.#write(commit));
+    } catch (error) {
+      throw await this.#failed(error);
+    }
+  }
+
+  sizeBytes(): number {
+    return statSync(this.#file).size;
+  }
+
+  async close(): Promise<void> {
+    await this.#tables.root.close();
+    this.#lock.release();
+  }
+
+  /** Only lists the writes; lmdb-js carries them out on another thread, in this order. */
+  #write({ entries, sweep, unexpire, state }: Commit): void {
+    const { log, live, expiry, meta } = this.#tables;
+    const newest = new Map(entries.map((entry) => [entry.key, entry]));
+    for (const header of sweep) {
+      if (header.previousRevision > 0) void log.remove(header.previousRevision);
+      if (!header.deleted) continue;
+      void log.remove(header.revision);
+      if (!newest.has(header.key) && this.head(header.key)?.modRevision === header.revision) void live.remove(header.key);
+    }
+    for (const { atMs, revision } of unexpire) void expiry.remove(expiryKey({ atMs, revision }));
+    for (const entry of entries) void log.put(entry.revision, encodeEntry(entry), { append: true } as never);
+    for (const [key, { revision: modRevision, createRevision, value, expiresAtMs }] of newest) {
+      void live.put(key, encodeHead(key, { modRevision, createRevision, deleted: !value, expiresAtMs }));
+      if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision: modRevision }), Buffer.from(key));
+    }
+    void meta.put(STATE_KEY, encodeState(state));
+  }
+
+  /** lmdb-js rejects with a wrapper whose cause arrives by a promise. */
+  async #failed(error: unknown): Promise<StoreError> {
+    const { commitError } = error as { commitError?: Promise<never> };
+    const cause: unknown = commitError ? await commitError.catch((reason: unknown) => reason) : error;
+    return diskError(`Cannot write to store ${this.#dir}`, cause);
+  }
+}
+
+/** lmdb-js gives a Uint8Array in some cases. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
