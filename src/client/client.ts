@@ -46,7 +46,7 @@ export interface Client {
   /** POST to a subresource ('binding', 'token', 'eviction'); answers what the server answered. */
   createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject>;
   /** One watch; ends with the server's close, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
-  watch<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean }): AsyncIterable<WatchEvent<T>>;
+  watch<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number }): AsyncIterable<WatchEvent<T>>;
   /** The same reference and options give the same shared informer within one Client. It starts at once; it stops with close(). */
   informer<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions): Informer<T>;
   close(): Promise<void>;

@@ -7,6 +7,8 @@ import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Client, Informer, ResourceRef, SelectOptions } from '#client/client.ts';
 import type { EventRecorder } from '#client/events.ts';
+import { assert } from '#stdx/assert.ts';
+import type { Expectations } from './expectations.ts';
 
 export interface WatchSource<T extends KubeObject = KubeObject> {
   readonly resource: ResourceRef<T>;
@@ -16,11 +18,21 @@ export interface WatchSource<T extends KubeObject = KubeObject> {
    * For a change, it is called with the new and with the old object, and both results are enqueued. Pure; informers are synced.
    */
   readonly keys?: (object: T, context: SourceContext) => readonly string[];
+  /** Called before keys() for what the informer saw: where expectations are met. Nothing else may happen here; keys are enqueued anyway. */
+  readonly observe?: SourceObserver<T>;
+}
+
+export interface SourceObserver<T extends KubeObject = KubeObject> {
+  added?(object: T, context: SourceContext): void;
+  updated?(object: T, previous: T, context: SourceContext): void;
+  deleted?(object: T, context: SourceContext): void;
 }
 
 /** What a keys() function may look things up in. */
 export interface SourceContext {
   informer<U extends KubeObject>(resource: ResourceRef<U>): Informer<U>;
+  /** The same as in ReconcileContext. */
+  readonly expectations: Expectations;
 }
 
 export interface ReconcileContext {
@@ -32,6 +44,10 @@ export interface ReconcileContext {
   readonly events: EventRecorder;
   /** Aborted when the controller stops or loses leadership: give up at once. */
   readonly signal: AbortSignal;
+  /** What this controller asked for and has not seen yet. One for each run of a controller: empty after a change of leadership. */
+  readonly expectations: Expectations;
+  /** Anything else this run of the controller remembers between reconciles (never module variables: several clusters share a process). A cache only. */
+  readonly memory: Map<string, unknown>;
   /** The shared informer of a resource the controller declared in `watches` (asserted). */
   informer<T extends KubeObject>(resource: ResourceRef<T>): Informer<T>;
 }
@@ -49,12 +65,17 @@ export interface ControllerDefinition {
   readonly workers?: number;
   /** Called for a key until the world matches: level-based (must not assume which event caused it), idempotent, may be called spuriously, never twice at once for one key. */
   reconcile(context: ReconcileContext): Promise<ReconcileResult>;
-  /** A key enqueued by itself at this period (with key ''), for controllers that sweep. */
+  /** A key enqueued by itself at this period (with key ''), for controllers that sweep; first at once. */
   readonly resyncEveryMs?: number;
 }
 
 /** Checks a definition (assert) and returns it; every file in src/controllers/ exports one made by this. */
 export function defineController(definition: ControllerDefinition): ControllerDefinition {
+  const { name, workers, resyncEveryMs, watches } = definition;
+  assert(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name), `controller name "${name}" is lower-case words with dashes`);
+  assert(workers === undefined || (Number.isInteger(workers) && workers > 0), `${name}: workers is a whole number above 0`);
+  assert(resyncEveryMs === undefined || resyncEveryMs > 0, `${name}: resyncEveryMs is above 0`);
+  assert(watches.length > 0 || resyncEveryMs !== undefined, `${name}: a controller watches something or sweeps`);
   return definition;
 }
 

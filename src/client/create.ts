@@ -1,0 +1,273 @@
+/**
+ * The client: turns verbs into requests over a transport and answers into objects or StatusErrors.
+ * Retries only what the server asked to retry (429 and 5xx with Retry-After), and reads over refused connections where asked.
+ * Not here: caches (informer.ts), connections (https.ts, port.ts, direct.ts).
+ */
+import type { KubeList, KubeObject } from '#machinery/object.ts';
+import { apiVersionOf } from '#machinery/object.ts';
+import { StatusError, type Status } from '#machinery/errors.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { silentLogger, type Logger } from '#stdx/log.ts';
+import { realRandom, type Random } from '#stdx/random.ts';
+import type { Client, DeleteOptions, Informer, ObjectName, PatchType, ResourceRef, SelectOptions, WatchEvent } from './client.ts';
+import { createInformer, type StoppableInformer } from './informer.ts';
+import { objectPath, queryString, resourcePath } from './paths.ts';
+import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
+import { TransportError, isTransportError } from './transport-error.ts';
+import { decodeWatch } from './watch-decoder.ts';
+
+export interface ClientOptions {
+  /** 'kube-scheduler/v1.36.0': the server also takes the default field manager from it. */
+  readonly userAgent: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+  /** In [0, 1); for jitter. */
+  readonly random?: Random;
+  /** How often a request that the server asked to retry is repeated. Default 10. */
+  readonly maxRetries?: number;
+  /** How often a read is repeated, a second apart, while the connection is refused. Default 0: the caller decides. */
+  readonly refusedRetries?: number;
+  /** Bound of one request (not of a watch). Default 60 s. */
+  readonly timeoutMs?: number;
+}
+
+const CONTENT_TYPES: Readonly<Record<PatchType, string>> = {
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
+  apply: 'application/apply-patch+yaml',
+};
+
+const MAX_RETRY_AFTER_MS = 60_000;
+
+export function createClient(transport: Transport, options: ClientOptions): Client {
+  return new ApiClient(transport, options);
+}
+
+class ApiClient implements Client {
+  readonly transport: Transport;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #random: Random;
+  readonly #maxRetries: number;
+  readonly #refusedRetries: number;
+  readonly #timeoutMs: number;
+  readonly #readHeaders: Readonly<Record<string, string>>;
+  readonly #writeHeaders: Readonly<Record<string, string>>;
+  readonly #patchHeaders: Readonly<Record<PatchType, Readonly<Record<string, string>>>>;
+  readonly #informers = new Map<string, StoppableInformer<KubeObject>>();
+  #closed = false;
+
+  constructor(transport: Transport, options: ClientOptions) {
+    this.transport = transport;
+    this.#clock = options.clock ?? realClock;
+    this.#log = options.log ?? silentLogger;
+    this.#random = options.random ?? realRandom;
+    this.#maxRetries = options.maxRetries ?? 10;
+    this.#refusedRetries = options.refusedRetries ?? 0;
+    this.#timeoutMs = options.timeoutMs ?? 60_000;
+    const common = { accept: 'application/json', 'user-agent': options.userAgent };
+    const withType = (type: string): Readonly<Record<string, string>> => Object.freeze({ ...common, 'content-type': type });
+    this.#readHeaders = Object.freeze(common);
+    this.#writeHeaders = withType('application/json');
+    this.#patchHeaders = {
+      json: withType(CONTENT_TYPES.json),
+      merge: withType(CONTENT_TYPES.merge),
+      strategic: withType(CONTENT_TYPES.strategic),
+      apply: withType(CONTENT_TYPES.apply),
+    };
+  }
+
+  get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T> {
+    return this.#read<T>(objectPath(ref, { name }));
+  }
+
+  async list<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string } = {}): Promise<KubeList<T>> {
+    const { namespace, ...query } = options;
+    const list = await this.#read<KubeList<T>>(resourcePath(ref, { namespace }) + queryString(query));
+    // The wire leaves kind and apiVersion out of a list's items; callers want every object to say what it is.
+    const apiVersion = apiVersionOf(ref);
+    list.items ??= [];
+    for (const item of list.items) {
+      item.apiVersion ??= apiVersion;
+      item.kind ??= ref.kind;
+    }
+    return list;
+  }
+
+  create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+    const namespace = object.metadata?.namespace;
+    if (ref.namespaced && !namespace) throw new TypeError(`${ref.plural} "${object.metadata?.name ?? ''}": an object of a namespaced resource needs a namespace`);
+    return this.#write<T>({ method: 'POST', path: resourcePath(ref, { namespace }), body: JSON.stringify(typed(ref, object)) });
+  }
+
+  update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object) }), body: JSON.stringify(typed(ref, object)) });
+  }
+
+  updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object), subresource: 'status' }), body: JSON.stringify(typed(ref, object)) });
+  }
+
+  patch<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    name: ObjectName,
+    options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean },
+  ): Promise<T> {
+    const { type, patch, subresource, fieldManager, force } = options;
+    return this.#write<T>({
+      method: 'PATCH',
+      path: objectPath(ref, { name, subresource }) + queryString({ fieldManager, force }),
+      headers: this.#patchHeaders[type],
+      body: JSON.stringify(patch),
+    });
+  }
+
+  async delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void> {
+    await this.#write({ method: 'DELETE', path: objectPath(ref, { name }), ...deleteBody(options) });
+  }
+
+  async deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void> {
+    const { namespace, labelSelector, fieldSelector, ...rest } = options;
+    await this.#write({ method: 'DELETE', path: resourcePath(ref, { namespace }) + queryString({ labelSelector, fieldSelector }), ...deleteBody(rest) });
+  }
+
+  createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject> {
+    return this.#write<KubeObject>({ method: 'POST', path: objectPath(ref, { name, subresource: options.subresource }), body: JSON.stringify(options.body) });
+  }
+
+  async *watch<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number },
+  ): AsyncGenerator<WatchEvent<T>, void, void> {
+    for await (const events of this.#watchBatches(ref, options)) yield* events;
+  }
+
+  async *#watchBatches<T extends KubeObject>(
+    ref: ResourceRef<T>,
+    options: SelectOptions & { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks?: boolean; timeoutSeconds?: number },
+  ): AsyncGenerator<WatchEvent<T>[], void, void> {
+    const { namespace, signal, ...query } = options;
+    const response = await this.transport.request({
+      method: 'GET', path: resourcePath(ref, { namespace }) + queryString({ watch: true, ...query }), headers: this.#readHeaders, signal,
+    });
+    if (response.status >= 300) throw await errorOf(response);
+    yield* decodeWatch<T>(response.stream());
+  }
+
+  informer<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions = {}): Informer<T> {
+    if (this.#closed) throw new TypeError(`informer of ${ref.plural}: the client is closed`);
+    const id = [ref.group, ref.version, ref.plural, options.namespace ?? '', options.labelSelector ?? '', options.fieldSelector ?? ''].join('|');
+    let informer = this.#informers.get(id);
+    if (!informer) {
+      informer = createInformer<KubeObject>({
+        ref,
+        select: options,
+        list: (query) => this.list(ref, query),
+        watch: (query) => this.#watchBatches(ref, query),
+        clock: this.#clock,
+        log: this.#log,
+        random: this.#random,
+      });
+      this.#informers.set(id, informer);
+    }
+    return informer as unknown as Informer<T>;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.all([...this.#informers.values()].map((informer) => informer.stop()));
+    await this.transport.close();
+  }
+
+  async #read<T>(path: string): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await this.#send<T>({ method: 'GET', path, headers: this.#readHeaders });
+      } catch (error) {
+        if (!isTransportError(error, 'refused') || attempt >= this.#refusedRetries || this.#closed) throw error;
+        await this.#clock.sleep(1_000);
+      }
+    }
+  }
+
+  #write<T>(request: TransportRequest): Promise<T> {
+    return this.#send<T>(request.headers ? request : { ...request, headers: this.#writeHeaders });
+  }
+
+  async #send<T>(request: TransportRequest): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      const response = await this.#bounded(request);
+      if (response.status < 300) return parseBody<T>(response.body);
+      const waitMs = attempt < this.#maxRetries ? retryAfterMs(response) : undefined;
+      if (waitMs === undefined || this.#closed) throw statusErrorOf(response.status, response.body);
+      this.#log.debug('server asked to retry', { method: request.method, path: request.path, status: response.status, waitMs });
+      await this.#clock.sleep(waitMs, request.signal);
+    }
+  }
+
+  /** The whole answer within the time bound. */
+  async #bounded(request: TransportRequest): Promise<{ status: number; headers: TransportResponse['headers']; body: Buffer }> {
+    const abort = new AbortController();
+    const timer = this.#clock.after(this.#timeoutMs, () => abort.abort(new TransportError('timeout', `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`)));
+    try {
+      const response = await this.transport.request({ ...request, signal: abort.signal });
+      return { status: response.status, headers: response.headers, body: await response.bytes() };
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+function nameOf(object: KubeObject): ObjectName {
+  return { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
+}
+
+/** The object with the apiVersion and kind a server insists on, where they are missing. */
+function typed<T extends KubeObject>(ref: ResourceRef<T>, object: T): T {
+  return object.apiVersion && object.kind ? object : { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind };
+}
+
+function deleteBody(options: DeleteOptions = {}): { body?: string } {
+  return Object.keys(options).length === 0 ? {} : { body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', ...options }) };
+}
+
+function parseBody<T>(body: Buffer): T {
+  if (body.length === 0) return {} as T;
+  try {
+    return JSON.parse(body.toString('utf8')) as T;
+  } catch (error) {
+    throw new TransportError('protocol', 'the answer is not valid JSON', error);
+  }
+}
+
+/** Undefined when the server did not ask to retry. */
+function retryAfterMs({ status, headers }: { readonly status: number; readonly headers: TransportResponse['headers'] }): number | undefined {
+  if (status !== 429 && status < 500) return undefined;
+  const seconds = Number(headers['retry-after'] || undefined);
+  return Number.isFinite(seconds) && seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+}
+
+async function errorOf(response: TransportResponse): Promise<StatusError> {
+  return statusErrorOf(response.status, await response.bytes());
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound', 405: 'MethodNotAllowed', 406: 'NotAcceptable', 409: 'Conflict',
+  410: 'Gone', 413: 'RequestEntityTooLarge', 415: 'UnsupportedMediaType', 422: 'Invalid', 429: 'TooManyRequests', 500: 'InternalError',
+  503: 'ServiceUnavailable', 504: 'Timeout',
+};
+
+/** The server's Status; one made from the code where something in between answered. */
+function statusErrorOf(code: number, body: Buffer): StatusError {
+  const text = body.toString('utf8');
+  try {
+    const status = JSON.parse(text) as Status;
+    if (status.kind === 'Status') return new StatusError({ ...status, code: status.code ?? code });
+  } catch {
+    // Not JSON: a proxy's page, or nothing at all. The text becomes the message.
+  }
+  const message = text.trim().slice(0, 1024) || `the server answered with status ${code}`;
+  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: REASONS[code] ?? 'Unknown', code });
+}

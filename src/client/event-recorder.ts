@@ -1,0 +1,179 @@
+/**
+ * Records events as core/v1 Events. Best effort: a bounded queue, dropped when full; one event at a time for one object, so that
+ * counts are right. What to send is decided in event-correlator.ts.
+ */
+import type { KubeObject } from '#machinery/object.ts';
+import { StatusError, isStatusError } from '#machinery/errors.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import { realRandom, type Random } from '#stdx/random.ts';
+import { KeyedMutex } from '#stdx/keyed-mutex.ts';
+import type { Client, ResourceRef } from './client.ts';
+import { EventCorrelator, type CoreEvent, type Correlated, type ObjectReference } from './event-correlator.ts';
+import type { EventRecorder } from './events.ts';
+
+export interface EventRecorderOptions {
+  /** 'deployment-controller', 'kubelet', 'default-scheduler': upstream's name of the reporter. */
+  readonly component: string;
+  /** The node's name, for components of a node. */
+  readonly host?: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+  readonly random?: Random;
+}
+
+export interface StoppableEventRecorder extends EventRecorder {
+  /** Resolves when nothing waits to be sent. */
+  flushed(): Promise<void>;
+  /** Takes no more events and gives up what waits. */
+  stop(): void;
+}
+
+const EVENTS: ResourceRef<CoreEvent> = { group: '', version: 'v1', plural: 'events', kind: 'Event', namespaced: true };
+/** Events waiting to be sent; further ones are dropped. */
+const MAX_QUEUED = 1_000;
+const MAX_MESSAGE = 1_024;
+const MAX_TRIES = 12;
+const RETRY_MS = 10_000;
+
+type EventInput = Parameters<EventRecorder['event']>[1];
+
+export function createEventRecorder(api: Client, options: EventRecorderOptions): StoppableEventRecorder {
+  return new ApiEventRecorder(api, options);
+}
+
+class ApiEventRecorder implements StoppableEventRecorder {
+  readonly #api: Client;
+  readonly #component: string;
+  readonly #host: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #random: Random;
+  readonly #correlator: EventCorrelator;
+  readonly #perObject = new KeyedMutex();
+  readonly #sending = new Set<Promise<void>>();
+  readonly #abort = new AbortController();
+  #sequence: number;
+  #dropped = 0;
+
+  constructor(api: Client, options: EventRecorderOptions) {
+    this.#api = api;
+    this.#component = options.component;
+    this.#host = options.host ?? '';
+    this.#clock = options.clock ?? realClock;
+    this.#log = options.log ?? silentLogger;
+    this.#random = options.random ?? realRandom;
+    // Recorders of one moment must not make the same names.
+    this.#sequence = Math.floor(this.#random() * 1_000_000);
+    this.#correlator = new EventCorrelator(this.#clock);
+  }
+
+  event(about: KubeObject, input: EventInput): void {
+    if (this.#abort.signal.aborted) return;
+    if (this.#sending.size >= MAX_QUEUED) {
+      this.#dropped += 1;
+      if (this.#dropped % MAX_QUEUED === 1) this.#log.warn('event queue is full: dropping events', { dropped: this.#dropped });
+      return;
+    }
+    const event = this.#makeEvent(about, input);
+    const { namespace, name, kind } = event.involvedObject;
+    const sending = this.#perObject.run(`${kind}/${namespace}/${name}`, () => this.#record(event)).catch((error: unknown) => {
+      this.#log.warn('event could not be recorded', { error: errorMessage(error) });
+    }).finally(() => this.#sending.delete(sending));
+    this.#sending.add(sending);
+  }
+
+  async flushed(): Promise<void> {
+    while (this.#sending.size > 0) await Promise.all(this.#sending);
+  }
+
+  stop(): void {
+    this.#abort.abort(new Error('event recorder was stopped'));
+  }
+
+  async #record(event: CoreEvent): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    let correlated = this.#correlator.correlate(event);
+    for (let attempt = 1; correlated.kind !== 'drop'; attempt += 1) {
+      try {
+        this.#correlator.recorded(correlated.countKey, await this.#send(correlated));
+        return;
+      } catch (error) {
+        if (correlated.kind === 'count' && isStatusError(error, 'NotFound')) {
+          // It was there but has expired: it begins anew under a name of its own.
+          correlated = { ...correlated, kind: 'create', event: this.#renamed(correlated.event) };
+          continue;
+        }
+        // The server refused: saying it again does not help. Events of a namespace that goes away are refused all the time.
+        if (error instanceof StatusError && error.code !== 429 && error.code < 500) {
+          this.#log.debug('event was refused', { reason: event.reason, error: error.message });
+          return;
+        }
+        if (attempt >= MAX_TRIES) throw error;
+        await this.#clock.sleep(RETRY_MS * (attempt === 1 ? this.#random() : 1), this.#abort.signal);
+      }
+    }
+  }
+
+  #send(correlated: Exclude<Correlated, { kind: 'drop' }>): Promise<CoreEvent> {
+    const { event } = correlated;
+    if (correlated.kind === 'create') return this.#api.create(EVENTS, { ...event, metadata: { name: event.metadata.name, namespace: event.metadata.namespace } });
+    return this.#api.patch(EVENTS, event.metadata, {
+      type: 'strategic', patch: { count: event.count, lastTimestamp: event.lastTimestamp, message: event.message },
+    });
+  }
+
+  #makeEvent(about: KubeObject, input: EventInput): CoreEvent {
+    const reference = referenceTo(about);
+    const now = seconds(this.#clock.now());
+    return {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name: this.#eventName(reference.name), namespace: reference.namespace || 'default' },
+      involvedObject: { ...reference, ...(input.fieldPath ? { fieldPath: input.fieldPath } : {}) },
+      reason: input.reason,
+      message: truncated(input.message),
+      type: input.type,
+      source: { component: this.#component, ...(this.#host ? { host: this.#host } : {}) },
+      firstTimestamp: now,
+      lastTimestamp: now,
+      count: 1,
+      ...(input.action ? { action: input.action } : {}),
+      reportingComponent: this.#component,
+      reportingInstance: this.#host,
+    };
+  }
+
+  #renamed(event: CoreEvent): CoreEvent {
+    return { ...event, metadata: { name: this.#eventName(event.involvedObject.name), namespace: event.metadata.namespace } };
+  }
+
+  /** '<object>.<hexadecimal nanoseconds>'; the sequence keeps names of one millisecond apart. */
+  #eventName(objectName = ''): string {
+    this.#sequence = (this.#sequence + 1) % 1_000_000;
+    return `${objectName}.${(BigInt(Math.floor(this.#clock.now())) * 1_000_000n + BigInt(this.#sequence)).toString(16)}`;
+  }
+}
+
+function referenceTo(about: KubeObject): ObjectReference {
+  // An event may be about a reference as well as about an object.
+  const meta = about.metadata ?? (about as ObjectReference);
+  const { name, namespace, uid, resourceVersion } = meta;
+  return {
+    ...(about.kind ? { kind: about.kind } : {}),
+    ...(namespace ? { namespace } : {}),
+    ...(name ? { name } : {}),
+    ...(uid ? { uid } : {}),
+    ...(about.apiVersion ? { apiVersion: about.apiVersion } : {}),
+    ...(resourceVersion ? { resourceVersion } : {}),
+  };
+}
+
+function truncated(message: string): string {
+  return message.length <= MAX_MESSAGE ? message : `${message.slice(0, MAX_MESSAGE - 3)}...`;
+}
+
+/** metav1.Time of the wire: whole seconds. */
+function seconds(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}

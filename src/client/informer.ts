@@ -1,0 +1,279 @@
+/**
+ * An informer: one resource kept in memory by list and watch. The behaviour is client-go's reflector's.
+ *
+ *   listing --all pages in the cache--> watching --stream ends--> watching (from the last resourceVersion)
+ *      ^  backoff on failure               |  410, or "too large resource version"
+ *      '-----------------------------------'
+ *
+ * First list at resourceVersion 0 (whatever the server's cache has), after 410 at '' (the newest there is). A relist is compared with
+ * the cache, so handlers see added, updated and deleted also for what happened while nobody watched; the last known state is then
+ * what `deleted` gets. Retries for ever, with 0.8 to 30 s of jittered backoff: an informer never gives up, its owner stops it.
+ */
+import type { KubeList, KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, objectKey } from '#machinery/object.ts';
+import { StatusError } from '#machinery/errors.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { Random } from '#stdx/random.ts';
+import { ObjectCache, type IndexFunction } from './cache.ts';
+import type { Informer, InformerHandler, ResourceRef, SelectOptions, WatchEvent } from './client.ts';
+import { abortReason } from './transport-error.ts';
+
+export interface ListQuery extends SelectOptions { limit: number; continue?: string; resourceVersion?: string }
+export interface WatchQuery extends SelectOptions { resourceVersion: string; signal: AbortSignal; allowWatchBookmarks: boolean; timeoutSeconds: number }
+
+export interface InformerOptions<T extends KubeObject> {
+  readonly ref: ResourceRef<T>;
+  readonly select: SelectOptions;
+  readonly list: (query: ListQuery) => Promise<KubeList<T>>;
+  /** Events in batches as they arrive; throws StatusError for an ERROR event. */
+  readonly watch: (query: WatchQuery) => AsyncIterable<WatchEvent<T>[]>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: Random;
+}
+
+export interface StoppableInformer<T extends KubeObject> extends Informer<T> {
+  /** Resolves when the last handler call is over. */
+  stop(): Promise<void>;
+}
+
+const PAGE_SIZE = 500;
+const BACKOFF_MIN_MS = 800;
+const BACKOFF_MAX_MS = 30_000;
+/** A list and watch that held this long makes the next failure a first one. */
+const BACKOFF_RESET_MS = 120_000;
+const MIN_WATCH_SECONDS = 300;
+/** A watch that ends sooner and brought nothing is a failure in disguise. */
+const SHORT_WATCH_MS = 1_000;
+/** A long relist gives the event loop a turn after so many objects. */
+const SLICE = 1_000;
+const BY_NAMESPACE = 'namespace';
+
+export function createInformer<T extends KubeObject>(options: InformerOptions<T>): StoppableInformer<T> {
+  return new ReflectingInformer(options);
+}
+
+class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
+  readonly #options: InformerOptions<T>;
+  readonly #log: Logger;
+  readonly #cache = new ObjectCache<T>();
+  /** Replaced, never changed: a loop over it is not disturbed by a handler that subscribes. */
+  #handlers: readonly InformerHandler<T>[] = [];
+  readonly #abort = new AbortController();
+  readonly #running: Promise<void>;
+  readonly #apiVersion: string;
+  readonly #firstSync = Promise.withResolvers<void>();
+  #hasSynced = false;
+  /** '' before the first list. */
+  #resourceVersion = '';
+  #listNewest = false;
+  #mustList = true;
+  #backoffMs = BACKOFF_MIN_MS;
+
+  constructor(options: InformerOptions<T>) {
+    this.#options = options;
+    this.#log = options.log.with({ informer: options.ref.plural });
+    this.#apiVersion = apiVersionOf(options.ref);
+    if (options.ref.namespaced) this.#cache.addIndex(BY_NAMESPACE, namespaceOf);
+    // Nobody may be waiting for the first sync when stop() rejects it.
+    this.#firstSync.promise.catch(() => {});
+    this.#running = this.#run();
+  }
+
+  get hasSynced(): boolean { return this.#hasSynced; }
+
+  async synced(signal?: AbortSignal): Promise<void> {
+    if (this.#hasSynced) return;
+    if (!signal) return this.#firstSync.promise;
+    if (signal.aborted) throw abortReason(signal);
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = (): void => aborted.reject(abortReason(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await Promise.race([this.#firstSync.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  get(key: string): T | undefined { return this.#cache.get(key); }
+
+  list(): T[] { return this.#cache.list(); }
+
+  listNamespace(namespace: string): T[] {
+    return this.#options.ref.namespaced ? this.#cache.byIndex(BY_NAMESPACE, namespace) : [];
+  }
+
+  addIndex(name: string, values: IndexFunction<T>): void {
+    if (name === BY_NAMESPACE) throw new TypeError('the index "namespace" is built in: use listNamespace()');
+    this.#cache.addIndex(name, values);
+  }
+
+  byIndex(name: string, value: string): T[] { return this.#cache.byIndex(name, value); }
+
+  subscribe(handler: InformerHandler<T>): () => void {
+    // A handler subscribed twice is called twice: each subscription is its own.
+    const own: InformerHandler<T> = {
+      ...(handler.added ? { added: (object: T) => handler.added!(object) } : {}),
+      ...(handler.updated ? { updated: (object: T, previous: T) => handler.updated!(object, previous) } : {}),
+      ...(handler.deleted ? { deleted: (object: T) => handler.deleted!(object) } : {}),
+    };
+    this.#handlers = [...this.#handlers, own];
+    if (own.added) for (const object of this.#cache.list()) this.#guarded(() => own.added!(object));
+    return () => { this.#handlers = this.#handlers.filter((other) => other !== own); };
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#abort.signal.aborted) {
+      const error = new Error(`informer of ${this.#options.ref.plural} was stopped`);
+      this.#firstSync.reject(error);
+      this.#abort.abort(error);
+    }
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, random } = this.#options;
+    while (!this.#abort.signal.aborted) {
+      const startedMs = clock.monotonic();
+      try {
+        if (this.#mustList) await this.#list();
+        if (await this.#watch()) continue;
+      } catch (error) {
+        if (this.#abort.signal.aborted) return;
+        if (this.#decideAfter(error) === 'at once') continue;
+      }
+      if (clock.monotonic() - startedMs > BACKOFF_RESET_MS) this.#backoffMs = BACKOFF_MIN_MS;
+      const waitMs = Math.min(this.#backoffMs * (1 + random()), BACKOFF_MAX_MS);
+      this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MAX_MS);
+      await clock.sleep(waitMs, this.#abort.signal).catch(() => {});
+    }
+  }
+
+  /** What a failure means for the next round: where to start, and whether to wait first. */
+  #decideAfter(error: unknown): 'at once' | 'after backoff' {
+    if (isExpired(error)) {
+      this.#log.info('resource version expired: listing again', { resourceVersion: this.#resourceVersion });
+      // Twice in a row means that even the newest is refused: then wait.
+      const again = this.#listNewest;
+      this.#mustList = true;
+      this.#listNewest = true;
+      return again ? 'after backoff' : 'at once';
+    }
+    // Only the connection failed: the watch can go on from where it was. Any other answer needs a new list.
+    if (error instanceof StatusError && error.code !== 429 && error.code < 500) this.#mustList = true;
+    this.#log.warn('list and watch failed: trying again', { error: errorMessage(error), nextMs: this.#backoffMs });
+    return 'after backoff';
+  }
+
+  async #list(): Promise<void> {
+    const { list, select } = this.#options;
+    const resourceVersion = this.#listNewest ? '' : this.#resourceVersion || '0';
+    const items: T[] = [];
+    let page = await list({ ...select, limit: PAGE_SIZE, ...(resourceVersion ? { resourceVersion } : {}) });
+    for (;;) {
+      for (const item of page.items) items.push(item);
+      const next = page.metadata?.continue;
+      if (!next) break;
+      this.#abort.signal.throwIfAborted();
+      page = await list({ ...select, limit: PAGE_SIZE, continue: next });
+    }
+    this.#abort.signal.throwIfAborted();
+    await this.#replace(items);
+    this.#resourceVersion = page.metadata?.resourceVersion ?? '';
+    this.#mustList = false;
+    this.#listNewest = false;
+    if (this.#hasSynced) return;
+    this.#hasSynced = true;
+    this.#firstSync.resolve();
+  }
+
+  async #replace(items: readonly T[]): Promise<void> {
+    const gone = new Set(this.#cache.keys());
+    for (const [at, item] of items.entries()) {
+      gone.delete(objectKey(item));
+      this.#put(item);
+      if ((at + 1) % SLICE === 0) await nextTurn();
+    }
+    for (const key of gone) this.#remove(key, this.#cache.get(key)!);
+  }
+
+  /** True when the watch was worth its connection: go on at once. */
+  async #watch(): Promise<boolean> {
+    const { watch, select, clock, random } = this.#options;
+    const startedMs = clock.monotonic();
+    let events = 0;
+    const query = {
+      ...select,
+      resourceVersion: this.#resourceVersion,
+      signal: this.#abort.signal,
+      allowWatchBookmarks: true,
+      timeoutSeconds: Math.floor(MIN_WATCH_SECONDS * (1 + random())),
+    };
+    for await (const batch of watch(query)) {
+      if (this.#abort.signal.aborted) return true;
+      for (const event of batch) this.#apply(event);
+      events += batch.length;
+      this.#backoffMs = BACKOFF_MIN_MS;
+    }
+    return events > 0 || clock.monotonic() - startedMs >= SHORT_WATCH_MS;
+  }
+
+  #apply({ type, object }: WatchEvent<T>): void {
+    const resourceVersion = object.metadata?.resourceVersion;
+    if (type === 'ADDED' || type === 'MODIFIED') this.#put(object);
+    else if (type === 'DELETED') this.#remove(objectKey(object), object);
+    else if (type !== 'BOOKMARK') this.#log.warn('watch event of unknown type', { type: String(type) });
+    if (resourceVersion) this.#resourceVersion = resourceVersion;
+  }
+
+  #put(object: T): void {
+    this.#trim(object);
+    const key = objectKey(object);
+    const known = this.#cache.get(key);
+    if (known && known.metadata?.uid !== object.metadata?.uid) this.#remove(key, known);
+    else if (known && known.metadata?.resourceVersion === object.metadata?.resourceVersion) return;
+    const previous = this.#cache.set(key, object);
+    for (const handler of this.#handlers) {
+      if (previous) this.#guarded(() => handler.updated?.(object, previous));
+      else this.#guarded(() => handler.added?.(object));
+    }
+  }
+
+  #remove(key: string, finalState: T): void {
+    if (!this.#cache.delete(key)) return;
+    this.#trim(finalState);
+    for (const handler of this.#handlers) this.#guarded(() => handler.deleted?.(finalState));
+  }
+
+  /** Nobody reads managed fields from a cache, and they are often half of an object. */
+  #trim(object: T): void {
+    object.apiVersion ??= this.#apiVersion;
+    object.kind ??= this.#options.ref.kind;
+    if (object.metadata?.managedFields) delete object.metadata.managedFields;
+  }
+
+  #guarded(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#log.error('informer handler threw', { error: error instanceof Error ? error.stack ?? error.message : String(error) });
+    }
+  }
+}
+
+function namespaceOf(object: KubeObject): readonly string[] {
+  return [object.metadata?.namespace ?? ''];
+}
+
+/** The revision is compacted, or (after a restore of the server's data) in the future. */
+function isExpired(error: unknown): boolean {
+  if (!(error instanceof StatusError)) return false;
+  if (error.code === 410 || error.reason === 'Expired' || error.reason === 'Gone') return true;
+  return error.message.includes('Too large resource version') || error.status.details?.causes?.some((cause) => cause.reason === 'ResourceVersionTooLarge') === true;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

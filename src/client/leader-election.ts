@@ -1,0 +1,254 @@
+/**
+ * Leader election by Lease (coordination.k8s.io/v1), upstream's algorithm: at most one candidate believes to lead, given clocks that
+ * run at the same speed (their times may differ: a lease is judged by when this process last saw it change).
+ *
+ *   candidate --lease free or expired, write succeeded--> leader --renewed every retryPeriod--> leader
+ *       ^                                                   | no renewal for renewDeadline, or another holder seen
+ *       '---------- the caller runs it again ---------------'        signal aborted: lease released
+ */
+import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { assert } from '#stdx/assert.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { realRandom, type Random } from '#stdx/random.ts';
+import type { Client, ResourceRef } from './client.ts';
+import { abortReason } from './transport-error.ts';
+
+export interface LeaderElectionOptions {
+  readonly api: Client;
+  readonly lease: { readonly namespace: string; readonly name: string };
+  /** Unique among the candidates. */
+  readonly identity: string;
+  /** Default 15 s: how long others wait after the last renewal they saw. */
+  readonly leaseDurationMs?: number;
+  /** Default 10 s: how long a leader tries to renew before it steps down; less than leaseDurationMs. */
+  readonly renewDeadlineMs?: number;
+  /** Default 2 s between tries. */
+  readonly retryPeriodMs?: number;
+  /** Give the lease up when stopped, so that another takes over at once. Default true. */
+  readonly releaseOnStop?: boolean;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+  readonly random?: Random;
+  /** Called whenever another holder is seen, also when it is oneself; '' when the lease is free. */
+  readonly onNewLeader?: (identity: string) => void;
+}
+
+export interface LeaderElector {
+  readonly isLeader: boolean;
+  /** Who led when last seen; '' when unknown. */
+  readonly leader: string;
+  /**
+   * Waits for leadership, then runs `lead` with a signal that aborts when leadership is lost or `signal` is aborted, and resolves
+   * after `lead` ended and the lease was released. Run it again to stand again. Never throws, except what `lead` throws.
+   */
+  run(signal: AbortSignal, lead: (leading: AbortSignal) => Promise<void>): Promise<void>;
+}
+
+interface LeaseSpec {
+  holderIdentity?: string;
+  leaseDurationSeconds?: number;
+  acquireTime?: string | null;
+  renewTime?: string | null;
+  leaseTransitions?: number;
+}
+interface Lease extends KubeObject { metadata: ObjectMeta; spec?: LeaseSpec }
+
+const LEASES: ResourceRef<Lease> = { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', kind: 'Lease', namespaced: true };
+const JITTER = 1.2;
+
+export function createLeaderElector(options: LeaderElectionOptions): LeaderElector {
+  return new LeaseElector(options);
+}
+
+class LeaseElector implements LeaderElector {
+  readonly #api: Client;
+  readonly #name: { readonly namespace: string; readonly name: string };
+  readonly #identity: string;
+  readonly #leaseDurationMs: number;
+  readonly #renewDeadlineMs: number;
+  readonly #retryPeriodMs: number;
+  readonly #releaseOnStop: boolean;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #random: Random;
+  readonly #onNewLeader: ((identity: string) => void) | undefined;
+  /** The lease as last seen or written, and when (monotonic) it was first seen so. */
+  #observed: Lease | undefined;
+  #observedAtMs = 0;
+  #reportedLeader: string | undefined;
+  #isLeader = false;
+
+  constructor(options: LeaderElectionOptions) {
+    this.#api = options.api;
+    this.#name = options.lease;
+    this.#identity = options.identity;
+    this.#leaseDurationMs = options.leaseDurationMs ?? 15_000;
+    this.#renewDeadlineMs = options.renewDeadlineMs ?? 10_000;
+    this.#retryPeriodMs = options.retryPeriodMs ?? 2_000;
+    this.#releaseOnStop = options.releaseOnStop ?? true;
+    this.#clock = options.clock ?? realClock;
+    this.#log = (options.log ?? silentLogger).with({ lease: `${options.lease.namespace}/${options.lease.name}` });
+    this.#random = options.random ?? realRandom;
+    this.#onNewLeader = options.onNewLeader;
+    assert(this.#identity !== '', 'a leader election candidate has an identity');
+    assert(this.#leaseDurationMs > this.#renewDeadlineMs, 'leaseDuration is greater than renewDeadline');
+    assert(this.#renewDeadlineMs > JITTER * this.#retryPeriodMs, 'renewDeadline is greater than retryPeriod times 1.2');
+  }
+
+  get isLeader(): boolean { return this.#isLeader; }
+  get leader(): string { return this.#observed?.spec?.holderIdentity ?? ''; }
+
+  async run(signal: AbortSignal, lead: (leading: AbortSignal) => Promise<void>): Promise<void> {
+    if (!await this.#acquire(signal)) return;
+    const leading = new AbortController();
+    const onStop = (): void => leading.abort(abortReason(signal));
+    signal.addEventListener('abort', onStop, { once: true });
+    if (signal.aborted) onStop();
+    // The lease is renewed until the work has ended, also while it winds down after a stop: releasing earlier would let two lead.
+    const over = new AbortController();
+    const renewing = this.#renew(over.signal).then((outcome) => {
+      this.#isLeader = false;
+      if (outcome === 'lost') leading.abort(new Error(`leadership of lease ${this.#name.namespace}/${this.#name.name} is lost`));
+    });
+    this.#isLeader = true;
+    this.#log.info('leading', { identity: this.#identity });
+    try {
+      await lead(leading.signal);
+    } finally {
+      const lost = !this.#isLeader;
+      this.#isLeader = false;
+      over.abort();
+      await renewing;
+      signal.removeEventListener('abort', onStop);
+      if (this.#releaseOnStop && !lost) await this.#release();
+      this.#log.info('no longer leading', { identity: this.#identity });
+    }
+  }
+
+  async #acquire(signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      if (await this.#tryAcquireOrRenew()) return true;
+      await this.#clock.sleep(this.#retryPeriodMs * (1 + JITTER * this.#random()), signal).catch(() => {});
+    }
+    return false;
+  }
+
+  async #renew(over: AbortSignal): Promise<'lost' | 'over'> {
+    let renewedAtMs = this.#clock.monotonic();
+    for (;;) {
+      await this.#clock.sleep(this.#retryPeriodMs, over).catch(() => {});
+      if (over.aborted) return 'over';
+      const deadline = new AbortController();
+      const leftMs = renewedAtMs + this.#renewDeadlineMs - this.#clock.monotonic();
+      const timer = this.#clock.after(leftMs, () => deadline.abort());
+      const startedMs = this.#clock.monotonic();
+      const renewed = await Promise.race([this.#tryAcquireOrRenew(), aborted(deadline.signal)]);
+      timer.cancel();
+      if (over.aborted) return 'over';
+      if (renewed) renewedAtMs = startedMs;
+      else if (this.#clock.monotonic() - renewedAtMs >= this.#renewDeadlineMs) {
+        this.#log.error('leadership lost: the lease could not be renewed in time', { identity: this.#identity });
+        return 'lost';
+      }
+    }
+  }
+
+  /** True when this candidate holds the lease now. */
+  async #tryAcquireOrRenew(): Promise<boolean> {
+    try {
+      // A leader first writes on top of what it wrote last: one request instead of two.
+      if (this.#isLeader && this.#observed && this.#isValid()) {
+        try {
+          await this.#write(this.#observed);
+          return true;
+        } catch (error) {
+          if (!isStatusError(error)) throw error;
+        }
+      }
+      const current = await this.#read();
+      if (!current) {
+        this.#observe(await this.#api.create(LEASES, { metadata: { ...this.#name }, spec: this.#nextSpec(undefined) }));
+        return true;
+      }
+      if (!sameRecord(current, this.#observed)) this.#observe(current);
+      const holder = current.spec?.holderIdentity ?? '';
+      if (holder !== '' && holder !== this.#identity && this.#isValid()) return false;
+      await this.#write(current);
+      return true;
+    } catch (error) {
+      if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'AlreadyExists')) this.#log.warn('lease could not be taken or renewed', { error: errorMessage(error) });
+      return false;
+    }
+  }
+
+  async #read(): Promise<Lease | undefined> {
+    try {
+      return await this.#api.get(LEASES, this.#name);
+    } catch (error) {
+      if (isStatusError(error, 'NotFound')) return undefined;
+      throw error;
+    }
+  }
+
+  async #write(current: Lease): Promise<void> {
+    this.#observe(await this.#api.update(LEASES, { ...current, spec: { ...current.spec, ...this.#nextSpec(current.spec) } }));
+  }
+
+  #nextSpec(current: LeaseSpec | undefined): LeaseSpec {
+    const now = microTime(this.#clock.now());
+    const held = current?.holderIdentity === this.#identity;
+    return {
+      holderIdentity: this.#identity,
+      leaseDurationSeconds: Math.ceil(this.#leaseDurationMs / 1000),
+      acquireTime: held ? current.acquireTime ?? now : now,
+      renewTime: now,
+      leaseTransitions: (current?.leaseTransitions ?? 0) + (current && !held ? 1 : 0),
+    };
+  }
+
+  /** True while the holder last seen may still believe to lead. */
+  #isValid(): boolean {
+    const seconds = this.#observed?.spec?.leaseDurationSeconds ?? 0;
+    return this.#observedAtMs + seconds * 1000 > this.#clock.monotonic();
+  }
+
+  #observe(lease: Lease): void {
+    this.#observed = lease;
+    this.#observedAtMs = this.#clock.monotonic();
+    const leader = lease.spec?.holderIdentity ?? '';
+    if (leader === this.#reportedLeader) return;
+    this.#reportedLeader = leader;
+    this.#onNewLeader?.(leader);
+  }
+
+  /** An empty holder with a second's duration, as upstream leaves it. */
+  async #release(): Promise<void> {
+    const lease = this.#observed;
+    if (!lease || lease.spec?.holderIdentity !== this.#identity) return;
+    const now = microTime(this.#clock.now());
+    const spec: LeaseSpec = { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1, acquireTime: now, renewTime: now };
+    try {
+      this.#observe(await this.#api.update(LEASES, { ...lease, spec }));
+    } catch (error) {
+      this.#log.warn('lease could not be released: others wait for its end', { error: errorMessage(error) });
+    }
+  }
+}
+
+function sameRecord(a: Lease, b: Lease | undefined): boolean {
+  return b !== undefined && a.metadata.uid === b.metadata.uid && a.metadata.resourceVersion === b.metadata.resourceVersion;
+}
+
+function aborted(signal: AbortSignal): Promise<false> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(false);
+    else signal.addEventListener('abort', () => resolve(false), { once: true });
+  });
+}
+
+/** A MicroTime of the wire: six digits of seconds. */
+export function microTime(ms: number): string {
+  return new Date(ms).toISOString().replace('Z', '000Z');
+}

@@ -1,0 +1,273 @@
+/**
+ * Runs controllers: one work queue and one event recorder each, keys serial, retries rate-limited, only while leading.
+ *
+ *   start() --caches synced--> standby --elected--> running --lost or stop()--> draining --workers idle--> standby | stopped
+ *
+ * Controllers are isolated: one whose caches do not sync (its resource is not served), or whose reconcile fails, holds up no other.
+ */
+import { objectKey, type KubeObject } from '#machinery/object.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { assert } from '#stdx/assert.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { Timer } from '#stdx/clock.ts';
+import type { Client, Informer, ResourceRef } from '#client/client.ts';
+import { createEventRecorder } from '#client/event-recorder.ts';
+import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import type { Component, ComponentContext } from './component.ts';
+import type { ControllerDefinition, ReconcileContext, SourceContext, WatchSource } from './controller.ts';
+import { Expectations } from './expectations.ts';
+import { createWorkQueue, type WorkQueue, type WorkQueueMetrics } from './work-queue.ts';
+
+export interface ControllerManagerOptions extends ComponentContext {
+  /** The component's name. Default 'kube-controller-manager'. */
+  readonly name?: string;
+  /** Stand for election; without it the controllers run as soon as the caches are synced (one instance only, then). */
+  readonly leaderElect?: Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'>>;
+  /** How long start() waits for caches; controllers whose caches are late start when they are there. Default 30 s. */
+  readonly syncTimeoutMs?: number;
+  /** How long stop() waits for reconciles that were told to give up. Default 5 s, less than a lost lease lasts. */
+  readonly stopTimeoutMs?: number;
+  readonly metrics?: (controller: string) => ControllerMetrics;
+}
+
+export interface ControllerMetrics {
+  readonly queue?: WorkQueueMetrics;
+  reconciled?(result: 'done' | 'requeued' | 'conflict' | 'error'): void;
+}
+
+export interface ControllerManager extends Component {
+  readonly isLeader: boolean;
+}
+
+export function createControllerManager(definitions: readonly ControllerDefinition[], options: ControllerManagerOptions): ControllerManager {
+  return new LedControllers(definitions, options);
+}
+
+/**
+ * Which of the known controllers to run, after kube-controller-manager --controllers: '*' is all that are on by default, 'name' adds
+ * one, '-name' takes one away. A name that is not known is refused.
+ */
+export function selectControllers(definitions: readonly ControllerDefinition[], { names, offByDefault = [] }: { readonly names: readonly string[]; readonly offByDefault?: readonly string[] }): ControllerDefinition[] {
+  const known = new Set(definitions.map(({ name }) => name));
+  for (const name of names) {
+    if (name !== '*' && !known.has(name.replace(/^-/, ''))) throw new Error(`"${name.replace(/^-/, '')}" is not in the list of known controllers`);
+  }
+  return definitions.filter(({ name }) => {
+    if (names.includes(`-${name}`)) return false;
+    return names.includes(name) || (names.includes('*') && !offByDefault.includes(name));
+  });
+}
+
+class LedControllers implements ControllerManager {
+  readonly name: string;
+  readonly #definitions: readonly ControllerDefinition[];
+  readonly #options: ControllerManagerOptions;
+  readonly #log: Logger;
+  readonly #stop = new AbortController();
+  #leading = false;
+  #work: Promise<void> | undefined;
+
+  constructor(definitions: readonly ControllerDefinition[], options: ControllerManagerOptions) {
+    this.name = options.name ?? 'kube-controller-manager';
+    this.#definitions = definitions;
+    this.#options = options;
+    this.#log = options.log;
+    const names = definitions.map((definition) => definition.name);
+    assert(new Set(names).size === names.length, 'controller names are unique');
+  }
+
+  get isLeader(): boolean { return this.#leading; }
+
+  async start(): Promise<void> {
+    assert(this.#work === undefined, 'a component is started once');
+    const { api } = this.#options;
+    for (const definition of this.#definitions) {
+      for (const source of definition.watches) informerOf(api, source);
+      for (const index of definition.indexes ?? []) declaredInformer(api, { definition, resource: index.resource }).addIndex(index.name, index.values as (object: KubeObject) => readonly string[]);
+    }
+    await this.#cachesSynced();
+    this.#work = (this.#options.leaderElect ? this.#lead(this.#options.leaderElect) : this.#run(this.#stop.signal)).catch((error: unknown) => {
+      this.#log.error('controllers ended', { error: errorMessage(error) });
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error(`${this.name} is stopping`));
+    await this.#work;
+  }
+
+  /** Bounded: a resource that is not served must not hold up the controllers of all others. */
+  async #cachesSynced(): Promise<void> {
+    const { api, clock, syncTimeoutMs = 30_000 } = this.#options;
+    const all = Promise.allSettled(this.#definitions.flatMap(({ watches }) => watches.map((source) => informerOf(api, source).synced(this.#stop.signal))));
+    const timedOut = Promise.withResolvers<'late'>();
+    const timer = clock.after(syncTimeoutMs, () => timedOut.resolve('late'));
+    const outcome = await Promise.race([all, timedOut.promise]);
+    timer.cancel();
+    if (outcome === 'late') this.#log.warn('caches are not synced yet: going on, controllers start as theirs are', { afterMs: syncTimeoutMs });
+  }
+
+  async #lead(election: NonNullable<ControllerManagerOptions['leaderElect']>): Promise<void> {
+    const { api, clock, identity } = this.#options;
+    const elector = createLeaderElector({ lease: { namespace: 'kube-system', name: this.name }, ...election, api, clock, identity, log: this.#log });
+    while (!this.#stop.signal.aborted) await elector.run(this.#stop.signal, (leading) => this.#run(leading));
+  }
+
+  /** Resolves when the signal is aborted and all work ended or was given up on. */
+  async #run(signal: AbortSignal): Promise<void> {
+    this.#leading = true;
+    try {
+      await Promise.all(this.#definitions.map((definition) => runController(definition, { options: this.#options, signal })));
+    } finally {
+      this.#leading = false;
+    }
+  }
+}
+
+interface RunOptions { readonly options: ControllerManagerOptions; readonly signal: AbortSignal }
+
+/** One controller from its caches being synced until the signal. Never throws. */
+async function runController(definition: ControllerDefinition, { options, signal }: RunOptions): Promise<void> {
+  const log = options.log.with({ controller: definition.name });
+  try {
+    await Promise.all(definition.watches.map((source) => informerOf(options.api, source).synced(signal)));
+    await new RunningController(definition, { options, signal, log }).run();
+  } catch (error) {
+    if (!signal.aborted) log.error('controller failed', { error: errorMessage(error) });
+  }
+}
+
+class RunningController {
+  readonly #definition: ControllerDefinition;
+  readonly #options: ControllerManagerOptions;
+  readonly #signal: AbortSignal;
+  readonly #log: Logger;
+  readonly #queue: WorkQueue;
+  readonly #metrics: ControllerMetrics | undefined;
+  readonly #expectations: Expectations;
+  readonly #base: Omit<ReconcileContext, 'key'>;
+  readonly #source: SourceContext;
+  readonly #recorder: ReturnType<typeof createEventRecorder>;
+
+  constructor(definition: ControllerDefinition, { options, signal, log }: RunOptions & { readonly log: Logger }) {
+    const { api, clock } = options;
+    this.#definition = definition;
+    this.#options = options;
+    this.#signal = signal;
+    this.#log = log;
+    this.#metrics = options.metrics?.(definition.name);
+    this.#queue = createWorkQueue({ clock, ...(this.#metrics?.queue ? { metrics: this.#metrics.queue } : {}) });
+    this.#expectations = new Expectations(clock);
+    this.#recorder = createEventRecorder(api, { component: definition.name, clock, log });
+    const informer = <U extends KubeObject>(resource: ResourceRef<U>): Informer<U> => declaredInformer(api, { definition, resource });
+    this.#source = { informer, expectations: this.#expectations };
+    this.#base = { api, clock, log, events: this.#recorder, signal, expectations: this.#expectations, memory: new Map(), informer };
+  }
+
+  async run(): Promise<void> {
+    const { watches, workers = 5 } = this.#definition;
+    const unsubscribes = watches.map((source) => this.#subscribe(source as unknown as WatchSource));
+    const sweeping = this.#sweep();
+    const working = Promise.all(Array.from({ length: workers }, () => this.#worker()));
+    await new Promise<void>((resolve) => {
+      if (this.#signal.aborted) resolve();
+      else this.#signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    for (const unsubscribe of unsubscribes) unsubscribe();
+    sweeping.cancel();
+    this.#queue.shutDown();
+    await this.#drained(working);
+    this.#recorder.stop();
+  }
+
+  #subscribe(source: WatchSource): () => void {
+    const { observe } = source;
+    const keysOf = source.keys ?? ((object: KubeObject) => [objectKey(object)]);
+    const guarded = (call: () => void): void => {
+      try {
+        call();
+      } catch (error) {
+        this.#log.error('watch source failed', { resource: source.resource.plural, error: error instanceof Error ? error.stack ?? error.message : String(error) });
+      }
+    };
+    const enqueue = (object: KubeObject): void => guarded(() => {
+      for (const key of keysOf(object, this.#source)) this.#queue.add(key);
+    });
+    return informerOf(this.#options.api, source).subscribe({
+      added: (object) => {
+        if (observe?.added) guarded(() => observe.added!(object, this.#source));
+        enqueue(object);
+      },
+      updated: (object, previous) => {
+        if (observe?.updated) guarded(() => observe.updated!(object, previous, this.#source));
+        enqueue(object);
+        if (source.keys) enqueue(previous);
+      },
+      deleted: (object) => {
+        if (observe?.deleted) guarded(() => observe.deleted!(object, this.#source));
+        enqueue(object);
+      },
+    });
+  }
+
+  #sweep(): Timer {
+    const { resyncEveryMs } = this.#definition;
+    if (resyncEveryMs === undefined) return { cancel: () => {} };
+    let timer: Timer;
+    const turn = (): void => {
+      this.#queue.add('');
+      timer = this.#options.clock.after(resyncEveryMs, turn);
+    };
+    turn();
+    return { cancel: () => timer.cancel() };
+  }
+
+  async #worker(): Promise<void> {
+    for (let key = await this.#queue.get(); key !== undefined; key = await this.#queue.get()) {
+      try {
+        await this.#reconcile(key);
+      } finally {
+        this.#queue.done(key);
+      }
+    }
+  }
+
+  async #reconcile(key: string): Promise<void> {
+    try {
+      const result = await this.#definition.reconcile({ ...this.#base, key });
+      this.#queue.forget(key);
+      this.#metrics?.reconciled?.(result ? 'requeued' : 'done');
+      if (result) this.#queue.addAfter(key, result.requeueAfterMs);
+    } catch (error) {
+      if (this.#signal.aborted) return;
+      const conflict = isStatusError(error, 'Conflict');
+      const retryMs = this.#queue.addRateLimited(key);
+      this.#metrics?.reconciled?.(conflict ? 'conflict' : 'error');
+      if (conflict) this.#log.debug('conflict: trying again', { key, retryMs });
+      else this.#log.warn('reconcile failed: trying again', { key, retryMs, error: errorMessage(error) });
+    }
+  }
+
+  async #drained(working: Promise<unknown>): Promise<void> {
+    const { clock, stopTimeoutMs = 5_000 } = this.#options;
+    const late = Promise.withResolvers<'late'>();
+    const timer = clock.after(stopTimeoutMs, () => late.resolve('late'));
+    const outcome = await Promise.race([working, late.promise]);
+    timer.cancel();
+    if (outcome === 'late') this.#log.error('a reconcile did not give up in time: going on without it', { afterMs: stopTimeoutMs });
+  }
+}
+
+function informerOf(api: Client, source: WatchSource<never> | WatchSource): Informer<KubeObject> {
+  return api.informer<KubeObject>(source.resource as unknown as ResourceRef, source.select ?? {});
+}
+
+/** A controller sees only what it declared; with `select`, the selection it declared first. */
+function declaredInformer<T extends KubeObject>(api: Client, { definition, resource }: { readonly definition: ControllerDefinition; readonly resource: ResourceRef<T> }): Informer<T> {
+  const source = definition.watches.find(({ resource: declared }) => {
+    const { group, version, plural } = declared as unknown as ResourceRef;
+    return plural === resource.plural && group === resource.group && version === resource.version;
+  });
+  assert(source, `${definition.name} declares ${resource.plural} in watches before it reads it`);
+  return informerOf(api, source) as unknown as Informer<T>;
+}
