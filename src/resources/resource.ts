@@ -5,9 +5,9 @@
 import { assert } from '#stdx/assert.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
-import { DISCOVERY, type DiscoveryFact } from '#api/resources.ts';
+import { builtinResources, stabilityOf, type ResourceFacts, type Stability } from '#api/resources.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
-import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual, startGeneration } from './strategy.ts';
+import { bumpGeneration, keepAllButStatus, keepField, metaOf, startGeneration } from './strategy.ts';
 import { GENERIC_TABLE } from './tables.ts';
 
 export interface ServedSubresource {
@@ -26,7 +26,9 @@ export interface ServedVersion {
   readonly verbs: readonly string[];
   readonly subresources: ReadonlyMap<string, ServedSubresource>;
   /** Alpha and beta versions are off unless switched on by runtime configuration. */
-  readonly stability: 'stable' | 'beta' | 'alpha';
+  readonly stability: Stability;
+  /** Upstream's hash in discovery, by which clients know storage migrated; absent for what is not stored. */
+  readonly storageVersionHash: string | undefined;
 }
 
 export interface Resource {
@@ -80,7 +82,7 @@ const NO_WARNINGS: string[] = [];
 
 export function buildResource(behaviour: ResourceBehaviour): Resource {
   const { group, plural } = behaviour;
-  const facts = DISCOVERY.filter((fact) => fact.group === group && fact.plural === plural);
+  const facts = builtinResources.filter((fact) => fact.group === group && fact.plural === plural);
   const first = facts[0];
   assert(first !== undefined, `no discovery facts for ${group}/${plural}`);
   const versions = facts.map(servedVersion);
@@ -90,7 +92,7 @@ export function buildResource(behaviour: ResourceBehaviour): Resource {
   return {
     group, plural, versions, hasStatus, storageApiVersion, storagePrefix, behaviour,
     singular: first.singular, kind: first.kind, namespaced: first.namespaced,
-    shortNames: first.shortNames, categories: first.categories,
+    shortNames: first.shortNames ?? [], categories: first.categories ?? [],
     scale: behaviour.scale,
     virtual: behaviour.virtual ?? false,
     table: behaviour.table ?? GENERIC_TABLE,
@@ -109,13 +111,13 @@ export function buildResource(behaviour: ResourceBehaviour): Resource {
 
 function nothing(): void {}
 
-function servedVersion(fact: DiscoveryFact): ServedVersion {
+function servedVersion(fact: ResourceFacts): ServedVersion {
   return {
     version: fact.version, apiVersion: apiVersionOf(fact), kind: fact.kind, verbs: fact.verbs,
-    subresources: new Map(fact.subresources.map((sub) => [sub.name, {
+    subresources: new Map((fact.subresources ?? []).map((sub) => [sub.name, {
       name: sub.name, group: sub.group ?? fact.group, version: sub.version ?? fact.version, kind: sub.kind, verbs: sub.verbs,
     }])),
-    stability: fact.version.includes('alpha') ? 'alpha' : fact.version.includes('beta') ? 'beta' : 'stable',
+    stability: stabilityOf(fact.version), storageVersionHash: fact.storageVersionHash,
   };
 }
 
@@ -141,16 +143,9 @@ function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolea
   if (next['spec'] !== undefined) bumpGeneration(next, previous);
 }
 
+/** Upstream's status strategies put the stored desired state back and let metadata that clients may write pass. */
 function genericStatusUpdate(next: KubeObject, previous: KubeObject): void {
   keepAllButStatus(next, previous);
-  const { metadata } = previous;
-  const meta = metaOf(next);
-  if (metadata?.generation !== undefined) meta.generation = metadata.generation;
-  if (!semanticEqual(meta.labels, metadata?.labels)) keepMeta(meta, metadata?.labels, 'labels');
-  if (!semanticEqual(meta.annotations, metadata?.annotations)) keepMeta(meta, metadata?.annotations, 'annotations');
-}
-
-function keepMeta(meta: NonNullable<KubeObject['metadata']>, stored: Record<string, string> | undefined, field: 'labels' | 'annotations'): void {
-  if (stored === undefined) delete meta[field];
-  else meta[field] = stored;
+  const generation = previous.metadata?.generation;
+  if (generation !== undefined) metaOf(next).generation = generation;
 }
