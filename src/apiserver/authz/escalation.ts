@@ -1,0 +1,69 @@
+/**
+ * Nobody hands out rights that they do not hold: checks on writes of roles and bindings, after upstream's policy-based storage of
+ * rbac. The verbs 'escalate' on a role and 'bind' on the referenced role lift them; so does membership of system:masters.
+ */
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import type { Authorizer } from './authorizer.ts';
+import type { RbacAuthorizer } from './rbac.ts';
+import { compactRules, describeRule, missingRules, quotedList, RBAC_GROUP, sameRules, type BindingObject, type PolicyRule, type RoleObject } from './rbac-rules.ts';
+
+export interface EscalationContext {
+  readonly user: UserInfo;
+  readonly authorizer: Authorizer;
+  readonly rbac: RbacAuthorizer;
+}
+
+const FULL_AUTHORITY: readonly PolicyRule[] = [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }, { verbs: ['*'], nonResourceURLs: ['*'] }];
+
+/** For a create or an update of a Role or ClusterRole. Throws StatusError Forbidden. */
+export async function checkRoleWrite(context: EscalationContext, { role, previous, resource }: { readonly role: RoleObject; readonly previous?: RoleObject | undefined; readonly resource: 'roles' | 'clusterroles' }): Promise<void> {
+  const sameAggregation = JSON.stringify(role.aggregationRule ?? null) === JSON.stringify(previous?.aggregationRule ?? null);
+  if (previous && sameAggregation && sameRules(role.rules ?? [], previous.rules ?? [])) return;
+  const namespace = role.metadata?.namespace ?? '';
+  if (isPrivileged(context.user) || await isAllowed(context, { verb: 'escalate', resource, namespace, name: role.metadata?.name ?? '' })) return;
+  const of = { group: RBAC_GROUP, resource, name: role.metadata?.name ?? '' };
+  refuseMissing(context, { wanted: role.rules ?? [], namespace, of });
+  // Whoever may choose labels could add any rule to an aggregated role: only full authority suffices.
+  if (role.aggregationRule || previous?.aggregationRule) refuseMissing(context, { wanted: FULL_AUTHORITY, namespace, of, prefix: 'must have cluster-admin privileges to use an aggregationRule: ' });
+}
+
+/** For a create or an update of a RoleBinding or ClusterRoleBinding. Throws StatusError Forbidden, or NotFound for an absent role. */
+export async function checkBindingWrite(context: EscalationContext, { binding, previous, resource }: { readonly binding: BindingObject; readonly previous?: BindingObject | undefined; readonly resource: 'rolebindings' | 'clusterrolebindings' }): Promise<void> {
+  const { roleRef } = binding;
+  if (!roleRef || isPrivileged(context.user)) return;
+  const unchanged = previous && JSON.stringify([binding.subjects ?? [], roleRef]) === JSON.stringify([previous.subjects ?? [], previous.roleRef]);
+  if (unchanged) return;
+  const namespace = resource === 'rolebindings' ? binding.metadata?.namespace ?? '' : '';
+  const target = roleRef.kind === 'ClusterRole' ? 'clusterroles' : 'roles';
+  if (await isAllowed(context, { verb: 'bind', resource: target, namespace, name: roleRef.name })) return;
+  refuseMissing(context, { wanted: context.rbac.rulesOfRole(roleRef, namespace), namespace, of: { group: RBAC_GROUP, resource, name: binding.metadata?.name ?? '' } });
+}
+
+function isPrivileged(user: UserInfo): boolean {
+  return user.groups.includes('system:masters');
+}
+
+async function isAllowed(context: EscalationContext, request: { readonly verb: string; readonly resource: string; readonly namespace: string; readonly name: string }): Promise<boolean> {
+  try {
+    const { decision } = await context.authorizer.authorize({ user: context.user, isResourceRequest: true, group: RBAC_GROUP, version: '*', subresource: '', path: '', ...request });
+    return decision === 'allow';
+  } catch (error) {
+    if (isStatusError(error)) return false;
+    throw error;
+  }
+}
+
+function refuseMissing(context: EscalationContext, check: { readonly wanted: readonly PolicyRule[]; readonly namespace: string; readonly of: { readonly group: string; readonly resource: string; readonly name: string }; readonly prefix?: string }): void {
+  const held = context.rbac.resolve(context.user, check.namespace);
+  const missing = missingRules(held.rules, check.wanted);
+  if (missing.length === 0) return;
+  const descriptions = [...new Set(compactRules(missing).map(describeRule))].toSorted();
+  const errors = held.errors.length > 0 ? `; resolution errors: ${quotedErrors(held.errors)}` : '';
+  const { name, groups } = context.user;
+  throw statusErrors.forbidden(check.of, `${check.prefix ?? ''}user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`);
+}
+
+function quotedErrors(errors: readonly string[]): string {
+  return `[${errors.join(' ')}]`;
+}
