@@ -1,0 +1,120 @@
+/** Plain JSON data: parsing with errors worded as Go's, semantic equality, copies. Objects may carry any key, `__proto__` too. */
+import { statusErrors, type StatusError } from './errors.ts';
+import { exceedsDepth, findJsonSyntaxProblem } from './json-syntax.ts';
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
+export type JsonObject = Record<string, unknown>;
+
+/** Deeper values are refused, as upstream's decoder does. */
+export const MAXIMUM_DEPTH = 10_000;
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Sets an own field even when its name is `__proto__`, which plain assignment would not. */
+export function setOwn(object: JsonObject, key: string, value: unknown): void {
+  if (key === '__proto__') Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  else object[key] = value;
+}
+
+/** The own field, undefined when it is absent or only inherited. */
+export function getOwn(object: JsonObject, key: string): unknown {
+  return Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
+/** Parses a text; throws StatusError 400 with Go's wording. */
+export function parseJson(text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw statusErrors.badRequest(findJsonSyntaxProblem(text)?.message ?? String(error));
+  }
+  if (text.length > 2 * MAXIMUM_DEPTH && exceedsDepth(text, MAXIMUM_DEPTH)) throw tooDeep();
+  return value;
+}
+
+/** As parseJson, for a body of bytes. Ill-formed UTF-8 becomes U+FFFD, as Go's decoder has it. */
+export function parseJsonBytes(bytes: Buffer): unknown {
+  return parseJson(bytes.toString('utf8'));
+}
+
+export function tooDeep(): StatusError {
+  return statusErrors.badRequest('exceeded max depth');
+}
+
+/** A deep copy of JSON data. Fields whose value is undefined are left out. */
+export function deepClone<T>(value: T): T {
+  return cloneValue(value, 0) as T;
+}
+
+function cloneValue(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth > MAXIMUM_DEPTH) throw tooDeep();
+  if (Array.isArray(value)) {
+    const list = Array.from<unknown>({ length: value.length });
+    for (let index = 0; index < value.length; index++) list[index] = cloneValue(value[index], depth + 1);
+    return list;
+  }
+  const copy: JsonObject = {};
+  for (const key in value) {
+    const field = (value as JsonObject)[key];
+    if (field === undefined) continue;
+    if (key === '__proto__') setOwn(copy, key, cloneValue(field, depth + 1));
+    else copy[key] = typeof field === 'object' && field !== null ? cloneValue(field, depth + 1) : field;
+  }
+  return copy;
+}
+
+/** The same JSON: field order does not matter, a field that is undefined counts as absent; null and empty differ from absent. */
+export function jsonEqual(left: unknown, right: unknown): boolean {
+  if (left === right) return true;
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  if (Array.isArray(left) !== Array.isArray(right)) return false;
+  if (Array.isArray(left)) {
+    const other = right as unknown[];
+    return left.length === other.length && left.every((item, index) => jsonEqual(item, other[index]));
+  }
+  return fieldsEqual(left as JsonObject, right as JsonObject, jsonEqual);
+}
+
+/**
+ * Equal as apimachinery's Semantic.DeepEqual sees typed objects: absent, null, an empty list and an empty map are all the same.
+ * (Zero values of scalars are not: whether 0 means absent depends on the type.)
+ */
+export function deepEqual(left: unknown, right: unknown): boolean {
+  if (left === right) return true;
+  if (isEmptyValue(left)) return isEmptyValue(right);
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  if (Array.isArray(left) !== Array.isArray(right)) return false;
+  if (Array.isArray(left)) {
+    const other = right as unknown[];
+    if (left.length !== other.length) return false;
+    for (let index = 0; index < left.length; index++) if (!deepEqual(left[index], other[index])) return false;
+    return true;
+  }
+  return fieldsEqual(left as JsonObject, right as JsonObject, deepEqual);
+}
+
+function isEmptyValue(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  if (typeof value !== 'object') return false;
+  if (Array.isArray(value)) return value.length === 0;
+  for (const key in value) if ((value as JsonObject)[key] !== undefined) return false;
+  return true;
+}
+
+function fieldsEqual(left: JsonObject, right: JsonObject, equal: (left: unknown, right: unknown) => boolean): boolean {
+  for (const key in left) if (!equal(left[key], getOwn(right, key))) return false;
+  for (const key in right) if (!Object.hasOwn(left, key) && !equal(undefined, right[key])) return false;
+  return true;
+}
+
+/** A value as Go's %v prints it, for messages: map[a:1 b:[x y]]. */
+export function goValue(value: unknown): string {
+  if (value === undefined || value === null) return '<nil>';
+  if (Array.isArray(value)) return `[${value.map(goValue).join(' ')}]`;
+  if (typeof value === 'object') return `map[${Object.keys(value).toSorted().map((key) => `${key}:${goValue((value as JsonObject)[key])}`).join(' ')}]`;
+  return String(value);
+}
