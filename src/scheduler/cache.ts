@@ -1,0 +1,94 @@
+/**
+ * The scheduler's picture of nodes and the pods on them: what the API says plus what was just decided (assumed) and is being bound.
+ *
+ *   (unknown) --assume--> assumed --API shows it bound--> bound --deleted or finished--> (unknown)
+ *                            '--forget (binding failed)--> (unknown)
+ */
+import type { Node, Pod } from '#api/types.ts';
+import { NodeInfo } from './node-info.ts';
+import { podInfo, type PodInfo } from './pod-info.ts';
+
+interface Placement { readonly nodeName: string; readonly assumed: boolean }
+
+export class SchedulerCache {
+  readonly #nodes = new Map<string, NodeInfo>();
+  readonly #placements = new Map<string, Placement>();
+  #ordered: readonly NodeInfo[] | undefined;
+
+  setNode(node: Node): void {
+    const name = node.metadata?.name ?? '';
+    const info = this.#info(name);
+    const before = info.node;
+    info.setNode(node);
+    if (!before || zoneOf(before) !== zoneOf(node)) this.#ordered = undefined;
+  }
+
+  removeNode(name: string): void {
+    const info = this.#nodes.get(name);
+    if (!info) return;
+    info.setNode(undefined);
+    if (info.pods.size === 0) this.#nodes.delete(name);
+    this.#ordered = undefined;
+  }
+
+  /** A pod that the API shows on a node. Finished pods hold nothing: call removePod for them. */
+  setPod(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    const nodeName = pod.spec?.nodeName ?? '';
+    const before = this.#placements.get(uid);
+    if (before && before.nodeName !== nodeName) this.#nodes.get(before.nodeName)?.removePod(uid);
+    this.#info(nodeName).addPod(podInfo(pod));
+    this.#placements.set(uid, { nodeName, assumed: false });
+  }
+
+  removePod(uid: string): void {
+    const placement = this.#placements.get(uid);
+    if (!placement) return;
+    this.#placements.delete(uid);
+    const info = this.#nodes.get(placement.nodeName);
+    info?.removePod(uid);
+    if (info && !info.node && info.pods.size === 0) this.#nodes.delete(placement.nodeName);
+  }
+
+  assume(pod: PodInfo, nodeName: string): void {
+    this.#info(nodeName).addPod(pod);
+    this.#placements.set(pod.uid, { nodeName, assumed: true });
+  }
+
+  /** Takes an assumed pod back; a pod that the API has confirmed meanwhile stays. */
+  forget(uid: string): void {
+    if (this.#placements.get(uid)?.assumed) this.removePod(uid);
+  }
+
+  isPlaced(uid: string): boolean { return this.#placements.has(uid); }
+
+  node(name: string): NodeInfo | undefined { return this.#nodes.get(name); }
+
+  get byName(): ReadonlyMap<string, NodeInfo> { return this.#nodes; }
+
+  /** Nodes in the API, zones taking turns, so that sampling a part of them spreads over zones. */
+  nodes(): readonly NodeInfo[] {
+    this.#ordered ??= interleaveByZone([...this.#nodes.values()].filter((info) => info.node));
+    return this.#ordered;
+  }
+
+  #info(name: string): NodeInfo {
+    let info = this.#nodes.get(name);
+    if (!info) {
+      info = new NodeInfo(name);
+      this.#nodes.set(name, info);
+    }
+    return info;
+  }
+}
+
+function zoneOf(node: Node | undefined): string {
+  const labels = node?.metadata?.labels ?? {};
+  return `${labels['topology.kubernetes.io/region'] ?? ''}/${labels['topology.kubernetes.io/zone'] ?? ''}`;
+}
+
+function interleaveByZone(infos: readonly NodeInfo[]): NodeInfo[] {
+  const zones = [...Map.groupBy(infos, (info) => zoneOf(info.node)).values()];
+  const longest = Math.max(0, ...zones.map((zone) => zone.length));
+  return Array.from({ length: longest }, (_, index) => zones.flatMap((zone) => zone[index] ?? [])).flat();
+}

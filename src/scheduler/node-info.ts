@@ -1,0 +1,80 @@
+/** A node with the pods on it (bound or assumed) and the sums that filters and scores read. Changed only by the cache and by preemption's copies. */
+import type { Node, Taint } from '#api/types.ts';
+import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.ts';
+import type { HostPort, PodInfo } from './pod-info.ts';
+
+const DEFAULT_POD_LIMIT = 110;
+
+export class NodeInfo {
+  readonly name: string;
+  /** Absent while pods are known on a node that is not (yet, or any more) in the API. */
+  node: Node | undefined;
+  labels: Readonly<Record<string, string>> = {};
+  taints: readonly Taint[] = [];
+  allocatable: Amounts = emptyAmounts();
+  podLimit = 0;
+  /** Image name → size in bytes. */
+  images: ReadonlyMap<string, number> = new Map();
+  readonly pods: Map<string, PodInfo>;
+  readonly requested: Amounts;
+  readonly scoringRequested: Amounts;
+  /** Pods with any affinity or anti-affinity, and those with required anti-affinity. */
+  readonly withAffinity: Set<PodInfo>;
+  readonly withRequiredAntiAffinity: Set<PodInfo>;
+  #ports: HostPort[];
+
+  constructor(name: string) {
+    this.name = name;
+    this.pods = new Map();
+    this.requested = emptyAmounts();
+    this.scoringRequested = emptyAmounts();
+    this.withAffinity = new Set();
+    this.withRequiredAntiAffinity = new Set();
+    this.#ports = [];
+  }
+
+  setNode(node: Node | undefined): void {
+    this.node = node;
+    this.labels = node?.metadata?.labels ?? {};
+    this.taints = node?.spec?.taints ?? [];
+    const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
+    this.allocatable = amountsOf(allocatable);
+    this.podLimit = allocatable['pods'] === undefined ? DEFAULT_POD_LIMIT : Number(allocatable['pods']);
+    this.images = new Map((node?.status?.images ?? []).flatMap((image) => (image.names ?? []).map((name) => [name, image.sizeBytes ?? 0] as const)));
+  }
+
+  addPod(pod: PodInfo): void {
+    if (this.pods.has(pod.uid)) this.removePod(pod.uid);
+    this.pods.set(pod.uid, pod);
+    addAmounts(this.requested, pod.requests);
+    addAmounts(this.scoringRequested, pod.scoringRequests);
+    if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
+    if (pod.requiredAffinity.length + pod.requiredAntiAffinity.length + pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0) this.withAffinity.add(pod);
+    if (pod.requiredAntiAffinity.length > 0) this.withRequiredAntiAffinity.add(pod);
+  }
+
+  removePod(uid: string): PodInfo | undefined {
+    const pod = this.pods.get(uid);
+    if (!pod) return undefined;
+    this.pods.delete(uid);
+    addAmounts(this.requested, pod.requests, -1);
+    addAmounts(this.scoringRequested, pod.scoringRequests, -1);
+    if (pod.hostPorts.length > 0) this.#ports = [...this.pods.values()].flatMap((other) => other.hostPorts);
+    this.withAffinity.delete(pod);
+    this.withRequiredAntiAffinity.delete(pod);
+    return pod;
+  }
+
+  /** A copy to try removals on. */
+  clone(): NodeInfo {
+    const copy = new NodeInfo(this.name);
+    copy.setNode(this.node);
+    for (const pod of this.pods.values()) copy.addPod(pod);
+    return copy;
+  }
+
+  portConflicts(wanted: readonly HostPort[]): boolean {
+    return wanted.some((want) => this.#ports.some((used) => used.port === want.port && used.protocol === want.protocol
+      && (used.ip === want.ip || used.ip === '0.0.0.0' || want.ip === '0.0.0.0')));
+  }
+}

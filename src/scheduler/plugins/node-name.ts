@@ -1,0 +1,9 @@
+/** NodeName: spec.nodeName, where someone set it before scheduling. */
+import { refusal, type SchedulerPlugin } from '../plugin.ts';
+
+export const nodeName: SchedulerPlugin = {
+  name: 'NodeName',
+  wakesOn: ['node-added'],
+  preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
+  filter: ({ pod }, node) => (pod.pod.spec?.nodeName === node.name ? undefined : refusal('NodeName', "node(s) didn't match the requested node name", { resolvable: false })),
+};

@@ -1,0 +1,9 @@
+/** NodePorts: host ports that other pods on the node hold already. */
+import { refusal, type SchedulerPlugin } from '../plugin.ts';
+
+export const nodePorts: SchedulerPlugin = {
+  name: 'NodePorts',
+  wakesOn: ['pod-deleted', 'node-added'],
+  preFilter: ({ pod }) => (pod.hostPorts.length === 0 ? 'skip' : undefined),
+  filter: ({ pod }, node) => (node.portConflicts(pod.hostPorts) ? refusal('NodePorts', "node(s) didn't have free ports for the requested pod ports") : undefined),
+};

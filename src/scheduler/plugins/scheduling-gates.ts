@@ -1,0 +1,11 @@
+/** SchedulingGates: a pod with gates does not enter the queue. */
+import type { SchedulerPlugin } from '../plugin.ts';
+
+export const schedulingGates: SchedulerPlugin = {
+  name: 'SchedulingGates',
+  wakesOn: ['pod-updated'],
+  preEnqueue(pod) {
+    const gates = (pod.spec?.schedulingGates ?? []).map((gate) => gate.name);
+    return gates.length === 0 ? undefined : `waiting for scheduling gates: [${gates.join(' ')}]`;
+  },
+};

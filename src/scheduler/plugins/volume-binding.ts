@@ -1,0 +1,28 @@
+/** VolumeBinding: bound claims keep the pod on nodes that can reach their volumes; unbound ones keep it waiting. Binding itself is the controller's. */
+import { refusal, type SchedulerPlugin } from '../plugin.ts';
+
+type Fits = (labels: Readonly<Record<string, string>>) => boolean;
+
+export const volumeBinding: SchedulerPlugin = {
+  name: 'VolumeBinding',
+  wakesOn: ['storage-changed', 'node-added', 'node-updated'],
+  preFilter(cycle) {
+    const claims = (cycle.pod.pod.spec?.volumes ?? []).flatMap((volume) => {
+      if (volume.persistentVolumeClaim) return [volume.persistentVolumeClaim.claimName];
+      return volume.ephemeral ? [`${cycle.pod.pod.metadata?.name ?? ''}-${volume.name}`] : [];
+    });
+    if (claims.length === 0) return 'skip';
+    const fits: Fits[] = [];
+    for (const name of claims) {
+      const claim = cycle.snapshot.volumes.claim(cycle.pod.namespace, name);
+      if ('problem' in claim) return refusal('VolumeBinding', claim.problem, { resolvable: false });
+      fits.push(claim.nodeFits);
+    }
+    cycle.state.set('VolumeBinding', fits);
+    return undefined;
+  },
+  filter(cycle, node) {
+    const fits = cycle.state.get('VolumeBinding') as readonly Fits[];
+    return fits.every((fit) => fit(node.labels)) ? undefined : refusal('VolumeBinding', "node(s) didn't match PersistentVolume's node affinity", { resolvable: false });
+  },
+};

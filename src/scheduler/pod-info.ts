@@ -1,0 +1,102 @@
+/** A pod with what plugins ask of it again and again, computed once per version of the object. */
+import type { Pod, PodAffinityTerm, WeightedPodAffinityTerm } from '#api/types.ts';
+import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
+import { objectKey } from '#machinery/object.ts';
+import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
+
+export interface HostPort { readonly ip: string; readonly protocol: string; readonly port: number }
+
+export interface AffinityTerm {
+  readonly selector: LabelSelector;
+  readonly namespaces: ReadonlySet<string>;
+  /** Absent = only `namespaces`. */
+  readonly namespaceSelector: LabelSelector | undefined;
+  readonly topologyKey: string;
+  /** Of preferred terms; 0 for required ones. */
+  readonly weight: number;
+}
+
+export interface PodInfo {
+  readonly pod: Pod;
+  readonly key: string;
+  readonly uid: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly priority: number;
+  readonly requests: Amounts;
+  readonly scoringRequests: Amounts;
+  readonly hostPorts: readonly HostPort[];
+  readonly requiredAffinity: readonly AffinityTerm[];
+  readonly requiredAntiAffinity: readonly AffinityTerm[];
+  readonly preferredAffinity: readonly AffinityTerm[];
+  readonly preferredAntiAffinity: readonly AffinityTerm[];
+}
+
+const known = new WeakMap<Pod, PodInfo>();
+
+export function podInfo(pod: Pod): PodInfo {
+  let info = known.get(pod);
+  if (!info) {
+    info = compute(pod);
+    known.set(pod, info);
+  }
+  return info;
+}
+
+function compute(pod: Pod): PodInfo {
+  const affinity = pod.spec?.affinity;
+  const terms = (list: readonly PodAffinityTerm[] | undefined): AffinityTerm[] => (list ?? []).map((term) => affinityTerm(pod, { term, weight: 0 }));
+  const weighted = (list: readonly WeightedPodAffinityTerm[] | undefined): AffinityTerm[] =>
+    (list ?? []).map(({ weight, podAffinityTerm }) => affinityTerm(pod, { term: podAffinityTerm, weight }));
+  return {
+    pod,
+    key: objectKey(pod),
+    uid: pod.metadata?.uid ?? '',
+    namespace: pod.metadata?.namespace ?? '',
+    labels: pod.metadata?.labels ?? {},
+    priority: pod.spec?.priority ?? 0,
+    requests: podRequests(pod),
+    scoringRequests: podScoringRequests(pod),
+    hostPorts: hostPortsOf(pod),
+    requiredAffinity: terms(affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
+    requiredAntiAffinity: terms(affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
+    preferredAffinity: weighted(affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution),
+    preferredAntiAffinity: weighted(affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution),
+  };
+}
+
+function hostPortsOf(pod: Pod): HostPort[] {
+  const sidecars = (pod.spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always');
+  return [...pod.spec?.containers ?? [], ...sidecars].flatMap((container) => (container.ports ?? []).flatMap((port) =>
+    port.hostPort ? [{ ip: port.hostIP || '0.0.0.0', protocol: port.protocol ?? 'TCP', port: port.hostPort }] : []));
+}
+
+function affinityTerm(pod: Pod, { term, weight }: { readonly term: PodAffinityTerm; readonly weight: number }): AffinityTerm {
+  const noNamespaces = (term.namespaces ?? []).length === 0 && term.namespaceSelector === undefined;
+  return {
+    selector: compileLabelSelector(withLabelKeys(pod, term)),
+    namespaces: new Set(noNamespaces ? [pod.metadata?.namespace ?? ''] : term.namespaces ?? []),
+    namespaceSelector: term.namespaceSelector === undefined ? undefined : compileLabelSelector(term.namespaceSelector as LabelSelectorObject),
+    topologyKey: term.topologyKey,
+    weight,
+  };
+}
+
+/** matchLabelKeys and mismatchLabelKeys add requirements with this pod's own values. */
+function withLabelKeys(pod: Pod, term: PodAffinityTerm): LabelSelectorObject | undefined {
+  const selector = term.labelSelector as LabelSelectorObject | undefined;
+  const own = pod.metadata?.labels ?? {};
+  const add = (keys: readonly string[] | undefined, operator: string): { key: string; operator: string; values: string[] }[] =>
+    (keys ?? []).filter((key) => own[key] !== undefined).map((key) => ({ key, operator, values: [own[key] ?? ''] }));
+  const extra = [...add(term.matchLabelKeys, 'In'), ...add(term.mismatchLabelKeys, 'NotIn')];
+  if (!selector || extra.length === 0) return selector;
+  return { ...selector, matchExpressions: [...selector.matchExpressions ?? [], ...extra] };
+}
+
+export type NamespaceLabels = (namespace: string) => Readonly<Record<string, string>>;
+
+/** Whether an affinity term is about this pod. */
+export function termMatches(term: AffinityTerm, pod: PodInfo, namespaceLabels: NamespaceLabels): boolean {
+  const inNamespace = term.namespaces.has(pod.namespace) || (term.namespaceSelector?.matches(namespaceLabels(pod.namespace)) ?? false);
+  return inNamespace && term.selector.matches(pod.labels);
+}

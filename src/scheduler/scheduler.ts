@@ -1,0 +1,348 @@
+/**
+ * The scheduler as a component: informers feed the cache and the queue; while leading, pods are popped, decided on (schedule.ts, pure)
+ * and bound one after another, binding writes running beside the next decisions.
+ *
+ *   informers ──► cache, queue ──pop──► schedule() ──fits──► assume ──► POST binding ──ok──► (the informer confirms)
+ *                     ▲                     │                                 '──failed──► forget, back to the queue
+ *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
+ *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
+ */
+import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, StorageClass } from '#api/types.ts';
+import { namespaces, nodes, persistentVolumeClaims, persistentVolumes, podDisruptionBudgets, pods, services, storageClasses } from '#client/refs.ts';
+import type { Informer } from '#client/client.ts';
+import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
+import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { objectKey } from '#machinery/object.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { realRandom, type Random } from '#stdx/random.ts';
+import { SchedulerCache } from './cache.ts';
+import { podInfo, type PodInfo } from './pod-info.ts';
+import type { ClusterEvent } from './plugin.ts';
+import { matchesTerm } from './plugins/node-affinity.ts';
+import { defaultPlugins } from './plugins/list.ts';
+import { findPreemption, type Preemption } from './preemption.ts';
+import { SchedulingQueue } from './queue.ts';
+import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
+import type { PersistentVolumes, Snapshot } from './snapshot.ts';
+
+export interface SchedulerOptions extends ComponentContext {
+  /** Stand for election; false = schedule at once (one instance only, then). */
+  readonly leaderElect?: false | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
+  readonly profiles?: readonly Profile[];
+  readonly random?: Random;
+  /** Binding writes under way at most; further decisions wait. Default 64. */
+  readonly maxBinding?: number;
+}
+
+/** Decisions made in one go before other work of the thread gets its turn. */
+const SLICE_MS = 8;
+const RESTART_AFTER_LOST_LEADERSHIP_MS = 1_000;
+const DEFAULT_PROFILES: readonly Profile[] = [{ schedulerName: 'default-scheduler', plugins: defaultPlugins }];
+const DEFAULT_LEASE = { namespace: 'kube-system', name: 'kube-scheduler' };
+
+export function createScheduler(options: SchedulerOptions): Component {
+  return new Scheduler(options);
+}
+
+interface Informers {
+  readonly pods: Informer<Pod>;
+  readonly nodes: Informer<Node>;
+  readonly namespaces: Informer<Namespace>;
+  readonly services: Informer<Service>;
+  readonly claims: Informer<PersistentVolumeClaim>;
+  readonly volumes: Informer<PersistentVolume>;
+  readonly classes: Informer<StorageClass>;
+}
+
+class Scheduler implements Component {
+  readonly name = 'kube-scheduler';
+  readonly #options: SchedulerOptions;
+  readonly #profiles: ReadonlyMap<string, Profile>;
+  readonly #recorders: ReadonlyMap<string, StoppableEventRecorder>;
+  readonly #cache = new SchedulerCache();
+  readonly #queue: SchedulingQueue;
+  readonly #stop = new AbortController();
+  readonly #binding = new Set<Promise<void>>();
+  readonly #unsubscribe: (() => void)[] = [];
+  #informers: Informers | undefined;
+  #leading = false;
+  #looping = false;
+  #startIndex = 0;
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    const profiles = options.profiles ?? DEFAULT_PROFILES;
+    this.#profiles = new Map(profiles.map((profile) => [profile.schedulerName, profile]));
+    this.#recorders = new Map(profiles.map(({ schedulerName }) => [schedulerName, createEventRecorder(options.api, { component: schedulerName, clock: options.clock })]));
+    this.#queue = new SchedulingQueue({
+      clock: options.clock,
+      plugins: profiles[0]?.plugins ?? [],
+      onReady: () => this.#kick(),
+      onGated: (pod, message) => void this.#setUnscheduled(pod, { reason: 'SchedulingGated', message }),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { api } = this.#options;
+    const informers: Informers = {
+      pods: api.informer(pods), nodes: api.informer(nodes), namespaces: api.informer(namespaces), services: api.informer(services),
+      claims: api.informer(persistentVolumeClaims), volumes: api.informer(persistentVolumes), classes: api.informer(storageClasses),
+    };
+    this.#informers = informers;
+    this.#subscribe(informers);
+    await Promise.all(Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)));
+    this.#work = this.#options.leaderElect === false ? this.#lead(this.#stop.signal) : this.#stand();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('scheduler stopped'));
+    this.#queue.stop();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await this.#work;
+    await Promise.allSettled(this.#binding);
+    await Promise.allSettled([...this.#recorders.values()].map((recorder) => recorder.stop()));
+  }
+
+  async #stand(): Promise<void> {
+    const { api, identity, clock, log, leaderElect } = this.#options;
+    const elector = createLeaderElector({ api, identity, clock, log, lease: DEFAULT_LEASE, ...(leaderElect === false ? {} : leaderElect) });
+    while (!this.#stop.signal.aborted) {
+      await elector.run(this.#stop.signal, (signal) => this.#lead(signal));
+      if (!this.#stop.signal.aborted) await clock.sleep(RESTART_AFTER_LOST_LEADERSHIP_MS, this.#stop.signal).catch(() => {});
+    }
+  }
+
+  async #lead(signal: AbortSignal): Promise<void> {
+    this.#leading = true;
+    this.#kick();
+    if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    this.#leading = false;
+    await Promise.allSettled(this.#binding);
+  }
+
+  #subscribe(informers: Informers): void {
+    this.#unsubscribe.push(
+      informers.pods.subscribe({ added: (pod) => this.#podSeen(pod, undefined), updated: (pod, before) => this.#podSeen(pod, before), deleted: (pod) => this.#podGone(pod) }),
+      informers.nodes.subscribe({
+        added: (node) => { this.#cache.setNode(node); this.#queue.event('node-added'); },
+        updated: (node, before) => { this.#cache.setNode(node); if (nodeChanged(node, before)) this.#queue.event('node-updated'); },
+        deleted: (node) => { this.#cache.removeNode(node.metadata?.name ?? ''); this.#queue.event('node-deleted'); },
+      }),
+      ...[informers.claims, informers.volumes, informers.classes].map((informer) => informer.subscribe(this.#forward('storage-changed') as never)),
+    );
+  }
+
+  #forward(event: ClusterEvent): { added(): void; updated(): void; deleted(): void } {
+    const forward = (): void => this.#queue.event(event);
+    return { added: forward, updated: forward, deleted: forward };
+  }
+
+  #podSeen(pod: Pod, before: Pod | undefined): void {
+    const uid = pod.metadata?.uid ?? '';
+    if (isFinished(pod)) return this.#podGone(pod);
+    if (!pod.spec?.nodeName) {
+      if (this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') && !pod.metadata?.deletionTimestamp) this.#queue.set(pod);
+      else this.#queue.remove(uid);
+      return;
+    }
+    this.#queue.remove(uid);
+    this.#cache.setPod(pod);
+    if (!before?.spec?.nodeName) this.#queue.event('pod-added');
+    else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before)) this.#queue.event('pod-updated');
+  }
+
+  #podGone(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    this.#queue.remove(uid);
+    if (!this.#cache.isPlaced(uid)) return;
+    this.#cache.removePod(uid);
+    this.#queue.event('pod-deleted');
+  }
+
+  /** Starts the deciding loop when it is idle and there is something to do. */
+  #kick(): void {
+    if (!this.#leading || this.#looping || this.#stop.signal.aborted) return;
+    this.#looping = true;
+    setImmediate(() => void this.#loop().finally(() => {
+      this.#looping = false;
+      if (this.#queue.activeSize > 0) this.#kick();
+    }));
+  }
+
+  async #loop(): Promise<void> {
+    let sliceStart = performance.now();
+    while (this.#leading && !this.#stop.signal.aborted) {
+      const next = this.#queue.pop();
+      if (!next) return;
+      this.#decide(next.pod);
+      while (this.#binding.size >= (this.#options.maxBinding ?? 64)) await Promise.race(this.#binding);
+      if (performance.now() - sliceStart > SLICE_MS) {
+        await new Promise((resolve) => setImmediate(resolve));
+        sliceStart = performance.now();
+      }
+    }
+  }
+
+  #decide(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
+    const profile = this.#profiles.get(pod.spec?.schedulerName ?? 'default-scheduler');
+    if (!profile || this.#cache.isPlaced(uid)) return this.#queue.done(uid);
+    const info = podInfo(pod);
+    let decision: Decision;
+    try {
+      decision = schedule({ pod: info, snapshot: this.#snapshot(info), profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex });
+    } catch (error) {
+      this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
+      return this.#queue.failed(uid, new Set());
+    }
+    if (decision.kind === 'fits') {
+      this.#startIndex += decision.evaluated;
+      this.#cache.assume(info, decision.node);
+      return this.#track(this.#bind(info, { node: decision.node, profile }));
+    }
+    this.#track(this.#refused(info, { decision, profile }));
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked: Promise<void> = work.catch((error: unknown) => this.#options.log.error('scheduling write failed', { error: errorMessage(error) })).finally(() => this.#binding.delete(tracked));
+    this.#binding.add(tracked);
+  }
+
+  async #bind(info: PodInfo, { node, profile }: { readonly node: string; readonly profile: Profile }): Promise<void> {
+    const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
+    try {
+      await this.#options.api.createSubresource(pods, { name, namespace }, {
+        subresource: 'binding',
+        body: { apiVersion: 'v1', kind: 'Binding', metadata: { name, namespace, uid }, target: { kind: 'Node', name: node } },
+      });
+      this.#queue.done(uid);
+      this.#recorder(profile).event(info.pod, { type: 'Normal', reason: 'Scheduled', action: 'Binding', message: `Successfully assigned ${info.key} to ${node}` });
+    } catch (error) {
+      this.#cache.forget(uid);
+      if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict')) this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
+      else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
+      if (isStatusError(error, 'NotFound')) this.#queue.done(uid);
+      else this.#queue.failed(uid, new Set());
+      this.#queue.event('pod-deleted');
+    }
+  }
+
+  async #refused(info: PodInfo, { decision, profile }: { readonly decision: Extract<Decision, { kind: 'none' }>; readonly profile: Profile }): Promise<void> {
+    const { failure, cycle } = decision;
+    const refusedBy = new Set([...failure.refusals.values(), ...(failure.everywhere ? [failure.everywhere] : [])].map((refused) => refused.plugin));
+    // A pod that no node refused (there are none) waits for nodes.
+    this.#queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
+    let message = failureMessage(failure);
+    if (failure.refusals.size > 0) {
+      const budgets = this.#options.api.informer(podDisruptionBudgets);
+      await budgets.synced(this.#stop.signal);
+      const outcome = this.#preemptionAwaited(info) ?? findPreemption({ cycle, plugins: profile.plugins, refusals: failure.refusals, budgets: budgets.list() });
+      if ('victims' in outcome) return this.#preempt(info, { preemption: outcome, message, profile });
+      message = `${message} preemption: ${outcome.message}`;
+    }
+    this.#recorder(profile).event(info.pod, { type: 'Warning', reason: 'FailedScheduling', action: 'Scheduling', message });
+    await this.#setUnscheduled(info.pod, { reason: 'Unschedulable', message });
+  }
+
+  /** While victims on the nominated node are still ending, no new ones are chosen. */
+  #preemptionAwaited(info: PodInfo): { readonly message: string } | undefined {
+    const nominated = this.#informers?.pods.get(info.key)?.status?.nominatedNodeName;
+    const ending = nominated ? [...this.#cache.node(nominated)?.pods.values() ?? []].some((other) => other.pod.metadata?.deletionTimestamp && other.priority < info.priority) : false;
+    return ending ? { message: 'not eligible due to terminating pod on the nominated node.' } : undefined;
+  }
+
+  async #preempt(info: PodInfo, { preemption, message, profile }: { readonly preemption: Preemption; readonly message: string; readonly profile: Profile }): Promise<void> {
+    const { api } = this.#options;
+    await this.#setUnscheduled(info.pod, { reason: 'Unschedulable', message, nominatedNodeName: preemption.node });
+    await Promise.all(preemption.victims.map(async ({ pod: victim }) => {
+      const at = { name: victim.metadata?.name ?? '', namespace: victim.metadata?.namespace };
+      const condition = {
+        type: 'DisruptionTarget', status: 'True', reason: 'PreemptionByScheduler', lastTransitionTime: this.#nowText(),
+        message: `${info.pod.spec?.schedulerName ?? 'default-scheduler'}: preempting to accommodate a higher priority pod`,
+      };
+      try {
+        await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } });
+        await api.delete(pods, at, { preconditions: { uid: victim.metadata?.uid ?? '' } });
+        this.#recorder(profile).event(victim, { type: 'Normal', reason: 'Preempted', action: 'Preempting', message: `Preempted by pod ${info.uid} on node ${preemption.node}` });
+      } catch (error) {
+        if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
+      }
+    }));
+    this.#recorder(profile).event(info.pod, { type: 'Warning', reason: 'FailedScheduling', action: 'Scheduling', message });
+  }
+
+  async #setUnscheduled(pod: Pod, { reason, message, nominatedNodeName }: { readonly reason: string; readonly message: string; readonly nominatedNodeName?: string }): Promise<void> {
+    const current = (this.#informers?.pods.get(objectKey(pod)) ?? pod).status;
+    const before = current?.conditions?.find((condition) => condition.type === 'PodScheduled');
+    if (before?.status === 'False' && before.reason === reason && before.message === message && (nominatedNodeName ?? current?.nominatedNodeName) === current?.nominatedNodeName) return;
+    const condition = {
+      type: 'PodScheduled', status: 'False', reason, message, observedGeneration: pod.metadata?.generation,
+      lastTransitionTime: before?.status === 'False' ? before.lastTransitionTime : this.#nowText(),
+    };
+    try {
+      await this.#options.api.patch(pods, { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace }, {
+        type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition], ...(nominatedNodeName ? { nominatedNodeName } : {}) } },
+      });
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) this.#options.log.warn('pod condition not written', { pod: objectKey(pod), error: errorMessage(error) });
+    }
+  }
+
+  #recorder(profile: Profile): StoppableEventRecorder {
+    return this.#recorders.get(profile.schedulerName) as StoppableEventRecorder;
+  }
+
+  #nowText(): string {
+    return new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+  }
+
+  /** Pods of at least this pod's priority that were promised a node (nominated) count as being there. */
+  #snapshot(info: PodInfo): Snapshot {
+    void info;
+    const informers = this.#informers as Informers;
+    return {
+      nodes: this.#cache.nodes(),
+      byName: this.#cache.byName,
+      namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
+      servicesSelecting: (namespace, labels) => informers.services.listNamespace(namespace).flatMap((service) => {
+        const selector = Object.entries(service.spec?.selector ?? {});
+        const matches = (other: Readonly<Record<string, string>>): boolean => selector.every(([key, value]) => other[key] === value);
+        return selector.length > 0 && matches(labels) ? [{ matches }] : [];
+      }),
+      volumes: volumesFrom(informers),
+    };
+  }
+}
+
+function isFinished(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+}
+
+function labelsDiffer(a: Pod, b: Pod): boolean {
+  return JSON.stringify(a.metadata?.labels) !== JSON.stringify(b.metadata?.labels);
+}
+
+/** Heartbeats change nothing that scheduling looks at. */
+function nodeChanged(node: Node, before: Node): boolean {
+  const seen = (of: Node): string => JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
+  return seen(node) !== seen(before);
+}
+
+function volumesFrom(informers: Informers): PersistentVolumes {
+  return {
+    claim(namespace, name) {
+      const claim = informers.claims.get(`${namespace}/${name}`);
+      if (!claim) return { problem: `persistentvolumeclaim "${name}" not found` };
+      if (claim.metadata?.deletionTimestamp) return { problem: `persistentvolumeclaim "${name}" is being deleted` };
+      const volumeName = claim.spec?.volumeName;
+      if (!volumeName || claim.status?.phase !== 'Bound') return { problem: 'pod has unbound immediate PersistentVolumeClaims' };
+      const volume = informers.volumes.get(volumeName);
+      if (!volume) return { problem: `persistentvolume "${volumeName}" not found` };
+      const terms = volume.spec?.nodeAffinity?.required?.nodeSelectorTerms;
+      return { nodeFits: (labels) => !terms || terms.some((term) => matchesTerm(term, { labels, name: labels['kubernetes.io/hostname'] ?? '' })) };
+    },
+  };
+}
