@@ -1,0 +1,156 @@
+/** JSON objects to protobuf messages, byte for byte as Kubernetes' generated code writes them. */
+import { base64ToBytes, parseDuration, parseTime } from './protobuf-scalars.ts';
+import { ProtobufError } from './protobuf-errors.ts';
+import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
+import type { ReverseWriter } from './protobuf-writer.ts';
+
+type JsonObject = Readonly<Record<string, unknown>>;
+const empty: JsonObject = Object.freeze({});
+
+/** Fields, without tag and length. */
+export function writeMessage(writer: ReverseWriter, plan: MessagePlan, object: JsonObject): void {
+  for (const field of plan.fields) writeField(writer, field, object);
+}
+
+function writeField(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
+  if (field.op === op.embedded) { writeNested(writer, field, object); return; }
+  const value = object[field.name];
+  if (value === undefined || value === null) { writeAbsent(writer, field); return; }
+  if (field.shape === shape.single) { writeElement(writer, field, value); writer.varint(field.tag); return; }
+  if (field.shape === shape.map) { writeMap(writer, field, value as JsonObject); return; }
+  const list = value as readonly unknown[];
+  if (!Array.isArray(list)) throw wrongValue(field, 'an array', value);
+  for (let index = list.length - 1; index >= 0; index--) { writeElement(writer, field, list[index]); writer.varint(field.tag); }
+}
+
+function writeNested(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
+  const end = writer.mark();
+  writeMessage(writer, field.message(), object);
+  writer.varint(writer.mark() - end);
+  writer.varint(field.tag);
+}
+
+/** What Go holds by value is written even when it is zero; pointers, lists, maps and bytes are not. */
+function writeAbsent(writer: ReverseWriter, field: FieldPlan): void {
+  if (field.zero === zeroRule.distinct || field.shape !== shape.single) return;
+  switch (field.op) {
+    case op.string: writer.string(''); break;
+    case op.integer: case op.fixedUnsigned: case op.bool: writer.varint(0); break;
+    case op.double: writer.double(0); break;
+    case op.time: case op.microTime: case op.raw: writer.varint(0); break;
+    case op.quantity: writeElement(writer, field, '0'); break;
+    case op.intOrString: writeElement(writer, field, 0); break;
+    case op.duration: writeElement(writer, field, '0s'); break;
+    case op.message: writeElement(writer, field, empty); break;
+    default: return;
+  }
+  writer.varint(field.tag);
+}
+
+function writeMap(writer: ReverseWriter, field: FieldPlan, map: JsonObject): void {
+  if (typeof map !== 'object') throw wrongValue(field, 'an object', map);
+  const keys = sortedKeys(map);
+  for (let index = keys.length - 1; index >= 0; index--) {
+    const end = writer.mark();
+    writeElement(writer, field, map[keys[index]!]);
+    writer.varint(field.valueTag);
+    writer.string(keys[index]!);
+    writer.varint(0x0a);
+    writer.varint(writer.mark() - end);
+    writer.varint(field.tag);
+  }
+}
+
+/** By UTF-8 bytes, as Go sorts. */
+function sortedKeys(map: JsonObject): string[] {
+  const keys = Object.keys(map);
+  if (keys.length < 2) return keys;
+  return keys.some((key) => /[\ud800-\uffff]/.test(key)) ? keys.sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right))) : keys.sort();
+}
+
+/** A value with its length, if it has one, without the tag. */
+function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
+  switch (field.op) {
+    case op.string:
+      if (typeof value !== 'string') throw wrongValue(field, 'a string', value);
+      writer.string(value);
+      return;
+    case op.integer: case op.fixedUnsigned:
+      if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongValue(field, 'an integer', value);
+      writer.integer(value);
+      return;
+    case op.bool:
+      if (typeof value !== 'boolean') throw wrongValue(field, 'a boolean', value);
+      writer.varint(value ? 1 : 0);
+      return;
+    case op.double: writer.double(Number(value)); return;
+    case op.bytes: writer.bytes(base64ToBytes(value as string)); return;
+    default: writeDelimited(writer, field, value);
+  }
+}
+
+function writeDelimited(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
+  const end = writer.mark();
+  switch (field.op) {
+    case op.message: writeMessage(writer, field.message(), (value ?? empty) as JsonObject); break;
+    case op.time: writeTime(writer, field, { value, precision: 1000 }); break;
+    case op.microTime: writeTime(writer, field, { value, precision: 1 }); break;
+    case op.quantity: writer.string(String(value)); writer.varint(0x0a); break;
+    case op.intOrString: writeIntOrString(writer, value as number | string); break;
+    case op.raw: if (value !== undefined) { writer.string(JSON.stringify(value)); writer.varint(0x0a); } break;
+    case op.wrappedList: writeStrings(writer, value as readonly string[], 0x0a); break;
+    case op.duration: writer.integer(parseDuration(value as string)); writer.varint(0x08); break;
+    default: writeSchemaUnion(writer, field, value);
+  }
+  writer.varint(writer.mark() - end);
+}
+
+function writeTime(writer: ReverseWriter, field: FieldPlan, { value, precision }: { value: unknown; precision: number }): void {
+  if (value === null || value === '') return;
+  const time = parseTime(String(value));
+  if (!time) throw wrongValue(field, 'a time of RFC 3339', value);
+  writer.varint(precision === 1 ? time.microseconds * 1000 : 0);
+  writer.varint(0x10);
+  writer.integer(time.seconds);
+  writer.varint(0x08);
+}
+
+function writeIntOrString(writer: ReverseWriter, value: number | string): void {
+  const isText = typeof value === 'string';
+  writer.string(isText ? value : '');
+  writer.varint(0x1a);
+  writer.integer(isText ? 0 : value);
+  writer.varint(0x10);
+  writer.varint(isText ? 1 : 0);
+  writer.varint(0x08);
+}
+
+function writeStrings(writer: ReverseWriter, values: readonly string[], tag: number): void {
+  for (let index = values.length - 1; index >= 0; index--) { writer.string(values[index]!); writer.varint(tag); }
+}
+
+/** The unions of apiextensions: a schema in one field, and what else it may be in another. */
+function writeSchemaUnion(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
+  const isSchema = typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (field.op === op.schemaOrBool) {
+    if (isSchema) writeSchema(writer, field, { value: value as JsonObject, tag: 0x12 });
+    writer.varint(isSchema || value === true ? 1 : 0);
+    writer.varint(0x08);
+    return;
+  }
+  if (isSchema) { writeSchema(writer, field, { value: value as JsonObject, tag: 0x0a }); return; }
+  if (!Array.isArray(value)) throw wrongValue(field, 'an object or an array', value);
+  if (field.op === op.schemaOrStrings) { writeStrings(writer, value as string[], 0x12); return; }
+  for (let index = value.length - 1; index >= 0; index--) writeSchema(writer, field, { value: value[index] as JsonObject, tag: 0x12 });
+}
+
+function writeSchema(writer: ReverseWriter, field: FieldPlan, { value, tag }: { value: JsonObject; tag: number }): void {
+  const end = writer.mark();
+  writeMessage(writer, field.message(), value);
+  writer.varint(writer.mark() - end);
+  writer.varint(tag);
+}
+
+function wrongValue(field: FieldPlan, wanted: string, value: unknown): ProtobufError {
+  return new ProtobufError('wrong-value', `Field ${field.name} must be ${wanted}, not ${Array.isArray(value) ? 'an array' : typeof value}`);
+}
