@@ -1,0 +1,333 @@
+/**
+ * One cluster's own containerd: its process, network and registries on this machine. Not shared with any other containerd here.
+ *
+ *                    start(): spawn or adopt                    stop() or kill -9 of this program
+ *   absent ------------------------------------> supervised --------------------------------------> running alone (pods run on)
+ *                                                  |    ^  killed: restarted with backoff                    |  start(): adopted
+ *                                     stopAll()    |    +--------------------------------------------------- +
+ *                                                  v
+ *                                               ended: pods and containerd stopped, images and sandboxes kept
+ *   destroy() from any state: nothing is left on the machine
+ */
+import { lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { realClock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { errorMessage, silentLogger } from '#stdx/log.ts';
+import { createCriClient } from '../cri/client.ts';
+import type { CriClient } from '../cri/client.ts';
+import { isCriError } from '../cri/errors.ts';
+import { importImage } from '../images/import.ts';
+import type { ImportedImage } from '../images/import.ts';
+import { hostArchitecture } from '../images/build.ts';
+import { writeRegistryHosts } from '../images/registry-hosts.ts';
+import type { RegistryHosts } from '../images/registry-hosts.ts';
+import { buildSandboxImage, SANDBOX_IMAGE } from '../images/sandbox-image.ts';
+import { renderConfig } from './config.ts';
+import type { CgroupDriver } from './config.ts';
+import { ContainerdError } from './errors.ts';
+import { containerdLayout } from './layout.ts';
+import type { ContainerdLayout } from './layout.ts';
+import { lastErrors, rotateLog } from './log-file.ts';
+import { bootId, chooseSnapshotter, inspectMachine } from './machine.ts';
+import type { Machine, Snapshotter } from './machine.ts';
+import { configureNetwork, destroyNetwork, releaseStaleLeases } from './network.ts';
+import { endProcess, findProcess, isAlive, removePidFile, spawnProcess } from './process.ts';
+import type { ContainerdProcess } from './process.ts';
+import { killLeftovers, removeCgroups, removeShimSockets, stopPods, unmountBelow } from './teardown.ts';
+
+export interface ContainerdOptions {
+  /** Its directory; made when missing. Its path decides the names taken on the machine (layout.ts). */
+  readonly dir: string;
+  /** Ranges of this node's pods; may come later by configureNetwork. */
+  readonly podCIDRs?: readonly string[];
+  readonly registries?: readonly RegistryHosts[];
+  /** cgroupfs by default, also under systemd: see docs of renderConfig. With 'systemd' cgroup parents must be slices. */
+  readonly cgroupDriver?: CgroupDriver;
+  readonly runBase?: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+}
+
+export interface Containerd {
+  readonly layout: ContainerdLayout;
+  /** '/capstan-<id>': the parent of the node's pod cgroups. */
+  readonly cgroupRoot: string;
+  readonly cgroupDriver: CgroupDriver;
+  readonly socketPath: string;
+  /** Valid from the start on; calls fail with 'unavailable' while containerd is not running. */
+  readonly cri: CriClient;
+  /** Resolves when containerd answers, the sandbox image is there and stale address leases are given back. Throws ContainerdError. */
+  start(): Promise<{ readonly adopted: boolean; readonly snapshotter: Snapshotter; readonly machine: Machine }>;
+  /** Writes the pods' network; runs again when the ranges change. */
+  configureNetwork(podCIDRs: readonly string[]): Promise<void>;
+  importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]>;
+  setRegistries(registries: readonly RegistryHosts[]): Promise<void>;
+  /** Ends the supervision and leaves containerd and the pods running. */
+  stop(): Promise<void>;
+  /** Stops the pods, then containerd. Returns what failed on the way, one sentence each. */
+  stopAll(options?: { readonly gracePeriodSeconds?: number }): Promise<readonly string[]>;
+}
+
+const READY_TIMEOUT_MS = 30_000;
+const READY_POLL_MS = 10;
+const PROBE_DEADLINE_MS = 2_000;
+const WATCH_MS = 500;
+const LOG_CHECK_MS = 60_000;
+const FIRST_BACKOFF_MS = 500;
+const MAX_BACKOFF_MS = 30_000;
+/** A process that lived this long starts the backoff anew. */
+const STABLE_MS = 60_000;
+const DEFAULT_GRACE_SECONDS = 10;
+
+/** Throws ContainerdError for a directory whose sockets would have too long a path; does nothing else yet. */
+export function createContainerd(options: ContainerdOptions): Containerd {
+  return new ContainerdRuntime(options);
+}
+
+class ContainerdRuntime implements Containerd {
+  readonly layout: ContainerdLayout;
+  readonly cgroupRoot: string;
+  readonly cgroupDriver: CgroupDriver;
+  readonly socketPath: string;
+  readonly cri: CriClient;
+  readonly #options: ContainerdOptions;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #machine: Machine | undefined;
+  #snapshotter: Snapshotter = 'overlayfs';
+  #process: ContainerdProcess | undefined;
+  #startedAt = 0;
+  #backoffMs = FIRST_BACKOFF_MS;
+  #watch: Timer | undefined;
+  #lastLogCheck = 0;
+  #supervising = false;
+
+  constructor(options: ContainerdOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? realClock;
+    this.#log = (options.log ?? silentLogger).with({ component: 'containerd' });
+    this.layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
+    this.cgroupRoot = this.layout.cgroupRoot;
+    this.cgroupDriver = options.cgroupDriver ?? 'cgroupfs';
+    this.socketPath = this.layout.socketPath;
+    this.cri = createCriClient({ socketPath: this.socketPath });
+  }
+
+  async start(): Promise<{ readonly adopted: boolean; readonly snapshotter: Snapshotter; readonly machine: Machine }> {
+    this.#machine = await inspectMachine();
+    await this.#prepareDirectories();
+    this.#snapshotter = await chooseSnapshotter({ root: this.layout.root, rememberIn: this.layout.snapshotterPath });
+    await writeRegistryHosts(this.layout.registryDir, this.#options.registries ?? []);
+    const configChanged = await this.#writeConfig(this.#machine);
+    if (this.#options.podCIDRs) await this.configureNetwork(this.#options.podCIDRs);
+    const adopted = await this.#adopt(configChanged);
+    if (!adopted) await this.#spawn();
+    await this.#importSandboxImage();
+    await this.#releaseLeases();
+    this.#supervise();
+    this.#log.info(adopted ? 'adopted the running containerd' : 'containerd started', { pid: this.#process?.pid, snapshotter: this.#snapshotter, version: this.#machine.containerdVersion });
+    return { adopted, snapshotter: this.#snapshotter, machine: this.#machine };
+  }
+
+  async configureNetwork(podCIDRs: readonly string[]): Promise<void> {
+    this.#machine ??= await inspectMachine();
+    if (!this.#machine.iptables) this.#log.warn('iptables is not installed: pods with a hostPort will not get it (apt-get install iptables)');
+    await configureNetwork(this.layout, { network: { podCIDRs, portmap: this.#machine.iptables }, log: this.#log });
+  }
+
+  async importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]> {
+    return importImage(source, { address: this.socketPath, snapshotter: this.#snapshotter, cri: this.cri, ...(this.#machine ? { ctr: this.#machine.ctr } : {}) });
+  }
+
+  async setRegistries(registries: readonly RegistryHosts[]): Promise<void> {
+    await writeRegistryHosts(this.layout.registryDir, registries);
+  }
+
+  async stop(): Promise<void> {
+    this.#endSupervision();
+    this.cri.close();
+  }
+
+  async stopAll({ gracePeriodSeconds = DEFAULT_GRACE_SECONDS }: { readonly gracePeriodSeconds?: number } = {}): Promise<readonly string[]> {
+    this.#endSupervision();
+    const running = await findProcess(this.layout);
+    const problems: string[] = [];
+    if (running) {
+      problems.push(...await stopPods(this.cri, { gracePeriodSeconds, remove: false }).catch((error: unknown) => [errorMessage(error)]));
+      await endProcess(running, this.#clock);
+    }
+    this.cri.close();
+    problems.push(...await killLeftovers(this.layout, this.#clock));
+    await removePidFile(this.layout);
+    return problems;
+  }
+
+  async #prepareDirectories(): Promise<void> {
+    const { layout } = this;
+    await mkdir(layout.root, { recursive: true, mode: 0o700 });
+    const boot = await bootId();
+    const lastBoot = (await readFile(layout.bootIdPath, 'utf8').catch(() => '')).trim();
+    if (lastBoot !== '' && lastBoot !== boot) await forgetLastBoot(layout);
+    if (lastBoot !== boot) await writeFile(layout.bootIdPath, `${boot}\n`);
+    await mkdir(layout.runDir, { recursive: true, mode: 0o711 });
+    await mkdir(layout.cniConfDir, { recursive: true });
+    await mkdir(layout.registryDir, { recursive: true });
+    await linkTo(layout.runLink, layout.runDir);
+  }
+
+  /** True when a running containerd has read another configuration. */
+  async #writeConfig(machine: Machine): Promise<boolean> {
+    const text = renderConfig({ layout: this.layout, machine, snapshotter: this.#snapshotter, sandboxImage: SANDBOX_IMAGE, cgroupDriver: this.cgroupDriver });
+    const stamped = `# Written by Capstan for containerd ${machine.containerdVersion}; changes are overwritten.\n${text}`;
+    if (await readFile(this.layout.configPath, 'utf8').catch(() => '') === stamped) return false;
+    await writeFile(this.layout.configPath, stamped);
+    return true;
+  }
+
+  async #adopt(configChanged: boolean): Promise<boolean> {
+    const running = await findProcess(this.layout);
+    if (!running) return false;
+    if (configChanged) {
+      this.#log.info('containerd has an older configuration: restarting it, pods run on', { pid: running.pid });
+      await endProcess(running, this.#clock);
+      return false;
+    }
+    this.#process = running;
+    this.#startedAt = this.#clock.monotonic();
+    if (await this.#answers(READY_TIMEOUT_MS)) return true;
+    this.#log.warn('containerd runs but does not answer: restarting it, pods run on', { pid: running.pid });
+    await endProcess(running, this.#clock);
+    return false;
+  }
+
+  async #spawn(): Promise<void> {
+    const { layout } = this;
+    await rotateLog(layout.logPath);
+    const binary = this.#machine?.containerd ?? 'containerd';
+    this.#process = await spawnProcess({ binary, layout, log: this.#log });
+    this.#startedAt = this.#clock.monotonic();
+    if (await this.#answers(READY_TIMEOUT_MS)) return;
+    const why = await lastErrors(layout.logPath);
+    if (isAlive(this.#process)) {
+      await endProcess(this.#process, this.#clock);
+      throw new ContainerdError('start-failed', `containerd does not answer on ${layout.socketPath} after ${READY_TIMEOUT_MS / 1000} s: ${why} (its log: ${layout.logPath})`);
+    }
+    throw new ContainerdError('start-failed', `containerd ended right after its start: ${why} (its log: ${layout.logPath})`);
+  }
+
+  /** Waits for the CRI plugin, which starts after the socket opens. False when the process ends first. */
+  async #answers(timeoutMs: number): Promise<boolean> {
+    const deadline = this.#clock.monotonic() + timeoutMs;
+    let last: unknown;
+    while (this.#process && isAlive(this.#process)) {
+      const ready = await this.cri.status({}, { deadlineMs: PROBE_DEADLINE_MS }).then(() => true, (error: unknown) => { last = error; return false; });
+      if (ready) return true;
+      if (isCriError(last, 'unimplemented')) throw new ContainerdError('start-failed', `containerd runs without its CRI plugin: ${await lastErrors(this.layout.logPath)} (its log: ${this.layout.logPath})`);
+      if (this.#clock.monotonic() > deadline) return false;
+      await this.#clock.sleep(READY_POLL_MS);
+    }
+    return false;
+  }
+
+  async #importSandboxImage(): Promise<void> {
+    if ((await this.cri.imageStatus({ image: { image: SANDBOX_IMAGE } })).image) return;
+    const architecture = hostArchitecture();
+    if (!architecture) throw new ContainerdError('unsupported-machine', `there is no sandbox image for ${process.arch}: containers run on x64 and arm64`);
+    await this.importImage((await buildSandboxImage(architecture)).tar);
+  }
+
+  async #releaseLeases(): Promise<void> {
+    const { items } = await this.cri.listPodSandbox({});
+    // A sandbox that is not ready still holds its address until it is stopped.
+    const released = await releaseStaleLeases(this.layout, new Set(items.map(({ id }) => id)));
+    if (released > 0) this.#log.info('gave back addresses of pods that are gone', { released });
+  }
+
+  #supervise(): void {
+    this.#supervising = true;
+    this.#schedule(WATCH_MS);
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#supervising) this.#watch = this.#clock.after(delayMs, () => void this.#check());
+  }
+
+  async #check(): Promise<void> {
+    if (this.#process && isAlive(this.#process)) {
+      if (this.#clock.monotonic() - this.#startedAt > STABLE_MS) this.#backoffMs = FIRST_BACKOFF_MS;
+      if (this.#clock.monotonic() - this.#lastLogCheck > LOG_CHECK_MS) {
+        this.#lastLogCheck = this.#clock.monotonic();
+        await rotateLog(this.layout.logPath).catch((error: unknown) => this.#log.warn('cannot rotate the log of containerd', { error: errorMessage(error) }));
+      }
+      this.#schedule(WATCH_MS);
+      return;
+    }
+    this.#log.warn('containerd is gone: starting it again, pods run on', { pid: this.#process?.pid });
+    try {
+      // Someone else may have started it.
+      this.#process = await findProcess(this.layout);
+      if (!this.#process) await this.#spawn();
+      this.#log.info('containerd is back', { pid: this.#process?.pid });
+      this.#schedule(WATCH_MS);
+    } catch (error) {
+      this.#log.error('containerd does not start', { error: errorMessage(error), retryInMs: this.#backoffMs });
+      this.#schedule(this.#backoffMs);
+      this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS);
+    }
+  }
+
+  #endSupervision(): void {
+    this.#supervising = false;
+    this.#watch?.cancel();
+  }
+}
+
+/** What lived in the kernel is gone with the last boot: its directories, leases and sockets are mere leftovers. */
+async function forgetLastBoot(layout: ContainerdLayout): Promise<void> {
+  await unmountBelow([layout.runDir]);
+  await rm(layout.runDir, { recursive: true, force: true });
+  await rm(layout.cniDataDir, { recursive: true, force: true });
+  await rm(layout.pidPath, { force: true });
+}
+
+async function linkTo(path: string, target: string): Promise<void> {
+  if (await readlink(path).catch(() => undefined) === target) return;
+  await rm(path, { recursive: true, force: true });
+  await symlink(target, path);
+}
+
+/**
+ * Removes everything that a containerd of this directory has on the machine, and the directory. Pods are killed. Returns what could not
+ * be removed, one sentence each; then the directory stays, so that it can be tried again.
+ */
+export async function destroyContainerd(options: ContainerdOptions): Promise<readonly string[]> {
+  const layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
+  const clock = options.clock ?? realClock;
+  const running = await findProcess(layout);
+  const problems: string[] = [];
+  if (running) {
+    const cri = createCriClient({ socketPath: layout.socketPath });
+    // Best effort: what the runtime can't remove is found by name below.
+    await stopPods(cri, { gracePeriodSeconds: 0, remove: true }).catch(() => {});
+    cri.close();
+    await endProcess(running, clock);
+  }
+  problems.push(...await killLeftovers(layout, clock));
+  await removeShimSockets(layout);
+  const machine = await inspectMachine().catch(() => undefined);
+  problems.push(...await destroyNetwork(layout, machine));
+  problems.push(...await unmountBelow([layout.runDir, layout.dir]));
+  problems.push(...await removeCgroups(layout, clock));
+  if (problems.length > 0) return problems;
+  await rm(layout.runDir, { recursive: true, force: true });
+  await rm(layout.dir, { recursive: true, force: true });
+  return [];
+}
+
+/** True when something of this directory's containerd is there. */
+export async function containerdExists(options: Pick<ContainerdOptions, 'dir' | 'runBase'>): Promise<boolean> {
+  const layout = containerdLayout({ dir: options.dir, ...(options.runBase === undefined ? {} : { runBase: options.runBase }) });
+  return lstat(layout.configPath).then(() => true, () => false);
+}

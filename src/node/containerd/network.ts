@@ -1,0 +1,219 @@
+/**
+ * The pods' network on this node: a bridge with host-local addresses and port mappings through CNI, and one nftables table that
+ * masquerades what leaves it. The bridge plugin's own ipMasq is not used: it needs iptables.
+ */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { BlockList, isIPv6 } from 'node:net';
+import { join } from 'node:path';
+import type { Logger } from '#stdx/log.ts';
+import { ContainerdError } from './errors.ts';
+import type { ContainerdLayout } from './layout.ts';
+import { run } from './run.ts';
+
+export interface PodNetwork {
+  /** One per address family: ['10.244.0.0/24'] or with an IPv6 range too. */
+  readonly podCIDRs: readonly string[];
+  readonly portmap: boolean;
+}
+
+/** Idempotent; pods that run keep their addresses. Throws ContainerdError 'network'. */
+export async function configureNetwork(layout: ContainerdLayout, { network, log }: { readonly network: PodNetwork; readonly log: Logger }): Promise<void> {
+  for (const cidr of network.podCIDRs) parseCidr(cidr);
+  await refuseOverlap(layout, network.podCIDRs);
+  const bridgeFiltered = await prepareKernel(network.podCIDRs, log);
+  await applyNft(renderNft({ layout, podCIDRs: network.podCIDRs, bridgeFiltered }));
+  await writeCniConfig(layout, network);
+}
+
+async function writeCniConfig(layout: ContainerdLayout, network: PodNetwork): Promise<void> {
+  await mkdir(layout.cniConfDir, { recursive: true });
+  await mkdir(layout.cniDataDir, { recursive: true });
+  const text = `${JSON.stringify(cniConfig(layout, network), undefined, 2)}\n`;
+  if (await readFile(layout.cniConfPath, 'utf8').catch(() => '') === text) return;
+  // containerd reads the directory on every change: it must never see half a file. Names without a known ending are ignored.
+  const temporary = `${layout.cniConfPath}.new`;
+  await writeFile(temporary, text);
+  await rename(temporary, layout.cniConfPath);
+}
+
+export function cniConfig(layout: ContainerdLayout, { podCIDRs, portmap }: PodNetwork): object {
+  const mtu = uplinkMtu();
+  const bridge = {
+    type: 'bridge', bridge: layout.bridge, isGateway: true, forceAddress: true, hairpinMode: true, ipMasq: false,
+    ...(mtu === undefined ? {} : { mtu }),
+    ipam: {
+      type: 'host-local', dataDir: layout.cniDataDir,
+      ranges: podCIDRs.map((subnet) => [{ subnet }]),
+      routes: podCIDRs.map((cidr) => ({ dst: cidr.includes(':') ? '::/0' : '0.0.0.0/0' })),
+    },
+  };
+  // snat lets a pod, and this machine by 127.0.0.1, reach a hostPort of its own.
+  const plugins = [bridge, ...(portmap ? [{ type: 'portmap', capabilities: { portMappings: true }, snat: true }] : [])];
+  return { cniVersion: '0.4.0', name: layout.networkName, plugins };
+}
+
+/** The default route's MTU where it is below Ethernet's 1500 (tunnels, clouds). */
+function uplinkMtu(): number | undefined {
+  try {
+    const route = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1).map((line) => line.split('\t')).find((fields) => fields[1] === '00000000');
+    const mtu = Number(readFileSync(`/sys/class/net/${route?.[0] ?? ''}/mtu`, 'utf8'));
+    return mtu >= 576 && mtu < 1500 ? mtu : undefined;
+  } catch {
+    return undefined; // no default route
+  }
+}
+
+interface Cidr { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' }
+
+function parseCidr(text: string): Cidr {
+  const [address = '', prefixText = ''] = text.split('/');
+  const prefix = Number(prefixText);
+  const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+  try {
+    if (!/^\d+$/.test(prefixText)) throw new Error('no prefix length');
+    new BlockList().addSubnet(address, prefix, family);
+  } catch (error) {
+    throw new ContainerdError('network', `"${text}" is no address range: it should look like 10.244.0.0/24`, error);
+  }
+  return { address, prefix, family };
+}
+
+/** A range that another interface already has (another cluster's bridge, the office network) would silently take its traffic. */
+async function refuseOverlap(layout: ContainerdLayout, podCIDRs: readonly string[]): Promise<void> {
+  const { code, stdout, stderr } = await run(['ip', '-json', 'address', 'show']);
+  if (code === undefined) throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
+  if (code !== 0) throw new ContainerdError('network', `cannot list the machine's addresses: ${stderr.trim()}`);
+  const links = JSON.parse(stdout) as { ifname?: string; addr_info?: { local?: string; prefixlen?: number }[] }[];
+  for (const link of links) {
+    if (link.ifname === layout.bridge) continue;
+    for (const { local, prefixlen } of link.addr_info ?? []) {
+      const taken = podCIDRs.find((cidr) => local !== undefined && prefixlen !== undefined && overlaps(parseCidr(cidr), parseCidr(`${local}/${prefixlen}`)));
+      if (taken) throw new ContainerdError('network', `the pod range ${taken} overlaps ${local}/${prefixlen} of this machine's interface ${link.ifname ?? ''}: choose another pod range`);
+    }
+  }
+}
+
+function overlaps(one: Cidr, other: Cidr): boolean {
+  if (one.family !== other.family) return false;
+  const [wide, narrow] = one.prefix <= other.prefix ? [one, other] : [other, one];
+  const block = new BlockList();
+  block.addSubnet(wide.address, wide.prefix, wide.family);
+  return block.check(narrow.address, narrow.family);
+}
+
+/**
+ * Forwarding on. Traffic between two pods of one bridge must pass netfilter too, or an answer that belongs to a Service connection
+ * would bypass its address translation; false when the kernel cannot do that.
+ */
+async function prepareKernel(podCIDRs: readonly string[], log: Logger): Promise<boolean> {
+  const sysctls: [string, string][] = podCIDRs.map((cidr) => (cidr.includes(':') ? ['/proc/sys/net/ipv6/conf/all/forwarding', '1'] : ['/proc/sys/net/ipv4/ip_forward', '1']));
+  for (const [path, value] of sysctls) {
+    await setSysctl(path, value).catch((error: unknown) => {
+      throw new ContainerdError('network', `cannot switch on forwarding (${path}): ${(error as Error).message}`, error);
+    });
+  }
+  if (!existsSync('/proc/sys/net/bridge')) await run(['modprobe', 'br_netfilter']);
+  if (!existsSync('/proc/sys/net/bridge')) {
+    log.warn('the kernel has no br_netfilter: connections between pods of this node through a Service show the node\'s address as their source');
+    return false;
+  }
+  await setSysctl('/proc/sys/net/bridge/bridge-nf-call-iptables', '1');
+  await setSysctl('/proc/sys/net/bridge/bridge-nf-call-ip6tables', '1');
+  return true;
+}
+
+async function setSysctl(path: string, value: string): Promise<void> {
+  if ((await readFile(path, 'utf8')).trim() !== value) await writeFile(path, value);
+}
+
+/** Replaces the whole table in one transaction: add makes the delete succeed where there is none yet. */
+export function renderNft(of: { readonly layout: ContainerdLayout; readonly podCIDRs: readonly string[]; readonly bridgeFiltered: boolean }): string {
+  const table = `inet ${of.layout.nftTable}`;
+  const rules = of.podCIDRs.flatMap((cidr) => {
+    const family = cidr.includes(':') ? 'ip6' : 'ip';
+    const multicast = family === 'ip6' ? 'ff00::/8' : '224.0.0.0/4';
+    const leaving = `${family} saddr ${cidr} ${family} daddr != { ${cidr}, ${multicast} } oifname != "${of.layout.bridge}" masquerade`;
+    const samePortBack = `ct status dnat ${family} saddr ${cidr} ${family} daddr ${cidr} masquerade`;
+    return of.bridgeFiltered ? [leaving] : [leaving, samePortBack];
+  });
+  return [
+    `add table ${table}`,
+    `delete table ${table}`,
+    `table ${table} {`,
+    '  comment "Capstan: pods of this node"',
+    '  chain postrouting {',
+    '    type nat hook postrouting priority srcnat; policy accept;',
+    ...rules.map((rule) => `    ${rule}`),
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+async function applyNft(ruleset: string): Promise<void> {
+  const { code, stderr } = await run(['nft', '-f', '-'], { input: ruleset });
+  if (code === undefined) throw new ContainerdError('network', 'nft is not installed: apt-get install nftables');
+  if (code !== 0) throw new ContainerdError('network', `nft refused the pod network's rules: ${stderr.trim()}`);
+}
+
+/** The lease file's first line is the sandbox that holds the address. Leases of sandboxes that are gone (a crash, a reboot) are given back. */
+export async function releaseStaleLeases(layout: ContainerdLayout, liveSandboxIds: ReadonlySet<string>): Promise<number> {
+  const dir = join(layout.cniDataDir, layout.networkName);
+  const names = await readdir(dir).catch(() => [] as string[]);
+  let released = 0;
+  for (const name of names) {
+    if (name === 'lock' || name.startsWith('last_reserved_ip.')) continue;
+    const holder = (await readFile(join(dir, name), 'utf8').catch(() => '')).split(/\r?\n/)[0] ?? '';
+    if (liveSandboxIds.has(holder.trim())) continue;
+    await rm(join(dir, name), { force: true });
+    released += 1;
+  }
+  return released;
+}
+
+/** What CNI remembers of our network's attachments: the only trace of a network namespace when containerd is gone. */
+const CNI_CACHE_DIR = '/var/lib/cni/results';
+
+interface CachedAttachment { readonly path: string; readonly containerId: string; readonly ifName: string; readonly netns: string }
+
+async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
+  const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) => name.startsWith(`${layout.networkName}-`));
+  return Promise.all(names.map(async (name) => {
+    const path = join(CNI_CACHE_DIR, name);
+    const cached = await readFile(path, 'utf8').then((text) => JSON.parse(text) as { containerId?: string; ifName?: string; netns?: string }, () => undefined);
+    return { path, containerId: cached?.containerId ?? '', ifName: cached?.ifName ?? 'eth0', netns: cached?.netns ?? '' };
+  }));
+}
+
+/** Deletes the bridge, the table, leftover namespaces and port mappings. Returns what it could not do, one sentence each. */
+export async function destroyNetwork(layout: ContainerdLayout, machine: { readonly cniBinDir: string } | undefined): Promise<string[]> {
+  const problems: string[] = [];
+  for (const attachment of await cachedAttachments(layout)) {
+    if (machine) await removePortMappings({ layout, attachment, cniBinDir: machine.cniBinDir });
+    if (attachment.netns.startsWith('/')) await removeNamespace(attachment.netns, problems);
+    await rm(attachment.path, { force: true });
+  }
+  if (existsSync(`/sys/class/net/${layout.bridge}`)) {
+    const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
+    if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
+  }
+  const table = `inet ${layout.nftTable}`;
+  const { code, stderr } = await run(['nft', '-f', '-'], { input: `add table ${table}\ndelete table ${table}\n` });
+  if (code !== undefined && code !== 0) problems.push(`cannot delete the nftables table ${table}: ${stderr.trim()}`);
+  return problems;
+}
+
+async function removePortMappings(of: { readonly layout: ContainerdLayout; readonly attachment: CachedAttachment; readonly cniBinDir: string }): Promise<void> {
+  const { attachment, layout } = of;
+  await run([join(of.cniBinDir, 'portmap')], {
+    input: JSON.stringify({ cniVersion: '0.4.0', name: layout.networkName, type: 'portmap', snat: true, runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: 'tcp' }] } }),
+    env: { CNI_COMMAND: 'DEL', CNI_CONTAINERID: attachment.containerId, CNI_NETNS: '', CNI_IFNAME: attachment.ifName, CNI_PATH: of.cniBinDir },
+  });
+}
+
+async function removeNamespace(path: string, problems: string[]): Promise<void> {
+  if (!existsSync(path)) return;
+  await run(['umount', '-l', path]);
+  await rm(path, { force: true }).catch((error: unknown) => problems.push(`cannot delete the network namespace ${path}: ${(error as Error).message}`));
+}

@@ -1,0 +1,137 @@
+/**
+ * Ends and removes what one cluster's containerd has on the machine. Everything is found by the names of layout.ts, so that it works
+ * whether containerd still answers or not, and a second time does no harm.
+ */
+import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Clock } from '#stdx/clock.ts';
+import type { CriClient } from '../cri/client.ts';
+import { isCriError } from '../cri/errors.ts';
+import type { ContainerdLayout } from './layout.ts';
+import { cgroupHierarchies } from './machine.ts';
+import { findShims, isAlive, readStartTime } from './process.ts';
+import { run } from './run.ts';
+
+const PARALLEL = 8;
+const CALL_DEADLINE_MS = 30_000;
+const PROCESSES_GONE_MS = 10_000;
+const POLL_MS = 20;
+
+export interface StopPodsOptions {
+  /** What running containers get between SIGTERM and SIGKILL. */
+  readonly gracePeriodSeconds: number;
+  /** Removes the sandboxes too, with their network and leases. */
+  readonly remove: boolean;
+}
+
+/** Stops every pod through the runtime. Returns what failed, one sentence each. */
+export async function stopPods(cri: CriClient, { gracePeriodSeconds, remove }: StopPodsOptions): Promise<string[]> {
+  const problems: string[] = [];
+  const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    await work().catch((error: unknown) => {
+      if (!isCriError(error, 'not-found')) problems.push(`${what}: ${(error as Error).message}`);
+    });
+  };
+  const { containers } = await cri.listContainers({ filter: { state: { state: 'CONTAINER_RUNNING' } } });
+  await eachOf(containers, ({ id }) => attempt(`stopping container ${id}`, () =>
+    cri.stopContainer({ containerId: id, timeout: gracePeriodSeconds }, { deadlineMs: CALL_DEADLINE_MS + gracePeriodSeconds * 1000 })));
+  const { items } = await cri.listPodSandbox({});
+  await eachOf(items, async ({ id: podSandboxId }) => {
+    await attempt(`stopping sandbox ${podSandboxId}`, () => cri.stopPodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }));
+    if (remove) await attempt(`removing sandbox ${podSandboxId}`, () => cri.removePodSandbox({ podSandboxId }, { deadlineMs: CALL_DEADLINE_MS }));
+  });
+  return problems;
+}
+
+async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const waiting = [...items];
+  await Promise.all(Array.from({ length: PARALLEL }, async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
+  }));
+}
+
+/** Kills what is left in our cgroups and our shims. containerd itself must be gone, or it would report and restart things. */
+export async function killLeftovers(layout: ContainerdLayout, clock: Clock): Promise<string[]> {
+  const deadline = clock.monotonic() + PROCESSES_GONE_MS;
+  for (;;) {
+    const left = [...new Set([...findShims(layout), ...cgroupProcesses(layout)])]
+      .flatMap((pid) => { const startTime = readStartTime(pid); return startTime === undefined ? [] : [{ pid, startTime }]; })
+      .filter(isAlive);
+    if (left.length === 0) return [];
+    if (clock.monotonic() > deadline) return left.map(({ pid }) => `process ${pid} of this cluster does not end`);
+    for (const { pid } of left) killQuietly(pid);
+    await clock.sleep(POLL_MS);
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // gone in the meantime
+  }
+}
+
+function cgroupProcesses(layout: ContainerdLayout): number[] {
+  return ourCgroups(layout).flatMap((dir) => {
+    try {
+      return readFileSync(join(dir, 'cgroup.procs'), 'utf8').split('\n').filter((line) => line !== '').map(Number);
+    } catch {
+      return []; // removed, or a threaded cgroup of version 2
+    }
+  });
+}
+
+/** Deepest first. */
+function ourCgroups(layout: ContainerdLayout): string[] {
+  return cgroupHierarchies().flatMap((hierarchy) => tree(join(hierarchy, layout.cgroupRoot)));
+}
+
+function tree(dir: string): string[] {
+  try {
+    const children = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    return [...children.flatMap((child) => tree(join(dir, child.name))), dir];
+  } catch {
+    return [];
+  }
+}
+
+export async function removeCgroups(layout: ContainerdLayout, clock: Clock): Promise<string[]> {
+  const deadline = clock.monotonic() + PROCESSES_GONE_MS;
+  for (;;) {
+    for (const dir of ourCgroups(layout)) await rmdir(dir).catch(() => {});
+    const left = ourCgroups(layout);
+    if (left.length === 0) return [];
+    // A cgroup is busy for a moment after its last process ended.
+    if (clock.monotonic() > deadline) return [`cannot remove the cgroup ${left[0]}: it is still in use`];
+    await clock.sleep(POLL_MS);
+  }
+}
+
+/** Mount points at or below these directories, the last mounted first. */
+export async function mountsBelow(directories: readonly string[]): Promise<string[]> {
+  const text = await readFile('/proc/self/mountinfo', 'utf8');
+  const points = text.split('\n').flatMap((line) => {
+    const point = line.split(' ')[4];
+    return point === undefined ? [] : [point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))];
+  });
+  return points.filter((point) => directories.some((dir) => point === dir || point.startsWith(`${dir}/`))).reverse();
+}
+
+export async function unmountBelow(directories: readonly string[]): Promise<string[]> {
+  for (const point of await mountsBelow(directories)) await run(['umount', '-l', point]);
+  return (await mountsBelow(directories)).map((point) => `cannot unmount ${point}`);
+}
+
+/** A killed shim leaves its socket under /run/containerd/s; its bundle knows the address. */
+export async function removeShimSockets(layout: ContainerdLayout): Promise<void> {
+  const tasks = join(layout.state, 'io.containerd.runtime.v2.task');
+  for (const namespace of await readdir(tasks).catch(() => [])) {
+    for (const id of await readdir(join(tasks, namespace)).catch(() => [])) {
+      const address = await readFile(join(tasks, namespace, id, 'address'), 'utf8').catch(() => '');
+      const path = address.trim().replace(/^unix:\/\//, '');
+      if (path.startsWith('/')) await rm(path, { force: true });
+    }
+  }
+}

@@ -1,0 +1,21 @@
+/** What can go wrong with images on a node. */
+
+export type ImageErrorCode =
+  | 'invalid-name'
+  /** The file is missing or may not be read. */
+  | 'not-readable'
+  /** The file is no image archive, or not a whole one. */
+  | 'not-an-image' | 'truncated'
+  /** What it asks for is not there: another architecture, a name that the archive does not carry. */
+  | 'unsupported'
+  /** The runtime refused it, or its tool is missing. */
+  | 'import-failed' | 'tool-missing';
+
+export class ImageError extends Error {
+  readonly code: ImageErrorCode;
+  constructor(code: ImageErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'ImageError';
+    this.code = code;
+  }
+}
