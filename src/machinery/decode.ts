@@ -1,0 +1,402 @@
+/**
+ * Turns parsed JSON into an object of a type, as Go's typed decoding does: checks every value's type, drops what the type does not know,
+ * nulls and empty values that mean nothing, normalises times, durations and quantities, and fills static defaults. A schema is compiled
+ * to closures once, on first use. Validation of values is not done here.
+ */
+import { StatusError, statusErrors } from './errors.ts';
+import { formatGoDuration, GoDurationError, parseGoDuration } from './go-duration.ts';
+import { deepClone, isJsonObject, setOwn, type JsonObject } from './json.ts';
+import { findDuplicateFields } from './json-syntax.ts';
+import type { KubeObject } from './object.ts';
+import { canonicalQuantity, QuantityError } from './quantity.ts';
+import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
+import { canonicalMicroTime, canonicalTime, TimeError } from './time.ts';
+
+/** strict and warn report unknown fields (the caller refuses or warns), ignore looks for none. */
+export type DecodeMode = 'strict' | 'warn' | 'ignore';
+
+export interface Decoded {
+  readonly object: KubeObject;
+  /** 'unknown field "spec.foo"', at most 100. */
+  readonly problems: string[];
+}
+
+/** Built-in types nest no deeper than this except by types that refer to themselves. */
+const MAXIMUM_TYPE_DEPTH = 500;
+const MAXIMUM_PROBLEMS = 100;
+
+/** A value that can't be decoded, with Go's words. */
+class DecodeProblem extends Error {}
+
+/** A value of another JSON type than its place asks for. Its message is made from the path once it is caught. */
+class TypeMismatch extends Error {
+  readonly described: string;
+  readonly goType: string;
+  readonly path: readonly (string | number)[];
+  constructor({ described, goType, path }: { readonly described: string; readonly goType: string; readonly path: readonly (string | number)[] }) {
+    super(`${described} where ${goType} is expected`);
+    this.described = described;
+    this.goType = goType;
+    this.path = path;
+  }
+}
+
+interface Context {
+  readonly reportsUnknown: boolean;
+  readonly problems: string[];
+  /** Names and list positions from the top to the value at hand. */
+  readonly path: (string | number)[];
+}
+
+type Decoder = (value: unknown, context: Context) => unknown;
+
+/**
+ * The result shares maps, lists and opaque values with the given value, which must not be used afterwards.
+ * Throws StatusError 400 in upstream's words when a value does not fit its type.
+ */
+export function decodeObject(schema: ObjectSchema, value: unknown, mode: DecodeMode): Decoded {
+  const context: Context = { reportsUnknown: mode !== 'ignore', problems: [], path: [] };
+  try {
+    const object = objectDecoder(schema)(value, context) as KubeObject;
+    return { object, problems: context.problems };
+  } catch (error) {
+    if (error instanceof TypeMismatch) throw cannotBeHandled(schema, value, describeMismatch(schema, error));
+    if (error instanceof DecodeProblem) throw cannotBeHandled(schema, value, error.message);
+    throw error;
+  }
+}
+
+/** 'unknown field …' and 'duplicate field …' of a JSON body, for strict and warn. */
+export function strictProblems(decoded: Decoded, text: string): string[] {
+  return [...findDuplicateFields(text), ...decoded.problems];
+}
+
+/** The 400 for a body that can't be decoded as its kind; also for strict decoding, with `strict decoding error: …`. */
+export function cannotBeHandled(schema: ObjectSchema, value: unknown, why: string): StatusError {
+  const expectedKind = schema.name.slice(schema.name.lastIndexOf('.') + 1);
+  const given = isJsonObject(value) ? value : {};
+  const kind = typeof given['kind'] === 'string' && given['kind'] !== '' ? given['kind'] : expectedKind;
+  const apiVersion = typeof given['apiVersion'] === 'string' && given['apiVersion'] !== '' ? given['apiVersion'] : schema.name.split('.').at(-2) ?? '';
+  const version = apiVersion.slice(apiVersion.lastIndexOf('/') + 1);
+  return statusErrors.badRequest(`${kind} in version ${JSON.stringify(version)} cannot be handled as a ${expectedKind}: ${why}`);
+}
+
+/** Compiled schemas live as long as the schema itself. */
+const compiled = new WeakMap<ObjectSchema, Decoder>();
+
+function objectDecoder(schema: ObjectSchema): Decoder {
+  const known = compiled.get(schema);
+  if (known) return known;
+  const decoder = compileObject(schema);
+  compiled.set(schema, decoder);
+  return decoder;
+}
+
+interface FieldPlan {
+  readonly name: string;
+  readonly decode: Decoder;
+  /** The zero value is the same as absence, and not written. */
+  readonly omitsZero: boolean;
+  /** The value of the field when it is absent; undefined leaves it out. */
+  readonly absent: ((context: Context) => unknown) | undefined;
+}
+
+function compileObject(schema: ObjectSchema): Decoder {
+  const typeName = goTypeName(schema);
+  const open = schema.open === true;
+  let plans: FieldPlan[] | undefined;
+  return (value, context) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw mismatch(value, typeName, context);
+    // Fields are compiled on first use, since types refer to themselves.
+    plans ??= schema.fields.map((field) => compileField(schema, field));
+    if (context.path.length > MAXIMUM_TYPE_DEPTH) throw new DecodeProblem('exceeded max depth');
+    const input = value as JsonObject;
+    const output: JsonObject = {};
+    let known = 0;
+    for (let index = 0; index < plans.length; index++) {
+      const plan = plans[index]!;
+      const given = input[plan.name];
+      if (given !== undefined) known++;
+      if (given === undefined || given === null) {
+        if (plan.absent !== undefined) output[plan.name] = plan.absent(context);
+        continue;
+      }
+      context.path.push(plan.name);
+      const decoded = plan.decode(given, context);
+      context.path.pop();
+      if (decoded === undefined || (plan.omitsZero && isZero(decoded))) {
+        if (plan.absent !== undefined) output[plan.name] = plan.absent(context);
+      } else {
+        output[plan.name] = decoded;
+      }
+    }
+    let present = 0;
+    for (const _key in input) present++;
+    if (present !== known) handleUnknown({ input, output, schema, open }, context);
+    return output;
+  };
+}
+
+function isZero(value: unknown): boolean {
+  if (typeof value !== 'object') return value === '' || value === 0 || value === false;
+  if (value === null) return true;
+  if (Array.isArray(value)) return value.length === 0;
+  for (const _key in value) return false;
+  return true;
+}
+
+function handleUnknown({ input, output, schema, open }: { input: JsonObject; output: JsonObject; schema: ObjectSchema; open: boolean }, context: Context): void {
+  for (const key of Object.keys(input)) {
+    if (schema.byName.has(key) || input[key] === undefined) continue;
+    if (open) setOwn(output, key, input[key]);
+    else if (context.reportsUnknown && context.problems.length < MAXIMUM_PROBLEMS) context.problems.push(`unknown field ${JSON.stringify(problemPath(context.path, key))}`);
+  }
+}
+
+/** spec.containers[0].imagee */
+function problemPath(path: readonly (string | number)[], key: string): string {
+  let text = '';
+  for (const part of [...path, key]) text += typeof part === 'number' ? `[${part}]` : text === '' ? part : `.${part}`;
+  return text;
+}
+
+function compileField(schema: ObjectSchema, field: FieldSchema): FieldPlan {
+  const decode = compileValue(field.value);
+  return {
+    name: field.name,
+    decode,
+    // A struct is written even when it is empty.
+    omitsZero: field.zero === 'omitted' && !(field.value.kind === 'object'),
+    absent: compileAbsent(field, decode),
+  };
+}
+
+const EMPTY: object = Object.freeze({});
+
+function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent'] {
+  const { value, default: fallback } = field;
+  if (value.kind === 'object') {
+    if (fallback === undefined && field.zero !== 'written') return undefined;
+    // Inner defaults apply too; the default itself must not be shared between objects.
+    const prototype = fallback ?? EMPTY;
+    return (context) => {
+      context.path.push(field.name);
+      const made = decode(deepClone(prototype), context);
+      context.path.pop();
+      return made;
+    };
+  }
+  if (fallback === undefined || fallback === null) return undefined;
+  const written = value.kind === 'scalar' && fallback === '' ? zeroText(value.type) : fallback;
+  if (written === undefined) return undefined;
+  if (typeof written === 'object') return () => deepClone(written);
+  return () => written;
+}
+
+/** The zero value of what JSON shows as a text; undefined where Go would write null. */
+function zeroText(type: ScalarType): string | undefined {
+  switch (type) {
+    case 'quantity': return '0';
+    case 'duration': return '0s';
+    case 'time': case 'micro-time': case 'bytes': case 'json': case 'raw-extension': case 'fields-v1': return undefined;
+    default: return '';
+  }
+}
+
+function compileValue(value: ValueSchema): Decoder {
+  switch (value.kind) {
+    case 'scalar': return SCALARS[value.type];
+    case 'object': return lazyObject(value.type);
+    case 'list': return value.items.kind === 'scalar' && value.items.type === 'string' ? decodeStringList : listDecoder(value.items);
+    case 'map': return value.values.kind === 'scalar' && value.values.type === 'string' ? decodeStringMap : mapDecoder(value.values);
+  }
+}
+
+function lazyObject(type: () => ObjectSchema): Decoder {
+  let decoder: Decoder | undefined;
+  return (value, context) => {
+    decoder ??= objectDecoder(type());
+    return decoder(value, context);
+  };
+}
+
+function listDecoder(items: ValueSchema): Decoder {
+  const decode = compileValue(items);
+  return (value, context) => {
+    if (!Array.isArray(value)) throw mismatch(value, `[]${goTypeOf(items)}`, context);
+    const list: unknown[] = [];
+    const depth = context.path.length;
+    context.path.push(0);
+    for (let index = 0; index < value.length; index++) {
+      context.path[depth] = index;
+      list.push(decode(value[index] ?? zeroItem(items), context));
+    }
+    context.path.pop();
+    return list;
+  };
+}
+
+function decodeStringList(value: unknown, context: Context): unknown {
+  if (!Array.isArray(value)) throw mismatch(value, '[]string', context);
+  for (let index = 0; index < value.length; index++) {
+    const item: unknown = value[index];
+    if (typeof item === 'string') continue;
+    if (item !== null) throw mismatch(item, 'string', context);
+    value[index] = '';
+  }
+  return value;
+}
+
+function mapDecoder(values: ValueSchema): Decoder {
+  const decode = compileValue(values);
+  return (value, context) => {
+    if (!isJsonObject(value)) throw mismatch(value, `map[string]${goTypeOf(values)}`, context);
+    const map: JsonObject = {};
+    for (const key of Object.keys(value)) {
+      context.path.push(key);
+      setOwn(map, key, decode(value[key] ?? zeroItem(values), context));
+      context.path.pop();
+    }
+    return map;
+  };
+}
+
+function decodeStringMap(value: unknown, context: Context): unknown {
+  if (!isJsonObject(value)) throw mismatch(value, 'map[string]string', context);
+  for (const key in value) {
+    const item = value[key];
+    if (typeof item === 'string') continue;
+    if (item !== null) throw mismatch(item, 'string', context);
+    setOwn(value, key, '');
+  }
+  return value;
+}
+
+/** What null stands for inside a list or map: the zero value. */
+function zeroItem(schema: ValueSchema): unknown {
+  if (schema.kind === 'list') return [];
+  if (schema.kind === 'map' || schema.kind === 'object') return {};
+  switch (schema.type) {
+    case 'bool': return false;
+    case 'int32': case 'int64': case 'uint32': case 'uint64': case 'double': case 'int-or-string': return 0;
+    default: return zeroText(schema.type) ?? null;
+  }
+}
+
+const INT64_LIMIT = 2 ** 63;
+
+const SCALARS: Readonly<Record<ScalarType, Decoder>> = {
+  string: (value, context) => {
+    if (typeof value !== 'string') throw mismatch(value, 'string', context);
+    return value;
+  },
+  bool: (value, context) => {
+    if (typeof value !== 'boolean') throw mismatch(value, 'bool', context);
+    return value;
+  },
+  int32: integerDecoder({ type: 'int32', low: -(2 ** 31), high: 2 ** 31 - 1 }),
+  int64: integerDecoder({ type: 'int64', low: -INT64_LIMIT, high: INT64_LIMIT }),
+  uint32: integerDecoder({ type: 'uint32', low: 0, high: 2 ** 32 - 1 }),
+  uint64: integerDecoder({ type: 'uint64', low: 0, high: 2 * INT64_LIMIT }),
+  double: (value, context) => {
+    if (typeof value !== 'number') throw mismatch(value, 'float64', context);
+    return value;
+  },
+  bytes: decodeBytes,
+  time: (value) => decodeTime(value, canonicalTime),
+  'micro-time': (value) => decodeTime(value, canonicalMicroTime),
+  duration: (value) => {
+    if (typeof value !== 'string') throw new DecodeProblem(`json: cannot unmarshal ${jsonTypeName(value)} into Go value of type string`);
+    return translate(() => formatGoDuration(parseGoDuration(value)));
+  },
+  quantity: (value) => {
+    if (typeof value !== 'string' && typeof value !== 'number') throw new DecodeProblem("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+    return translate(() => canonicalQuantity(value));
+  },
+  'int-or-string': (value, context) => {
+    if (typeof value === 'string') return value;
+    return SCALARS.int32(value, context);
+  },
+  'fields-v1': (value) => value,
+  'raw-extension': (value) => value,
+  json: (value) => value,
+};
+
+function integerDecoder({ type, low, high }: { type: string; low: number; high: number }): Decoder {
+  return (value, context) => {
+    if (typeof value !== 'number') throw mismatch(value, type, context);
+    if (!Number.isInteger(value) || value < low || value > high) throw mismatch(value, type, context, `number ${value}`);
+    return value;
+  };
+}
+
+function decodeBytes(value: unknown, context: Context): unknown {
+  if (typeof value !== 'string') throw mismatch(value, '[]uint8', context);
+  const text = /[\r\n]/.test(value) ? value.replace(/[\r\n]/g, '') : value;
+  if (text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text)) return text;
+  const wrong = /[^A-Za-z0-9+/]/.exec(text)?.index ?? text.length - (text.length % 4);
+  throw new DecodeProblem(`illegal base64 data at input byte ${wrong}`);
+}
+
+function decodeTime(value: unknown, canonical: (text: string) => string | null): unknown {
+  if (typeof value !== 'string') throw new DecodeProblem(`json: cannot unmarshal ${jsonTypeName(value)} into Go value of type string`);
+  return translate(() => canonical(value)) ?? undefined;
+}
+
+function translate<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof TimeError || error instanceof QuantityError || error instanceof GoDurationError) throw new DecodeProblem(error.message);
+    throw error;
+  }
+}
+
+function mismatch(value: unknown, goType: string, context: Context, described = jsonTypeName(value)): TypeMismatch {
+  return new TypeMismatch({ described, goType, path: [...context.path] });
+}
+
+/** Go names the innermost struct and the fields down to the value, without list positions and map keys. */
+function describeMismatch(schema: ObjectSchema, { described, goType, path }: TypeMismatch): string {
+  let current: ValueSchema = { kind: 'object', type: () => schema };
+  let struct = '';
+  const fields: string[] = [];
+  for (const part of path) {
+    if (current.kind === 'object') {
+      const type: ObjectSchema = current.type();
+      const field = type.byName.get(String(part));
+      if (!field) break;
+      struct = type.name.slice(type.name.lastIndexOf('.') + 1);
+      fields.push(field.name);
+      current = field.value;
+    } else if (current.kind === 'list') current = current.items;
+    else if (current.kind === 'map') current = current.values;
+  }
+  const place = fields.length === 0 ? 'value' : `struct field ${struct}.${fields.join('.')}`;
+  return `json: cannot unmarshal ${described} into Go ${place} of type ${goType}`;
+}
+
+function jsonTypeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'array';
+  return typeof value === 'boolean' ? 'bool' : typeof value;
+}
+
+/** 'io.k8s.api.core.v1.PodSpec' → 'v1.PodSpec' */
+function goTypeName(schema: ObjectSchema): string {
+  return schema.name.split('.').slice(-2).join('.');
+}
+
+function goTypeOf(value: ValueSchema): string {
+  switch (value.kind) {
+    case 'object': return goTypeName(value.type());
+    case 'list': return `[]${goTypeOf(value.items)}`;
+    case 'map': return `map[string]${goTypeOf(value.values)}`;
+    case 'scalar': return GO_SCALARS[value.type] ?? value.type;
+  }
+}
+
+const GO_SCALARS: Readonly<Partial<Record<ScalarType, string>>> = {
+  double: 'float64', bytes: '[]uint8', time: 'v1.Time', 'micro-time': 'v1.MicroTime', duration: 'v1.Duration', quantity: 'resource.Quantity',
+  'int-or-string': 'intstr.IntOrString', 'fields-v1': 'v1.FieldsV1', 'raw-extension': 'runtime.RawExtension', json: 'v1.JSON',
+};
