@@ -176,13 +176,15 @@ export async function releaseStaleLeases(layout: ContainerdLayout, liveSandboxId
 const CNI_CACHE_DIR = '/var/lib/cni/results';
 
 interface CachedAttachment { readonly path: string; readonly containerId: string; readonly ifName: string; readonly netns: string }
+interface CachedResult { containerId?: string; ifName?: string; result?: { interfaces?: { sandbox?: string }[] } }
 
 async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
   const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) => name.startsWith(`${layout.networkName}-`));
   return Promise.all(names.map(async (name) => {
     const path = join(CNI_CACHE_DIR, name);
-    const cached = await readFile(path, 'utf8').then((text) => JSON.parse(text) as { containerId?: string; ifName?: string; netns?: string }, () => undefined);
-    return { path, containerId: cached?.containerId ?? '', ifName: cached?.ifName ?? 'eth0', netns: cached?.netns ?? '' };
+    const cached: CachedResult = await readFile(path, 'utf8').then((text) => JSON.parse(text) as CachedResult, () => ({}));
+    const netns = cached.result?.interfaces?.find(({ sandbox }) => sandbox)?.sandbox ?? '';
+    return { path, containerId: cached.containerId ?? '', ifName: cached.ifName ?? 'eth0', netns };
   }));
 }
 
@@ -193,6 +195,7 @@ export async function destroyNetwork(layout: ContainerdLayout, machine: { readon
     if (machine) await removePortMappings({ layout, attachment, cniBinDir: machine.cniBinDir });
     if (attachment.netns.startsWith('/')) await removeNamespace(attachment.netns, problems);
     await rm(attachment.path, { force: true });
+    await rm(join(CNI_CACHE_DIR, `cni-loopback-${attachment.containerId}-lo`), { force: true });
   }
   if (existsSync(`/sys/class/net/${layout.bridge}`)) {
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);

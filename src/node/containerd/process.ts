@@ -4,9 +4,9 @@
  * cheap, its start time guards against a pid that was given to another process.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -158,8 +158,9 @@ async function readPidFile(path: string): Promise<ContainerdProcess | undefined>
 }
 
 async function writePidFile(path: string, process: ContainerdProcess): Promise<void> {
-  await writeFile(`${path}.new`, `${JSON.stringify(process)}\n`);
-  await rename(`${path}.new`, path);
+  const temporary = `${path}.${randomUUID()}`; // the supervisor and a search may both write it
+  await writeFile(temporary, `${JSON.stringify(process)}\n`);
+  await rename(temporary, path);
 }
 
 export async function removePidFile(layout: ContainerdLayout): Promise<void> {
