@@ -68,9 +68,16 @@ export interface Expiry {
 export interface Backend {
   /** As of the last finished commit when opened; the caller keeps it from there. */
   readonly state: BackendState;
+  /**
+   * What a commit waits for before it takes the writes that arrived: 'turn' = all that the event loop has read from its sockets,
+   * where a commit is dear; 'tick' = what is written in the same tick.
+   */
+  readonly gather: 'turn' | 'tick';
   head(key: string): Head | undefined;
   /** One version, undefined when compacted away. */
   entry(revision: Revision): LogEntry | undefined;
+  /** Its value alone, for the frequent case that the head says the rest. */
+  value(revision: Revision): Buffer | undefined;
   /** Keys from `start` on that begin with `prefix`, with their heads, deletes included; until `visit` answers false. */
   scan(options: ScanOptions): void;
   /** Entries with revision > after, in order, until `visit` answers false. */

@@ -24,8 +24,11 @@ const MAX_BATCH_OPERATIONS = 1024;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 /** Bound of what waits; above it writes fail with 'unavailable' instead of filling the memory. */
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
-/** Log entries forgotten along with a commit: at least twice what it adds, so that a backlog shrinks, and never without end. */
-const MIN_SWEEP = 64;
+/**
+ * Log entries forgotten along with a commit. Few at a time would make each commit touch old pages, so the sweep waits until so many are
+ * due; then it takes more than the commit adds, so that a backlog shrinks, and never without end.
+ */
+const MIN_SWEEP = 256;
 const MAX_SWEEP = 2048;
 /** Keys that a list looks at before the event loop gets its turn. */
 const LIST_SLICE = 1000;
@@ -158,7 +161,7 @@ export class LocalStore implements Store {
     const at = options.revision ?? this.#revision;
     this.#checkRevision(at);
     const head = this.#backend.head(key);
-    return head && this.#versionAt(head, at);
+    return head && this.#versionAt(key, { head, at });
   }
 
   async list(prefix: string, options: ListOptions = {}): Promise<ListResult> {
@@ -249,9 +252,9 @@ export class LocalStore implements Store {
   }
 
   async #drain(): Promise<void> {
-    // Whoever writes in this same tick shares the commit.
-    await undefined;
     while (this.#waiting.length > 0 || this.#compactWaiters.length > 0) {
+      if (this.#backend.gather === 'turn') await new Promise<void>((resolve) => setImmediate(resolve));
+      else await undefined;
       const batch = this.#takeBatch();
       let plan: Plan | undefined;
       try {
@@ -306,7 +309,7 @@ export class LocalStore implements Store {
       };
       const stored: StoredValue | undefined = value && { key, value, modRevision: revision, createRevision };
       const watched = this.#watches.wants(key);
-      const previous = exists && (watched || !value) ? this.#stored(current) : undefined;
+      const previous = exists && (watched || !value) ? this.#stored(key, current) : undefined;
       accepted.push({
         operation, entry, outcome: { revision, stored, previous },
         event: watched ? toEvent(entry, { stored, previous }) : undefined,
@@ -331,13 +334,13 @@ export class LocalStore implements Store {
     if (!value && !exists) return new StoreError('not-found', `Cannot delete ${key}: it does not exist`);
     const modRevision = exists ? current.head.modRevision : 0;
     if (expected === undefined || expected === modRevision) return undefined;
-    const stored = exists ? this.#stored(current) : undefined;
+    const stored = exists ? this.#stored(key, current) : undefined;
     const is = exists ? `it is at revision ${modRevision}` : 'it does not exist';
     return new StoreError('conflict', `Cannot write ${key}: ${is}, not ${expected === 0 ? 'absent' : `at revision ${expected}`}`, { current: stored });
   }
 
-  #stored(current: Current): StoredValue | undefined {
-    return current.inBatch ? current.written : this.#storedAt(current.head!.modRevision);
+  #stored(key: string, { head, written, inBatch }: Current): StoredValue | undefined {
+    return inBatch ? written : head && this.#newest(key, head);
   }
 
   #finish({ accepted, refused, commit }: Plan): void {
@@ -371,26 +374,34 @@ export class LocalStore implements Store {
   #planSweep(added: number, newest: { revision: Revision; position: number; timeMs: number }): { sweep: LogHeader[]; floor: Revision } {
     const asked = Math.max(0, ...this.#compactWaiters.map((waiter) => waiter.revision));
     const policy = this.#policy;
+    const outdated = (header: LogHeader): boolean => policy !== undefined && (header.revision <= newest.revision - policy.keepRevisions
+      || header.timeMs < newest.timeMs - policy.keepMs || newest.position - header.position > policy.keepBytes);
     const sweep: LogHeader[] = [];
     let floor = this.#swept;
-    if (asked <= floor && !policy) return { sweep, floor };
+    if (asked <= floor && !this.#isEnoughDue(outdated)) return { sweep, floor };
     const bound = asked > floor ? MAX_SWEEP : Math.min(MAX_SWEEP, Math.max(MIN_SWEEP, 2 * added));
     let ended = true;
     this.#backend.headers(floor, (header) => {
-      // What this commit adds is not in the log yet, and a commit that failed may be there in no case.
-      if (header.revision > this.#revision) return false;
-      const due = header.revision <= asked || (policy !== undefined && (header.revision <= newest.revision - policy.keepRevisions
-        || header.timeMs < newest.timeMs - policy.keepMs || newest.position - header.position > policy.keepBytes));
-      if (!due || sweep.length === bound) {
-        ended = false;
-        return false;
-      }
+      ended = header.revision > this.#revision;
+      if (ended || sweep.length === bound || !(header.revision <= asked || outdated(header))) return false;
       sweep.push(header);
       floor = header.revision;
-      return true;
+      return ended = true;
     });
     // The log may end below what was asked for: its last deletes are gone already.
     return { sweep, floor: ended ? Math.max(floor, asked) : floor };
+  }
+
+  /** All entries above the floor are there, so one look tells. */
+  #isEnoughDue(outdated: (header: LogHeader) => boolean): boolean {
+    let due = false;
+    if (this.#policy && this.#swept + MIN_SWEEP <= this.#revision) {
+      this.#backend.headers(this.#swept + MIN_SWEEP - 1, (header) => {
+        due = outdated(header);
+        return false;
+      });
+    }
+    return due;
   }
 
   // ── expiring ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -441,7 +452,7 @@ export class LocalStore implements Store {
         next = key;
         return false;
       }
-      const version = this.#versionAt(head, at);
+      const version = this.#versionAt(key, { head, at });
       if (!version) return true;
       more = items.length >= room;
       if (!more) items.push(version);
@@ -451,11 +462,16 @@ export class LocalStore implements Store {
   }
 
   /** The version of a key that was the newest at a revision, found by following the log back from its head. */
-  #versionAt(head: Head, at: Revision): StoredValue | undefined {
-    if (head.deleted && head.modRevision <= at) return undefined;
+  #versionAt(key: string, { head, at }: { head: Head; at: Revision }): StoredValue | undefined {
+    if (head.modRevision <= at) return head.deleted ? undefined : this.#newest(key, head);
     let entry = this.#backend.entry(head.modRevision);
     while (entry && entry.revision > at) entry = entry.previousRevision === 0 ? undefined : this.#backend.entry(entry.previousRevision);
     return entry && toStored(entry);
+  }
+
+  #newest(key: string, { modRevision, createRevision }: Head): StoredValue | undefined {
+    const value = this.#backend.value(modRevision);
+    return value && { key, value, modRevision, createRevision };
   }
 
   #storedAt(revision: Revision): StoredValue | undefined {

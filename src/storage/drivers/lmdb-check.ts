@@ -10,7 +10,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { StoreError } from '../store.ts';
-import { FORMAT, isSoundEntry, isSoundHead, stateFormat } from './lmdb-records.ts';
+import { FORMAT, isSoundEntry, isSoundHead, STATE_KEY, stateFormat } from './lmdb-records.ts';
 
 const MAGIC = 0xbeefc0de;
 const PAGE_HEADER = 24;
@@ -84,21 +84,22 @@ class Check {
     if (meta.lastPage < 1 || meta.lastPage > 2 ** 40) this.#fail('the last page number is impossible');
     this.#reached = new Uint8Array(Math.ceil((meta.lastPage + 1) / 8));
     const trees = new Map<string, Tree>();
-    this.#walk(meta.main, { name: 'main', ordered: true, visit: ({ key, data, flags }) => {
-      if (flags !== SUB_TREE || data.length !== TREE_BYTES) this.#fail('the list of tables holds something else');
-      trees.set(key.toString('utf8').replace(/\0$/, ''), this.#tree(data));
+    let format: number | undefined;
+    this.#walk(meta.main, { name: 'of tables', ordered: true, visit: ({ key, data, flags }) => {
+      const name = key.toString('utf8').replace(/\0$/, '');
+      if (flags === SUB_TREE && data.length === TREE_BYTES) trees.set(name, this.#tree(data));
+      else if (flags === 0 && name === STATE_KEY) format = stateFormat(data);
+      else this.#fail('the list of tables holds something else');
     } });
-    this.#walk(meta.free, { name: 'free pages', ordered: false, visit: () => {} });
     // Before the rest: a newer format may lay out everything else in another way.
-    this.#checkState(trees);
+    this.#checkFormat(format);
+    this.#walk(meta.free, { name: 'free pages', ordered: false, visit: () => {} });
     this.#walkTable(trees, 'log', ({ data }) => { if (!isSoundEntry(data)) this.#fail('a log entry has a wrong checksum'); });
     this.#walkTable(trees, 'live', ({ key, data }) => { if (!isSoundHead(key, data)) this.#fail('a key has a wrong checksum'); });
     this.#walkTable(trees, 'expiry', ({ key }) => { if (key.length !== 12) this.#fail('an expiry mark has a wrong length'); });
   }
 
-  #checkState(trees: ReadonlyMap<string, Tree>): void {
-    let format: number | undefined;
-    this.#walkTable(trees, 'meta', ({ data }) => { format = stateFormat(data); });
+  #checkFormat(format: number | undefined): void {
     if (format === undefined) return this.#fail('the state record is missing or has a wrong checksum');
     if (format > FORMAT) throw new StoreError('version', `${this.#what}: it has format ${format}, and this program knows formats up to ${FORMAT}`);
   }

@@ -5,7 +5,7 @@
  *                                 u48 expires · u48 position · u16 0 · key · value                       (kind 1 = put, 2 = delete)
  *   live   key                  → u32 crc of key and what follows · u8 kind · u8 0 · u48 modRevision · u48 create · u48 expires
  *   expiry u48 time · u48 rev.  → key
- *   meta   "state"              → u32 crc of what follows · u32 format · u48 revision · u48 compacted · u48 keys · u48 position
+ *   (root) "state"              → u32 crc of what follows · u32 format · u48 revision · u48 compacted · u48 keys · u48 position
  *
  * The checksums are read when the store is opened (lmdb-check.ts).
  */
@@ -37,7 +37,7 @@ export const revisionKey: KeyEncoder<Revision> = {
 };
 
 export const textKey: KeyEncoder<string> = {
-  writeKey: (key, target, start) => start + target.write(key, start, 'utf8'),
+  writeKey: (key, target, start) => start + target.write(key, start),
   readKey: (source, start, end) => source.toString('utf8', start, end),
 };
 
@@ -70,10 +70,17 @@ export function encodeEntry(entry: LogEntry): Buffer {
   return record;
 }
 
-/** The record must be the caller's own: the value is a part of it. */
 export function decodeEntry(revision: Revision, record: Buffer): LogEntry {
   const { deleted, ...header } = decodeHeader(revision, record);
-  return { ...header, value: deleted ? undefined : record.subarray(LOG_HEADER_BYTES + record.readUInt16BE(2)) };
+  return { ...header, value: deleted ? undefined : copyValue(record) };
+}
+
+/** A copy, since records are read in place; a small one comes from Node's pool, which costs less than a buffer of its own. */
+export function copyValue(record: Buffer): Buffer {
+  const start = LOG_HEADER_BYTES + record.readUInt16BE(2);
+  const value = Buffer.allocUnsafe(record.length - start);
+  record.copy(value, 0, start, record.length);
+  return value;
 }
 
 export function decodeHeader(revision: Revision, record: Buffer): LogHeader {

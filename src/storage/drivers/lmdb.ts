@@ -1,7 +1,7 @@
 /**
  * The embedded store on disk: one LMDB file per directory, written by one process. What is durable and why: docs/storage.md.
  *
- *   DIR/store.mdb       the data: tables log, live, expiry, meta (lmdb-records.ts)
+ *   DIR/store.mdb       the data: tables log, live, expiry and one state record (lmdb-records.ts)
  *   DIR/store.mdb-lock  LMDB's table of readers; made anew at each start
  *   DIR/lock, lock.pid  who has the directory (dir-lock.ts)
  *
@@ -19,7 +19,7 @@ import { type DirLock, lockDir } from './dir-lock.ts';
 import { diskError } from './disk-errors.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
 import {
-  decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
+  copyValue, decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
 } from './lmdb-records.ts';
 
 export interface LmdbStoreOptions extends LocalStoreOptions {
@@ -55,7 +55,7 @@ async function createFile(dir: string, file: string): Promise<void> {
   const draft = `${file}.new`;
   rmSync(draft, { force: true });
   const tables = openTables(draft);
-  await tables.meta.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0 }));
+  await tables.root.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0 }));
   await tables.root.close();
   rmSync(`${draft}-lock`, { force: true });
   chmodSync(draft, 0o600);
@@ -73,29 +73,32 @@ function syncDir(dir: string): void {
   }
 }
 
+/** Values are read where lmdb-js puts them, without a copy: each is good until the next read. */
+const IN_PLACE = { encode: (value: Buffer) => value, decode: (value: Buffer) => value };
+
 interface Tables {
+  /** LMDB's table of tables. It holds our state record too: the page is written with every commit anyway. */
   readonly root: RootDatabase<Buffer, string>;
   readonly log: Database<Buffer, Revision>;
   readonly live: Database<Buffer, string>;
   readonly expiry: Database<Buffer, Buffer>;
-  readonly meta: Database<Buffer, string>;
 }
 
 function openTables(file: string): Tables {
   // Readers of a process that is gone; nobody else has the file, as we hold the directory.
   rmSync(`${file}-lock`, { force: true });
   const root: RootDatabase<Buffer, string> = open({ path: file, noSubdir: true, overlappingSync: false, mapSize: INITIAL_MAP_BYTES, maxDbs: 8, encoding: 'binary' });
-  const table = (name: string, keyEncoder: unknown): never => root.openDB({ name, encoding: 'binary', keyEncoder } as never) as never;
+  const table = (name: string, keyEncoder: unknown): never => root.openDB({ name, encoder: IN_PLACE, keyEncoder } as never) as never;
   return {
     root,
     log: table('log', revisionKey),
     live: table('live', textKey),
     expiry: root.openDB({ name: 'expiry', encoding: 'binary', keyEncoding: 'binary' }),
-    meta: table('meta', textKey),
   };
 }
 
 class LmdbBackend implements Backend {
+  readonly gather = 'turn';
   readonly state: BackendState;
   readonly #dir: string;
   readonly #file: string;
@@ -107,17 +110,22 @@ class LmdbBackend implements Backend {
     this.#file = file;
     this.#lock = lock;
     this.#tables = openTables(file);
-    this.state = decodeState(this.#tables.meta.get(STATE_KEY)!);
+    this.state = decodeState(this.#tables.root.get(STATE_KEY)!);
   }
 
   head(key: string): Head | undefined {
-    const record = this.#tables.live.getBinaryFast(key);
+    const record = this.#tables.live.get(key);
     return record && decodeHead(record);
   }
 
   entry(revision: Revision): LogEntry | undefined {
-    const record = this.#tables.log.getBinary(revision);
-    return record && decodeEntry(revision, asBuffer(record));
+    const record = this.#tables.log.get(revision);
+    return record && decodeEntry(revision, record);
+  }
+
+  value(revision: Revision): Buffer | undefined {
+    const record = this.#tables.log.get(revision);
+    return record && copyValue(record);
   }
 
   scan({ prefix, start, visit }: ScanOptions): void {
@@ -128,13 +136,13 @@ class LmdbBackend implements Backend {
 
   log(after: Revision, visit: (entry: LogEntry) => boolean): void {
     for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
-      if (!visit(decodeEntry(key, asBuffer(value)))) return;
+      if (!visit(decodeEntry(key, value))) return;
     }
   }
 
   headers(after: Revision, visit: (header: LogHeader) => boolean): void {
     for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
-      if (!visit(decodeHeader(key, asBuffer(value)))) return;
+      if (!visit(decodeHeader(key, value))) return;
     }
   }
 
@@ -161,7 +169,7 @@ class LmdbBackend implements Backend {
 
   /** Only lists the writes; lmdb-js carries them out on another thread, in this order. */
   #write({ entries, sweep, unexpire, state }: Commit): void {
-    const { log, live, expiry, meta } = this.#tables;
+    const { root, log, live, expiry } = this.#tables;
     const newest = new Map(entries.map((entry) => [entry.key, entry]));
     for (const header of sweep) {
       if (header.previousRevision > 0) void log.remove(header.previousRevision);
@@ -175,7 +183,7 @@ class LmdbBackend implements Backend {
       void live.put(key, encodeHead(key, { modRevision, createRevision, deleted: !value, expiresAtMs }));
       if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision: modRevision }), Buffer.from(key));
     }
-    void meta.put(STATE_KEY, encodeState(state));
+    void root.put(STATE_KEY, encodeState(state));
   }
 
   /** lmdb-js rejects with a wrapper whose cause arrives by a promise. */

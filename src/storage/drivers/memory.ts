@@ -11,6 +11,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
 }
 
 class MemoryBackend implements Backend {
+  readonly gather = 'tick';
   state: BackendState = { revision: 0, compactedRevision: 0, keys: 0, position: 0 };
   /** A Map keeps the order of insertion, which is that of revisions. */
   readonly #log = new Map<Revision, LogEntry>();
@@ -25,6 +26,10 @@ class MemoryBackend implements Backend {
 
   entry(revision: Revision): LogEntry | undefined {
     return this.#log.get(revision);
+  }
+
+  value(revision: Revision): Buffer | undefined {
+    return this.#log.get(revision)?.value;
   }
 
   scan({ prefix, start, visit }: ScanOptions): void {
