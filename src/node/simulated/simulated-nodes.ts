@@ -1,0 +1,281 @@
+/**
+ * Many nodes in one component, without containers: they register, send heartbeats, and take the pods bound to them through a believable life
+ * (lifecycle.ts). One pod watch for all of them. For trying out manifests, operators and large clusters; nothing is executed.
+ */
+import type { Node, Pod, PodStatus } from '#api/types.ts';
+import { leases, nodes, pods } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { objectKey } from '#machinery/object.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { DueQueue } from './due-queue.ts';
+import { startDelayMs, step, type PodRecord } from './lifecycle.ts';
+
+export interface SimulatedNodesOptions extends ComponentContext {
+  /** Node names; each becomes a Node object. */
+  readonly names: readonly string[];
+  /** What each node has. Default 32 CPUs, 256 GiB, 110 pods. */
+  readonly capacity?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly kubeletVersion: string;
+}
+
+const DEFAULT_CAPACITY = { cpu: '32', memory: '256Gi', 'ephemeral-storage': '1Ti', 'hugepages-1Gi': '0', 'hugepages-2Mi': '0', pods: '110' };
+const LEASE_SECONDS = 40;
+const HEARTBEAT_MS = 10_000;
+/** Above this many nodes heartbeats come half as often: still well inside the 40 s after which a node counts as lost. */
+const MANY_NODES = 1000;
+const STATUS_MS = 5 * 60_000;
+const RETRY_MS = 1_000;
+const REGISTER_PARALLEL = 32;
+const WRITES_PARALLEL = 64;
+const LEASE_NAMESPACE = 'kube-node-lease';
+
+export function simulatedNodeNames(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `node-${index + 1}`);
+}
+
+export function createSimulatedNodes(options: SimulatedNodesOptions): Component {
+  return new SimulatedNodes(options);
+}
+
+interface NodeState { readonly name: string; readonly address: string; readonly usedHosts: Set<number>; statusAtMs: number }
+interface PodState { readonly record: PodRecord; readonly node: NodeState; readonly host: number | undefined; uid: string; busy: boolean; again: boolean; written: string }
+
+class SimulatedNodes implements Component {
+  readonly name = 'simulated-nodes';
+  readonly #options: SimulatedNodesOptions;
+  readonly #nodes: ReadonlyMap<string, NodeState>;
+  readonly #pods = new Map<string, PodState>();
+  readonly #dueNodes: DueQueue;
+  readonly #duePods: DueQueue;
+  readonly #stop = new AbortController();
+  readonly #waiting: string[] = [];
+  #writing = 0;
+  #unsubscribe = (): void => {};
+
+  constructor(options: SimulatedNodesOptions) {
+    this.#options = options;
+    this.#nodes = new Map(options.names.map((name, index) => [name, { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 }]));
+    this.#dueNodes = new DueQueue(options.clock, (name) => void this.#heartbeat(name));
+    this.#duePods = new DueQueue(options.clock, (key) => this.#advance(key));
+  }
+
+  async start(): Promise<void> {
+    const queue = [...this.#nodes.values()];
+    const worker = async (): Promise<void> => {
+      for (let node = queue.shift(); node && !this.#stop.signal.aborted; node = queue.shift()) await this.#register(node);
+    };
+    await Promise.all(Array.from({ length: Math.min(REGISTER_PARALLEL, queue.length) }, worker));
+    const interval = this.#heartbeatMs();
+    for (const [index, name] of this.#options.names.entries()) this.#dueNodes.set(name, this.#options.clock.now() + Math.trunc((interval * index) / this.#nodes.size));
+    const informer = this.#options.api.informer(pods);
+    this.#unsubscribe = informer.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) });
+    await informer.synced(this.#stop.signal);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('simulated nodes stopped'));
+    this.#unsubscribe();
+    this.#dueNodes.stop();
+    this.#duePods.stop();
+  }
+
+  #heartbeatMs(): number { return this.#nodes.size > MANY_NODES ? 2 * HEARTBEAT_MS : HEARTBEAT_MS; }
+
+  async #register(node: NodeState): Promise<void> {
+    const { api, clock, log } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        const wanted = this.#nodeObject(node);
+        const current = await api.create(nodes, wanted).catch(async (error: unknown) => {
+          if (!isStatusError(error, 'AlreadyExists')) throw error;
+          return api.get(nodes, { name: node.name });
+        });
+        await api.updateStatus(nodes, { ...current, status: this.#nodeStatus(node, current) });
+        node.statusAtMs = clock.now();
+        await this.#renewLease(node);
+        return;
+      } catch (error) {
+        if (!isStatusError(error, 'Conflict')) log.warn('node not registered yet', { node: node.name, error: errorMessage(error) });
+        await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
+      }
+    }
+  }
+
+  async #heartbeat(name: string): Promise<void> {
+    const node = this.#nodes.get(name);
+    if (!node || this.#stop.signal.aborted) return;
+    const { api, clock, log } = this.#options;
+    this.#dueNodes.set(name, clock.now() + this.#heartbeatMs());
+    try {
+      await this.#renewLease(node);
+      if (clock.now() - node.statusAtMs < STATUS_MS) return;
+      const current = await api.get(nodes, { name });
+      await api.updateStatus(nodes, { ...current, status: this.#nodeStatus(node, current) });
+      node.statusAtMs = clock.now();
+    } catch (error) {
+      if (isStatusError(error, 'NotFound')) await this.#register(node);
+      else log.warn('heartbeat failed', { node: name, error: errorMessage(error) });
+    }
+  }
+
+  async #renewLease(node: NodeState): Promise<void> {
+    const { api, clock } = this.#options;
+    const renewTime = new Date(clock.now()).toISOString().replace('Z', '000Z');
+    const at = { name: node.name, namespace: LEASE_NAMESPACE };
+    try {
+      await api.patch(leases, at, { type: 'merge', patch: { spec: { renewTime, holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS } } });
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+      await api.create(leases, {
+        apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: at, spec: { holderIdentity: node.name, leaseDurationSeconds: LEASE_SECONDS, renewTime },
+      });
+    }
+  }
+
+  #nodeObject(node: NodeState): Node {
+    return {
+      apiVersion: 'v1', kind: 'Node',
+      metadata: {
+        name: node.name,
+        annotations: { 'node.alpha.kubernetes.io/ttl': '0', 'capstan.dev/simulated': 'true' },
+        labels: { 'kubernetes.io/hostname': node.name, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'amd64', 'beta.kubernetes.io/os': 'linux', 'beta.kubernetes.io/arch': 'amd64', 'capstan.dev/simulated': 'true', ...this.#options.labels },
+      },
+    };
+  }
+
+  #nodeStatus(node: NodeState, current: Node): NonNullable<Node['status']> {
+    const capacity = { ...DEFAULT_CAPACITY, ...this.#options.capacity };
+    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const conditions = [
+      { type: 'MemoryPressure', status: 'False', reason: 'KubeletHasSufficientMemory', message: 'kubelet has sufficient memory available' },
+      { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+      { type: 'PIDPressure', status: 'False', reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
+      { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'the node is simulated and always ready' },
+    ].map((own) => {
+      const before = current.status?.conditions?.find((other) => other.type === own.type);
+      return { ...own, lastHeartbeatTime: now, lastTransitionTime: before?.status === own.status ? before.lastTransitionTime ?? now : now };
+    });
+    return {
+      ...current.status,
+      capacity, allocatable: capacity, conditions,
+      addresses: [{ type: 'InternalIP', address: node.address }, { type: 'Hostname', address: node.name }],
+      nodeInfo: {
+        machineID: '', systemUUID: '', bootID: '', kernelVersion: 'simulated', osImage: 'simulated', containerRuntimeVersion: 'simulated://1.0.0',
+        kubeletVersion: this.#options.kubeletVersion, kubeProxyVersion: '', operatingSystem: 'linux', architecture: 'amd64',
+      },
+    };
+  }
+
+  #seen(pod: Pod): void {
+    const node = this.#nodes.get(pod.spec?.nodeName ?? '');
+    if (!node) return;
+    const key = objectKey(pod);
+    const known = this.#pods.get(key);
+    if (known && known.uid === pod.metadata?.uid) return this.#advance(key);
+    if (known) this.#forget(key, known);
+    this.#pods.set(key, this.#admit(pod, node));
+    this.#advance(key);
+  }
+
+  #admit(pod: Pod, node: NodeState): PodState {
+    const now = this.#options.clock.now();
+    const running = pod.status?.containerStatuses?.[0];
+    const startedMs = Date.parse(running?.state?.running?.startedAt ?? '');
+    const host = pod.spec?.hostNetwork ? undefined : freeHost(node, pod.status?.podIP);
+    const seenMs = Number.isNaN(startedMs) ? now : startedMs - startDelayMs(pod);
+    return {
+      node, host, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '',
+      record: {
+        seenMs, hostIP: node.address, podIP: host === undefined ? node.address : pod.status?.podIP ?? this.#podIP(node, host),
+        runStartMs: Number.isNaN(startedMs) ? seenMs + startDelayMs(pod) : startedMs, restarts: running?.restartCount ?? 0, lastEndMs: undefined,
+      },
+    };
+  }
+
+  #podIP(node: NodeState, host: number): string {
+    const cidr = this.#options.api.informer(nodes).get(node.name)?.spec?.podCIDR;
+    const base = cidr?.split('/')[0] ?? `10.${100 + (indexOf(node) >> 8)}.${indexOf(node) & 255}.0`;
+    const number = base.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0) + host;
+    return [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join('.');
+  }
+
+  #gone(pod: Pod): void {
+    const key = objectKey(pod);
+    const state = this.#pods.get(key);
+    if (state && state.uid === pod.metadata?.uid) this.#forget(key, state);
+  }
+
+  #forget(key: string, state: PodState): void {
+    if (state.host !== undefined) state.node.usedHosts.delete(state.host);
+    this.#pods.delete(key);
+    this.#duePods.delete(key);
+  }
+
+  /** Decides the pod's next step and writes it, one write per pod at a time and a bounded number altogether. */
+  #advance(key: string): void {
+    const state = this.#pods.get(key);
+    const pod = this.#options.api.informer(pods).get(key);
+    if (!state || !pod || pod.metadata?.uid !== state.uid) return;
+    if (state.busy) {
+      state.again = true;
+      return;
+    }
+    if (this.#writing >= WRITES_PARALLEL) {
+      this.#waiting.push(key);
+      return;
+    }
+    const next = step(pod, state.record, this.#options.clock.now());
+    if (next.nextAtMs !== undefined) this.#duePods.set(key, next.nextAtMs);
+    const text = next.status ? JSON.stringify(next.status) : '';
+    if (!next.remove && (text === '' || text === state.written)) return;
+    state.busy = true;
+    this.#writing += 1;
+    void this.#write(pod, next).then(() => { state.written = text; }, (error: unknown) => this.#writeFailed(key, error)).finally(() => this.#written(key, state));
+  }
+
+  #written(key: string, state: PodState): void {
+    state.busy = false;
+    this.#writing -= 1;
+    if (state.again) {
+      state.again = false;
+      this.#advance(key);
+    }
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) this.#advance(waiting);
+  }
+
+  async #write(pod: Pod, { status, remove }: { readonly status?: PodStatus; readonly remove?: boolean }): Promise<void> {
+    const { api } = this.#options;
+    const at = { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace };
+    // Strategic merge keeps conditions that others own (readiness gates, the scheduler's).
+    if (status) await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata?.uid }, status } });
+    if (remove) await api.delete(pods, at, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata?.uid ?? '' } });
+  }
+
+  #writeFailed(key: string, error: unknown): void {
+    if (isStatusError(error, 'NotFound') || this.#stop.signal.aborted) return;
+    if (!isStatusError(error, 'Conflict')) this.#options.log.warn('pod status not written', { pod: key, error: errorMessage(error) });
+    this.#duePods.set(key, this.#options.clock.now() + RETRY_MS);
+  }
+}
+
+/** 172.31.x.y for the n-th node: an address that stands in messages only. */
+function addressOf(index: number): string {
+  return `172.${31 - (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
+}
+
+function indexOf(node: NodeState): number {
+  const [, , high = 0, low = 0] = node.address.split('.').map(Number);
+  return high * 256 + low;
+}
+
+/** The host part a pod has already, or the lowest free one from .2 on. */
+function freeHost(node: NodeState, podIP: string | undefined): number {
+  const known = Number(podIP?.split('.')[3] ?? Number.NaN);
+  let host = Number.isNaN(known) || node.usedHosts.has(known) ? 2 : known;
+  while (node.usedHosts.has(host)) host += 1;
+  node.usedHosts.add(host);
+  return host;
+}
