@@ -1,0 +1,377 @@
+/**
+ * A transport over TLS: HTTP/2 with all requests on few connections, HTTP/1.1 where the server has nothing better (by ALPN), and
+ * plain HTTP/1.1 for http:// servers (a local proxy). Connections are made when needed, checked by pings, and left when credentials change.
+ *
+ *   no connection --request--> connecting --ALPN h2--> open --GOAWAY, new credentials--> draining --last stream--> closed
+ *                                 | http/1.1              '--ping unanswered, socket error--> closed (its requests fail or go again)
+ *                                 v
+ *                              an agent of keep-alive sockets
+ *
+ * Bounds: `timeoutMs` for the answer's head and for bytes(); stream() is bounded only by pings. A request is sent again only when it
+ * was certainly not processed, or is a GET whose kept connection broke before the answer's head.
+ */
+import * as http from 'node:http';
+import * as http2 from 'node:http2';
+import * as https from 'node:https';
+import * as tls from 'node:tls';
+import type { Readable } from 'node:stream';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { CredentialSource, type Credentials, type LoadedCredentials } from './credentials.ts';
+import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
+import { TransportError, abortReason, isTransportError } from './transport-error.ts';
+
+export interface HttpsOptions extends Credentials {
+  /** 'https://10.0.0.1:6443', or with a path in front of the API's. */
+  readonly server: string;
+  /** Name expected in the server's certificate instead of the host. */
+  readonly serverName?: string;
+  readonly insecureSkipVerify?: boolean;
+  /** Sent with every request. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  /** Default 60 s. */
+  readonly timeoutMs?: number;
+  /** Default 10 s. */
+  readonly connectTimeoutMs?: number;
+  /** Default 30 s between pings, and 15 s for their answer. */
+  readonly pingEveryMs?: number;
+  readonly pingTimeoutMs?: number;
+  readonly clock?: Clock;
+}
+
+export interface HttpsTransport extends Transport {
+  /** Other credentials for all connections from now on; those open finish their requests. */
+  reload(credentials: Credentials): void;
+}
+
+/** Streams of one connection beyond which another is opened, where the server does not say less. */
+const MAX_STREAMS = 250;
+const MAX_SESSIONS = 8;
+const STREAM_WINDOW_BYTES = 1024 * 1024;
+const SESSION_WINDOW_BYTES = 16 * 1024 * 1024;
+const MAX_TRIES = 3;
+
+export function createHttpsTransport(options: HttpsOptions): HttpsTransport {
+  return new TlsTransport(options);
+}
+
+interface Session {
+  readonly h2: http2.ClientHttp2Session;
+  readonly tlsGeneration: number;
+  streams: number;
+  draining: boolean;
+}
+
+type Connection = { readonly kind: 'h2'; readonly session: Session } | { readonly kind: 'http1'; readonly agent: http.Agent };
+type Sent = { readonly status: number; readonly headers: TransportResponse['headers']; readonly body: Readable; cancel(error: Error): void };
+
+class TlsTransport implements HttpsTransport {
+  readonly #options: HttpsOptions;
+  readonly #url: URL;
+  readonly #prefix: string;
+  readonly #clock: Clock;
+  readonly #credentials: CredentialSource;
+  readonly #timeoutMs: number;
+  readonly #sessions = new Set<Session>();
+  readonly #cancels = new Set<(error: Error) => void>();
+  #connecting: Promise<Connection> | undefined;
+  #http1: { readonly agent: http.Agent; readonly tlsGeneration: number } | undefined;
+  #closed = false;
+
+  constructor(options: HttpsOptions) {
+    this.#options = options;
+    this.#url = new URL(options.server);
+    if (this.#url.protocol !== 'https:' && this.#url.protocol !== 'http:') throw new TypeError(`server ${options.server}: only https:// and http:// are supported`);
+    this.#prefix = this.#url.pathname.replace(/\/+$/, '');
+    this.#clock = options.clock ?? realClock;
+    this.#credentials = new CredentialSource(options, this.#clock);
+    this.#timeoutMs = options.timeoutMs ?? 60_000;
+  }
+
+  async request(request: TransportRequest): Promise<TransportResponse> {
+    for (let attempt = 1; ; attempt += 1) {
+      request.signal?.throwIfAborted();
+      if (this.#closed) throw new TransportError('closed', 'transport is closed');
+      const loaded = await this.#credentials.current();
+      const { connection, kept } = await unlessAborted(this.#connection(loaded), request.signal);
+      try {
+        return this.#response(await this.#send(connection, { request, loaded }), request.signal);
+      } catch (error) {
+        const unprocessed = error instanceof Unprocessed;
+        const again = unprocessed || (kept && request.method === 'GET' && isTransportError(error, 'reset'));
+        if (!again || attempt >= MAX_TRIES) throw unprocessed ? error.reason : error;
+      }
+    }
+  }
+
+  reload(credentials: Credentials): void {
+    this.#credentials.replace(credentials);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const error = new TransportError('closed', 'transport is closed');
+    for (const cancel of this.#cancels) cancel(error);
+    this.#http1?.agent.destroy();
+    await Promise.all([...this.#sessions].map(({ h2 }) => new Promise<void>((resolve) => {
+      h2.once('close', resolve);
+      h2.destroy();
+    })));
+  }
+
+  /** One with room for a stream; `kept` when it served requests before, so that it may turn out to be dead. */
+  async #connection(loaded: LoadedCredentials): Promise<{ connection: Connection; kept: boolean }> {
+    this.#leaveOld(loaded.tlsGeneration);
+    if (this.#http1) return { connection: { kind: 'http1', agent: this.#http1.agent }, kept: true };
+    let least: Session | undefined;
+    for (const session of this.#sessions) {
+      if (!session.draining && (!least || session.streams < least.streams)) least = session;
+    }
+    const open = [...this.#sessions].filter((session) => !session.draining).length;
+    if (least && (hasRoom(least) || open >= MAX_SESSIONS)) return { connection: { kind: 'h2', session: least }, kept: true };
+    this.#connecting ??= this.#connect(loaded).finally(() => { this.#connecting = undefined; });
+    return { connection: await this.#connecting, kept: false };
+  }
+
+  /** Connections made with credentials that are no longer ours take no more requests. */
+  #leaveOld(tlsGeneration: number): void {
+    for (const session of this.#sessions) {
+      if (session.tlsGeneration === tlsGeneration || session.draining) continue;
+      session.draining = true;
+      session.h2.close();
+    }
+    if (this.#http1 && this.#http1.tlsGeneration !== tlsGeneration) this.#http1 = undefined;
+  }
+
+  async #connect(loaded: LoadedCredentials): Promise<Connection> {
+    if (this.#url.protocol === 'http:') return this.#useHttp1(new http.Agent({ keepAlive: true }), loaded);
+    const socket = await this.#handshake(loaded);
+    if (this.#closed) {
+      socket.destroy();
+      throw new TransportError('closed', 'transport is closed');
+    }
+    if (socket.alpnProtocol !== 'h2') {
+      socket.destroy();
+      return this.#useHttp1(new https.Agent({ keepAlive: true, maxSockets: MAX_STREAMS, ...this.#tlsOptions(loaded), ALPNProtocols: ['http/1.1'] }), loaded);
+    }
+    return { kind: 'h2', session: this.#openSession(socket, loaded) };
+  }
+
+  #useHttp1(agent: http.Agent, { tlsGeneration }: LoadedCredentials): Connection {
+    this.#http1 = { agent, tlsGeneration };
+    return { kind: 'http1', agent };
+  }
+
+  #tlsOptions({ tls: { ca, cert, key } }: LoadedCredentials): tls.ConnectionOptions {
+    const { serverName, insecureSkipVerify } = this.#options;
+    return {
+      ...(ca ? { ca } : {}), ...(cert ? { cert } : {}), ...(key ? { key } : {}),
+      ...(serverName ? { servername: serverName } : {}),
+      rejectUnauthorized: insecureSkipVerify !== true,
+      minVersion: 'TLSv1.2',
+    };
+  }
+
+  #handshake(loaded: LoadedCredentials): Promise<tls.TLSSocket> {
+    const { connectTimeoutMs = 10_000 } = this.#options;
+    return new Promise((resolve, reject) => {
+      const host = this.#url.hostname.replace(/^\[|\]$/g, '');
+      const socket = tls.connect({ host, port: Number(this.#url.port || 443), ALPNProtocols: ['h2', 'http/1.1'], ...this.#tlsOptions(loaded) });
+      socket.setNoDelay(true);
+      const timer = this.#clock.after(connectTimeoutMs, () => socket.destroy(new TransportError('timeout', `${this.#url.host}: no connection within ${connectTimeoutMs} ms`)));
+      const onError = (error: Error): void => {
+        timer.cancel();
+        reject(translated(error, this.#url.host));
+      };
+      socket.once('error', onError);
+      socket.once('secureConnect', () => {
+        timer.cancel();
+        socket.off('error', onError);
+        // Until a session owns the socket nobody else would hear of an error.
+        socket.on('error', () => {});
+        resolve(socket);
+      });
+    });
+  }
+
+  #openSession(socket: tls.TLSSocket, { tlsGeneration }: LoadedCredentials): Session {
+    const h2 = http2.connect(this.#url.origin, { createConnection: () => socket, settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES } });
+    const session: Session = { h2, tlsGeneration, streams: 0, draining: false };
+    this.#sessions.add(session);
+    h2.on('connect', () => h2.setLocalWindowSize(SESSION_WINDOW_BYTES));
+    // Each stream hears of it by itself.
+    h2.on('error', () => {});
+    h2.on('goaway', () => { session.draining = true; });
+    h2.on('close', () => {
+      session.draining = true;
+      this.#sessions.delete(session);
+    });
+    this.#keepAlive(h2);
+    return session;
+  }
+
+  #keepAlive(h2: http2.ClientHttp2Session): void {
+    const { pingEveryMs = 30_000, pingTimeoutMs = 15_000 } = this.#options;
+    this.#clock.after(pingEveryMs, () => {
+      if (h2.destroyed || h2.closed) return;
+      const late = this.#clock.after(pingTimeoutMs, () => h2.destroy(new TransportError('reset', `${this.#url.host} does not answer pings`)));
+      h2.ping((error) => {
+        late.cancel();
+        if (!error) this.#keepAlive(h2);
+      });
+    });
+  }
+
+  async #send(connection: Connection, { request, loaded }: { readonly request: TransportRequest; readonly loaded: LoadedCredentials }): Promise<Sent> {
+    const headers: http.OutgoingHttpHeaders = { ...request.headers, ...this.#options.headers as Record<string, string | string[]> | undefined };
+    if (loaded.authorization) headers['authorization'] = loaded.authorization;
+    const prepared: Prepared = { method: request.method, path: this.#prefix + request.path, headers, body: request.body };
+    const sending = connection.kind === 'h2' ? sendHttp2(connection.session, prepared) : sendHttp1(connection.agent, { ...prepared, url: this.#url });
+    const timer = this.#clock.after(this.#timeoutMs, () => sending.cancel(new TransportError('timeout', `${request.method} ${request.path}: no answer within ${this.#timeoutMs} ms`)));
+    const onAbort = (): void => sending.cancel(abortReason(request.signal!));
+    request.signal?.addEventListener('abort', onAbort, { once: true });
+    this.#cancels.add(sending.cancel);
+    const settle = (): void => {
+      this.#cancels.delete(sending.cancel);
+      request.signal?.removeEventListener('abort', onAbort);
+    };
+    try {
+      const sent = await sending.head;
+      sent.body.once('close', settle);
+      if (sent.body.destroyed) settle();
+      return sent;
+    } catch (error) {
+      settle();
+      if (request.signal?.aborted) throw abortReason(request.signal);
+      throw error instanceof Unprocessed ? error : translated(error as Error, this.#url.host);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #response({ status, headers, body, cancel }: Sent, signal: AbortSignal | undefined): TransportResponse {
+    const host = this.#url.host;
+    const timeoutMs = this.#timeoutMs;
+    const clock = this.#clock;
+    async function* pieces(): AsyncGenerator<Buffer, void, void> {
+      try {
+        for await (const chunk of body) yield chunk as Buffer;
+        if ((body as { aborted?: boolean }).aborted) throw new TransportError('reset', `${host}: the answer broke off`);
+      } catch (error) {
+        throw signal?.aborted ? abortReason(signal) : translated(error as Error, host);
+      }
+    }
+    return {
+      status,
+      headers,
+      stream: pieces,
+      async bytes() {
+        const timer = clock.after(timeoutMs, () => cancel(new TransportError('timeout', `${host}: the answer did not end within ${timeoutMs} ms`)));
+        try {
+          const chunks: Buffer[] = [];
+          for await (const chunk of pieces()) chunks.push(chunk);
+          return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+        } finally {
+          timer.cancel();
+        }
+      },
+    };
+  }
+}
+
+/** The work goes on for others who wait for it; only this wait ends. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(abortReason(signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** The server certainly did nothing with it. */
+class Unprocessed extends Error {
+  readonly reason: TransportError;
+  constructor(reason: TransportError) {
+    super(reason.message);
+    this.reason = reason;
+  }
+}
+
+interface Prepared { readonly method: string; readonly path: string; readonly headers: http.OutgoingHttpHeaders; readonly body: Buffer | string | undefined }
+interface Sending { readonly head: Promise<Sent>; cancel(error: Error): void }
+
+function hasRoom({ h2, streams }: Session): boolean {
+  return streams < Math.min(MAX_STREAMS, h2.remoteSettings?.maxConcurrentStreams ?? MAX_STREAMS);
+}
+
+function sendHttp2(session: Session, { method, path, headers, body }: Prepared): Sending {
+  let stream: http2.ClientHttp2Stream;
+  try {
+    stream = session.h2.request({ ...headers, ':method': method, ':path': path }, { endStream: body === undefined });
+  } catch (error) {
+    session.draining = true;
+    return { head: Promise.reject(new Unprocessed(new TransportError('refused', 'the connection is closing', error))), cancel: () => {} };
+  }
+  session.streams += 1;
+  stream.once('close', () => { session.streams -= 1; });
+  if (body !== undefined) stream.end(body);
+  const cancel = (error: Error): void => {
+    stream.close(http2.constants.NGHTTP2_CANCEL);
+    stream.destroy(error);
+  };
+  const head = new Promise<Sent>((resolve, reject) => {
+    stream.once('response', (received) => resolve({ status: received[':status'] ?? 0, headers: flat(received), body: stream, cancel }));
+    stream.on('error', (error) => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM ? new Unprocessed(new TransportError('reset', error.message, error)) : error));
+    stream.once('close', () => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
+      ? new Unprocessed(new TransportError('reset', 'the server refused the stream'))
+      : new TransportError('reset', 'the connection closed before an answer')));
+  });
+  return { head, cancel };
+}
+
+function sendHttp1(agent: http.Agent, { method, path, headers, body, url }: Prepared & { readonly url: URL }): Sending {
+  const { request: send } = url.protocol === 'https:' ? https : http;
+  const outgoing = send({ agent, method, path, headers, host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || (url.protocol === 'https:' ? 443 : 80) });
+  let incoming: http.IncomingMessage | undefined;
+  const cancel = (error: Error): void => {
+    incoming?.destroy(error);
+    outgoing.destroy(error);
+  };
+  const head = new Promise<Sent>((resolve, reject) => {
+    outgoing.once('response', (message) => {
+      incoming = message;
+      resolve({ status: message.statusCode ?? 0, headers: flat(message.headers), body: message, cancel });
+    });
+    outgoing.on('error', reject);
+  });
+  outgoing.end(body);
+  return { head, cancel };
+}
+
+function flat(headers: http.IncomingHttpHeaders | http2.IncomingHttpHeaders): Record<string, string | undefined> {
+  const result: Record<string, string | undefined> = {};
+  for (const name in headers) {
+    if (name.startsWith(':')) continue;
+    const value = headers[name];
+    result[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return result;
+}
+
+const REFUSED = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENOENT']);
+const UNTRUSTED = /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|HOSTNAME_MISMATCH|ERR_OSSL_)/;
+
+/** The one place where the platform's errors become ours. */
+function translated(error: Error, host: string): Error {
+  if (error instanceof TransportError || error.name === 'AbortError') return error;
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  const message = `${host}: ${error.message}`;
+  if (REFUSED.has(code)) return new TransportError('refused', message, error);
+  if (code === 'ETIMEDOUT') return new TransportError('timeout', message, error);
+  if (UNTRUSTED.test(code)) return new TransportError('tls', message, error);
+  return new TransportError('reset', message, error);
+}
