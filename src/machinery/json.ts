@@ -5,8 +5,8 @@ import { exceedsDepth, findJsonSyntaxProblem } from './json-syntax.ts';
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
 export type JsonObject = Record<string, unknown>;
 
-/** Deeper values are refused, as upstream's decoder does. */
-export const MAXIMUM_DEPTH = 10_000;
+/** Deeper values are refused: walking them by recursion must fit the stack. (Upstream allows 10,000 levels.) */
+export const MAXIMUM_DEPTH = 1000;
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

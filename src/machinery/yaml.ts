@@ -1,0 +1,110 @@
+/**
+ * YAML bodies as JSON data, read as Go's YAML 1.1 library reads them: yes/no/on/off are booleans, 0777 is octal, time stamps and 1:30
+ * stay texts. Aliases are expanded within a bound. Not for writing YAML: see stringifyYaml, which is the library's.
+ */
+import { isMap, isScalar, LineCounter, parseAllDocuments, stringify, visit, type Document, type ParseOptions, type DocumentOptions, type SchemaOptions, type Tags } from 'yaml';
+import { statusErrors } from './errors.ts';
+import { isJsonObject, MAXIMUM_DEPTH, setOwn, tooDeep, type JsonObject } from './json.ts';
+
+export interface ParsedYaml {
+  readonly value: unknown;
+  /** What strict decoding refuses: keys set twice in one map (the last one counts). */
+  readonly problems: string[];
+}
+
+/** Values that aliases may add beyond the size of the text. */
+const MAXIMUM_ALIASED_VALUES = 400_000;
+const MAXIMUM_ALIASES = 10_000;
+
+const UNWANTED_TAGS = new Set(['timestamp', 'binary', 'omap', 'pairs', 'set', 'intTime', 'floatTime']);
+
+const OPTIONS: ParseOptions & DocumentOptions & SchemaOptions = {
+  version: '1.1',
+  schema: 'yaml-1.1',
+  merge: true,
+  uniqueKeys: false,
+  strict: true,
+  prettyErrors: false,
+  logLevel: 'silent',
+  customTags: (tags: Tags): Tags => tags.filter((tag) => typeof tag === 'string'
+    ? !UNWANTED_TAGS.has(tag)
+    : !(tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME') || UNWANTED_TAGS.has(tag.tag.slice(tag.tag.lastIndexOf(':') + 1)))),
+};
+
+/** The one document of a body. Throws StatusError 400. */
+export function parseYaml(text: string): ParsedYaml {
+  const [first, ...others] = parse(text);
+  if (!first) return { value: null, problems: [] };
+  if (others.length > 0) throw statusErrors.badRequest('error converting YAML to JSON: yaml: the body holds more than one document');
+  return first;
+}
+
+/** Every document of a file, empty ones left out. Throws StatusError 400. */
+export function parseYamlDocuments(text: string): ParsedYaml[] {
+  return parse(text).filter(({ value }) => value !== null);
+}
+
+/** YAML text of JSON data, as `kubectl get -o yaml` writes it: two spaces, long texts not folded. */
+export function stringifyYaml(value: unknown): string {
+  return stringify(value, { version: '1.1', lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false, defaultStringType: 'PLAIN' });
+}
+
+function parse(text: string): ParsedYaml[] {
+  const lines = new LineCounter();
+  try {
+    const documents = parseAllDocuments(text, { ...OPTIONS, lineCounter: lines });
+    return Array.isArray(documents) ? documents.map((document) => toJson(document, { lines, textLength: text.length })) : [];
+  } catch (error) {
+    if (error instanceof RangeError) throw tooDeep();
+    throw error;
+  }
+}
+
+function toJson(document: Document.Parsed, { lines, textLength }: { readonly lines: LineCounter; readonly textLength: number }): ParsedYaml {
+  const fault = document.errors[0];
+  if (fault && /call stack/.test(fault.message)) throw tooDeep();
+  if (fault) throw unreadable(`line ${lines.linePos(fault.pos[0]).line}: ${fault.message}`);
+  let raw: unknown;
+  try {
+    raw = document.toJS({ maxAliasCount: MAXIMUM_ALIASES });
+  } catch (error) {
+    if (error instanceof ReferenceError) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message);
+    throw error;
+  }
+  const budget = { left: textLength + MAXIMUM_ALIASED_VALUES };
+  return { value: plain(raw, budget, 0), problems: duplicateKeys(document, lines) };
+}
+
+function unreadable(why: string): Error {
+  return statusErrors.badRequest(`error converting YAML to JSON: yaml: ${why}`);
+}
+
+/** A copy in which nothing is shared (aliases are), with only what JSON has. */
+function plain(value: unknown, budget: { left: number }, depth: number): unknown {
+  if (--budget.left < 0) throw unreadable('document contains excessive aliasing');
+  if (depth > MAXIMUM_DEPTH) throw tooDeep();
+  if (Array.isArray(value)) return value.map((item) => plain(item, budget, depth + 1));
+  if (isJsonObject(value)) {
+    const copy: JsonObject = {};
+    for (const key of Object.keys(value)) setOwn(copy, key, plain(value[key], budget, depth + 1));
+    return copy;
+  }
+  if (typeof value === 'number' && !Number.isFinite(value)) throw statusErrors.badRequest(`error converting YAML to JSON: json: unsupported value: ${Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'}`);
+  return typeof value === 'bigint' ? Number(value) : value ?? null;
+}
+
+function duplicateKeys(document: Document.Parsed, lines: LineCounter): string[] {
+  const found: string[] = [];
+  visit(document, {
+    Map(_position, map) {
+      if (!isMap(map)) return;
+      const seen = new Set<unknown>();
+      for (const { key } of map.items) {
+        if (!isScalar(key)) continue;
+        if (seen.has(key.value) && key.value !== '<<') found.push(`  line ${lines.linePos(key.range?.[0] ?? 0).line}: key ${JSON.stringify(key.value)} already set in map`);
+        seen.add(key.value);
+      }
+    },
+  });
+  return found.length === 0 ? [] : [`yaml: unmarshal errors:\n${found.join('\n')}`];
+}

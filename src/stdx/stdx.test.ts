@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Backoff, backoffMs } from './backoff.ts';
+import { BoundedQueue, QueueOverflowError } from './bounded-queue.ts';
+import { FakeClock } from './fake-clock.ts';
+import { KeyedMutex } from './keyed-mutex.ts';
+import { Lru } from './lru.ts';
+import { randomSuffix, safeEncode, seededRandom, shuffled } from './random.ts';
+
+test('a fake clock runs timers in order of time, also those made while it advances', async () => {
+  const clock = new FakeClock(1000);
+  const ran: string[] = [];
+  clock.after(20, () => ran.push('b'));
+  clock.after(10, () => {
+    ran.push('a');
+    clock.after(5, () => ran.push('a2'));
+  });
+  clock.after(20, () => ran.push('c'));
+  clock.after(15, () => ran.push('never')).cancel();
+  await clock.advance(20);
+  assert.deepEqual(ran, ['a', 'a2', 'b', 'c']);
+  assert.equal(clock.now(), 1020);
+  assert.equal(clock.pending, 0);
+});
+
+test('a loop of sleeps advances as with a real clock', async () => {
+  const clock = new FakeClock();
+  const stop = new AbortController();
+  let turns = 0;
+  const loop = (async () => {
+    for (;;) {
+      await clock.sleep(100, stop.signal);
+      turns++;
+    }
+  })();
+  await clock.advance(1000);
+  assert.equal(turns, 10);
+  stop.abort(new Error('stopped'));
+  await assert.rejects(loop, /stopped/);
+  assert.equal(clock.pending, 0);
+});
+
+test('backoff grows to its cap and jitter stays within its share', () => {
+  const backoff = new Backoff({ initialMs: 10, maximumMs: 100 });
+  assert.deepEqual(Array.from({ length: 6 }, () => backoff.nextMs()), [10, 20, 40, 80, 100, 100]);
+  backoff.reset();
+  assert.equal(backoff.nextMs(), 10);
+  fc.assert(fc.property(fc.nat(2000), fc.nat(), (attempt, seed) => {
+    const ms = backoffMs(attempt, { initialMs: 10, maximumMs: 100, jitter: 0.5, random: seededRandom(seed) });
+    return ms >= 10 && ms < 150;
+  }));
+});
+
+test('a bounded queue keeps order and never holds more than its maximum', async () => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 200 }), async (steps) => {
+    const queue = new BoundedQueue<number>({ name: 'test items', maximum: 3, overflow: 'refuse' });
+    const model: number[] = [];
+    let next = 0;
+    for (const pushes of steps) {
+      if (pushes) {
+        const taken = queue.push(next);
+        assert.equal(taken, model.length < 3);
+        if (taken) model.push(next);
+        next++;
+      } else if (model.length > 0) {
+        assert.deepEqual(await queue.next(), { value: model.shift(), done: false });
+      }
+      assert.equal(queue.size, model.length);
+    }
+  }));
+});
+
+test('overflow drops the oldest or fails, as asked', async () => {
+  const dropped: number[] = [];
+  const dropping = new BoundedQueue<number>({ name: 'x', maximum: 2, overflow: 'drop-oldest', onDrop: (item) => dropped.push(item) });
+  for (const item of [1, 2, 3]) dropping.push(item);
+  assert.deepEqual(dropped, [1]);
+  dropping.close();
+  const rest: number[] = [];
+  for await (const item of dropping) rest.push(item);
+  assert.deepEqual(rest, [2, 3]);
+
+  const failing = new BoundedQueue<number>({ name: 'events', maximum: 1, overflow: 'fail' });
+  failing.push(1);
+  assert.equal(failing.push(2), false);
+  await assert.rejects(failing.next(), QueueOverflowError);
+});
+
+test('work of one key runs in order, work of others side by side', async () => {
+  const mutex = new KeyedMutex();
+  const log: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const first = mutex.run('a', async () => {
+    await gate.promise;
+    log.push('a1');
+  });
+  const second = mutex.run('a', () => void log.push('a2'));
+  await mutex.run('b', () => void log.push('b'));
+  gate.resolve();
+  await Promise.all([first, second]);
+  await assert.rejects(mutex.run('a', () => { throw new Error('boom'); }), /boom/);
+  assert.deepEqual(log, ['b', 'a1', 'a2']);
+  assert.equal(mutex.size, 0);
+});
+
+test('an LRU map forgets the least recently used and the too old', () => {
+  const clock = new FakeClock();
+  const map = new Lru<string, number>({ maximum: 2, ttlMs: 100, clock });
+  map.set('a', 1);
+  map.set('b', 2);
+  assert.equal(map.get('a'), 1);
+  map.set('c', 3);
+  assert.equal(map.get('b'), undefined);
+  clock.advanceSync(100);
+  assert.equal(map.get('a'), undefined);
+  assert.equal(map.has('c'), false);
+});
+
+test('suffixes use the alphabet, and a seed repeats them', () => {
+  assert.equal(randomSuffix(5, seededRandom(7)), randomSuffix(5, seededRandom(7)));
+  fc.assert(fc.property(fc.nat(), (seed) => /^[bcdfghjklmnpqrstvwxz2456789]{5}$/.test(randomSuffix(5, seededRandom(seed)))));
+  assert.match(safeEncode('5f8c77b9d'), /^[bcdfghjklmnpqrstvwxz2456789]{9}$/);
+  assert.deepEqual(shuffled([1, 2, 3, 4], seededRandom(1)).toSorted(), [1, 2, 3, 4]);
+});
