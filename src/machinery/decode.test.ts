@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cannotBeHandled, decodeObject, strictProblems } from './decode.ts';
+import { isStatusError } from './errors.ts';
+import { deepClone } from './json.ts';
+import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
+
+const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });
+function schema(name: string, fields: Partial<FieldSchema>[], rest: Partial<ObjectSchema> = {}): ObjectSchema {
+  const full = fields.map((field) => ({ value: scalar('string'), required: false, zero: 'omitted', ...field }) as FieldSchema);
+  return { name, fields: full, byName: new Map(full.map((field) => [field.name, field])), ...rest };
+}
+
+const port = schema('io.x.v1.Port', [{ name: 'port', value: scalar('int32'), zero: 'written', default: 0 }, { name: 'protocol', default: 'TCP' }, { name: 'target', value: scalar('int-or-string') }]);
+const meta = schema('io.x.v1.ObjectMeta', [{ name: 'name' }, { name: 'labels', value: { kind: 'map', values: scalar('string') } }, { name: 'at', value: scalar('time') }]);
+const spec: ObjectSchema = schema('io.x.v1.ThingSpec', [
+  { name: 'replicas', value: scalar('int32'), zero: 'distinct' },
+  { name: 'paused', value: scalar('bool') },
+  { name: 'ports', value: { kind: 'list', items: { kind: 'object', type: () => port }, listType: 'atomic' } },
+  { name: 'limits', value: { kind: 'map', values: scalar('quantity') } },
+  { name: 'data', value: scalar('bytes') },
+  { name: 'timeout', value: scalar('duration'), zero: 'distinct' },
+  { name: 'words', value: { kind: 'list', items: scalar('string'), listType: 'atomic' } },
+  { name: 'raw', value: scalar('raw-extension') },
+  { name: 'child', value: { kind: 'object', type: () => spec }, zero: 'distinct' },
+]);
+const thing = schema('io.x.v1.Thing', [{ name: 'apiVersion' }, { name: 'kind' }, { name: 'metadata', value: { kind: 'object', type: () => meta }, zero: 'written' },
+  { name: 'spec', value: { kind: 'object', type: () => spec }, zero: 'written', default: Object.freeze({}) }]);
+
+const decode = (value: object, mode: 'strict' | 'ignore' = 'strict') => decodeObject(thing, deepClone(value), mode);
+
+test('values are normalised, empties dropped, defaults filled', () => {
+  const { object, problems } = decode({
+    kind: 'Thing', apiVersion: 'x/v1', metadata: { name: 'a', labels: {}, at: '2026-01-01T01:00:00.5+01:00' },
+    spec: { replicas: 0, paused: false, ports: [{ target: 'http', protocol: '' }, null], limits: { cpu: 0.5, memory: '1024Mi' }, data: 'aGk=\n', timeout: '60s', words: ['a', null], raw: { any: { thing: null } }, child: null },
+  });
+  assert.deepEqual(problems, []);
+  assert.deepEqual(object, {
+    apiVersion: 'x/v1', kind: 'Thing', metadata: { name: 'a', at: '2026-01-01T00:00:00Z' },
+    spec: { replicas: 0, ports: [{ port: 0, protocol: 'TCP', target: 'http' }, { port: 0, protocol: 'TCP' }], limits: { cpu: '500m', memory: '1Gi' }, data: 'aGk=', timeout: '1m0s', words: ['a', ''], raw: { any: { thing: null } } },
+  });
+  assert.deepEqual(decode({}).object, { metadata: {}, spec: {} });
+});
+
+test('unknown and duplicate fields are reported with their place', () => {
+  const text = '{"speck":1,"spec":{"ports":[{},{"prot":1}],"paused":true,"paused":true,"raw":{"x":1}},"metadata":{"Name":"a"},"__proto__":{}}';
+  const decoded = decodeObject(thing, JSON.parse(text), 'strict');
+  assert.deepEqual(strictProblems(decoded, text), ['duplicate field "spec.paused"', 'unknown field "metadata.Name"', 'unknown field "spec.ports[1].prot"', 'unknown field "speck"', 'unknown field "__proto__"']);
+  assert.equal('speck' in decoded.object, false);
+  assert.deepEqual(decode(JSON.parse(text) as object, 'ignore').problems, []);
+});
+
+test('what does not fit is refused in Go\'s words', () => {
+  const faults: [unknown, string][] = [
+    [{ replicas: '3' }, 'json: cannot unmarshal string into Go struct field ThingSpec.spec.replicas of type int32'],
+    [{ replicas: 1.5 }, 'json: cannot unmarshal number 1.5 into Go struct field ThingSpec.spec.replicas of type int32'],
+    [{ replicas: 2 ** 31 }, 'json: cannot unmarshal number 2147483648 into Go struct field ThingSpec.spec.replicas of type int32'],
+    [{ ports: {} }, 'json: cannot unmarshal object into Go struct field ThingSpec.spec.ports of type []v1.Port'],
+    [{ ports: [{ protocol: 1 }] }, 'json: cannot unmarshal number into Go struct field Port.spec.ports.protocol of type string'],
+    [{ words: [true] }, 'json: cannot unmarshal bool into Go struct field ThingSpec.spec.words of type string'],
+    [{ limits: { cpu: 'x' } }, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"],
+    [{ data: 'a' }, 'illegal base64 data at input byte 0'],
+    [{ timeout: 'soon' }, 'time: invalid duration "soon"'],
+    ['x', 'json: cannot unmarshal string into Go struct field Thing.spec of type v1.ThingSpec'],
+  ];
+  for (const [value, message] of faults) {
+    assert.throws(() => decode({ kind: 'Thing', apiVersion: 'x/v1', spec: value }), (error) => isStatusError(error, 'BadRequest') && error.message === `Thing in version "v1" cannot be handled as a Thing: ${message}`, message);
+  }
+  assert.throws(() => decodeObject(thing, [], 'strict'), /json: cannot unmarshal array into Go value of type v1.Thing/);
+  assert.equal(cannotBeHandled(thing, {}, 'why').message, 'Thing in version "v1" cannot be handled as a Thing: why');
+});
+
+test('types that refer to themselves are bounded in depth', () => {
+  let nested: object = {};
+  for (let depth = 0; depth < 900; depth++) nested = { child: nested };
+  assert.throws(() => decodeObject(thing, { spec: nested }, 'strict'), /exceeded max depth/);
+});
+
+test('open types keep what they do not know', () => {
+  const open = schema('io.x.v1.Open', [{ name: 'a' }], { open: true });
+  assert.deepEqual(decodeObject(open, { a: 'x', b: { c: null } }, 'strict'), { object: { a: 'x', b: { c: null } }, problems: [] });
+});
