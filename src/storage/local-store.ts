@@ -83,7 +83,8 @@ interface Accepted {
   readonly operation: Operation;
   readonly entry: LogEntry;
   readonly outcome: Outcome;
-  readonly event: StoreEvent | undefined;
+  /** What the key was before. */
+  readonly before: Current;
 }
 
 /** An operation whose precondition fails. */
@@ -308,12 +309,8 @@ export class LocalStore implements Store {
         revision, key, value, createRevision, previousRevision: head?.modRevision ?? 0, expiresAtMs: operation.expiresAtMs, timeMs, position,
       };
       const stored: StoredValue | undefined = value && { key, value, modRevision: revision, createRevision };
-      const watched = this.#watches.wants(key);
-      const previous = exists && (watched || !value) ? this.#stored(key, current) : undefined;
-      accepted.push({
-        operation, entry, outcome: { revision, stored, previous },
-        event: watched ? toEvent(entry, { stored, previous }) : undefined,
-      });
+      const previous = exists && !value ? this.#stored(key, current) : undefined;
+      accepted.push({ operation, entry, outcome: { revision, stored, previous }, before: current });
       if (exists && head.expiresAtMs > 0 && !current.inBatch) unexpire.push({ atMs: head.expiresAtMs, key, revision: head.modRevision });
       currents.set(key, {
         head: { modRevision: revision, createRevision, deleted: !value, expiresAtMs: operation.expiresAtMs }, written: stored, inBatch: true,
@@ -349,14 +346,24 @@ export class LocalStore implements Store {
     this.#swept = compactedRevision;
     this.#keys = keys;
     this.#position = position;
-    const events = accepted.flatMap(({ event }) => (event ? [event] : []));
-    if (events.length > 0) this.#watches.publish(events);
+    this.#publish(accepted);
     for (const { operation, outcome } of accepted) operation.resolve(outcome);
     for (const { operation, error } of refused) operation.reject(error);
     const waiters = this.#compactWaiters;
     this.#compactWaiters = waiters.filter((waiter) => waiter.revision > this.#swept);
     for (const waiter of waiters) if (waiter.revision <= this.#swept) waiter.resolve();
     if (accepted.some(({ entry }) => entry.expiresAtMs > 0)) this.#armExpiry();
+  }
+
+  /** Events are made only now: a watch that began while the commit was in flight wants them too. */
+  #publish(accepted: readonly Accepted[]): void {
+    const events: StoreEvent[] = [];
+    for (const { entry, outcome, before } of accepted) {
+      if (!this.#watches.wants(entry.key)) continue;
+      const existed = before.head !== undefined && !before.head.deleted;
+      events.push(toEvent(entry, { stored: outcome.stored, previous: outcome.previous ?? (existed ? this.#stored(entry.key, before) : undefined) }));
+    }
+    if (events.length > 0) this.#watches.publish(events);
   }
 
   #fail(refused: readonly Refused[], { batch, error }: { batch: readonly Operation[]; error: unknown }): void {

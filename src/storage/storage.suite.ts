@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { FakeClock } from '#stdx/fake-clock.ts';
 import { MAX_KEY_BYTES } from './keys.ts';
 import { type LocalStoreOptions, MAX_VALUE_BYTES } from './local-store.ts';
 import { type Revision, type Store, type StoredValue, StoreError, type StoreErrorCode, type StoreEvent } from './store.ts';
@@ -253,6 +254,19 @@ function watches(withStore: WithStore): void {
     assert.ok(seen.every(({ previous, key, revision }) => revision <= 7 || (previous?.key === key && previous.modRevision < revision)));
   }));
 
+  test('one that begins while a commit is in flight sees it', withStore({}, async (store) => {
+    const seen: StoreEvent[] = [];
+    await store.put('/a', bytes('0'));
+    const begun = store.put('/a', bytes('1'));
+    for (let i = 0; i < 20; i++) {
+      store.watch({ prefix: '/a', afterRevision: 1, onEvents: (events) => seen.push(...events) });
+      await (i % 2 ? undefined : new Promise((resolve) => setImmediate(resolve)));
+    }
+    await begun;
+    await until(() => seen.length === 20);
+    assert.ok(seen.every(({ revision, previous }) => revision === 2 && previous?.modRevision === 1));
+  }));
+
   test('from a revision to come: only what is newer than it', withStore({}, async (store) => {
     const seen: StoreEvent[] = [];
     store.watch({ prefix: '', afterRevision: 2, onEvents: (events) => seen.push(...events) });
@@ -358,15 +372,36 @@ function expiry(withStore: WithStore): void {
     assert.equal(await store.get('/event'), undefined);
   }));
 
-  test('a later write takes the time to live away or sets it anew', withStore({}, async (store) => {
-    await Promise.all([store.put('/kept', bytes('1'), { ttlSeconds: 0.03 }), store.put('/twice', bytes('1'), { ttlSeconds: 0.03 })]);
-    await Promise.all([store.put('/kept', bytes('2')), store.put('/twice', bytes('2'), { ttlSeconds: 0.06 })]);
-    await Promise.all([store.put('/same-tick', bytes('1'), { ttlSeconds: 0.01 }), store.put('/same-tick', bytes('2'))]);
-    await until(async () => (await store.get('/twice')) === undefined);
-    assert.equal((await store.get('/kept'))?.value.toString(), '2');
-    assert.equal((await store.get('/same-tick'))?.value.toString(), '2');
-    assert.equal(store.revision, 7, 'only /twice expired, and once');
-  }));
+  test('a later write takes the time to live away or sets it anew', async () => {
+    const clock = new FakeClock();
+    await withStore({ clock }, async (store) => {
+      await Promise.all([store.put('/kept', bytes('1'), { ttlSeconds: 30 }), store.put('/twice', bytes('1'), { ttlSeconds: 30 })]);
+      await Promise.all([store.put('/kept', bytes('2')), store.put('/twice', bytes('2'), { ttlSeconds: 60 })]);
+      await Promise.all([store.put('/same-tick', bytes('1'), { ttlSeconds: 10 }), store.put('/same-tick', bytes('2'))]);
+      await clock.advance(59_999);
+      await store.put('/after', bytes('1'));
+      assert.equal((await store.get('/twice'))?.value.toString(), '2');
+      await clock.advance(1);
+      await until(async () => (await store.get('/twice')) === undefined);
+      assert.equal((await store.get('/kept'))?.value.toString(), '2');
+      assert.equal((await store.get('/same-tick'))?.value.toString(), '2');
+      assert.equal(store.revision, 8, 'only /twice expired, and once');
+    })();
+  });
+
+  test('thousands expire in their order', async () => {
+    const clock = new FakeClock();
+    await withStore({ clock, autoCompact: false }, async (store) => {
+      await Promise.all(Array.from({ length: 1000 }, (_, i) => store.put(`/e/${i}`, bytes(''), { ttlSeconds: 1000 - i })));
+      await clock.advance(500_000);
+      await until(() => store.stats().keys === 500);
+      await clock.advance(500_000);
+      await until(() => store.stats().keys === 0);
+      assert.equal(store.revision, 2000);
+      assert.equal((await store.list('/e/', { revision: 1500 })).items.length, 500);
+      assert.ok((await store.list('/e/', { revision: 1500 })).items.every(({ key }) => Number(key.slice(3)) < 500));
+    })();
+  });
 }
 
 function bounds(withStore: WithStore): void {

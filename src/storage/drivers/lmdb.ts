@@ -9,8 +9,8 @@
  * resolves after mdb_txn_commit, which writes the new pages, fdatasyncs them, and writes the meta page that makes them count through a
  * descriptor opened with O_DSYNC. All of that happens on a thread of libuv's pool; the JS thread only lists what to write.
  */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Backend, BackendState, Commit, Expiry, Head, LogEntry, LogHeader, ScanOptions } from '../backend.ts';
 import { LocalStore, type LocalStoreOptions } from '../local-store.ts';
@@ -29,8 +29,15 @@ export interface LmdbStoreOptions extends LocalStoreOptions {
 
 /** Address space to begin with, not disk; LMDB doubles it when the data outgrow it. */
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
+/** Room for some 250 readers at 64 bytes; we are one. */
+const READERS_BYTES = 16 * 1024;
+/** LMDB takes no empty key, not even to start at. */
+const FIRST_KEY = '\0';
 /** What LMDB in lmdb-js 3.5 writes into the meta pages. */
 const LMDB_DATA_VERSION = 2;
+const EIO = 5;
+/** One commit writes no more than about this. */
+const FULL_BELOW_BYTES = 16 * 1024 * 1024;
 
 /** Fails with StoreError locked, corrupt, version, read-only, no-space or io; then the directory is as it was. */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
@@ -38,7 +45,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const what = `Cannot open store ${dir}`;
   let lock: DirLock | undefined;
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDir(dir);
     lock = lockDir(dir);
     const file = join(dir, 'store.mdb');
     if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
@@ -48,6 +55,13 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     lock?.release();
     throw diskError(what, error);
   }
+}
+
+function makeDir(dir: string): void {
+  if (existsSync(dir)) return;
+  // One by one, since `recursive` says ENOENT whatever the reason.
+  makeDir(dirname(dir));
+  mkdirSync(dir, { mode: 0o700 });
 }
 
 /** An empty store under another name first: what is called store.mdb is whole, whenever the machine stops. */
@@ -85,9 +99,14 @@ interface Tables {
 }
 
 function openTables(file: string): Tables {
-  // Readers of a process that is gone; nobody else has the file, as we hold the directory.
-  rmSync(`${file}-lock`, { force: true });
-  const root: RootDatabase<Buffer, string> = open({ path: file, noSubdir: true, overlappingSync: false, mapSize: INITIAL_MAP_BYTES, maxDbs: 8, encoding: 'binary' });
+  // LMDB's table of readers: those of a process that is gone, as we hold the directory. Made by us, since LMDB would map a file full of
+  // holes, and where the disk is full, touching a hole ends the process by SIGBUS.
+  writeFileSync(`${file}-lock`, Buffer.alloc(READERS_BYTES), { mode: 0o600 });
+  const root: RootDatabase<Buffer, string> = open({
+    path: file, noSubdir: true, encoding: 'binary', maxDbs: 8, mapSize: INITIAL_MAP_BYTES, overlappingSync: false,
+    // We batch ourselves; with lmdb-js's own batches around ours, a failed commit also rejects a promise that nobody gets.
+    eventTurnBatching: false,
+  });
   const table = (name: string, keyEncoder: unknown): never => root.openDB({ name, encoder: IN_PLACE, keyEncoder } as never) as never;
   return {
     root,
@@ -129,7 +148,7 @@ class LmdbBackend implements Backend {
   }
 
   scan({ prefix, start, visit }: ScanOptions): void {
-    for (const { key, value } of this.#tables.live.getRange(start === '' ? {} : { start })) {
+    for (const { key, value } of this.#tables.live.getRange({ start: start || FIRST_KEY })) {
       if (!key.startsWith(prefix) || !visit(key, decodeHead(value))) return;
     }
   }
@@ -178,7 +197,7 @@ class LmdbBackend implements Backend {
       if (!newest.has(header.key) && this.head(header.key)?.modRevision === header.revision) void live.remove(header.key);
     }
     for (const { atMs, revision } of unexpire) void expiry.remove(expiryKey({ atMs, revision }));
-    for (const entry of entries) void log.put(entry.revision, encodeEntry(entry), { append: true } as never);
+    for (const entry of entries) void log.put(entry.revision, encodeEntry(entry));
     for (const [key, { revision: modRevision, createRevision, value, expiresAtMs }] of newest) {
       void live.put(key, encodeHead(key, { modRevision, createRevision, deleted: !value, expiresAtMs }));
       if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision: modRevision }), Buffer.from(key));
@@ -190,7 +209,14 @@ class LmdbBackend implements Backend {
   async #failed(error: unknown): Promise<StoreError> {
     const { commitError } = error as { commitError?: Promise<never> };
     const cause: unknown = commitError ? await commitError.catch((reason: unknown) => reason) : error;
-    return diskError(`Cannot write to store ${this.#dir}`, cause);
+    return diskError(`Cannot write to store ${this.#dir}`, this.#isFull(cause) ? Object.assign(new Error('short write'), { code: 'ENOSPC' }) : cause);
+  }
+
+  /** LMDB calls a write that only went half through EIO, and that is how a disk first shows that it is full. */
+  #isFull(cause: unknown): boolean {
+    if ((cause as { code?: unknown } | undefined)?.code !== EIO) return false;
+    const { bavail, bsize } = statfsSync(this.#dir);
+    return bavail * bsize < FULL_BELOW_BYTES;
   }
 }
 
