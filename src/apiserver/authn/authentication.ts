@@ -1,0 +1,167 @@
+/**
+ * Composition of authentication: every way in that is configured, in upstream's order, as the one authenticator of the pipeline.
+ *
+ *   in-process user → front proxy → client certificate → bearer token (static file, bootstrap, service account) → anonymous
+ *
+ * The first success wins. A credential that is wrong, with no other one right, is 401 and never anonymous.
+ */
+import { statusErrors } from '#machinery/errors.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import type { ApiRequest } from '../http.ts';
+import type { InternalApi } from '../internal.ts';
+import type { Authenticated, Authenticator, TokenIssuer, TokenReviewer } from './authenticator.ts';
+import { BootstrapTokens } from './bootstrap-tokens.ts';
+import { CertificateAuthenticator, RequestHeaderAuthenticator, type RequestHeaderOptions } from './certificates.ts';
+import { verificationKey, type VerificationKey } from './jwt.ts';
+import { ServiceAccountTokenIssuer } from './service-account-issuer.ts';
+import { ServiceAccountTokens } from './service-account-tokens.ts';
+import { StaticTokens } from './static-token-file.ts';
+import { BearerAuthenticator, TokenUnion, type TokenAuthenticator } from './token.ts';
+
+export interface ServiceAccountOptions {
+  /** Private key, PEM: pki.serviceAccountKey.keyPem. */
+  readonly signingKeyPem: string;
+  /** Public keys whose tokens are accepted, PEM, one text with one or more blocks each: pki.serviceAccountKey.publicKeyPem. The signing key's is always in. */
+  readonly publicKeyPems?: readonly string[];
+  /** Default 'https://kubernetes.default.svc.cluster.local'. The first issues. */
+  readonly issuers?: readonly string[];
+  readonly jwksUri?: string;
+  readonly extendExpiration?: boolean;
+  readonly maxExpirationSeconds?: number;
+}
+
+export interface AuthenticationOptions {
+  readonly internal: InternalApi;
+  readonly nowMs: () => number;
+  readonly serviceAccounts: ServiceAccountOptions;
+  /** Default: the issuers. */
+  readonly apiAudiences?: readonly string[];
+  readonly tokenFile?: string;
+  /** Default true, as kubeadm has it. */
+  readonly bootstrapTokens?: boolean;
+  readonly requestHeader?: RequestHeaderOptions;
+  /** Default: enabled for every path. paths: only these, exactly. */
+  readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] };
+  /** Ways in that other rooms add (OIDC, webhook): asked after the built-in tokens. */
+  readonly extraTokens?: readonly TokenAuthenticator[];
+  readonly log?: Logger;
+}
+
+export interface Authentication {
+  readonly authenticator: Authenticator;
+  readonly tokenIssuer: TokenIssuer;
+  readonly tokenReviewer: TokenReviewer;
+}
+
+export const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local';
+
+/** Throws an Error for keys or files that cannot be used. */
+export function createAuthentication(options: AuthenticationOptions): Authentication {
+  const { internal, nowMs, serviceAccounts, log = silentLogger } = options;
+  const issuers = serviceAccounts.issuers ?? [DEFAULT_ISSUER];
+  const apiAudiences = options.apiAudiences ?? issuers;
+  const keys = acceptedKeys(serviceAccounts);
+  const tokens = new TokenUnion([
+    ...(options.tokenFile === undefined ? [] : [new StaticTokens(options.tokenFile, apiAudiences)]),
+    new ServiceAccountTokens({ internal, issuers, keys, apiAudiences, nowMs }),
+    ...(options.bootstrapTokens ?? true ? [new BootstrapTokens({ internal, apiAudiences, nowMs })] : []),
+    ...(options.extraTokens ?? []),
+  ]);
+  const { jwksUri, extendExpiration, maxExpirationSeconds } = serviceAccounts;
+  const tokenIssuer = new ServiceAccountTokenIssuer({
+    issuers, signingKeyPem: serviceAccounts.signingKeyPem, otherKeys: keys, apiAudiences, nowMs,
+    ...(jwksUri === undefined ? {} : { jwksUri }), ...(extendExpiration === undefined ? {} : { extendExpiration }), ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
+  });
+  const chain = [
+    ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader)] : []),
+    new CertificateAuthenticator(), new BearerAuthenticator(tokens, apiAudiences),
+  ];
+  const anonymous = options.anonymous ?? { enabled: true };
+  return { authenticator: new RequestAuthenticator({ chain, anonymous, log }), tokenIssuer, tokenReviewer: createReviewer(tokens, apiAudiences) };
+}
+
+function acceptedKeys({ signingKeyPem, publicKeyPems = [] }: ServiceAccountOptions): VerificationKey[] {
+  const blocks = publicKeyPems.flatMap((text) => text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? []);
+  const keys = new Map([signingKeyPem, ...blocks].map(verificationKey).map((key) => [key.id, key]));
+  return [...keys.values()];
+}
+
+function createReviewer(tokens: TokenAuthenticator, apiAudiences: readonly string[]): TokenReviewer {
+  return {
+    async review(token, audiences) {
+      try {
+        const found = await tokens.authenticateToken(token, audiences.length > 0 ? audiences : apiAudiences);
+        return found ? { authenticated: withAuthenticatedGroup(found) } : { error: 'invalid bearer token' };
+      } catch (error) {
+        return { error: `[invalid bearer token, ${errorMessage(error)}]` };
+      }
+    },
+  };
+}
+
+const ANONYMOUS: Authenticated = { user: { name: 'system:anonymous', groups: ['system:unauthenticated'] } };
+const AUTHENTICATED_GROUP = 'system:authenticated';
+
+interface RequestAuthenticatorOptions {
+  readonly chain: readonly Authenticator[];
+  readonly anonymous: { readonly enabled: boolean; readonly paths?: readonly string[] };
+  readonly log: Logger;
+}
+
+class RequestAuthenticator implements Authenticator {
+  readonly #options: RequestAuthenticatorOptions;
+  readonly #withGroup = new WeakMap<Authenticated, Authenticated>();
+
+  constructor(options: RequestAuthenticatorOptions) {
+    this.#options = options;
+  }
+
+  authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined> {
+    if (request.user) return { user: request.user };
+    return this.#from(request, 0, undefined);
+  }
+
+  /** Stays synchronous as long as the authenticators do. */
+  #from(request: ApiRequest, start: number, failure: string | undefined): Authenticated | undefined | Promise<Authenticated | undefined> {
+    let failed = failure;
+    for (let index = start; index < this.#options.chain.length; index++) {
+      try {
+        const answer = this.#options.chain[index]!.authenticate(request);
+        if (answer instanceof Promise) {
+          return answer.then(
+            (found) => (found ? this.#finish(found) : this.#from(request, index + 1, failed)),
+            (error: unknown) => this.#from(request, index + 1, errorMessage(error)),
+          );
+        }
+        if (answer) return this.#finish(answer);
+      } catch (error) {
+        failed = errorMessage(error);
+      }
+    }
+    if (failed !== undefined) {
+      // Why goes to the log and never to the client: it would help whoever guesses.
+      this.#options.log.warn('unable to authenticate the request', { error: failed, remote: request.remoteAddress });
+      throw statusErrors.unauthorized();
+    }
+    return this.#allowsAnonymous(request.path) ? ANONYMOUS : undefined;
+  }
+
+  #finish(found: Authenticated): Authenticated {
+    let finished = this.#withGroup.get(found);
+    if (!finished) this.#withGroup.set(found, finished = withAuthenticatedGroup(found));
+    return finished;
+  }
+
+  #allowsAnonymous(path: string): boolean {
+    const { enabled, paths } = this.#options.anonymous;
+    return enabled && (paths === undefined || paths.includes(path));
+  }
+}
+
+function withAuthenticatedGroup(found: Authenticated): Authenticated {
+  const { user } = found;
+  if (user.name === ANONYMOUS.user.name || user.groups.includes(AUTHENTICATED_GROUP) || user.groups.includes('system:unauthenticated')) return found;
+  const grouped: UserInfo = { ...user, groups: [...user.groups, AUTHENTICATED_GROUP] };
+  return { ...found, user: grouped };
+}

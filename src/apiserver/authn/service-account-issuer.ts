@@ -1,0 +1,100 @@
+/**
+ * Signs the tokens of TokenRequest, and publishes the keys they are verified with (OIDC discovery). Claims, limits and the extension
+ * of in-cluster tokens are upstream's: a token that a pod's kube-api-access volume asks for (3607 s, the API server's audiences)
+ * lives a year, so that old clients which never reread the file keep working, and says when it should have been renewed.
+ */
+import { randomUUID } from 'node:crypto';
+import { fieldErrors, statusErrors } from '#machinery/errors.ts';
+import type { TokenIssuer, TokenRequestSpec } from './authenticator.ts';
+import { jsonWebKey, JwtSigner, type VerificationKey } from './jwt.ts';
+import { serviceAccountName, type PrivateClaims } from './service-account.ts';
+
+export const MINIMUM_EXPIRATION_SECONDS = 600;
+const MAXIMUM_EXPIRATION_SECONDS = 2 ** 32;
+/** What the ServiceAccount admission plugin asks for: an hour and 7 seconds, which nobody else chooses by chance. */
+export const EXTENDED_EXPIRATION_SECONDS = 3607;
+const EXTENSION_SECONDS = 365 * 24 * 3600;
+
+export interface IssuerOptions {
+  /** The first issues; tokens of all are accepted. */
+  readonly issuers: readonly string[];
+  readonly signingKeyPem: string;
+  /** Published and accepted besides the signing key: keys of a rotation. */
+  readonly otherKeys: readonly VerificationKey[];
+  readonly apiAudiences: readonly string[];
+  /** Default: '<issuer>/openid/v1/jwks'. */
+  readonly jwksUri?: string;
+  /** Default true, as upstream. */
+  readonly extendExpiration?: boolean;
+  /** Longer requests are cut to this. */
+  readonly maxExpirationSeconds?: number;
+  readonly nowMs: () => number;
+}
+
+export class ServiceAccountTokenIssuer implements TokenIssuer {
+  readonly defaultAudiences: readonly string[];
+  readonly #options: IssuerOptions;
+  readonly #signer: JwtSigner;
+
+  constructor(options: IssuerOptions) {
+    this.#options = options;
+    this.#signer = new JwtSigner(options.signingKeyPem);
+    this.defaultAudiences = options.apiAudiences;
+  }
+
+  /** StatusError Invalid for a lifetime out of bounds. */
+  async issue(spec: TokenRequestSpec): Promise<{ readonly token: string; readonly expirationTimestamp: string }> {
+    const seconds = Math.min(checkedExpiration(spec.expirationSeconds), this.#options.maxExpirationSeconds ?? Infinity);
+    const now = Math.floor(this.#options.nowMs() / 1000);
+    const audiences = spec.audiences.length > 0 ? spec.audiences : this.defaultAudiences;
+    const extended = (this.#options.extendExpiration ?? true) && spec.boundTo?.kind === 'Pod' && seconds === EXTENDED_EXPIRATION_SECONDS && sameAudiences(audiences, this.defaultAudiences);
+    const token = this.#signer.sign({
+      aud: audiences, exp: now + (extended ? EXTENSION_SECONDS : seconds), iat: now, iss: this.#options.issuers[0], jti: randomUUID(),
+      'kubernetes.io': privateClaims(spec, extended ? now + seconds : undefined), nbf: now, sub: serviceAccountName(spec.namespace, spec.serviceAccount.name),
+    });
+    return { token, expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z') };
+  }
+
+  openidConfiguration(): Record<string, unknown> {
+    const issuer = this.#options.issuers[0] ?? '';
+    const algorithms = new Set(this.#keys().map(({ algorithm }) => algorithm));
+    return {
+      issuer, jwks_uri: this.#options.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`,
+      response_types_supported: ['id_token'], subject_types_supported: ['public'], id_token_signing_alg_values_supported: [...algorithms],
+    };
+  }
+
+  jwks(): Record<string, unknown> {
+    return { keys: this.#keys().map(jsonWebKey) };
+  }
+
+  #keys(): VerificationKey[] {
+    const own = this.#signer.publicKey;
+    return [own, ...this.#options.otherKeys.filter(({ id }) => id !== own.id)];
+  }
+}
+
+function checkedExpiration(seconds: number): number {
+  const field = 'spec.expirationSeconds';
+  const refuse = (detail: string): Error => statusErrors.invalid({ group: 'authentication.k8s.io', kind: 'TokenRequest', name: '' }, [fieldErrors.invalid(field, seconds, detail)]);
+  if (seconds < MINIMUM_EXPIRATION_SECONDS) throw refuse('may not specify a duration less than 10 minutes');
+  if (seconds > MAXIMUM_EXPIRATION_SECONDS) throw refuse('may not specify a duration larger than 2^32 seconds');
+  return seconds;
+}
+
+function sameAudiences(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((audience) => right.includes(audience));
+}
+
+function privateClaims(spec: TokenRequestSpec, warnafter: number | undefined): PrivateClaims {
+  const bound = spec.boundTo && { name: spec.boundTo.name, uid: spec.boundTo.uid };
+  const node = spec.boundTo?.kind === 'Node' ? bound : spec.node;
+  return {
+    namespace: spec.namespace,
+    ...(node ? { node: { name: node.name, ...(node.uid ? { uid: node.uid } : {}) } } : {}),
+    ...(bound && spec.boundTo?.kind === 'Pod' ? { pod: bound } : {}),
+    ...(bound && spec.boundTo?.kind === 'Secret' ? { secret: bound } : {}),
+    serviceaccount: { name: spec.serviceAccount.name, uid: spec.serviceAccount.uid },
+    ...(warnafter === undefined ? {} : { warnafter }),
+  };
+}

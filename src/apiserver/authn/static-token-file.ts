@@ -1,0 +1,54 @@
+/** The file of --token-auth-file: one 'token,user,uid,"group1,group2"' a line (CSV). Read once at start, as upstream does. */
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { UserInfo } from '#machinery/object.ts';
+import type { Authenticated } from './authenticator.ts';
+import type { TokenAuthenticator } from './token.ts';
+
+export class StaticTokens implements TokenAuthenticator {
+  /** By digest of the token, so that looking one up tells nothing of the others. */
+  readonly #users = new Map<string, UserInfo>();
+  readonly #apiAudiences: readonly string[];
+
+  /** Throws an Error naming file and line. */
+  constructor(path: string, apiAudiences: readonly string[]) {
+    this.#apiAudiences = apiAudiences;
+    for (const [index, record] of parseCsv(readFileSync(path, 'utf8')).entries()) {
+      const [token = '', name = '', uid = '', groups = ''] = record;
+      if (record.length < 3) throw new Error(`token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`);
+      if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
+      const digest = hash('sha256', token, 'base64');
+      if (this.#users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
+      this.#users.set(digest, { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') });
+    }
+  }
+
+  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
+    const user = this.#users.get(hash('sha256', token, 'base64'));
+    const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
+    return user && accepted.length > 0 ? { user, audiences: accepted } : undefined;
+  }
+}
+
+/** RFC 4180 records; blank lines and lines that begin with # are skipped. */
+export function parseCsv(text: string): string[][] {
+  const records: string[][] = [];
+  for (const line of text.split(/\r?\n/)) {
+    if (line.trim() === '' || line.startsWith('#')) continue;
+    records.push(parseRecord(line));
+  }
+  return records;
+}
+
+function parseRecord(line: string): string[] {
+  const fields: string[] = [];
+  let position = 0;
+  do {
+    const quoted = /^\s*"((?:[^"]|"")*)"\s*/.exec(line.slice(position));
+    const raw = quoted ? quoted[0] : /^[^,]*/.exec(line.slice(position))![0];
+    fields.push(quoted ? quoted[1]!.replaceAll('""', '"') : raw.trim());
+    position += raw.length;
+    if (position < line.length && line[position] !== ',') throw new Error(`malformed quotes in a line of a token file`);
+  } while (position++ < line.length);
+  return fields;
+}
