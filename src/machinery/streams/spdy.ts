@@ -1,0 +1,397 @@
+/**
+ * A SPDY/3.1 connection over any duplex byte stream, as client or server: what exec, attach and port-forward ran on before WebSockets,
+ * and still run on between API server, kubelet and container runtime. As in moby/spdystream there is no flow control per stream
+ * (WINDOW_UPDATE is ignored and never sent): a reader that falls behind its bound holds up the whole connection, never memory.
+ *
+ *   idle --SYN_STREAM--> open --FIN one way--> half closed --FIN other way--> closed        RST_STREAM or the connection's end: closed at once
+ */
+import { Duplex } from 'node:stream';
+import { FRAME_HEADER_BYTES, FrameDecoder, FrameEncoder, MAX_DATA_BYTES, readFrameHeader, SpdyProtocolError } from './spdy-frames.ts';
+import type { SpdyFrame, SpdyHeaders } from './spdy-frames.ts';
+
+export type { SpdyHeaders } from './spdy-frames.ts';
+
+export interface SpdyConnectionOptions {
+  readonly role: 'client' | 'server';
+  /** Bytes that were read together with the HTTP upgrade. */
+  readonly head?: Buffer | undefined;
+  /** A stream the peer opened. It must be answered by reply() or reset(). Without this, such streams are refused. */
+  readonly onStream?: (stream: SpdyStream) => void;
+}
+
+const STATUS = { protocolError: 1, invalidStream: 2, refusedStream: 3, cancel: 5 } as const;
+/** Bytes a stream holds for its reader; above it the connection is read no further until the reader caught up. */
+const STREAM_BUFFER_BYTES = 256 * 1024;
+/** Open at once, either side; more are refused. */
+const MAX_STREAMS = 1000;
+/** Bytes of one data frame that we send: others' frames get their turn in between. */
+const SEND_CHUNK_BYTES = 32 * 1024;
+
+/** One stream. Reading ends at the peer's FIN; end() sends ours. An error ends it when the peer resets it or the connection breaks. */
+export class SpdyStream extends Duplex {
+  readonly id: number;
+  /** What the opening side sent. */
+  readonly headers: SpdyHeaders;
+  readonly #connection: SpdyConnectionInternals;
+  #wantsMore: (() => void) | undefined;
+
+  constructor(of: { readonly id: number; readonly headers: SpdyHeaders; readonly connection: SpdyConnectionInternals; readonly readable: boolean; readonly writable: boolean }) {
+    super({ allowHalfOpen: true, readableHighWaterMark: STREAM_BUFFER_BYTES, writableHighWaterMark: SEND_CHUNK_BYTES, emitClose: true });
+    this.id = of.id;
+    this.headers = of.headers;
+    this.#connection = of.connection;
+    if (!of.readable) this.push(null);
+    if (!of.writable) this.end();
+  }
+
+  /** Accepts a stream that the peer opened. */
+  reply(headers: SpdyHeaders = {}): void {
+    this.#connection.reply(this.id, headers);
+  }
+
+  /** Ends both directions at once, and tells the peer. */
+  reset(): void {
+    this.destroy();
+  }
+
+  /** For the connection: false when the reader is behind; then `caughtUp` is called once it is not. */
+  deliver(data: Buffer, caughtUp: () => void): boolean {
+    if (this.destroyed || this.readableEnded || this.push(data)) return true;
+    this.#wantsMore = caughtUp;
+    return false;
+  }
+
+  override _read(): void {
+    this.#releaseConnection();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#connection.sendData(this.id, chunk, done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#connection.sendFin(this.id, done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#releaseConnection();
+    this.#connection.forget(this);
+    done(error);
+  }
+
+  #releaseConnection(): void {
+    const caughtUp = this.#wantsMore;
+    this.#wantsMore = undefined;
+    caughtUp?.();
+  }
+}
+
+interface SpdyConnectionInternals {
+  reply(id: number, headers: SpdyHeaders): void;
+  sendData(id: number, chunk: Buffer, done: (error?: Error | null) => void): void;
+  sendFin(id: number, done: (error?: Error | null) => void): void;
+  forget(stream: SpdyStream): void;
+}
+
+interface Entry {
+  readonly stream: SpdyStream;
+  /** The peer's FIN came. */
+  remoteDone: boolean;
+  localDone: boolean;
+  /** Of a stream we opened: settles at SYN_REPLY. */
+  readonly replied?: PromiseWithResolvers<SpdyStream>;
+}
+
+export class SpdyConnection {
+  /** Settles when the connection is over: resolved at a clean end, rejected with why it broke. */
+  readonly closed: Promise<void>;
+  readonly #socket: Duplex;
+  readonly #encoder = new FrameEncoder();
+  readonly #decoder = new FrameDecoder();
+  readonly #streams = new Map<number, Entry>();
+  readonly #onStream: ((stream: SpdyStream) => void) | undefined;
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #internals: SpdyConnectionInternals;
+  readonly #pings = new Map<number, () => void>();
+  #nextId: number;
+  #nextPing: number;
+  #lastRemoteId = 0;
+  #goingAway = false;
+  #isClosed = false;
+
+  constructor(socket: Duplex, options: SpdyConnectionOptions) {
+    this.#socket = socket;
+    this.#onStream = options.onStream;
+    this.#nextId = options.role === 'client' ? 1 : 2;
+    this.#nextPing = this.#nextId;
+    this.closed = this.#closed.promise;
+    this.closed.catch(() => {}); // nobody has to look
+    this.#internals = {
+      reply: (id, headers) => void this.#write(this.#encoder.synReply({ streamId: id, headers })),
+      sendData: (id, chunk, done) => this.#sendData(id, { chunk, done }),
+      sendFin: (id, done) => this.#sendFin(id, done),
+      forget: (stream) => this.#forget(stream),
+    };
+    socket.on('error', () => {}); // the reading loop reports it
+    socket.on('close', () => this.#finish(undefined));
+    if (options.head && options.head.length > 0) socket.unshift(options.head);
+    this.#readAll().then(() => this.#finish(undefined), (error: unknown) => this.#finish(error as Error));
+  }
+
+  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. */
+  createStream(headers: SpdyHeaders): Promise<SpdyStream> {
+    if (this.#isClosed || this.#goingAway) return Promise.reject(new Error('the SPDY connection is closed'));
+    if (this.#streams.size >= MAX_STREAMS) return Promise.reject(new Error(`the SPDY connection has ${MAX_STREAMS} streams open, no more are possible`));
+    const id = this.#nextId;
+    this.#nextId += 2;
+    const stream = new SpdyStream({ id, headers, connection: this.#internals, readable: true, writable: true });
+    const replied = Promise.withResolvers<SpdyStream>();
+    stream.on('error', (error) => replied.reject(error)); // kept: a reset without any other listener must not end the process
+    this.#streams.set(id, { stream, remoteDone: false, localDone: false, replied });
+    this.#write(this.#encoder.synStream({ streamId: id, fin: false, headers }));
+    return replied.promise;
+  }
+
+  /** Resolves when the peer answered. */
+  ping(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new Error('the SPDY connection is closed'));
+    const id = this.#nextPing;
+    this.#nextPing += 2;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#pings.set(id, resolve);
+    this.#closed.promise.then(() => reject(new Error('the SPDY connection is closed')), reject);
+    this.#write(this.#encoder.ping(id));
+    return promise;
+  }
+
+  get streamCount(): number { return this.#streams.size; }
+
+  /** Takes and opens no more streams, sends what is written, and ends the socket. Open streams end with an error. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#write(this.#encoder.goAway(this.#lastRemoteId, 0));
+    this.#finish(undefined);
+  }
+
+  async #readAll(): Promise<void> {
+    const reader = new ByteReader(this.#socket);
+    for (;;) {
+      const head = await reader.read(FRAME_HEADER_BYTES);
+      if (!head) return;
+      const header = readFrameHeader(head);
+      if (header.control) {
+        await this.#handle(await this.#decoder.decode(header, await payload(reader, header.length)));
+      } else {
+        await this.#handleData(reader, header);
+      }
+    }
+  }
+
+  /** Data go to the stream as they arrive: a frame may be 16 MB. */
+  async #handleData(reader: ByteReader, header: { readonly streamId: number; readonly flags: number; readonly length: number }): Promise<void> {
+    let left = header.length;
+    while (left > 0) {
+      const part = await reader.readSome(left);
+      if (!part) throw new SpdyProtocolError('the connection ended in the middle of a frame');
+      left -= part.length;
+      await this.#deliver(header.streamId, part);
+    }
+    const fin = (header.flags & 1) !== 0;
+    if (fin) this.#remoteFin(header.streamId);
+  }
+
+  async #deliver(id: number, data: Buffer): Promise<void> {
+    const entry = this.#streams.get(id);
+    if (!entry || entry.remoteDone) return; // of a stream that we reset: still on its way
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (!entry.stream.deliver(data, resolve)) await promise;
+  }
+
+  async #handle(frame: SpdyFrame): Promise<void> {
+    switch (frame.type) {
+      case 'syn-stream': return this.#accept(frame);
+      case 'syn-reply': {
+        const entry = this.#streams.get(frame.streamId);
+        entry?.replied?.resolve(entry.stream);
+        if (frame.fin) this.#remoteFin(frame.streamId);
+        return;
+      }
+      case 'headers':
+        if (frame.fin) this.#remoteFin(frame.streamId);
+        return;
+      case 'rst-stream': return this.#wasReset(frame.streamId, frame.status);
+      case 'ping': return this.#answerPing(frame.id);
+      case 'go-away':
+        this.#goingAway = true;
+        return;
+      default:
+    }
+  }
+
+  #accept(frame: Extract<SpdyFrame, { readonly type: 'syn-stream' }>): void {
+    const { streamId: id } = frame;
+    if (id <= this.#lastRemoteId || id % 2 === this.#nextId % 2) throw new SpdyProtocolError(`the peer opened stream ${id} after ${this.#lastRemoteId}`);
+    this.#lastRemoteId = id;
+    if (!this.#onStream || this.#goingAway || this.#streams.size >= MAX_STREAMS) {
+      this.#write(this.#encoder.rstStream(id, STATUS.refusedStream));
+      return;
+    }
+    const stream = new SpdyStream({ id, headers: frame.headers, connection: this.#internals, readable: true, writable: !frame.unidirectional });
+    stream.on('error', () => {});
+    this.#streams.set(id, { stream, remoteDone: false, localDone: false });
+    if (frame.fin) this.#remoteFin(id);
+    this.#onStream(stream);
+  }
+
+  #remoteFin(id: number): void {
+    const entry = this.#streams.get(id);
+    if (!entry || entry.remoteDone) return;
+    entry.remoteDone = true;
+    entry.stream.push(null);
+    this.#dropIfDone(id, entry);
+  }
+
+  #wasReset(id: number, status: number): void {
+    const entry = this.#streams.get(id);
+    if (!entry) return;
+    this.#streams.delete(id);
+    const error = new Error(status === STATUS.refusedStream ? 'the peer refused the stream' : `the peer reset the stream (status ${status})`);
+    entry.replied?.reject(error);
+    entry.stream.destroy(error);
+  }
+
+  #answerPing(id: number): void {
+    const answered = this.#pings.get(id);
+    if (answered) {
+      this.#pings.delete(id);
+      answered();
+    } else {
+      this.#write(this.#encoder.ping(id));
+    }
+  }
+
+  #sendData(id: number, { chunk, done }: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void }): void {
+    if (this.#isClosed) return done(new Error('the SPDY connection is closed'));
+    let accepted = true;
+    for (let offset = 0; offset < chunk.length; offset += SEND_CHUNK_BYTES) {
+      const part = chunk.subarray(offset, offset + Math.min(SEND_CHUNK_BYTES, MAX_DATA_BYTES));
+      this.#socket.write(this.#encoder.dataHead({ streamId: id, fin: false, length: part.length }));
+      accepted = this.#socket.write(part);
+    }
+    if (accepted) done();
+    else this.#whenDrained(() => done());
+  }
+
+  #sendFin(id: number, done: (error?: Error | null) => void): void {
+    const entry = this.#streams.get(id);
+    if (this.#isClosed || !entry) return done();
+    entry.localDone = true;
+    this.#write(this.#encoder.dataHead({ streamId: id, fin: true, length: 0 }));
+    done();
+    this.#dropIfDone(id, entry);
+  }
+
+  #whenDrained(done: () => void): void {
+    const settle = (): void => {
+      this.#socket.off('drain', settle).off('close', settle);
+      done();
+    };
+    this.#socket.setMaxListeners(MAX_STREAMS * 2);
+    this.#socket.on('drain', settle).on('close', settle);
+  }
+
+  #dropIfDone(id: number, entry: Entry): void {
+    if (entry.remoteDone && entry.localDone) this.#streams.delete(id);
+  }
+
+  /** A stream was destroyed here: the peer must know, unless it is over anyway. */
+  #forget(stream: SpdyStream): void {
+    const entry = this.#streams.get(stream.id);
+    if (entry?.stream !== stream) return;
+    this.#streams.delete(stream.id);
+    entry.replied?.reject(new Error('the stream was closed'));
+    if (!(entry.remoteDone && entry.localDone)) this.#write(this.#encoder.rstStream(stream.id, STATUS.cancel));
+  }
+
+  #write(bytes: Buffer): void {
+    if (!this.#isClosed && this.#socket.writable) this.#socket.write(bytes);
+  }
+
+  #finish(error: Error | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const reason = error ?? new Error('the SPDY connection is closed');
+    for (const entry of this.#streams.values()) {
+      entry.replied?.reject(reason);
+      // Both directions are cut: a reader must not take that for the end of the data.
+      if (!entry.remoteDone || !entry.localDone) entry.stream.destroy(reason);
+    }
+    this.#streams.clear();
+    this.#decoder.close();
+    if (error) {
+      this.#socket.destroy();
+      this.#closed.reject(error);
+    } else {
+      this.#socket.end();
+      this.#socket.resume(); // so that the end of the peer is seen
+      this.#closed.resolve();
+    }
+  }
+}
+
+async function payload(reader: ByteReader, length: number): Promise<Buffer> {
+  const bytes = await reader.read(length);
+  if (!bytes) throw new SpdyProtocolError('the connection ended in the middle of a frame');
+  return bytes;
+}
+
+/** Reads exact numbers of bytes; holds no more than the socket's own buffer and one request's bytes. */
+class ByteReader {
+  readonly #socket: Duplex;
+  readonly #state: { ended: boolean; error?: Error; wake?: () => void } = { ended: false };
+
+  constructor(socket: Duplex) {
+    this.#socket = socket;
+    const wake = (): void => this.#state.wake?.();
+    const end = (): void => {
+      this.#state.ended = true;
+      wake();
+    };
+    socket.on('readable', wake).on('end', end).on('close', end).on('error', (error) => {
+      this.#state.error = error;
+      wake();
+    });
+  }
+
+  /** undefined at the end of the stream, also when it comes after a part of them (then #finish runs anyway). */
+  async read(bytes: number): Promise<Buffer | undefined> {
+    if (bytes === 0) return Buffer.alloc(0);
+    const parts: Buffer[] = [];
+    let left = bytes;
+    while (left > 0) {
+      const part = await this.readSome(left);
+      if (!part) {
+        if (parts.length > 0) throw new SpdyProtocolError('the connection ended in the middle of a frame');
+        return undefined;
+      }
+      parts.push(part);
+      left -= part.length;
+    }
+    return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+  }
+
+  /** At least one and at most this many bytes. */
+  async readSome(atMost: number): Promise<Buffer | undefined> {
+    for (;;) {
+      const available = Math.min(atMost, this.#socket.readableLength);
+      const part = available > 0 ? this.#socket.read(available) as Buffer | null : null;
+      if (part) return part;
+      if (this.#state.error) throw this.#state.error;
+      if (this.#state.ended || this.#socket.readableEnded || this.#socket.destroyed) return undefined;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#state.wake = resolve;
+      this.#socket.read(0); // asks the socket for more
+      await promise;
+    }
+  }
+}
