@@ -14,6 +14,8 @@ export interface Component {
   readonly name: string;
   start(): Promise<void>;
   stop(): Promise<void>;
+  /** Where a running component says that it cannot go on (its thread died, say): it is then stopped and another one is made. At most one callback. */
+  onFailure?(callback: (error: Error) => void): void;
 }
 
 export interface ComponentContext {

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { statusErrors } from '#machinery/errors.ts';
+import { FakeClock } from '#stdx/fake-clock.ts';
+import type { Client, ResourceRef } from './client.ts';
+import { createClient } from './create.ts';
+import { createDirectTransport } from './direct.ts';
+import { createFakeApi, type FakeApi } from './fake-api.ts';
+import { createLeaderElector, type LeaderElector } from './leader-election.ts';
+
+const lease = { namespace: 'kube-system', name: 'kube-scheduler' };
+const leases: ResourceRef = { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', kind: 'Lease', namespaced: true };
+
+interface Candidate { readonly elector: LeaderElector; readonly fake: FakeApi; readonly stop: () => void; readonly over: Promise<void>; led: number; lost: number }
+
+describe('leader election', () => {
+  let clock: FakeClock;
+  let fake: FakeApi;
+  let clients: Client[];
+  let leading: Set<string>;
+  /** Identities whose requests are not answered. */
+  let cutOff: Set<string>;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    fake = createFakeApi();
+    clients = [];
+    leading = new Set();
+    cutOff = new Set();
+  });
+  afterEach(async () => { for (const client of clients) await client.close(); });
+
+  function candidate(identity: string): Candidate {
+    const api = createClient(createDirectTransport((request) => (cutOff.has(identity) ? Promise.reject(new Error('no route')) : fake.handler(request))), { userAgent: identity, clock });
+    clients.push(api);
+    const elector = createLeaderElector({ api, lease, identity, clock, random: () => 0 });
+    const abort = new AbortController();
+    const made: Candidate = { elector, fake, stop: () => abort.abort(new Error('stop')), led: 0, lost: 0, over: Promise.resolve() };
+    const over = (async () => {
+      while (!abort.signal.aborted) {
+        await elector.run(abort.signal, async (signal) => {
+          made.led += 1;
+          leading.add(identity);
+          assert.equal(leading.size, 1, 'never two leaders');
+          if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+          leading.delete(identity);
+          made.lost += 1;
+        });
+      }
+    })();
+    return Object.assign(made, { over });
+  }
+
+  const spec = async (): Promise<Record<string, unknown>> => (await clients[0]!.get(leases, lease))['spec'] as Record<string, unknown>;
+
+  it('one of two leads, renews every two seconds, and writes what upstream writes', async () => {
+    const a = candidate('a');
+    await clock.advance(0);
+    const b = candidate('b');
+    await clock.advance(20_000);
+    assert.deepEqual([...leading], ['a']);
+    assert.equal(a.elector.isLeader, true);
+    assert.equal(b.elector.leader, 'a');
+    const { holderIdentity, leaseDurationSeconds, leaseTransitions, acquireTime, renewTime } = await spec();
+    assert.deepEqual({ holderIdentity, leaseDurationSeconds, leaseTransitions }, { holderIdentity: 'a', leaseDurationSeconds: 15, leaseTransitions: 0 });
+    assert.equal(acquireTime, '2026-01-01T00:00:00.000000Z');
+    assert.equal(renewTime, '2026-01-01T00:00:20.000000Z');
+    a.stop();
+    b.stop();
+    await Promise.all([a.over, b.over]);
+  });
+
+  it('hands over at once when the leader stops: the lease is released', async () => {
+    const a = candidate('a');
+    await clock.advance(0);
+    const b = candidate('b');
+    await clock.advance(10_000);
+    a.stop();
+    await a.over;
+    assert.equal((await spec())['holderIdentity'], '');
+    await clock.advance(2_000);
+    assert.deepEqual([...leading], ['b']);
+    assert.equal((await spec())['leaseTransitions'], 1);
+    b.stop();
+    await b.over;
+  });
+
+  it('a leader cut off steps down before another may lead', async () => {
+    const a = candidate('a');
+    await clock.advance(0);
+    const b = candidate('b');
+    await clock.advance(10_000);
+    cutOff.add('a');
+    await clock.advance(9_999);
+    assert.equal(a.lost, 0);
+    await clock.advance(2_001);
+    assert.equal(a.lost, 1, 'after the renew deadline');
+    assert.equal(b.led, 0, 'the lease is not over yet');
+    await clock.advance(6_000);
+    assert.deepEqual([...leading], ['b']);
+    cutOff.delete('a');
+    await clock.advance(30_000);
+    assert.deepEqual([...leading], ['b']);
+    a.stop();
+    b.stop();
+    await Promise.all([a.over, b.over]);
+  });
+
+  it('judges by its own clock, not by the times in the lease', async () => {
+    const a = candidate('a');
+    await clock.advance(0);
+    await clients[0]!.patch(leases, lease, { type: 'merge', patch: { spec: { renewTime: '1990-01-01T00:00:00.000000Z' } } });
+    const b = candidate('b');
+    await clock.advance(1_000);
+    assert.equal(b.led, 0);
+    a.stop();
+    b.stop();
+    await Promise.all([a.over, b.over]);
+  });
+
+  it('keeps trying while the server refuses', async () => {
+    fake.intercept = () => statusErrors.forbidden({ group: '', resource: 'leases', name: '' }, 'no');
+    const a = candidate('a');
+    await clock.advance(60_000);
+    assert.equal(a.led, 0);
+    fake.intercept = undefined;
+    await clock.advance(2_000);
+    assert.equal(a.led, 1);
+    a.stop();
+    await a.over;
+  });
+});
