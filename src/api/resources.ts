@@ -25,6 +25,8 @@ export interface ResourceFacts {
   readonly categories?: readonly string[];
   /** Absent for what is not stored: reviews, bindings, component statuses. */
   readonly storageVersionHash?: string;
+  /** DELETE answers with the object that was deleted; otherwise with a Status. */
+  readonly returnsDeleted?: boolean;
   /** In discovery's order. */
   readonly subresources?: readonly SubresourceFacts[];
 }

@@ -1,6 +1,6 @@
 /** Turns the discovery documents into the facts of #api/resources.ts and the typed references of #api/refs.ts. */
 import type { TypeModel } from './model.ts';
-import { readDiscovery } from './source.ts';
+import { readDiscovery, readPathsReturningDeleted } from './source.ts';
 import { fileStem } from './types.ts';
 
 interface ApiResource {
@@ -35,19 +35,22 @@ export function readResources(): Discovery {
     { name: '', preferredVersion: 'v1', versions: ['v1'] },
     ...listed.map(({ name, versions, preferredVersion }) => ({ name, preferredVersion: preferredVersion.version, versions: versions.map(({ version }) => version) })),
   ];
-  return { groups, resources: groups.flatMap(({ name, versions }) => versions.flatMap((version) => resourcesOf(name, version))) };
+  const returningDeleted = readPathsReturningDeleted();
+  return { groups, resources: groups.flatMap(({ name, versions }) => versions.flatMap((version) => resourcesOf({ group: name, version, returningDeleted }))) };
 }
 
-function resourcesOf(group: string, version: string): Resource[] {
+function resourcesOf({ group, version, returningDeleted }: { group: string; version: string; returningDeleted: ReadonlySet<string> }): Resource[] {
   const file = group === '' ? `api__${version}.json` : `apis__${group}__${version}.json`;
   const { resources } = readDiscovery<{ resources: ApiResource[] }>(file);
   return resources.filter(({ name }) => !name.includes('/')).map((resource) => {
     const subresources = resources.filter(({ name }) => name.startsWith(`${resource.name}/`)).map(subresourceFacts);
+    const path = `/${group === '' ? 'api' : `apis/${group}`}/${version}/${resource.namespaced ? 'namespaces/{namespace}/' : ''}${resource.name}/{name}`;
     return {
       group, version, plural: resource.name, singular: resource.singularName, kind: resource.kind, namespaced: resource.namespaced, verbs: resource.verbs,
       ...(resource.shortNames && { shortNames: resource.shortNames }),
       ...(resource.categories && { categories: resource.categories }),
       ...(resource.storageVersionHash !== undefined && { storageVersionHash: resource.storageVersionHash }),
+      ...(returningDeleted.has(path) && { returnsDeleted: true }),
       ...(subresources.length > 0 && { subresources }),
     };
   });

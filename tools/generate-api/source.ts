@@ -51,21 +51,34 @@ export interface SpecSchema {
   readonly 'x-kubernetes-unions'?: readonly unknown[];
 }
 
-/** Every component schema of the OpenAPI v3 documents by definition name. Documents agree on shared definitions except on the kinds listed. */
+interface SpecDocument {
+  readonly paths: Readonly<Record<string, { readonly delete?: { readonly 'x-kubernetes-action'?: string; readonly responses: Readonly<Record<string, { readonly content?: Record<string, { schema: SpecSchema }> }>> } }>>;
+  readonly components?: { readonly schemas?: Readonly<Record<string, SpecSchema>> };
+}
+
+function specDocuments(): SpecDocument[] {
+  return readdirSync(join(sourceRoot, 'openapi-v3')).toSorted().map((file) => readJson<SpecDocument>(join('openapi-v3', file)));
+}
+
+/** Every component schema of the OpenAPI v3 documents by definition name; the kinds a type is registered as come from OpenAPI v2, which lists all. */
 export function readSpecSchemas(): Record<string, SpecSchema> {
   const schemas: Record<string, SpecSchema> = {};
-  const folder = 'openapi-v3';
-  for (const file of readdirSync(join(sourceRoot, folder)).toSorted()) {
-    const document = readJson<{ components?: { schemas?: Record<string, SpecSchema> } }>(join(folder, file));
-    Object.assign(schemas, document.components?.schemas);
+  for (const document of specDocuments()) Object.assign(schemas, document.components?.schemas);
+  const kindsKey = 'x-kubernetes-group-version-kind';
+  for (const [name, definition] of Object.entries(readJson<{ definitions: Record<string, SpecSchema> }>('swagger.json').definitions)) {
+    if (definition[kindsKey] && schemas[name]) schemas[name] = { ...schemas[name], [kindsKey]: definition[kindsKey] };
   }
   return schemas;
 }
 
-export function readDiscovery<T>(file: string): T {
-  return readJson(join('discovery', file));
+/** Paths of single objects whose DELETE answers with the object rather than a Status. */
+export function readPathsReturningDeleted(): Set<string> {
+  const answersStatus = (schema: SpecSchema | undefined): boolean => schema?.$ref?.endsWith('.Status') ?? true;
+  return new Set(specDocuments().flatMap((document) => Object.entries(document.paths)
+    .filter(([, { delete: operation }]) => operation?.['x-kubernetes-action'] === 'delete' && !answersStatus(operation.responses['200']?.content?.['application/json']?.schema))
+    .map(([path]) => path)));
 }
 
-export function discoveryFiles(): string[] {
-  return readdirSync(join(sourceRoot, 'discovery')).toSorted();
+export function readDiscovery<T>(file: string): T {
+  return readJson(join('discovery', file));
 }
