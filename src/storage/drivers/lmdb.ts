@@ -18,6 +18,7 @@ import { type Revision, type Store, StoreError } from '../store.ts';
 import { type DirLock, lockDir } from './dir-lock.ts';
 import { diskError } from './disk-errors.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
+import { type CommitSize, Headroom } from './lmdb-space.ts';
 import {
   copyValue, decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
 } from './lmdb-records.ts';
@@ -35,6 +36,8 @@ const READERS_BYTES = 16 * 1024;
 const FIRST_KEY = '\0';
 /** What LMDB in lmdb-js 3.5 writes into the meta pages. */
 const LMDB_DATA_VERSION = 2;
+/** More than LMDB takes for empty tables. */
+const NEW_FILE_BYTES = 256 * 1024;
 const EIO = 5;
 /** One commit writes no more than about this. */
 const FULL_BELOW_BYTES = 16 * 1024 * 1024;
@@ -67,7 +70,9 @@ function makeDir(dir: string): void {
 /** An empty store under another name first: what is called store.mdb is whole, whenever the machine stops. */
 async function createFile(dir: string, file: string): Promise<void> {
   const draft = `${file}.new`;
-  rmSync(draft, { force: true });
+  // A full disk shows here, and not in LMDB (lmdb-space.ts).
+  writeFileSync(draft, Buffer.alloc(NEW_FILE_BYTES));
+  rmSync(draft);
   const tables = openTables(draft);
   await tables.root.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0 }));
   await tables.root.close();
@@ -122,58 +127,78 @@ class LmdbBackend implements Backend {
   readonly #dir: string;
   readonly #file: string;
   readonly #lock: DirLock;
+  readonly #headroom: Headroom;
   #tables: Tables;
 
   constructor({ dir, file, lock }: { dir: string; file: string; lock: DirLock }) {
     this.#dir = dir;
     this.#file = file;
     this.#lock = lock;
+    this.#headroom = new Headroom(file);
     this.#tables = openTables(file);
     this.state = decodeState(this.#tables.root.get(STATE_KEY)!);
   }
 
   head(key: string): Head | undefined {
-    const record = this.#tables.live.get(key);
-    return record && decodeHead(record);
+    return this.#read(({ live }) => {
+      const record = live.get(key);
+      return record && decodeHead(record);
+    });
   }
 
   entry(revision: Revision): LogEntry | undefined {
-    const record = this.#tables.log.get(revision);
-    return record && decodeEntry(revision, record);
+    return this.#read(({ log }) => {
+      const record = log.get(revision);
+      return record && decodeEntry(revision, record);
+    });
   }
 
   value(revision: Revision): Buffer | undefined {
-    const record = this.#tables.log.get(revision);
-    return record && copyValue(record);
+    return this.#read(({ log }) => {
+      const record = log.get(revision);
+      return record && copyValue(record);
+    });
   }
 
   scan({ prefix, start, visit }: ScanOptions): void {
-    for (const { key, value } of this.#tables.live.getRange({ start: start || FIRST_KEY })) {
-      if (!key.startsWith(prefix) || !visit(key, decodeHead(value))) return;
-    }
+    this.#read(({ live }) => {
+      for (const { key, value } of live.getRange({ start: start || FIRST_KEY })) {
+        if (!key.startsWith(prefix) || !visit(key, decodeHead(value))) return;
+      }
+    });
   }
 
   log(after: Revision, visit: (entry: LogEntry) => boolean): void {
-    for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
-      if (!visit(decodeEntry(key, value))) return;
-    }
+    this.#read(({ log }) => {
+      for (const { key, value } of log.getRange({ start: after + 1 })) {
+        if (!visit(decodeEntry(key, value))) return;
+      }
+    });
   }
 
   headers(after: Revision, visit: (header: LogHeader) => boolean): void {
-    for (const { key, value } of this.#tables.log.getRange({ start: after + 1 })) {
-      if (!visit(decodeHeader(key, value))) return;
-    }
+    this.#read(({ log }) => {
+      for (const { key, value } of log.getRange({ start: after + 1 })) {
+        if (!visit(decodeHeader(key, value))) return;
+      }
+    });
   }
 
   expiries(limit: number): Expiry[] {
-    return [...this.#tables.expiry.getRange({ limit })].map(({ key, value }) => decodeExpiry(asBuffer(key), asBuffer(value)));
+    return this.#read(({ expiry }) => [...expiry.getRange({ limit })].map(({ key, value }) => decodeExpiry(asBuffer(key), asBuffer(value))));
   }
 
   async commit(commit: Commit): Promise<void> {
     try {
+      await this.#headroom.reserve(sizeOf(commit));
+    } catch (error) {
+      throw diskError(`Cannot write to store ${this.#dir}`, error);
+    }
+    try {
       await this.#tables.root.batch(() => this.#write(commit));
     } catch (error) {
-      throw await this.#failed(error);
+      const problem = await this.#explain(error);
+      if (!(await this.#recover(commit))) throw problem;
     }
   }
 
@@ -183,6 +208,7 @@ class LmdbBackend implements Backend {
 
   async close(): Promise<void> {
     await this.#tables.root.close();
+    await this.#headroom.close();
     this.#lock.release();
   }
 
@@ -205,11 +231,37 @@ class LmdbBackend implements Backend {
     void root.put(STATE_KEY, encodeState(state));
   }
 
+  #read<T>(read: (tables: Tables) => T): T {
+    try {
+      return read(this.#tables);
+    } catch (error) {
+      throw diskError(`Cannot read store ${this.#dir}`, error);
+    }
+  }
+
   /** lmdb-js rejects with a wrapper whose cause arrives by a promise. */
-  async #failed(error: unknown): Promise<StoreError> {
+  async #explain(error: unknown): Promise<StoreError> {
     const { commitError } = error as { commitError?: Promise<never> };
     const cause: unknown = commitError ? await commitError.catch((reason: unknown) => reason) : error;
     return diskError(`Cannot write to store ${this.#dir}`, this.#isFull(cause) ? Object.assign(new Error('short write'), { code: 'ENOSPC' }) : cause);
+  }
+
+  /**
+   * After a failed commit LMDB goes on, unless it was the meta page that could not be written: then it refuses everything until it is
+   * opened again, and only the file tells whether the commit counts. If so, it is written once more, as it may not be on disk yet.
+   */
+  async #recover({ entries, state }: Commit): Promise<boolean> {
+    try {
+      this.#tables.root.resetReadTxn();
+      this.#tables.root.get(STATE_KEY);
+      return false;
+    } catch {
+      await this.#tables.root.close();
+    }
+    this.#tables = openTables(this.#file);
+    const counts = entries.length > 0 && decodeState(this.#tables.root.get(STATE_KEY)!).revision === state.revision;
+    if (counts) await this.#tables.root.put(STATE_KEY, encodeState(state)).catch(async (error: unknown) => { throw await this.#explain(error); });
+    return counts;
   }
 
   /** LMDB calls a write that only went half through EIO, and that is how a disk first shows that it is full. */
@@ -218,6 +270,14 @@ class LmdbBackend implements Backend {
     const { bavail, bsize } = statfsSync(this.#dir);
     return bavail * bsize < FULL_BELOW_BYTES;
   }
+}
+
+/** At most: each sweep removes two log entries and a key; each entry writes log, key and expiry, and removes an expiry. */
+function sizeOf({ entries, sweep }: Commit): CommitSize {
+  return {
+    writes: 3 * sweep.length + 4 * entries.length + 1,
+    bytes: entries.reduce((sum, { key, value }) => sum + 4 * key.length + (value?.length ?? 0), 0),
+  };
 }
 
 /** lmdb-js gives a Uint8Array in some cases. */
