@@ -78,7 +78,7 @@ class ApiClient implements Client {
     };
   }
 
-  get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T> {
+  async get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T> {
     return this.#read<T>(objectPath(ref, { name }));
   }
 
@@ -95,21 +95,21 @@ class ApiClient implements Client {
     return list;
   }
 
-  create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+  async create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
     const namespace = object.metadata?.namespace;
     if (ref.namespaced && !namespace) throw new TypeError(`${ref.plural} "${object.metadata?.name ?? ''}": an object of a namespaced resource needs a namespace`);
     return this.#write<T>({ method: 'POST', path: resourcePath(ref, { namespace }), body: JSON.stringify(typed(ref, object)) });
   }
 
-  update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+  async update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
     return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object) }), body: JSON.stringify(typed(ref, object)) });
   }
 
-  updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
+  async updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
     return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object), subresource: 'status' }), body: JSON.stringify(typed(ref, object)) });
   }
 
-  patch<T extends KubeObject>(
+  async patch<T extends KubeObject>(
     ref: ResourceRef<T>,
     name: ObjectName,
     options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean },
@@ -132,7 +132,7 @@ class ApiClient implements Client {
     await this.#write({ method: 'DELETE', path: resourcePath(ref, { namespace }) + queryString({ labelSelector, fieldSelector }), ...deleteBody(rest) });
   }
 
-  createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject> {
+  async createSubresource(ref: ResourceRef, name: ObjectName, options: { subresource: string; body: KubeObject }): Promise<KubeObject> {
     return this.#write<KubeObject>({ method: 'POST', path: objectPath(ref, { name, subresource: options.subresource }), body: JSON.stringify(options.body) });
   }
 

@@ -6,6 +6,7 @@ import * as https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as tls from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { describe, it, type TestContext } from 'node:test';
 import { FakeClock } from '#stdx/fake-clock.ts';
@@ -183,6 +184,30 @@ describe('https transport', () => {
     const rejected = assert.rejects(transport.request({ method: 'GET', path: '/' }), (error) => isTransportError(error, 'timeout'));
     await arrived.promise;
     await clock.advance(5_000);
+    await rejected;
+  });
+
+  it('breaks off a connection on which pings are not answered', async (t) => {
+    const arrived = Promise.withResolvers<void>();
+    const sockets = new Set<TLSSocket>();
+    const server = tls.createServer({ ...authority.issue({ commonName: 'deaf', addresses: ['127.0.0.1'] }), ALPNProtocols: ['h2'] }, (socket) => {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('data', () => arrived.resolve());
+      // An empty SETTINGS frame, and never a word more.
+      socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const clock = new FakeClock();
+    const transport = createHttpsTransport({ server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, ca: authority.cert, clock });
+    t.after(async () => {
+      await transport.close();
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    });
+    const rejected = assert.rejects(transport.request({ method: 'POST', path: '/', body: '{}' }), (error) => isTransportError(error, 'reset') && error.message.includes('does not answer pings'));
+    await arrived.promise;
+    await clock.advance(45_000);
     await rejected;
   });
 });

@@ -137,6 +137,33 @@ describe('informer', () => {
     await until('synced', () => informer.hasSynced);
   });
 
+  it('waits between lists when every watch is answered with 410', async () => {
+    const gone = Buffer.from(`${JSON.stringify({ type: 'ERROR', object: statusErrors.expired('too old').status })}\n`);
+    fake.intercept = (request) => (request.query.includes('watch=true') ? { status: 200, headers: {}, body: gone } : undefined);
+    const informer = api.informer(things);
+    await informer.synced();
+    await clock.advance(10_000);
+    const lists = fake.requests.filter((request) => !request.includes('watch=true')).length;
+    // At 0 s twice, then after 0.8 s, 1.6 s more, 3.2 s more.
+    assert.equal(lists, 5);
+  });
+
+  it('goes on watching, without a list, when only the connection broke', async () => {
+    const informer = api.informer(things);
+    record(informer);
+    await informer.synced();
+    await until('a watch', () => fake.openWatches === 1);
+    fake.intercept = () => { throw new Error('connection reset'); };
+    fake.endWatches();
+    await clock.advance(5_000);
+    await api.create(things, thing('a')).catch(() => {});
+    fake.intercept = undefined;
+    await api.create(things, thing('b'));
+    await clock.advance(30_000);
+    await until('the change', () => seen.length === 1);
+    assert.equal(fake.requests.filter((request) => request.includes('limit=')).length, 1);
+  });
+
   it('does not let one throwing handler disturb another', async () => {
     const informer = api.informer(things);
     informer.subscribe({ added: () => { throw new Error('mine'); } });
@@ -220,7 +247,7 @@ describe('client', () => {
     const answer = { status: 502, headers: {}, body: Buffer.from('<html>bad gateway</html>') };
     const api = createClient(createDirectTransport(() => Promise.resolve(answer)), { userAgent: 'test' });
     await assert.rejects(api.get(things, { name: 'a', namespace: 'b' }), (error) => error instanceof StatusError && error.code === 502 && error.message.includes('bad gateway'));
-    assert.throws(() => api.get(things, { name: 'a' }), /needs a namespace/);
+    await assert.rejects(api.get(things, { name: 'a' }), /needs a namespace/);
     await api.close();
   });
 });

@@ -70,6 +70,8 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   #listNewest = false;
   #mustList = true;
   #backoffMs = BACKOFF_MIN_MS;
+  /** The last watch was refused as expired and nothing came since. */
+  #expired = false;
 
   constructor(options: InformerOptions<T>) {
     this.#options = options;
@@ -155,10 +157,11 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   #decideAfter(error: unknown): 'at once' | 'after backoff' {
     if (isExpired(error)) {
       this.#log.info('resource version expired: listing again', { resourceVersion: this.#resourceVersion });
-      // Twice in a row means that even the newest is refused: then wait.
-      const again = this.#listNewest;
+      // Twice in a row means that even the newest list is too old: then wait.
+      const again = this.#expired;
       this.#mustList = true;
       this.#listNewest = true;
+      this.#expired = true;
       return again ? 'after backoff' : 'at once';
     }
     // Only the connection failed: the watch can go on from where it was. Any other answer needs a new list.
@@ -216,6 +219,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
       for (const event of batch) this.#apply(event);
       events += batch.length;
       this.#backoffMs = BACKOFF_MIN_MS;
+      this.#expired = false;
     }
     return events > 0 || clock.monotonic() - startedMs >= SHORT_WATCH_MS;
   }

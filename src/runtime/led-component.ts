@@ -1,0 +1,62 @@
+/**
+ * A component of which one instance works at a time: stands for election from start() to stop(), and works while it leads. For the
+ * scheduler and the like; the controller manager has it built in.
+ *
+ *   stopped --start()--> standby --elected--> leading --lost--> standby --stop()--> stopped
+ *                                              '-- work() failed: again after a second
+ */
+import { assert } from '#stdx/assert.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import type { Component, ComponentContext } from './component.ts';
+
+export interface LedComponentOptions extends ComponentContext {
+  readonly name: string;
+  /** Without it the component works from start() on. */
+  readonly leaderElect?: Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'releaseOnStop'>>;
+  /** What both leader and standby do: fill caches. start() waits for it. */
+  prepare?(): Promise<void>;
+  /** Runs until the signal is aborted; then it ends within a few seconds, or another instance may lead at the same time. */
+  work(signal: AbortSignal): Promise<void>;
+}
+
+/** A work() that fails is tried again after this long. */
+const RETRY_MS = 1_000;
+
+export function createLedComponent(options: LedComponentOptions): Component {
+  const { name, api, clock, log, identity, leaderElect } = options;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let running: Promise<void> | undefined;
+
+  async function lead(leading: AbortSignal): Promise<void> {
+    while (!leading.aborted) {
+      try {
+        await options.work(leading);
+        assert(leading.aborted, `${name}: work() ends only when it is told to`);
+      } catch (error) {
+        if (leading.aborted) return;
+        log.error('work ended: beginning again', { component: name, error: errorMessage(error) });
+        await clock.sleep(RETRY_MS, leading).catch(() => {});
+      }
+    }
+  }
+
+  async function run(): Promise<void> {
+    const elector = leaderElect && createLeaderElector({ lease: { namespace: 'kube-system', name }, ...leaderElect, api, clock, identity, log });
+    while (!signal.aborted) await (elector ? elector.run(signal, lead) : lead(signal));
+  }
+
+  return {
+    name,
+    async start() {
+      assert(running === undefined, 'a component is started once');
+      await options.prepare?.();
+      running = run();
+    },
+    async stop() {
+      stopping.abort(new Error(`${name} is stopping`));
+      await running;
+    },
+  };
+}
