@@ -89,11 +89,11 @@ describe('controller manager', () => {
       },
     })]);
     await api.create(configMaps, thing('a', { color: 'red' }));
-    await until('event', () => fake.requests.some((request) => request === 'POST /api/v1/namespaces/default/events'));
+    const events = api.informer({ group: '', version: 'v1', plural: 'events', kind: 'Event', namespaced: true });
+    await until('event', () => events.list().length === 1);
     assert.deepEqual(seen, ['a']);
     assert.match(refused, /index-controller declares secrets in watches/);
-    const [event] = (await api.list({ group: '', version: 'v1', plural: 'events', kind: 'Event', namespaced: true }, { namespace: 'default' })).items;
-    assert.deepEqual(event!['source'], { component: 'index-controller' });
+    assert.deepEqual(events.list()[0]!['source'], { component: 'index-controller' });
   });
 
   it('retries a failure with growing delays, and comes again when asked to', async () => {
