@@ -8,7 +8,6 @@ import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '#machin
 import { nameOfDefinition, packageOfDefinition, type FieldEntry, type FieldExtras, type SchemaTable, type TypeEntry } from './schema-table.ts';
 
 const metaPackage = 'io.k8s.apimachinery.pkg.apis.meta.v1';
-const metaObject = /\.meta\.v1\.(ObjectMeta|ListMeta)$/;
 /** Registered in every group and version. */
 const kindsOfEveryGroup = new Set([
   'CreateOptions', 'DeleteOptions', 'GetOptions', 'ListOptions', 'PatchOptions', 'UpdateOptions', 'WatchEvent',
@@ -100,7 +99,7 @@ function compile(definition: string, entry: TypeEntry): ObjectSchema {
 function compileField([name, type, number, flags, extras = {}]: FieldEntry, packageName: string): FieldSchema {
   const numbers = typeof number === 'number' ? (number === 0 ? [] : [number]) : number;
   const value = compileValue(type, { packageName, extras, wrapped: flags.includes('w') });
-  const zeroDefault = flags.includes('z') && !metaObject.test(type);
+  const zeroDefault = flags.includes('z');
   return {
     name, value,
     required: flags.includes('r'),
