@@ -1,4 +1,66 @@
-/** Namespace: served with the generic behaviour. */
+/** Namespace: starts Active with the finalizer kubernetes, which the namespace controller takes away when all in it is gone. */
+import type { Namespace } from '#api/types.ts';
+import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC, STATUS, type Path } from '../field-path.ts';
+import { keepAllButStatus, keepField, metaOf } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const namespaces = defineResource({ group: '', plural: 'namespaces' });
+const STANDARD_FINALIZERS = ['kubernetes', 'orphan', 'foregroundDeletion'];
+const NAME_LABEL = 'kubernetes.io/metadata.name';
+
+export const namespaces = defineResource<Namespace>({
+  group: '',
+  plural: 'namespaces',
+  nameRule: 'dns-label',
+  applyDefaults: (namespace) => {
+    const meta = metaOf(namespace);
+    if (meta.name) (meta.labels ??= {})[NAME_LABEL] = meta.name;
+    namespace.spec ??= {};
+    namespace.status ??= {};
+    namespace.status.phase ||= 'Active';
+  },
+  prepareForCreate: (namespace) => {
+    namespace.status = { phase: 'Active' };
+    const finalizers = (namespace.spec ??= {}).finalizers ?? [];
+    if (!finalizers.includes('kubernetes')) namespace.spec.finalizers = [...finalizers, 'kubernetes'];
+  },
+  prepareForUpdate: (next, previous, context) => {
+    if (context.subresource === 'finalize') {
+      keepField(next, previous, 'status');
+      return;
+    }
+    (next.spec ??= {}).finalizers = previous.spec?.finalizers ?? [];
+    keepField(next, previous, 'status');
+  },
+  validate: (namespace) => {
+    const errors = new Errors();
+    for (const finalizer of namespace.spec?.finalizers ?? []) checkFinalizer(finalizer, SPEC.child('finalizers'), errors);
+    return errors.list;
+  },
+  validateUpdate: (next, _previous, context) => {
+    const errors = new Errors();
+    if (context.subresource === 'finalize') next.spec?.finalizers?.forEach((finalizer, i) => checkFinalizer(finalizer, SPEC.child('finalizers').index(i), errors));
+    return errors.list;
+  },
+  status: {
+    prepareForUpdate: (next, previous) => keepAllButStatus(next, previous),
+    validateUpdate: (next) => {
+      const errors = new Errors();
+      const phase = next.status?.phase ?? '', deleted = next.metadata?.deletionTimestamp !== undefined;
+      if (!deleted && phase !== 'Active') errors.invalid(STATUS.child('Phase'), phase, "may only be 'Active' if `deletionTimestamp` is empty");
+      if (deleted && phase !== 'Terminating') errors.invalid(STATUS.child('Phase'), phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+      return errors.list;
+    },
+  },
+  fieldSelectors: { 'status.phase': (namespace) => namespace.status?.phase ?? '', name: (namespace) => nameOf(namespace) },
+  table: {
+    columns: columns('Name', 'Status', 'Age'),
+    row: (namespace, context) => [nameOf(namespace), namespace.status?.phase ?? '', ageOf(namespace, context)],
+  },
+});
+
+function checkFinalizer(name: string, path: Path, errors: Errors): void {
+  errors.invalidEach(path, name, validateQualifiedName(name));
+  if (!name.includes('/') && !STANDARD_FINALIZERS.includes(name)) errors.invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified');
+}

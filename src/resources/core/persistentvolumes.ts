@@ -1,4 +1,198 @@
-/** PersistentVolume: served with the generic behaviour. */
+/** PersistentVolume. */
+import type { PersistentVolume, PersistentVolumeSpec } from '#api/types.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, Path, SPEC } from '../field-path.ts';
+import { checkDriverName, checkPositiveQuantity } from '../resource-list.ts';
+import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkAccessModes, VOLUME_MODES } from './claim-spec.ts';
+import { defaultAzureDisk, defaultIscsi, defaultRbd, roundUp } from './pod/defaults.ts';
+import { checkNodeSelector } from './pod/scheduling.ts';
+import { checkIscsi, checkNoBacksteps, checkSecretRefName, checkVolumeSource, ISCSI_PORTAL_TOO_LONG, requires, SHARED_VOLUME_CHECKS, type VolumeCheck } from './pod/volumes.ts';
 
-export const persistentvolumes = defineResource({ group: '', plural: 'persistentvolumes' });
+const RECLAIM_POLICIES = ['Delete', 'Recycle', 'Retain'];
+const CLASS_ANNOTATION = 'volume.beta.kubernetes.io/storage-class';
+
+export const persistentvolumes = defineResource<PersistentVolume>({
+  group: '',
+  plural: 'persistentvolumes',
+  applyDefaults: (volume) => {
+    const spec = (volume.spec ??= {});
+    volume.status ??= {};
+    volume.status.phase ||= 'Pending';
+    spec.persistentVolumeReclaimPolicy ||= 'Retain';
+    spec.volumeMode ??= 'Filesystem';
+    roundUp(spec.capacity);
+    if (spec.hostPath) spec.hostPath.type ??= '';
+    if (spec.iscsi) defaultIscsi(spec.iscsi);
+    if (spec.rbd) defaultRbd(spec.rbd);
+    if (spec.azureDisk) defaultAzureDisk(spec.azureDisk);
+    if (spec.scaleIO) { spec.scaleIO.storageMode ||= 'ThinProvisioned'; spec.scaleIO.fsType ||= 'xfs'; }
+  },
+  prepareForCreate: (volume, context) => {
+    volume.status = { phase: 'Pending', lastPhaseTransitionTime: new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z') };
+  },
+  prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
+  validate: (volume) => {
+    const errors = new Errors();
+    checkVolumeSpec(volume.spec ?? {}, nameOf(volume), SPEC, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors(), spec = next.spec ?? {}, stored = previous.spec ?? {};
+    checkVolumeSpec(spec, nameOf(next), SPEC, errors);
+    checkSameSource(spec, stored, errors);
+    checkImmutable(spec.volumeMode, stored.volumeMode, Path.root('volumeMode'), errors);
+    if (stored.nodeAffinity) checkImmutable(spec.nodeAffinity, stored.nodeAffinity, Path.root('nodeAffinity'), errors);
+    if (stored.volumeAttributesClassName !== undefined && spec.volumeAttributesClassName === undefined) errors.forbidden(SPEC.child('volumeAttributesClassName'), 'update from non-nil value to nil is forbidden');
+    return errors.list;
+  },
+  status: {
+    prepareForUpdate: (next, previous, context) => {
+      keepAllButStatus(next, previous);
+      const status = (next.status ??= {}), stored = previous.status ?? {};
+      if (status.phase !== stored.phase && status.lastPhaseTransitionTime === stored.lastPhaseTransitionTime) status.lastPhaseTransitionTime = new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+    },
+  },
+  warnings: (volume) => {
+    const list: string[] = [];
+    if (volume.metadata?.annotations?.[CLASS_ANNOTATION] !== undefined) list.push(`metadata.annotations[${CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead`);
+    if (volume.spec?.persistentVolumeReclaimPolicy === 'Recycle') list.push('spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.');
+    return list;
+  },
+  table: {
+    columns: columns('Name', 'Capacity', 'Access Modes', 'Reclaim Policy', 'Status', 'Claim', 'StorageClass', 'VolumeAttributesClass', 'Reason', 'Age', 'VolumeMode:wide'),
+    row: (volume, context) => {
+      const { spec = {}, status = {}, metadata } = volume;
+      const claim = spec.claimRef ? `${spec.claimRef.namespace ?? ''}/${spec.claimRef.name ?? ''}` : '';
+      return [
+        nameOf(volume), spec.capacity?.['storage'] ?? '0', accessModesText(spec.accessModes), spec.persistentVolumeReclaimPolicy ?? '',
+        metadata?.deletionTimestamp ? 'Terminating' : status.phase ?? '', claim, metadata?.annotations?.[CLASS_ANNOTATION] ?? spec.storageClassName ?? '',
+        spec.volumeAttributesClassName ?? '<unset>', status.reason ?? '', ageOf(volume, context), spec.volumeMode ?? '<unset>',
+      ];
+    },
+  },
+});
+
+const MODE_LETTERS: Readonly<Record<string, string>> = { ReadWriteOnce: 'RWO', ReadOnlyMany: 'ROX', ReadWriteMany: 'RWX', ReadWriteOncePod: 'RWOP' };
+
+export function accessModesText(modes: readonly string[] | undefined): string {
+  return Object.keys(MODE_LETTERS).filter((mode) => modes?.includes(mode)).map((mode) => MODE_LETTERS[mode]!).join(',');
+}
+
+const requiresSecretRef: VolumeCheck = (source, path, errors) => {
+  checkSecretRefName(source, path, errors);
+  if (source.secretRef && !source.secretRef.namespace) errors.required(path.child('secretRef').child('namespace'));
+};
+
+const SECRET_REFS = ['controllerPublishSecretRef', 'controllerExpandSecretRef', 'nodePublishSecretRef', 'nodeExpandSecretRef'] as const;
+
+const CHECKS: Readonly<Record<string, VolumeCheck>> = {
+  hostPath: SHARED_VOLUME_CHECKS['hostPath']!,
+  gcePersistentDisk: SHARED_VOLUME_CHECKS['gcePersistentDisk']!,
+  awsElasticBlockStore: SHARED_VOLUME_CHECKS['awsElasticBlockStore']!,
+  glusterfs: (source, path, errors, context) => {
+    requires('endpoints', 'path')(source, path, errors, context);
+    const namespace = source.endpointsNamespace;
+    if (namespace === '') errors.invalid(path.child('endpointsNamespace'), namespace, 'if the endpointnamespace is set, it must be a valid namespace name');
+    else if (namespace !== undefined) errors.invalidEach(path.child('endpointsNamespace'), namespace, validateDNS1123Label(namespace));
+  },
+  flocker: SHARED_VOLUME_CHECKS['flocker']!,
+  nfs: SHARED_VOLUME_CHECKS['nfs']!,
+  rbd: SHARED_VOLUME_CHECKS['rbd']!,
+  quobyte: SHARED_VOLUME_CHECKS['quobyte']!,
+  cephfs: SHARED_VOLUME_CHECKS['cephfs']!,
+  iscsi: (source, path, errors, context) => {
+    requires('targetPortal')(source, path, errors, context);
+    if (source.initiatorName !== undefined && `${context.volumeName}:${source.targetPortal}`.length > 64) errors.invalid(path.child('targetportal'), source.targetPortal, ISCSI_PORTAL_TOO_LONG);
+    checkIscsi(source, path, errors, 'must be valid format');
+    checkSecretRefName(source, path, errors);
+  },
+  cinder: (source, path, errors, context) => {
+    requires('volumeID')(source, path, errors, context);
+    requiresSecretRef(source, path, errors, context);
+  },
+  fc: SHARED_VOLUME_CHECKS['fc']!,
+  flexVolume: SHARED_VOLUME_CHECKS['flexVolume']!,
+  azureFile: (source, path, errors, context) => {
+    requires('secretName', 'shareName')(source, path, errors, context);
+    if (source.secretNamespace === '') errors.required(path.child('secretNamespace'));
+  },
+  vsphereVolume: SHARED_VOLUME_CHECKS['vsphereVolume']!,
+  photonPersistentDisk: SHARED_VOLUME_CHECKS['photonPersistentDisk']!,
+  portworxVolume: SHARED_VOLUME_CHECKS['portworxVolume']!,
+  azureDisk: SHARED_VOLUME_CHECKS['azureDisk']!,
+  scaleIO: SHARED_VOLUME_CHECKS['scaleIO']!,
+  local: (source, path, errors) => {
+    if (!source.path) errors.required(path.child('path'));
+    else checkNoBacksteps(source.path, path.child('path'), errors);
+  },
+  storageos: (source, path, errors, context) => {
+    if (!source.volumeName) errors.required(path.child('volumeName'));
+    else checkDnsLabel(source.volumeName, path, 'volumeName', errors);
+    if (source.volumeNamespace) checkDnsLabel(source.volumeNamespace, path, 'volumeNamespace', errors);
+    requiresSecretRef(source, path, errors, context);
+  },
+  csi: (source, path, errors) => {
+    checkDriverName(source.driver, path.child('driver'), errors);
+    if (!source.volumeHandle) errors.required(path.child('volumeHandle'));
+    for (const field of SECRET_REFS) {
+      const ref = source[field];
+      if (!ref) continue;
+      if (!ref.name) errors.required(path.child(field).child('name'));
+      else errors.invalidEach(path.child(field).child('name'), ref.name, validateDNS1123Subdomain(ref.name));
+      if (!ref.namespace) errors.required(path.child(field).child('namespace'));
+      else errors.invalidEach(path.child(field).child('namespace'), ref.namespace, validateDNS1123Label(ref.namespace));
+    }
+  },
+};
+const SOURCE_TYPES = Object.keys(CHECKS);
+
+/** Also of the inline volumes of VolumeAttachments, which have fewer fields. */
+export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: Path, errors: Errors, inline = false): void {
+  const notInline = 'may not be specified in the context of inline volumes';
+  if (inline) {
+    for (const field of ['claimRef', 'capacity', 'nodeAffinity', 'storageClassName'] as const) if (spec[field]) errors.forbidden(path.child(field), notInline);
+    if (!spec.csi) errors.required(path.child('csi'), 'has to be specified in the context of inline volumes');
+    if (spec.persistentVolumeReclaimPolicy && spec.persistentVolumeReclaimPolicy !== 'Retain') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), 'may only be Retain in the context of inline volumes');
+    if (spec.volumeMode && spec.volumeMode !== 'Filesystem') errors.forbidden(path.child('volumeMode'), 'may not specify volumeMode other than Filesystem in the context of inline volumes');
+  }
+  if (!spec.accessModes?.length) errors.required(path.child('accessModes'));
+  checkAccessModes(spec.accessModes ?? [], path, errors);
+  if (!inline) checkOwnFields(spec, path, errors);
+  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined } });
+  if (spec.local && !spec.nodeAffinity) errors.required(path.child('nodeAffinity'), 'Local volume requires node affinity');
+  if (spec.hostPath?.path !== undefined && /^\/+\.?$/.test(spec.hostPath.path) && spec.persistentVolumeReclaimPolicy === 'Recycle') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), "may not be 'recycle' for a hostPath mount of '/'");
+  if (!inline && spec.storageClassName) checkDnsSubdomain(spec.storageClassName, path, 'storageClassName', errors);
+  if (!inline) checkOptionalEnum(spec.volumeMode, VOLUME_MODES, path, 'volumeMode', errors);
+  if (spec.volumeAttributesClassName === undefined) return;
+  if (spec.volumeAttributesClassName === '') errors.required(path.child('volumeAttributesClassName'), 'an empty string is disallowed');
+  else checkDnsSubdomain(spec.volumeAttributesClassName, path, 'volumeAttributesClassName', errors);
+  if (!spec.csi) errors.required(path.child('csi'), 'has to be specified when using volumeAttributesClassName');
+}
+
+function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors): void {
+  const capacity = spec.capacity ?? {}, at = path.child('capacity');
+  if (Object.keys(capacity).length === 0) errors.required(at);
+  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.notSupported(at, capacity, ['storage']);
+  for (const name in capacity) checkPositiveQuantity(capacity[name]!, at.key(name), errors);
+  if (spec.persistentVolumeReclaimPolicy) checkOptionalEnum(spec.persistentVolumeReclaimPolicy, RECLAIM_POLICIES, path, 'persistentVolumeReclaimPolicy', errors);
+  if (!spec.nodeAffinity) return;
+  if (!spec.nodeAffinity.required) errors.required(path.child('nodeAffinity').child('required'), 'must specify required node constraints');
+  else checkNodeSelector(spec.nodeAffinity.required, path.child('nodeAffinity').child('required'), errors);
+}
+
+function checkSameSource(spec: PersistentVolumeSpec, stored: PersistentVolumeSpec, errors: Errors): void {
+  for (const type of SOURCE_TYPES as (keyof PersistentVolumeSpec)[]) {
+    let next = spec[type];
+    if (type === 'csi' && stored.csi && spec.csi && !stored.csi.controllerExpandSecretRef) {
+      const { controllerExpandSecretRef: _, ...rest } = spec.csi;
+      next = rest as never;
+    }
+    if (semanticEqual(next, stored[type])) continue;
+    errors.forbidden(SPEC.child('persistentvolumesource'), `spec.persistentvolumesource is immutable after creation\n- ${type}: ${JSON.stringify(stored[type])}\n+ ${type}: ${JSON.stringify(next)}\n`);
+    return;
+  }
+}

@@ -1,4 +1,157 @@
-/** Pod: served with the generic behaviour. */
+/** Pod. Its parts are in pod/. After upstream's pkg/registry/core/pod strategy. */
+import type { Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
+import { checkProfileAnnotations } from './pod/annotations.ts';
+import { defaultPod } from './pod/defaults.ts';
+import { qosClassOf } from './pod/quality-of-service.ts';
+import { checkPod } from './pod/spec.ts';
+import { podTable } from './pod/table.ts';
+import { checkEphemeralContainersUpdate, checkPodResize, checkPodStatusUpdate, checkPodUpdate } from './pod/update.ts';
+import { podWarnings } from './pod/warnings.ts';
 
-export const pods = defineResource({ group: '', plural: 'pods' });
+export const pods = defineResource<Pod>({
+  group: '',
+  plural: 'pods',
+  applyDefaults: (pod) => {
+    defaultPod(pod);
+    syncPodIPs(pod);
+  },
+  prepareForCreate: (pod) => {
+    startGeneration(pod);
+    const spec = pod.spec!;
+    pod.status = { phase: 'Pending', qosClass: qosClassOf(spec) };
+    if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition()];
+    applyMatchLabelKeys(pod);
+    if (spec.nodeName === '') delete spec.nodeName;
+  },
+  prepareForUpdate: (next, previous, context) => {
+    keepField(next, previous, 'status');
+    if (context.subresource === 'ephemeralcontainers') next.spec = { ...previous.spec!, ...pick(next.spec, 'ephemeralContainers') };
+    else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);
+    else if (previous.spec?.ephemeralContainers) next.spec!.ephemeralContainers = previous.spec.ephemeralContainers;
+    else delete next.spec!.ephemeralContainers;
+    bumpGeneration(next, previous);
+    if (next.spec?.schedulingGates?.length === 0) delete next.spec.schedulingGates;
+  },
+  validate: (pod) => {
+    const errors = new Errors();
+    checkPod(pod, errors);
+    const spec = pod.spec!;
+    if (spec.ephemeralContainers?.length) errors.forbidden(SPEC.child('ephemeralContainers'), 'cannot be set on create');
+    if (spec.nodeName && spec.schedulingGates?.length) errors.forbidden(SPEC.child('nodeName'), 'cannot be set until all schedulingGates have been cleared');
+    checkProfileAnnotations(pod.metadata?.annotations, spec, SPEC, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous, context) => {
+    const errors = new Errors();
+    if (context.subresource === 'ephemeralcontainers') checkEphemeralContainersUpdate(next, previous, errors);
+    else if (context.subresource === 'resize') checkPodResize(next, previous, errors);
+    else checkPodUpdate(next, previous, errors);
+    return errors.list;
+  },
+  status: {
+    prepareForUpdate: prepareStatus,
+    validateUpdate: (next, previous) => {
+      const errors = new Errors();
+      checkPodStatusUpdate(next, previous, errors);
+      return errors.list;
+    },
+  },
+  warnings: podWarnings,
+  gracefulDelete: gracePeriodOf,
+  fieldSelectors: {
+    'spec.nodeName': (pod) => pod.spec?.nodeName ?? '',
+    'spec.restartPolicy': (pod) => pod.spec?.restartPolicy ?? '',
+    'spec.schedulerName': (pod) => pod.spec?.schedulerName ?? '',
+    'spec.serviceAccountName': (pod) => pod.spec?.serviceAccountName ?? '',
+    'spec.hostNetwork': (pod) => String(pod.spec?.hostNetwork ?? false),
+    'status.phase': (pod) => pod.status?.phase ?? '',
+    'status.podIP': (pod) => pod.status?.podIP ?? '',
+    'status.nominatedNodeName': (pod) => pod.status?.nominatedNodeName ?? '',
+  },
+  table: podTable,
+});
+
+/** podIP and podIPs[0] are one thing: whichever is newer wins, and the list follows the single one. */
+function syncPodIPs({ status }: Pod): void {
+  if (!status) return;
+  if (status.podIP && status.podIPs?.[0]?.ip !== status.podIP) status.podIPs = [{ ip: status.podIP }];
+  else if (!status.podIP && status.podIPs?.length) status.podIP = status.podIPs[0]!.ip;
+}
+
+function gatedCondition(): NonNullable<NonNullable<Pod['status']>['conditions']>[number] {
+  return { type: 'PodScheduled', status: 'False', reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' };
+}
+
+function pick<K extends keyof PodSpec>(spec: PodSpec | undefined, field: K): Partial<PodSpec> {
+  return spec?.[field] === undefined ? {} : { [field]: spec[field] };
+}
+
+/** The stored spec with the resources and resize policies of the new one. */
+function withResources(stored: PodSpec, next: PodSpec): PodSpec {
+  const merged = { ...stored };
+  for (const field of ['containers', 'initContainers'] as const) {
+    const list = stored[field];
+    if (!list) continue;
+    merged[field] = list.map((old) => {
+      const container = next[field]?.find(({ name }) => name === old.name);
+      return container?.resources === undefined ? old : { ...old, resources: container.resources, ...(container.resizePolicy ? { resizePolicy: container.resizePolicy } : {}) };
+    });
+  }
+  return merged;
+}
+
+function prepareStatus(next: Pod, previous: Pod): void {
+  keepAllButStatus(next, previous);
+  const meta = metaOf(next), stored = metaOf(previous);
+  if (stored.generation !== undefined) meta.generation = stored.generation;
+  if (stored.ownerReferences) meta.ownerReferences = stored.ownerReferences;
+  else delete meta.ownerReferences;
+  const status = (next.status ??= {});
+  if (!status.qosClass) status.qosClass = (previous.status?.qosClass ?? qosClassOf(next.spec!)) as string;
+  // A client that knows only one of the two forms of the pod's address changed that one.
+  const before = previous.status ?? {};
+  if (status.podIP !== before.podIP && semanticEqual(status.podIPs, before.podIPs)) {
+    if (status.podIP) status.podIPs = [{ ip: status.podIP }];
+    else delete status.podIPs;
+  }
+  syncPodIPs(next);
+}
+
+/** The labels that matchLabelKeys name are put into the selector when the pod is made: later changes of labels do not count. */
+function applyMatchLabelKeys(pod: Pod): void {
+  const labels = pod.metadata?.labels;
+  const { podAffinity, podAntiAffinity } = pod.spec!.affinity ?? {};
+  for (const affinity of [podAffinity, podAntiAffinity]) {
+    for (const term of affinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []) addLabelKeys(term, labels);
+    for (const { podAffinityTerm } of affinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []) addLabelKeys(podAffinityTerm, labels);
+  }
+  for (const constraint of pod.spec!.topologySpreadConstraints ?? []) {
+    if (!constraint.matchLabelKeys?.length || !constraint.labelSelector) continue;
+    const selector = constraint.labelSelector;
+    for (const key of constraint.matchLabelKeys) {
+      const value = labels?.[key];
+      if (value !== undefined) (selector.matchExpressions ??= []).push({ key, operator: 'In', values: [value] });
+    }
+  }
+}
+
+function addLabelKeys(term: PodAffinityTerm, labels: Record<string, string> | undefined): void {
+  if (!term.labelSelector) return;
+  for (const [keys, operator] of [[term.matchLabelKeys, 'In'], [term.mismatchLabelKeys, 'NotIn']] as const) {
+    for (const key of keys ?? []) {
+      const value = labels?.[key];
+      if (value !== undefined) (term.labelSelector.matchExpressions ??= []).push({ key, operator, values: [value] });
+    }
+  }
+}
+
+/** What never ran, or runs no more, goes at once. */
+function gracePeriodOf(pod: Pod, requestedSeconds: number | undefined): number {
+  const { phase } = pod.status ?? {};
+  if (!pod.spec?.nodeName || phase === 'Failed' || phase === 'Succeeded') return 0;
+  const seconds = requestedSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
+  return seconds < 0 ? 1 : seconds;
+}

@@ -1,4 +1,27 @@
-/** PodTemplate: served with the generic behaviour. */
+/** PodTemplate: a template by itself, which nothing makes pods of. */
+import type { PodTemplate } from '#api/types.ts';
 import { defineResource } from '../define.ts';
+import { Errors, Path } from '../field-path.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
+import { defaultPodTemplate } from './pod/defaults.ts';
+import { checkPodTemplate } from './pod/spec.ts';
+import { templateWarnings } from './pod/warnings.ts';
 
-export const podtemplates = defineResource({ group: '', plural: 'podtemplates' });
+export const podtemplates = defineResource<PodTemplate>({
+  group: '',
+  plural: 'podtemplates',
+  applyDefaults: (object) => defaultPodTemplate((object.template ??= {})),
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['template']),
+  validate: (object) => {
+    const errors = new Errors();
+    checkPodTemplate(object.template, Path.root('template'), errors);
+    return errors.list;
+  },
+  warnings: (object) => templateWarnings(object.template, 'template'),
+  table: {
+    columns: columns('Name', 'Containers', 'Images', 'Pod Labels'),
+    row: ({ template, ...object }) => [nameOf(object), containerNames(template?.spec), containerImages(template?.spec), formatLabels(template?.metadata?.labels)],
+  },
+});

@@ -1,4 +1,6 @@
-/** Event: served with the generic behaviour. */
+/** Event of events.k8s.io/v1: another face of the core's events, see core/events.ts. */
+import type { Event } from '#api/types.ts';
+import { eventBehaviour } from '../core/events.ts';
 import { defineResource } from '../define.ts';
 
-export const events = defineResource({ group: 'events.k8s.io', plural: 'events' });
+export const events = defineResource<Event>({ group: 'events.k8s.io', plural: 'events', ...eventBehaviour });

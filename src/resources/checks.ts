@@ -1,0 +1,208 @@
+/**
+ * Checks that many kinds share, after upstream's validation of names, labels, numbers and addresses. Each takes the value, where it
+ * stands and the list to add errors to; none allocates when the value is good, apart from the Path of its field.
+ */
+import { isIP, isIPv4, isIPv6 } from 'node:net';
+import {
+  validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
+  validatePortName, validateQualifiedName,
+} from '#machinery/names.ts';
+import type { LabelSelector } from '#api/types.ts';
+import { semanticEqual } from './strategy.ts';
+import type { Errors, Path } from './field-path.ts';
+
+export const NEGATIVE = 'must be greater than or equal to 0';
+export const NOT_POSITIVE = 'must be greater than zero';
+export const IMMUTABLE = 'field is immutable';
+export const MAX_INT32 = 2147483647;
+
+export const PROTOCOLS = ['SCTP', 'TCP', 'UDP'] as const;
+
+export function between(low: number, high: number): string {
+  return `must be between ${low} and ${high}, inclusive`;
+}
+
+export function checkNonNegative(value: number | undefined, path: Path, field: string, errors: Errors): void {
+  if (value !== undefined && value < 0) errors.invalid(path.child(field), value, NEGATIVE);
+}
+
+/** Required and one of the values. */
+export function checkEnum(value: string | undefined, valid: readonly string[], path: Path, field: string, errors: Errors): void {
+  if (value === undefined || value === '') errors.required(path.child(field));
+  else if (!valid.includes(value)) errors.notSupported(path.child(field), value, valid);
+}
+
+/** One of the values when set. */
+export function checkOptionalEnum(value: string | undefined, valid: readonly string[], path: Path, field: string, errors: Errors): void {
+  if (value !== undefined && !valid.includes(value)) errors.notSupported(path.child(field), value, valid);
+}
+
+export function checkImmutable(next: unknown, previous: unknown, path: Path, errors: Errors): void {
+  if (!semanticEqual(next, previous)) errors.invalid(path, next, IMMUTABLE);
+}
+
+export function checkDnsLabel(value: string, path: Path, field: string, errors: Errors): void {
+  const problems = validateDNS1123Label(value);
+  if (problems.length > 0) errors.invalidEach(path.child(field), value, problems);
+}
+
+export function checkDnsSubdomain(value: string, path: Path, field: string, errors: Errors): void {
+  const problems = validateDNS1123Subdomain(value);
+  if (problems.length > 0) errors.invalidEach(path.child(field), value, problems);
+}
+
+export function checkDns1035Label(value: string, path: Path, field: string, errors: Errors): void {
+  const problems = validateDNS1035Label(value);
+  if (problems.length > 0) errors.invalidEach(path.child(field), value, problems);
+}
+
+/** The name of another object: required, a DNS subdomain. */
+export function checkObjectName(value: string | undefined, path: Path, field: string, errors: Errors): void {
+  if (value === undefined || value === '') errors.required(path.child(field));
+  else checkDnsSubdomain(value, path, field, errors);
+}
+
+export function checkQualifiedName(value: string, path: Path, errors: Errors): void {
+  const problems = validateQualifiedName(value);
+  if (problems.length > 0) errors.invalidEach(path, value, problems);
+}
+
+export function checkConfigMapKey(value: string, path: Path, errors: Errors): void {
+  const problems = validateConfigMapKey(value);
+  if (problems.length > 0) errors.invalidEach(path, value, problems);
+}
+
+export function checkLabelValue(value: string, path: Path, errors: Errors): void {
+  const problems = validateLabelValue(value);
+  if (problems.length > 0) errors.invalidEach(path, value, problems);
+}
+
+export function checkLabels(labels: Record<string, string> | undefined, path: Path, errors: Errors): void {
+  for (const key in labels) {
+    checkQualifiedName(key, path, errors);
+    checkLabelValue(labels[key]!, path, errors);
+  }
+}
+
+const ANNOTATIONS_MAX_BYTES = 256 * 1024;
+
+export function checkAnnotations(annotations: Record<string, string> | undefined, path: Path, errors: Errors): void {
+  let bytes = 0;
+  for (const key in annotations) {
+    checkQualifiedName(key.toLowerCase(), path, errors);
+    bytes += key.length + annotations[key]!.length;
+  }
+  if (bytes > ANNOTATIONS_MAX_BYTES) errors.tooLong(path, ANNOTATIONS_MAX_BYTES);
+}
+
+const SELECTOR_OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
+
+export function checkLabelSelector(selector: LabelSelector | undefined, path: Path, errors: Errors): void {
+  if (selector === undefined || selector === null) return;
+  if (selector.matchLabels) checkLabels(selector.matchLabels, path.child('matchLabels'), errors);
+  selector.matchExpressions?.forEach((requirement, i) => {
+    const at = path.child('matchExpressions').index(i);
+    const values = requirement.values ?? [];
+    if (requirement.operator === 'In' || requirement.operator === 'NotIn') {
+      if (values.length === 0) errors.required(at.child('values'), "must be specified when `operator` is 'In' or 'NotIn'");
+    } else if (requirement.operator === 'Exists' || requirement.operator === 'DoesNotExist') {
+      if (values.length > 0) errors.forbidden(at.child('values'), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+    } else if (!SELECTOR_OPERATORS.includes(requirement.operator)) {
+      errors.invalid(at.child('operator'), requirement.operator, 'not a valid selector operator');
+    }
+    checkQualifiedName(requirement.key, at.child('key'), errors);
+    values.forEach((value, j) => checkLabelValue(value, at.child('values').index(j), errors));
+  });
+}
+
+export function selectorIsEmpty(selector: LabelSelector | undefined): boolean {
+  if (!selector) return true;
+  for (const _ in selector.matchLabels) return false;
+  return (selector.matchExpressions ?? []).length === 0;
+}
+
+export function selectorMatches(selector: LabelSelector | undefined, labels: Record<string, string> | undefined): boolean {
+  if (!selector) return false;
+  for (const key in selector.matchLabels) if (labels?.[key] !== selector.matchLabels[key]) return false;
+  return (selector.matchExpressions ?? []).every(({ key, operator, values }) => {
+    const value = labels?.[key];
+    switch (operator) {
+      case 'In': return value !== undefined && (values ?? []).includes(value);
+      case 'NotIn': return value === undefined || !(values ?? []).includes(value);
+      case 'Exists': return value !== undefined;
+      case 'DoesNotExist': return value === undefined;
+      default: return false;
+    }
+  });
+}
+
+export function mapSelectorMatches(selector: Record<string, string> | undefined, labels: Record<string, string> | undefined): boolean {
+  for (const key in selector) if (labels?.[key] !== selector[key]) return false;
+  return true;
+}
+
+export function portNumberProblem(port: number | undefined): string | undefined {
+  return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65535 ? undefined : between(1, 65535);
+}
+
+export function checkPortNumber(port: number | undefined, path: Path, field: string, errors: Errors): void {
+  const problem = portNumberProblem(port);
+  if (problem !== undefined) errors.invalid(path.child(field), port ?? 0, problem);
+}
+
+export function checkPortName(name: string, path: Path, field: string, errors: Errors): void {
+  const problems = validatePortName(name);
+  if (problems.length > 0) errors.invalidEach(path.child(field), name, problems);
+}
+
+export function checkPortNumberOrName(port: number | string | undefined, path: Path, field: string, errors: Errors): void {
+  if (typeof port === 'string') checkPortName(port, path, field, errors);
+  else checkPortNumber(port, path, field, errors);
+}
+
+/** Leading zeros and IPv4-mapped forms pass, as they do upstream in the fields that were there before strict ones. */
+export function checkIP(value: string | undefined, path: Path, errors: Errors): boolean {
+  const problems = validateLegacyIP(value ?? '');
+  if (problems.length > 0) errors.invalidEach(path, value ?? '', problems);
+  return problems.length === 0;
+}
+
+export function checkCIDR(value: string, path: Path, errors: Errors): void {
+  const problems = validateLegacyCIDR(value);
+  if (problems.length > 0) errors.invalidEach(path, value, problems);
+}
+
+/** Endpoints and external addresses may not be ones that mean something to each node by itself. */
+export function checkNonSpecialIP(value: string, path: Path, errors: Errors): void {
+  if (isIP(value) === 0) { errors.invalid(path, value, 'must be a valid IP address'); return; }
+  const lower = value.toLowerCase();
+  if (lower === '0.0.0.0' || lower === '::') errors.invalid(path, value, `may not be unspecified (${value})`);
+  if (isIPv4(value) ? value.startsWith('127.') : lower === '::1') errors.invalid(path, value, 'may not be in the loopback range (127.0.0.0/8, ::1/128)');
+  if (isIPv4(value) ? value.startsWith('169.254.') : /^fe[89ab]/.test(lower)) errors.invalid(path, value, 'may not be in the link-local range (169.254.0.0/16, fe80::/10)');
+  if (isIPv4(value) ? value.startsWith('224.0.0.') : lower.startsWith('ff02:')) errors.invalid(path, value, 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)');
+}
+
+/** At most one address (or range) of each family. */
+export function isDualStack(values: readonly string[]): boolean {
+  const sixes = values.filter((value) => isIPv6(value.split('/')[0]!)).length;
+  return sixes > 0 && sixes < values.length;
+}
+
+const PERCENT = /^[0-9]+%$/;
+const NOT_A_PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%',  regex used for validation is '[0-9]+%')";
+
+/** A non-negative count or a percentage. */
+export function checkPositiveIntOrPercent(value: number | string | undefined, path: Path, errors: Errors): void {
+  if (typeof value === 'string') {
+    if (!PERCENT.test(value)) errors.invalid(path, value, NOT_A_PERCENT);
+  } else if (value !== undefined && value < 0) errors.invalid(path, value, NEGATIVE);
+}
+
+export function checkAtMost100Percent(value: number | string | undefined, path: Path, errors: Errors): void {
+  if (typeof value === 'string' && PERCENT.test(value) && Number.parseInt(value, 10) > 100) errors.invalid(path, value, 'must not be greater than 100%');
+}
+
+/** 5 → 5, '50%' → 50, anything else 0: how upstream looks at 'is it zero'. */
+export function intOrPercentValue(value: number | string | undefined): number {
+  return typeof value === 'number' ? value : value === undefined ? 0 : Number.parseInt(value, 10) || 0;
+}

@@ -1,0 +1,164 @@
+/** Defaults of pods and pod templates, after upstream's core/v1 defaults. Idempotent; objects read from the store pass through it too. */
+import type {
+  Container, EphemeralContainer, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume, VolumeProjection,
+} from '#api/types.ts';
+import { defaultClaimSpec } from '../claim-spec.ts';
+import { quantityOf } from '../../resource-list.ts';
+
+export function defaultPod(pod: Pod): void {
+  const spec = (pod.spec ??= { containers: [] });
+  defaultPodSpec(spec);
+  for (const field of ['containers', 'initContainers'] as const) {
+    const list = spec[field];
+    if (list) for (const container of list) requestWhatIsLimited(container.resources);
+  }
+  if (spec.resources) requestWhatIsLimited(spec.resources);
+  spec.enableServiceLinks ??= true;
+  if (spec.hostNetwork) for (const list of [spec.containers, spec.initContainers]) for (const container of list ?? []) defaultHostPorts(container);
+}
+
+/** A limit without a request asks for as much. */
+function requestWhatIsLimited(resources: ResourceRequirements | undefined): void {
+  if (!resources?.limits) return;
+  for (const name in resources.limits) {
+    const requests = (resources.requests ??= {});
+    requests[name] ??= resources.limits[name]!;
+  }
+}
+
+function defaultHostPorts(container: Container): void {
+  for (const port of container.ports ?? []) if (!port.hostPort) port.hostPort = port.containerPort;
+}
+
+export function defaultPodTemplate(template: PodTemplateSpec | undefined): void {
+  if (!template) return;
+  defaultPodSpec((template.spec ??= { containers: [] }));
+}
+
+export function defaultPodSpec(spec: PodSpec): void {
+  spec.dnsPolicy ||= 'ClusterFirst';
+  spec.restartPolicy ||= 'Always';
+  spec.securityContext ??= {};
+  spec.terminationGracePeriodSeconds ??= 30;
+  spec.schedulerName ||= 'default-scheduler';
+  if (spec.serviceAccountName === undefined ? spec.serviceAccount !== undefined : spec.serviceAccount !== spec.serviceAccountName) syncServiceAccount(spec);
+  if (spec.containers) for (const container of spec.containers) defaultContainer(container);
+  if (spec.initContainers) for (const container of spec.initContainers) defaultContainer(container);
+  if (spec.ephemeralContainers) for (const container of spec.ephemeralContainers) defaultContainer(container);
+  if (spec.volumes) for (const volume of spec.volumes) defaultVolume(volume);
+  if (spec.overhead) roundUp(spec.overhead);
+}
+
+/** The older name of the field follows the newer one, which it fills when that is empty. */
+function syncServiceAccount(spec: PodSpec): void {
+  if (!spec.serviceAccountName && spec.serviceAccount) spec.serviceAccountName = spec.serviceAccount;
+  if (spec.serviceAccountName) spec.serviceAccount = spec.serviceAccountName;
+  else delete spec.serviceAccount;
+}
+
+function defaultContainer(container: Container | EphemeralContainer): void {
+  container.imagePullPolicy ||= pullsLatest(container.image) ? 'Always' : 'IfNotPresent';
+  container.terminationMessagePath ||= '/dev/termination-log';
+  container.terminationMessagePolicy ||= 'File';
+  container.resources ??= {};
+  roundUp(container.resources.limits);
+  roundUp(container.resources.requests);
+  if (container.ports) for (const port of container.ports) port.protocol ||= 'TCP';
+  if (container.env) for (const { valueFrom } of container.env) defaultEnvSource(valueFrom);
+  if (container.livenessProbe) defaultProbe(container.livenessProbe);
+  if (container.readinessProbe) defaultProbe(container.readinessProbe);
+  if (container.startupProbe) defaultProbe(container.startupProbe);
+  for (const hook of [container.lifecycle?.postStart, container.lifecycle?.preStop]) if (hook?.httpGet) defaultHttpGet(hook.httpGet);
+}
+
+/** Whether an image reference has the tag latest, said or by omission, and no digest. */
+function pullsLatest(image: string | undefined): boolean {
+  if (!image || image.includes('@')) return false;
+  const tag = image.indexOf(':', image.lastIndexOf('/') + 1);
+  return tag < 0 || image.slice(tag + 1) === 'latest';
+}
+
+/** Amounts finer than a thousandth are rounded up to it. */
+export function roundUp(amounts: Record<string, string> | undefined): void {
+  for (const name in amounts) {
+    const amount = amounts[name]!;
+    if (/[nu]$|[.e]/i.test(amount)) amounts[name] = roundUpToMilli(amount);
+  }
+}
+
+function roundUpToMilli(amount: string): string {
+  const quantity = quantityOf(amount);
+  const milli = quantity.scaledValue(-3);
+  return quantity.compare(quantityOf(`${milli}m`)) === 0 ? quantity.toString() : quantityOf(`${milli}m`).toString();
+}
+
+function defaultEnvSource(source: { fieldRef?: { apiVersion?: string }; resourceFieldRef?: { divisor?: string }; fileKeyRef?: { optional?: boolean } } | undefined): void {
+  if (source?.fieldRef) source.fieldRef.apiVersion ||= 'v1';
+  if (source?.resourceFieldRef) source.resourceFieldRef.divisor ??= '0';
+  if (source?.fileKeyRef) source.fileKeyRef.optional ??= false;
+}
+
+function defaultProbe(probe: Probe): void {
+  probe.timeoutSeconds ||= 1;
+  probe.periodSeconds ||= 10;
+  probe.successThreshold ||= 1;
+  probe.failureThreshold ||= 3;
+  if (probe.httpGet) defaultHttpGet(probe.httpGet);
+  if (probe.grpc) probe.grpc.service ??= '';
+}
+
+function defaultHttpGet(get: { path?: string; scheme?: string }): void {
+  get.path ||= '/';
+  get.scheme ||= 'HTTP';
+}
+
+const MODE = 0o644;
+
+const VOLUME_TYPES = ['hostPath', 'emptyDir', 'gcePersistentDisk', 'awsElasticBlockStore', 'gitRepo', 'secret', 'nfs', 'iscsi', 'glusterfs', 'persistentVolumeClaim', 'rbd', 'flexVolume',
+  'cinder', 'cephfs', 'flocker', 'downwardAPI', 'fc', 'azureFile', 'configMap', 'vsphereVolume', 'quobyte', 'azureDisk', 'photonPersistentDisk', 'projected', 'portworxVolume',
+  'scaleIO', 'storageos', 'csi', 'ephemeral', 'image'] as const;
+
+function defaultVolume(volume: Volume): void {
+  if (!VOLUME_TYPES.some((type) => volume[type] != null)) volume.emptyDir = {};
+  const { secret, configMap, downwardAPI, projected, hostPath } = volume;
+  if (secret) secret.defaultMode ??= MODE;
+  if (configMap) configMap.defaultMode ??= MODE;
+  if (downwardAPI) {
+    downwardAPI.defaultMode ??= MODE;
+    for (const item of downwardAPI.items ?? []) defaultEnvSource(item);
+  }
+  if (projected) {
+    projected.defaultMode ??= MODE;
+    for (const source of projected.sources ?? []) defaultProjection(source);
+  }
+  if (hostPath) hostPath.type ??= '';
+  if (volume.iscsi) defaultIscsi(volume.iscsi);
+  if (volume.rbd) defaultRbd(volume.rbd);
+  if (volume.azureDisk) defaultAzureDisk(volume.azureDisk);
+  if (volume.scaleIO) { volume.scaleIO.storageMode ||= 'ThinProvisioned'; volume.scaleIO.fsType ||= 'xfs'; }
+  if (volume.ephemeral?.volumeClaimTemplate) defaultClaimSpec((volume.ephemeral.volumeClaimTemplate.spec ??= {}));
+  if (volume.image) volume.image.pullPolicy ||= pullsLatest(volume.image.reference) ? 'Always' : 'IfNotPresent';
+}
+
+function defaultProjection(source: VolumeProjection): void {
+  if (source.serviceAccountToken) source.serviceAccountToken.expirationSeconds ??= 3600;
+  for (const item of source.downwardAPI?.items ?? []) defaultEnvSource(item);
+  if (source.podCertificate) source.podCertificate.maxExpirationSeconds ??= 86400;
+}
+
+export function defaultIscsi(volume: { iscsiInterface?: string }): void {
+  volume.iscsiInterface ||= 'default';
+}
+
+export function defaultRbd(volume: { pool?: string; user?: string; keyring?: string }): void {
+  volume.pool ||= 'rbd';
+  volume.user ||= 'admin';
+  volume.keyring ||= '/etc/ceph/keyring';
+}
+
+export function defaultAzureDisk(volume: { cachingMode?: string; kind?: string; fsType?: string; readOnly?: boolean }): void {
+  volume.cachingMode ??= 'ReadWrite';
+  volume.kind ??= 'Shared';
+  volume.fsType ??= 'ext4';
+  volume.readOnly ??= false;
+}

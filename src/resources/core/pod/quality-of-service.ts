@@ -1,0 +1,65 @@
+/** The quality of service class of a pod and the sum of its containers' requests. After upstream's helper/qos and component-helpers/resource. */
+import { Quantity } from '#machinery/quantity.ts';
+import type { Container, PodSpec, ResourceRequirements } from '#api/types.ts';
+import { compareQuantities, isZeroQuantity, quantityOf } from '../../resource-list.ts';
+
+export type QOSClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
+
+export function qosClassOf(spec: PodSpec): QOSClass {
+  const parts: (ResourceRequirements | undefined)[] = spec.resources && hasComputeResources(spec.resources)
+    ? [spec.resources] : [...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((container) => container.resources);
+  let any = false, guaranteed = true;
+  for (const resources of parts) {
+    const ofPart = classOf(resources);
+    if (ofPart !== 'BestEffort') any = true;
+    if (ofPart !== 'Guaranteed') guaranteed = false;
+  }
+  return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable';
+}
+
+function hasComputeResources({ requests, limits }: ResourceRequirements): boolean {
+  return ['cpu', 'memory'].some((name) => requests?.[name] !== undefined || limits?.[name] !== undefined);
+}
+
+function classOf(resources: ResourceRequirements | undefined): QOSClass {
+  let any = false, guaranteed = true;
+  for (const name of ['cpu', 'memory']) {
+    const limit = positive(resources?.limits?.[name]), request = positive(resources?.requests?.[name]);
+    if (limit !== undefined || request !== undefined) any = true;
+    if (limit === undefined || (request !== undefined && compareQuantities(limit, request) !== 0)) guaranteed = false;
+  }
+  return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable';
+}
+
+function positive(amount: string | undefined): string | undefined {
+  return amount === undefined || isZeroQuantity(amount) ? undefined : amount;
+}
+
+/** Running containers and sidecars add up; init containers count by the largest moment before the running ones. */
+export function aggregateRequests(spec: PodSpec): Record<string, Quantity> {
+  const total: Record<string, Quantity> = {};
+  const sidecars: Record<string, Quantity> = {};
+  const peak: Record<string, Quantity> = {};
+  for (const container of spec.containers ?? []) addRequests(total, container);
+  for (const container of spec.initContainers ?? []) {
+    if (container.restartPolicy === 'Always') {
+      addRequests(total, container);
+      addRequests(sidecars, container);
+      raise(peak, sidecars);
+      continue;
+    }
+    const moment = { ...sidecars };
+    addRequests(moment, container);
+    raise(peak, moment);
+  }
+  raise(total, peak);
+  return total;
+}
+
+function addRequests(into: Record<string, Quantity>, container: Container): void {
+  for (const [name, amount] of Object.entries(container.resources?.requests ?? {})) into[name] = (into[name] ?? Quantity.zero).add(quantityOf(amount));
+}
+
+function raise(into: Record<string, Quantity>, by: Record<string, Quantity>): void {
+  for (const [name, amount] of Object.entries(by)) if (!into[name] || amount.compare(into[name]) > 0) into[name] = amount;
+}

@@ -1,0 +1,235 @@
+/** What may change on a pod that exists: by plain updates, by the ephemeralcontainers and resize subresources, and in its status. */
+import { validateDNS1123Subdomain } from '#machinery/names.ts';
+import type { Container, ContainerStatus, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, PodStatus, Toleration } from '#api/types.ts';
+import { between, checkImmutable, checkIP, checkQualifiedName, isDualStack, MAX_INT32 } from '../../checks.ts';
+import { type Errors, METADATA, type Path, SPEC, STATUS } from '../../field-path.ts';
+import { semanticEqual } from '../../strategy.ts';
+import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
+import { checkImagePadding } from './containers.ts';
+import { qosClassOf } from './quality-of-service.ts';
+import { checkTolerations } from './scheduling.ts';
+import { checkPod } from './spec.ts';
+
+const UPDATABLE = ['`spec.containers[*].image`', '`spec.initContainers[*].image`', '`spec.activeDeadlineSeconds`',
+  '`spec.tolerations` (only additions to existing tolerations)',
+  '`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)'].join(',');
+
+export function checkPodUpdate(next: Pod, previous: Pod, errors: Errors): void {
+  checkPod(next, errors);
+  checkPodAnnotationUpdates(next.metadata?.annotations, previous.metadata?.annotations, METADATA.child('annotations'), errors);
+  const spec = next.spec!, stored = previous.spec!;
+  if (spec === stored) return;
+  for (const field of ['containers', 'initContainers'] as const) {
+    if (!checkSameContainers(spec[field] ?? [], stored[field] ?? [], SPEC.child(field), errors)) return;
+  }
+  if (!checkDeadline(spec.activeDeadlineSeconds, stored.activeDeadlineSeconds, SPEC.child('activeDeadlineSeconds'), errors)) return;
+  checkAddedTolerations(spec.tolerations ?? [], stored.tolerations ?? [], SPEC.child('tolerations'), errors);
+  const gates = new Set((stored.schedulingGates ?? []).map(({ name }) => name));
+  spec.schedulingGates?.forEach(({ name }, i) => {
+    if (!gates.has(name)) errors.forbidden(SPEC.child('schedulingGates').index(i).child('name'), `only deletion is allowed, but found new scheduling gate '${name}'`);
+  });
+  if (semanticEqual(spec, stored)) return;
+  const rest = withUpdatableFieldsOf(stored, spec);
+  if (gates.size > 0) allowGatedChanges(rest, stored, errors);
+  if (!semanticEqual(rest, stored)) errors.forbidden(SPEC, `pod updates may not change fields other than ${UPDATABLE}\n${differences(stored, rest)}`);
+}
+
+/** The new spec with the stored values of what may change: what still differs may not. */
+function withUpdatableFieldsOf(stored: PodSpec, next: PodSpec): PodSpec {
+  const images = (containers: Container[] | undefined, old: Container[] | undefined): Container[] | undefined =>
+    containers?.map((container, i) => withField(container, 'image', old?.[i]?.image));
+  const { activeDeadlineSeconds, schedulingGates, tolerations } = stored;
+  const rest = { ...next, activeDeadlineSeconds, schedulingGates, tolerations,
+    containers: images(next.containers, stored.containers), initContainers: images(next.initContainers, stored.initContainers) } as PodSpec;
+  if ((stored.terminationGracePeriodSeconds ?? 0) < 0 && next.terminationGracePeriodSeconds === 1) rest.terminationGracePeriodSeconds = stored.terminationGracePeriodSeconds!;
+  return rest;
+}
+
+function withField<T extends object, K extends keyof T>(object: T, field: K, value: T[K] | undefined): T {
+  return { ...object, [field]: value };
+}
+
+/** Names the top-level fields of the spec that differ, old and new, since a whole diff helps nobody. */
+function differences(stored: PodSpec, next: PodSpec): string {
+  const fields = [...new Set([...Object.keys(stored), ...Object.keys(next)])] as (keyof PodSpec)[];
+  return fields.filter((field) => !semanticEqual(stored[field], next[field]))
+    .map((field) => `- ${field}: ${JSON.stringify(stored[field])}\n+ ${field}: ${JSON.stringify(next[field])}\n`).join('');
+}
+
+function checkSameContainers(next: readonly Container[], stored: readonly Container[], path: Path, errors: Errors): boolean {
+  if (next.length !== stored.length) {
+    errors.forbidden(path, 'pod updates may not add or remove containers');
+    return false;
+  }
+  next.forEach((container, i) => {
+    if (!container.image) errors.required(path.index(i).child('image'));
+    checkImagePadding(container.image, path.index(i), errors);
+  });
+  return true;
+}
+
+function checkDeadline(next: number | undefined, stored: number | undefined, path: Path, errors: Errors): boolean {
+  if (next === undefined) {
+    if (stored !== undefined) errors.invalid(path, next, 'must not update from a positive integer to nil value');
+    return true;
+  }
+  if (next < 0 || next > MAX_INT32) errors.invalid(path, next, between(0, MAX_INT32));
+  else if (stored !== undefined && stored < next) errors.invalid(path, next, 'must be less than or equal to previous value');
+  else return true;
+  return false;
+}
+
+function checkAddedTolerations(next: readonly Toleration[], stored: readonly Toleration[], path: Path, errors: Errors): void {
+  const same = (a: Toleration, b: Toleration): boolean => semanticEqual({ ...a, tolerationSeconds: 0 }, { ...b, tolerationSeconds: 0 });
+  if (!stored.every((old) => next.some((toleration) => same(old, toleration)))) {
+    errors.forbidden(path, 'existing toleration can not be modified except its tolerationSeconds');
+    return;
+  }
+  checkTolerations(next, path, errors);
+}
+
+/** While scheduling gates hold a pod back, its node selector and node affinity may be made narrower. */
+function allowGatedChanges(rest: PodSpec, stored: PodSpec, errors: Errors): void {
+  if (!semanticEqual(rest.nodeSelector, stored.nodeSelector)) {
+    for (const key in stored.nodeSelector) {
+      if (rest.nodeSelector?.[key] !== stored.nodeSelector[key]) { errors.invalid(SPEC.child('nodeSelector'), rest.nodeSelector ?? {}, 'only additions to spec.nodeSelector are allowed (no mutations or deletions)'); break; }
+    }
+    if (stored.nodeSelector) rest.nodeSelector = stored.nodeSelector;
+    else delete rest.nodeSelector;
+  }
+  const before = stored.affinity?.nodeAffinity, after = rest.affinity?.nodeAffinity;
+  if (semanticEqual(before, after)) return;
+  checkNodeAffinityMutation(after, before, SPEC.child('affinity').child('nodeAffinity'), errors);
+  const { nodeAffinity: _, ...others } = rest.affinity ?? {};
+  const affinity = before ? { ...others, nodeAffinity: before } : others;
+  if (stored.affinity || Object.keys(affinity).length > 0) rest.affinity = affinity;
+  else delete rest.affinity;
+}
+
+function checkNodeAffinityMutation(after: NodeAffinity | undefined, before: NodeAffinity | undefined, path: Path, errors: Errors): void {
+  const required = before?.requiredDuringSchedulingIgnoredDuringExecution;
+  if (!required) return;
+  const at = path.child('requiredDuringSchedulingIgnoredDuringExecution').child('nodeSelectorTerms');
+  const oldTerms = required.nodeSelectorTerms ?? [], newTerms = after?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
+  if (oldTerms.length > 0 && newTerms.length !== oldTerms.length) { errors.invalid(at, newTerms, 'no additions/deletions to non-empty NodeSelectorTerms list are allowed'); return; }
+  oldTerms.forEach((term, i) => { if (!narrows(newTerms[i]!, term)) errors.invalid(at.index(i), newTerms[i], 'only additions are allowed (no mutations or deletions)'); });
+}
+
+function narrows(next: NodeSelectorTerm, stored: NodeSelectorTerm): boolean {
+  if (!stored.matchExpressions?.length && !stored.matchFields?.length && (next.matchExpressions?.length || next.matchFields?.length)) return false;
+  const keeps = (after: readonly unknown[] = [], before: readonly unknown[] = []): boolean => after.length >= before.length && before.every((item, i) => semanticEqual(item, after[i]));
+  return keeps(next.matchExpressions, stored.matchExpressions) && keeps(next.matchFields, stored.matchFields);
+}
+
+export function checkEphemeralContainersUpdate(next: Pod, previous: Pod, errors: Errors): void {
+  checkPod(next, errors);
+  checkPodAnnotationUpdates(next.metadata?.annotations, previous.metadata?.annotations, METADATA.child('annotations'), errors);
+  const path = SPEC.child('ephemeralContainers');
+  if (previous.metadata?.annotations?.[MIRROR_POD] !== undefined) { errors.list.length = 0; errors.forbidden(METADATA, 'static pods do not support ephemeral containers'); return; }
+  for (const old of previous.spec!.ephemeralContainers ?? []) {
+    const kept = next.spec!.ephemeralContainers?.find(({ name }) => name === old.name);
+    if (!kept) errors.forbidden(path, `existing ephemeral containers ${JSON.stringify(old.name)} may not be removed\n`);
+    else if (!semanticEqual(kept, old)) errors.forbidden(path, `existing ephemeral containers ${JSON.stringify(old.name)} may not be changed\n`);
+  }
+}
+
+export function checkPodResize(next: Pod, previous: Pod, errors: Errors): void {
+  checkPod(next, errors);
+  const refusal = resizeRefusal(next, previous);
+  if (refusal !== undefined) { errors.list.length = 0; errors.forbidden(METADATA, refusal); return; }
+  const spec = next.spec!, stored = previous.spec!;
+  if ((previous.status?.qosClass ?? qosClassOf(stored)) !== qosClassOf(spec)) errors.invalid(SPEC, next.status?.qosClass ?? '', 'Pod QOS Class may not change as a result of resizing');
+  const running = previous.status?.containerStatuses?.find(({ state }) => state?.running);
+  if (running && running.resources === undefined) errors.forbidden(SPEC, 'Pod running on node without support for resize');
+  for (const field of ['initContainers', 'containers'] as const) {
+    stored[field]?.forEach((old, i) => {
+      const container = spec[field]?.[i];
+      if (!container) return;
+      const resizable = field === 'containers' || old.restartPolicy === 'Always';
+      if (resizable) checkContainerResize(container, old, SPEC.child(field).index(i).child('resources'), errors);
+      if (!semanticEqual(resizable ? withComputeOf(container, old) : container, old)) {
+        errors.forbidden(SPEC, field === 'containers' ? 'only cpu and memory resources are mutable' : resizable ? 'only cpu and memory resources for sidecar containers are mutable' : 'resources for non-sidecar init containers are immutable');
+      }
+    });
+  }
+  if (!errors.any && !semanticEqual({ ...spec, containers: stored.containers, initContainers: stored.initContainers }, stored)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable');
+}
+
+function resizeRefusal(next: Pod, previous: Pod): string | undefined {
+  const podLevel = ({ spec }: Pod): boolean => Object.keys(spec?.resources?.requests ?? {}).length + Object.keys(spec?.resources?.limits ?? {}).length > 0;
+  if (podLevel(previous) || podLevel(next)) return 'pods with pod-level resources cannot be resized';
+  if (previous.metadata?.annotations?.[MIRROR_POD] !== undefined) return 'static pods cannot be resized';
+  return previous.spec?.os?.name === 'windows' ? 'windows pods cannot be resized' : undefined;
+}
+
+/** The new container with the stored amounts of cpu and memory. */
+function withComputeOf(container: Container, stored: Container): Container {
+  const put = (amounts: Record<string, string> = {}, old: Record<string, string> = {}): Record<string, string> => {
+    const { cpu: _cpu, memory: _memory, ...rest } = amounts;
+    return { ...rest, ...(old['cpu'] === undefined ? {} : { cpu: old['cpu'] }), ...(old['memory'] === undefined ? {} : { memory: old['memory'] }) };
+  };
+  const { limits, requests } = container.resources ?? {};
+  return { ...container, resources: { ...container.resources, limits: put(limits, stored.resources?.limits), requests: put(requests, stored.resources?.requests) } };
+}
+
+function checkContainerResize(container: Container, old: Container, path: Path, errors: Errors): void {
+  const removed = (next: Record<string, string> = {}, stored: Record<string, string> = {}): boolean => Object.keys(stored).some((name) => next[name] === undefined);
+  if (removed(container.resources?.requests, old.resources?.requests)) errors.forbidden(path.child('requests'), 'resource requests cannot be removed');
+  if (removed(container.resources?.limits, old.resources?.limits)) errors.forbidden(path.child('limits'), 'resource limits cannot be removed');
+}
+
+export function checkPodStatusUpdate(next: Pod, previous: Pod, errors: Errors): void {
+  const { status = {} } = next, { status: stored = {} } = previous;
+  const restartPolicy = previous.spec?.restartPolicy;
+  status.conditions?.forEach((condition, i) => {
+    if (!['PodScheduled', 'Ready', 'Initialized'].includes(condition.type)) checkQualifiedName(condition.type, METADATA.child('conditions').index(i).child('Type'), errors);
+  });
+  if (next.spec?.nodeName !== previous.spec?.nodeName) errors.forbidden(STATUS.child('nodeName'), 'may not be changed directly');
+  const nominated = status.nominatedNodeName;
+  if (nominated && nominated !== stored.nominatedNodeName) errors.invalidEach(STATUS.child('nominatedNodeName'), nominated, validateDNS1123Subdomain(nominated));
+  checkImmutable(status.qosClass, stored.qosClass, STATUS.child('qosClass'), errors);
+  const sidecars = new Set((previous.spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always').map(({ name }) => name));
+  checkTransitions(status.containerStatuses, stored.containerStatuses, STATUS.child('containerStatuses'), errors, { restartPolicy });
+  checkTransitions(status.initContainerStatuses, stored.initContainerStatuses, STATUS.child('initContainerStatuses'), errors, { restartPolicy, sidecars });
+  checkTransitions(status.ephemeralContainerStatuses, stored.ephemeralContainerStatuses, STATUS.child('ephemeralContainerStatuses'), errors, { restartPolicy: 'Never' });
+  checkClaimStatuses(status, next, errors);
+  checkAddresses(status, errors);
+}
+
+interface TransitionRules { readonly restartPolicy: string | undefined; readonly sidecars?: ReadonlySet<string> }
+
+function checkTransitions(next: readonly ContainerStatus[] | undefined, stored: readonly ContainerStatus[] | undefined, path: Path, errors: Errors, rules: TransitionRules): void {
+  if (rules.restartPolicy === 'Always' || !stored) return;
+  stored.forEach((old, i) => {
+    const ended = old.state?.terminated;
+    if (!ended || (ended.exitCode !== 0 && rules.restartPolicy === 'OnFailure') || rules.sidecars?.has(old.name)) return;
+    for (const status of next ?? []) if (status.name === old.name && !status.state?.terminated) errors.forbidden(path.index(i).child('state'), 'may not be transitioned to non-terminated state');
+  });
+}
+
+function checkClaimStatuses(status: PodStatus, pod: Pod, errors: Errors): void {
+  const names = new Set<string>();
+  status.resourceClaimStatuses?.forEach((claim, i) => {
+    const at = STATUS.child('resourceClaimStatuses').index(i);
+    if (!pod.spec?.resourceClaims?.some(({ name }) => name === claim.name)) errors.invalid(at.child('name'), claim.name, 'must match the name of an entry in `spec.resourceClaims`');
+    if (names.has(claim.name)) errors.duplicate(at.child('name'), claim.name);
+    names.add(claim.name);
+    if (claim.resourceClaimName !== undefined) errors.invalidEach(at.child('name'), claim.resourceClaimName, validateDNS1123Subdomain(claim.resourceClaimName));
+  });
+}
+
+function checkAddresses(status: PodStatus, errors: Errors): void {
+  checkAddressList(status.podIPs, STATUS.child('podIPs'), errors);
+  const hostIPs = status.hostIPs;
+  if (hostIPs?.length && status.hostIP !== hostIPs[0]!.ip) errors.invalid(STATUS.child('hostIPs').index(0).child('ip'), hostIPs[0]!.ip, 'must be equal to `hostIP`');
+  checkAddressList(hostIPs, STATUS.child('hostIPs'), errors);
+}
+
+function checkAddressList(addresses: readonly { ip: string }[] | undefined, path: Path, errors: Errors): void {
+  addresses?.forEach((address, i) => checkIP(address.ip, path.index(i), errors));
+  if (!addresses || addresses.length < 2) return;
+  const values = addresses.map(({ ip }) => ip);
+  if (!isDualStack(values) || values.length > 2) errors.invalid(path, addresses, 'may specify no more than one IP for each IP family');
+  addresses.forEach((address, i) => { if (values.indexOf(address.ip) < i) errors.duplicate(path.index(i), address); });
+}
+

@@ -1,0 +1,105 @@
+/** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
+import type { Container, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import { compareQuantities, quantityOf } from '../../resource-list.ts';
+
+const DEPRECATED_NODE_LABELS: Readonly<Record<string, string>> = {
+  'beta.kubernetes.io/arch': 'deprecated since v1.14; use "kubernetes.io/arch" instead',
+  'beta.kubernetes.io/os': 'deprecated since v1.14; use "kubernetes.io/os" instead',
+  'failure-domain.beta.kubernetes.io/region': 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
+  'failure-domain.beta.kubernetes.io/zone': 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
+  'beta.kubernetes.io/instance-type': 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
+};
+
+const DEPRECATED_VOLUMES: readonly (readonly [type: keyof Volume, warning: string])[] = [
+  ['photonPersistentDisk', 'deprecated in v1.11, non-functional in v1.16+'],
+  ['gitRepo', 'deprecated in v1.11, and disabled by default in v1.33+'],
+  ['scaleIO', 'deprecated in v1.16, non-functional in v1.22+'],
+  ['flocker', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['storageos', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['quobyte', 'deprecated in v1.22, non-functional in v1.25+'],
+  ['glusterfs', 'deprecated in v1.25, non-functional in v1.26+'],
+  ['cephfs', 'deprecated in v1.28, non-functional in v1.31+'],
+  ['rbd', 'deprecated in v1.28, non-functional in v1.31+'],
+];
+
+export function podWarnings(pod: Pod, previous: Pod | undefined): string[] {
+  if (previous && pod.metadata?.generation === previous.metadata?.generation && pod.spec === previous.spec) return [];
+  return specWarnings(pod.spec, 'spec', pod.metadata?.annotations);
+}
+
+/** Paths begin with the field that holds the template: 'spec.template'. */
+export function templateWarnings(template: PodTemplateSpec | undefined, path: string): string[] {
+  return specWarnings(template?.spec, `${path}.spec`, template?.metadata?.annotations);
+}
+
+function specWarnings(spec: PodSpec | undefined, path: string, annotations: Record<string, string> | undefined): string[] {
+  if (!spec) return [];
+  const warnings: string[] = [];
+  for (const key in spec.nodeSelector) {
+    const why = DEPRECATED_NODE_LABELS[key];
+    if (why !== undefined) warnings.push(`${path}.nodeSelector[${key}]: ${why}`);
+  }
+  spec.volumes?.forEach((volume, i) => {
+    for (const [type, warning] of DEPRECATED_VOLUMES) if (volume[type]) warnings.push(`${path}.volumes[${i}].${type}: ${warning}`);
+  });
+  warnAffinity(spec, path, warnings);
+  warnHostAliases(spec, path, warnings);
+  if (spec.terminationGracePeriodSeconds !== undefined && spec.terminationGracePeriodSeconds < 0) warnings.push(`${path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`);
+  for (const field of ['initContainers', 'containers'] as const) spec[field]?.forEach((container, i) => warnContainer(container, `${path}.${field}[${i}]`, warnings));
+  warnPorts(spec, path, warnings);
+  for (const key in annotations) {
+    if (key.startsWith('container.apparmor.security.beta.kubernetes.io/')) warnings.push(`metadata.annotations[${key}]: deprecated since v1.30; use the "appArmorProfile" field instead`);
+    else if (key.startsWith('container.seccomp.security.alpha.kubernetes.io/') || key === 'seccomp.security.alpha.kubernetes.io/pod') warnings.push(`metadata.annotations[${key}]: non-functional in v1.27+; use the "seccompProfile" field instead`);
+  }
+  return warnings;
+}
+
+function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
+  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
+  required.forEach((term, i) => term.matchExpressions?.forEach(({ key }, j) => {
+    const why = DEPRECATED_NODE_LABELS[key];
+    if (why !== undefined) warnings.push(`${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[${i}].matchExpressions[${j}].key: ${key} is ${why}`);
+  }));
+  spec.topologySpreadConstraints?.forEach(({ topologyKey, labelSelector }, i) => {
+    const why = DEPRECATED_NODE_LABELS[topologyKey];
+    if (why !== undefined) warnings.push(`${path}.topologySpreadConstraints[${i}].topologyKey: ${topologyKey} is ${why}`);
+    if (!labelSelector) warnings.push(`${path}.topologySpreadConstraints[${i}].labelSelector: a null labelSelector results in matching no pod`);
+  });
+}
+
+function warnHostAliases(spec: PodSpec, path: string, warnings: string[]): void {
+  const seen = new Set<string>();
+  spec.hostAliases?.forEach(({ ip }, i) => {
+    if (seen.has(ip)) warnings.push(`${path}.hostAliases[${i}].ip: duplicate ip ${JSON.stringify(ip)}`);
+    seen.add(ip);
+  });
+  const secrets = new Set<string>();
+  spec.imagePullSecrets?.forEach(({ name = '' }, i) => {
+    if (name === '') warnings.push(`${path}.imagePullSecrets[${i}].name: invalid empty name ${JSON.stringify(name)}`);
+    else if (secrets.has(name)) warnings.push(`${path}.imagePullSecrets[${i}].name: duplicate name ${JSON.stringify(name)}`);
+    secrets.add(name);
+  });
+}
+
+function warnContainer(container: Container, path: string, warnings: string[]): void {
+  const memory = container.resources?.requests?.['memory'], limit = container.resources?.limits?.['memory'];
+  for (const [field, amount] of [['requests', memory], ['limits', limit]] as const) {
+    if (amount?.endsWith('m') && compareQuantities(amount, '0') > 0 && quantityOf(amount).milliValue() % 1000 !== 0) warnings.push(`${path}.resources.${field}[memory]: fractional byte value ${JSON.stringify(amount)} is invalid, must be an integer`);
+  }
+  const names = new Map<string, number>();
+  container.env?.forEach(({ name }, i) => {
+    const first = names.get(name);
+    if (first !== undefined) warnings.push(`${path}.env[${i}]: hides previous definition of ${JSON.stringify(name)}, which may be dropped when using apply`);
+    names.set(name, i);
+  });
+}
+
+function warnPorts(spec: PodSpec, path: string, warnings: string[]): void {
+  const seen = new Map<string, string>();
+  spec.containers?.forEach((container, i) => container.ports?.forEach((port, j) => {
+    const at = `${path}.containers[${i}].ports[${j}]`, key = `${port.containerPort}/${port.protocol ?? 'TCP'}/${port.hostPort ?? 0}/${port.hostIP ?? ''}`;
+    const other = seen.get(key);
+    if (other !== undefined) warnings.push(`${at}: duplicate port definition with ${other}`);
+    seen.set(key, at);
+  }));
+}
