@@ -1,0 +1,106 @@
+/**
+ * What the proxy makes of Services and EndpointSlices: for each service port, the addresses it is reached by and the endpoints that take
+ * its connections. Pure; knows no nftables. Follows upstream's service proxy (categorised endpoints, terminating endpoints as a last resort).
+ */
+import { createHash } from 'node:crypto';
+import type { EndpointSlice, Service } from '#api/types.ts';
+
+export interface EndpointTarget { readonly ip: string; readonly port: number; readonly local: boolean }
+
+export interface ServicePortModel {
+  /** 'namespace/name:port' */
+  readonly key: string;
+  /** 8 hex digits of key: names its chains. */
+  readonly id: string;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly port: number;
+  readonly clusterIPs: readonly string[];
+  /** External and load balancer addresses. */
+  readonly externalIPs: readonly string[];
+  readonly nodePort: number | undefined;
+  /** ClientIP affinity in seconds. */
+  readonly affinitySeconds: number | undefined;
+  /** Takes connections to cluster addresses. */
+  readonly clusterEndpoints: readonly EndpointTarget[];
+  /** Takes connections from outside to node ports and external addresses. */
+  readonly externalEndpoints: readonly EndpointTarget[];
+  /** Outside connections go to local endpoints only and keep their source address. */
+  readonly externalLocal: boolean;
+  /** There are endpoints somewhere, though none here for a Local policy: drop rather than reject, as upstream does. */
+  readonly anyEndpoints: boolean;
+}
+
+export interface ModelInput {
+  readonly services: readonly Service[];
+  /** Slices of one service. */
+  readonly slicesOf: (namespace: string, name: string) => readonly EndpointSlice[];
+  readonly nodeName: string;
+}
+
+interface Candidate extends EndpointTarget { readonly ready: boolean; readonly servingTerminating: boolean }
+
+const DEFAULT_AFFINITY_SECONDS = 10_800;
+
+export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
+  const model = new Map<string, ServicePortModel>();
+  for (const service of input.services) for (const port of servicePorts(service, input)) model.set(port.key, port);
+  return model;
+}
+
+export function servicePorts(service: Service, input: Omit<ModelInput, 'services'>): ServicePortModel[] {
+  const { spec, metadata } = service;
+  const clusterIPs = (spec?.clusterIPs ?? (spec?.clusterIP ? [spec.clusterIP] : [])).filter(isIPv4);
+  if (!spec || spec.type === 'ExternalName' || clusterIPs.length === 0) return [];
+  const label = metadata?.labels?.['service.kubernetes.io/service-proxy-name'];
+  if (label !== undefined) return [];
+  const slices = input.slicesOf(metadata?.namespace ?? '', metadata?.name ?? '').filter((slice) => slice.addressType === 'IPv4');
+  const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort';
+  const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) => (ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : []));
+  const affinity = spec.sessionAffinity === 'ClientIP' ? spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS : undefined;
+  return (spec.ports ?? []).map((port) => {
+    const key = `${metadata?.namespace}/${metadata?.name}:${port.name ?? ''}`;
+    const protocol = (port.protocol ?? 'TCP').toLowerCase() as ServicePortModel['protocol'];
+    const candidates = candidatesOf(slices, { portName: port.name ?? '', protocol: port.protocol ?? 'TCP', nodeName: input.nodeName });
+    const externalLocal = external && spec.externalTrafficPolicy === 'Local';
+    return {
+      key, id: createHash('sha256').update(`${key}/${protocol}`).digest('hex').slice(0, 8), protocol, port: port.port, clusterIPs,
+      externalIPs: [...(spec.externalIPs ?? []).filter(isIPv4), ...balancer],
+      nodePort: external ? port.nodePort : undefined,
+      affinitySeconds: affinity,
+      clusterEndpoints: usable(spec.internalTrafficPolicy === 'Local' ? candidates.filter((one) => one.local) : candidates),
+      externalEndpoints: usable(externalLocal ? candidates.filter((one) => one.local) : candidates),
+      externalLocal,
+      anyEndpoints: usable(candidates).length > 0,
+    };
+  });
+}
+
+interface PortOfInterest { readonly portName: string; readonly protocol: string; readonly nodeName: string }
+
+/** Endpoints of one service port over all slices, each address and port once. */
+function candidatesOf(slices: readonly EndpointSlice[], { portName, protocol, nodeName }: PortOfInterest): Candidate[] {
+  const found = new Map<string, Candidate>();
+  for (const slice of slices) {
+    const port = (slice.ports ?? []).find((one) => (one.name ?? '') === portName && (one.protocol ?? 'TCP') === protocol)?.port;
+    if (port === undefined) continue;
+    for (const endpoint of slice.endpoints ?? []) {
+      const [ip] = endpoint.addresses;
+      if (ip === undefined) continue;
+      const { ready, serving, terminating } = endpoint.conditions ?? {};
+      const candidate = { ip, port, local: endpoint.nodeName === nodeName, ready: ready ?? true, servingTerminating: (serving ?? ready ?? true) && (terminating ?? false) };
+      const before = found.get(`${ip}:${port}`);
+      if (!before || (!before.ready && candidate.ready)) found.set(`${ip}:${port}`, candidate);
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.ip === b.ip ? a.port - b.port : a.ip < b.ip ? -1 : 1));
+}
+
+/** Ready ones; where there is none, those that still serve while they end. */
+function usable(candidates: readonly Candidate[]): EndpointTarget[] {
+  const ready = candidates.filter((one) => one.ready);
+  return (ready.length > 0 ? ready : candidates.filter((one) => one.servingTerminating)).map(({ ip, port, local }) => ({ ip, port, local }));
+}
+
+function isIPv4(address: string): boolean {
+  return address.includes('.') && !address.includes(':');
+}

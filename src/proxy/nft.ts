@@ -1,0 +1,203 @@
+/**
+ * Renders the model as the wanted content of one nftables table, and the difference between two such contents as a script for `nft -f -`,
+ * which applies it in one transaction. Lookups go through maps keyed by address, protocol and port, so the cost for a packet does not grow with
+ * the number of services.
+ *
+ *   prerouting, output ─► services ─► map service-ips / service-nodeports ─► svc-… (or ext-…) ─► random choice ─► ep-… ─► dnat
+ *   forward, input, output (filter) ─► map no-endpoints ─► reject or drop            postrouting ─► marked? masquerade
+ */
+import { createHash } from 'node:crypto';
+import type { EndpointTarget, ServicePortModel } from './model.ts';
+
+/** Chains and sets by name; map elements by map and key. */
+export interface TableContent {
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** Affinity sets: name → timeout in seconds. */
+  readonly sets: ReadonlyMap<string, number>;
+  readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
+}
+
+export interface RenderOptions {
+  readonly table: string;
+  readonly podCIDR: string;
+  /** One bit of the packet mark, this cluster's own. */
+  readonly mark: number;
+}
+
+const MAPS: Readonly<Record<string, string>> = {
+  'service-ips': 'ipv4_addr . inet_proto . inet_service : verdict',
+  'service-nodeports': 'inet_proto . inet_service : verdict',
+  'no-endpoints': 'ipv4_addr . inet_proto . inet_service : verdict',
+  'no-endpoints-nodeports': 'inet_proto . inet_service : verdict',
+};
+
+export const MASQUERADE_MARK = 0x4000;
+
+export function tableName(clusterId: string): string {
+  return `capstan-services-${clusterId}`;
+}
+
+/** The parts that never change: base chains, maps and helpers; replaces whatever the table held. */
+export function renderBase({ table, mark }: RenderOptions): string {
+  const keep = (0xffffffff & ~mark) >>> 0;
+  return [
+    `add table ip ${table}`,
+    `delete table ip ${table}`,
+    `table ip ${table} {`,
+    ...Object.entries(MAPS).map(([name, type]) => `  map ${name} { type ${type}; }`),
+    '  chain mark-for-masquerade {',
+    `    meta mark set meta mark | ${hex(mark)}`,
+    '  }',
+    '  chain refuse {',
+    '    meta l4proto tcp reject with tcp reset',
+    '    reject',
+    '  }',
+    '  chain services {',
+    '    ip daddr . meta l4proto . th dport vmap @service-ips',
+    '    fib daddr type local meta l4proto . th dport vmap @service-nodeports',
+    '  }',
+    '  chain unserved {',
+    '    ip daddr . meta l4proto . th dport vmap @no-endpoints',
+    '    fib daddr type local meta l4proto . th dport vmap @no-endpoints-nodeports',
+    '  }',
+    '  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }',
+    '  chain nat-output { type nat hook output priority -100; jump services; }',
+    '  chain nat-postrouting {',
+    '    type nat hook postrouting priority srcnat;',
+    `    meta mark & ${hex(mark)} == 0 return`,
+    `    meta mark set meta mark & ${hex(keep)}`,
+    '    masquerade fully-random',
+    '  }',
+    '  chain filter-input { type filter hook input priority -110; ct state new jump unserved; }',
+    '  chain filter-forward { type filter hook forward priority -110; ct state new jump unserved; }',
+    '  chain filter-output { type filter hook output priority -110; ct state new jump unserved; }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+export function emptyContent(): TableContent {
+  return { chains: new Map(), sets: new Map(), elements: new Map(Object.keys(MAPS).map((name) => [name, new Map()])) };
+}
+
+export function renderContent(model: Iterable<ServicePortModel>, options: RenderOptions): TableContent {
+  const chains = new Map<string, readonly string[]>();
+  const sets = new Map<string, number>();
+  const elements = new Map(Object.keys(MAPS).map((name) => [name, new Map<string, string>()]));
+  const put = (map: string, entry: { readonly key: string; readonly verdict: string }): void => {
+    const into = elements.get(map);
+    // Of two services that claim one address and port, the first in order keeps it.
+    if (into && !into.has(entry.key)) into.set(entry.key, entry.verdict);
+  };
+  for (const port of [...model].sort((a, b) => (a.key < b.key ? -1 : 1))) {
+    for (const target of new Map([...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one])).values()) {
+      const name = endpointChain(port, target);
+      if (port.affinitySeconds !== undefined) sets.set(affinitySet(port, target), port.affinitySeconds);
+      chains.set(name, endpointRules(port, target));
+    }
+    renderAddresses(port, { chains, put, podCIDR: options.podCIDR });
+  }
+  return { chains, sets, elements };
+}
+
+interface Output {
+  readonly chains: Map<string, readonly string[]>;
+  readonly put: (map: string, entry: { readonly key: string; readonly verdict: string }) => void;
+  readonly podCIDR: string;
+}
+
+function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Output): void {
+  const at = (ip: string): string => `${ip} . ${port.protocol} . ${port.port}`;
+  const cluster = `svc-${port.id}`;
+  const external = `ext-${port.id}`;
+  const unserved = port.anyEndpoints ? 'drop' : 'goto refuse';
+  if (port.clusterEndpoints.length > 0) {
+    chains.set(cluster, [`ip saddr != ${podCIDR} jump mark-for-masquerade`, ...chooseRules(port, port.clusterEndpoints)]);
+    for (const ip of port.clusterIPs) put('service-ips', { key: at(ip), verdict: `goto ${cluster}` });
+  } else for (const ip of port.clusterIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
+  if (port.externalIPs.length === 0 && port.nodePort === undefined) return;
+  if (port.externalEndpoints.length > 0) {
+    chains.set(external, externalRules(port, { podCIDR, cluster }));
+    for (const ip of port.externalIPs) put('service-ips', { key: at(ip), verdict: `goto ${external}` });
+    if (port.nodePort !== undefined) put('service-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: `goto ${external}` });
+  } else {
+    for (const ip of port.externalIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
+    if (port.nodePort !== undefined) put('no-endpoints-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: unserved });
+  }
+}
+
+/** Policy Local keeps the client's address; the cluster's own traffic to an outside address is treated as inside traffic. */
+function externalRules(port: ServicePortModel, { podCIDR, cluster }: { readonly podCIDR: string; readonly cluster: string }): string[] {
+  if (!port.externalLocal) return ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)];
+  const inside = port.clusterEndpoints.length > 0 ? [`ip saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`] : [];
+  return [...inside, ...chooseRules(port, port.externalEndpoints)];
+}
+
+function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[]): string[] {
+  const remembered = port.affinitySeconds === undefined ? [] : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
+  if (targets.length === 1 && targets[0]) return [...remembered, `goto ${endpointChain(port, targets[0])}`];
+  const choices = targets.map((target, index) => `${index} : goto ${endpointChain(port, target)}`);
+  return [...remembered, `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`];
+}
+
+/** A pod that reaches itself through its service must see another source address than its own. */
+function endpointRules(port: ServicePortModel, target: EndpointTarget): string[] {
+  return [
+    `ip saddr ${target.ip} jump mark-for-masquerade`,
+    ...(port.affinitySeconds === undefined ? [] : [`update @${affinitySet(port, target)} { ip saddr }`]),
+    `meta l4proto ${port.protocol} dnat to ${target.ip}:${target.port}`,
+  ];
+}
+
+function endpointChain(port: ServicePortModel, target: EndpointTarget): string {
+  return `ep-${port.id}-${createHash('sha256').update(`${target.ip}:${target.port}`).digest('hex').slice(0, 8)}`;
+}
+
+function affinitySet(port: ServicePortModel, target: EndpointTarget): string {
+  return `af${endpointChain(port, target).slice(2)}`;
+}
+
+export interface Difference {
+  /** Applied at once; '' when there is nothing to do. */
+  readonly script: string;
+  /** What nothing refers to any more after script: removed by a later transaction (kernels refuse to drop a chain in the one that drops its last user). */
+  readonly cleanup: string;
+}
+
+export function renderDifference(options: RenderOptions, change: { readonly from: TableContent; readonly to: TableContent }): Difference {
+  const { from, to } = change;
+  const { table } = options;
+  const lines: string[] = [];
+  for (const [name, seconds] of to.sets) if (from.sets.get(name) !== seconds) lines.push(`add set ip ${table} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`);
+  const changed = [...to.chains].filter(([name, rules]) => !sameRules(from.chains.get(name), rules));
+  for (const [name] of changed) if (!from.chains.has(name)) lines.push(`add chain ip ${table} ${name}`);
+  for (const [name, rules] of changed) {
+    lines.push(`flush chain ip ${table} ${name}`);
+    for (const rule of rules) lines.push(`add rule ip ${table} ${name} ${rule}`);
+  }
+  for (const [map, wanted] of to.elements) lines.push(...elementChanges(table, { map, before: from.elements.get(map) ?? new Map(), wanted }));
+  const goneChains = [...from.chains.keys()].filter((name) => !to.chains.has(name));
+  for (const name of goneChains) lines.push(`flush chain ip ${table} ${name}`);
+  const goneSets = [...from.sets.keys()].filter((name) => !to.sets.has(name));
+  return {
+    script: lines.length === 0 ? '' : `${lines.join('\n')}\n`,
+    cleanup: [...goneChains.map((name) => `delete chain ip ${table} ${name}\n`), ...goneSets.map((name) => `delete set ip ${table} ${name}\n`)].join(''),
+  };
+}
+
+function elementChanges(table: string, { map, before, wanted }: { readonly map: string; readonly before: ReadonlyMap<string, string>; readonly wanted: ReadonlyMap<string, string> }): string[] {
+  const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(([key, verdict]) => `${key} : ${verdict}`);
+  const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(([key, verdict]) => `${key} : ${verdict}`);
+  return [
+    ...(removed.length > 0 ? [`delete element ip ${table} ${map} { ${removed.join(', ')} }`] : []),
+    ...(added.length > 0 ? [`add element ip ${table} ${map} { ${added.join(', ')} }`] : []),
+  ];
+}
+
+function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((rule, index) => rule === b[index]);
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16).padStart(8, '0')}`;
+}
