@@ -1,0 +1,260 @@
+/**
+ * The whole cluster in one program: API server and store on the main thread, scheduler and controllers on a second, the node on a third.
+ * Started by `capstan up`, which hears its progress over IPC (DaemonMessage); ends on SIGTERM.
+ *
+ *   lock ─► certificates ─► store ─► API server ─► ready          SIGTERM: node (containers too) ─► control ─► API server ─► store ─► unlock
+ *     '───► threads load meanwhile ─► connect when the API is there      kill -9: containers run on and are adopted at the next start
+ */
+import { mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { openStore } from '#storage/drivers/index.ts';
+import { StoreError, type Store } from '#storage/store.ts';
+import { dataDir, describeDiskError, readSettings, UserError, writeFileAtomic, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
+import type { DaemonMessage, DaemonState } from '#deploy/daemon.ts';
+import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
+import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { ContainerdError } from '#node/containerd/errors.ts';
+import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
+import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger, errorMessage } from '#stdx/log.ts';
+import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
+import type { ControlData } from './worker-control.ts';
+import type { NodeThreadData } from './worker-node.ts';
+import { containerdDir } from './node-control.ts';
+import { startWorker, type WorkerHandle } from './worker-link.ts';
+
+const STOP_CONTAINERS = 'down';
+const CONTROL_HEAP_MB = 2048;
+const NODE_HEAP_MB = 2048;
+
+const log = createLogger({ format: 'json' }).with({ thread: 'main' });
+
+class Cluster {
+  readonly #dir: DataDir;
+  readonly #settings: ClusterSettings;
+  readonly #startedAt = performance.now();
+  readonly #components: Record<string, string> = {};
+  #phase: DaemonState['phase'] = 'starting';
+  #lock: ProcessLock | undefined;
+  #store: Store | undefined;
+  #server: ComposedApiServer | undefined;
+  #control: WorkerHandle | undefined;
+  #node: WorkerHandle | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(dir: DataDir, settings: ClusterSettings) {
+    this.#dir = dir;
+    this.#settings = settings;
+  }
+
+  get url(): string {
+    const { bindAddress, httpsPort } = this.#settings;
+    const host = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '[::1]' : bindAddress.includes(':') ? `[${bindAddress}]` : bindAddress;
+    return `https://${host}:${httpsPort}`;
+  }
+
+  async start(): Promise<void> {
+    this.#lock = acquireProcessLock(this.#dir.lock);
+    this.#saveState();
+    const network = addressesOf(this.#settings);
+    const { promise: handler, resolve: giveHandler, reject: noHandler } = Promise.withResolvers<ComposedApiServer['handler']>();
+    handler.catch(noop);
+    try {
+      const pki = await this.#step('certificates', () => this.#certificates(network));
+      this.#startThreads({ pki, network, handler });
+      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, log: log.with({ component: 'store' }) }));
+      this.#store = store;
+      if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
+      await this.#step('API server', async () => {
+        this.#server = await composeApiServer({
+          store, pki, settings: this.#settings, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
+          listen: [this.#settings.bindAddress, ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress) ? [network.gateway] : [])],
+          advertiseAddress: network.advertise,
+        });
+        giveHandler(this.#server.handler);
+        await this.#server.ready();
+      });
+      this.#components['kube-apiserver'] = 'running';
+      await writeKubeconfig(this.#dir.kubeconfig, {
+        server: this.url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin',
+        credentials: { certificate: pki.clients.admin },
+      });
+      await Promise.all([
+        this.#step('scheduler and controllers', () => (this.#control as WorkerHandle).started),
+        this.#step(this.#settings.runtime === 'cri' ? 'node, service proxy and DNS' : 'simulated nodes', () => (this.#node as WorkerHandle).started),
+      ]);
+    } catch (error) {
+      noHandler(error as Error);
+      throw error;
+    }
+    this.#phase = 'ready';
+    this.#saveState();
+    const millis = Math.round(performance.now() - this.#startedAt);
+    log.info('cluster ready', { server: this.url, millis });
+    send({ type: 'ready', server: this.url, millis });
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopAll();
+    return this.#stopping;
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#phase = 'stopping';
+    this.#saveState();
+    await this.#node?.stop(STOP_CONTAINERS);
+    await this.#control?.stop('stop');
+    await this.#server?.stop();
+    await this.#store?.close();
+    this.#lock?.release();
+  }
+
+  #certificates({ service, advertise, gateway }: Addresses): Promise<Pki> {
+    return ensurePki({
+      dir: this.#dir.pki, nowMs: Date.now(),
+      apiServer: { hostName: hostname(), serviceIP: service, bindAddresses: [...new Set([this.#settings.bindAddress, advertise, gateway])] },
+    });
+  }
+
+  #startThreads({ pki, network, handler }: { readonly pki: Pki; readonly network: Addresses; readonly handler: Promise<ComposedApiServer['handler']> }): void {
+    const onState = (component: string, state: string): void => {
+      this.#components[component] = state;
+      this.#saveState();
+    };
+    const control: ControlData = { clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem };
+    this.#control = startWorker({ file: new URL('./worker-control.ts', import.meta.url), data: control, handler, onState, maxHeapMb: CONTROL_HEAP_MB });
+    this.#watchThread('scheduler and controllers', this.#control);
+    const nodeData = this.#nodeData({ pki, network });
+    this.#node = startWorker({ file: new URL('./worker-node.ts', import.meta.url), data: nodeData, handler, onState, maxHeapMb: NODE_HEAP_MB });
+    this.#watchThread('node', this.#node);
+  }
+
+  #nodeData({ pki, network }: { readonly pki: Pki; readonly network: Addresses }): NodeThreadData {
+    const shared = { clusterId: this.#settings.id, clusterCIDR: this.#settings.podCIDR, dnsServiceIP: network.dns };
+    if (this.#settings.runtime === 'simulated') return { ...shared, simulatedNodes: this.#settings.nodes };
+    return {
+      ...shared, simulatedNodes: 0,
+      real: {
+        nodeName: hostname().toLowerCase(), address: network.advertise, gateway: network.gateway, podCIDR: network.nodePodCIDR, clusterDNS: network.dns,
+        dir: this.#dir.node, containerdDir: containerdDir(this.#dir), pkiDir: this.#dir.pki, caPem: pki.ca.certificatePem,
+      },
+    };
+  }
+
+  /** A thread that dies takes the program with it: half a cluster that looks whole is worse, and `up` starts it again without loss. */
+  #watchThread(name: string, worker: WorkerHandle): void {
+    void worker.ended.then((problem) => {
+      if (problem === undefined || this.#phase !== 'ready') return;
+      log.error('a thread ended', { name, problem });
+      this.#phase = 'failed';
+      void this.#server?.stop().finally(() => this.#store?.close()).finally(() => {
+        this.#lock?.release();
+        process.exit(1);
+      });
+    });
+  }
+
+  async #step<T>(name: string, work: () => Promise<T> | T): Promise<T> {
+    send({ type: 'step', name, state: 'started' });
+    try {
+      const result = await work();
+      send({ type: 'step', name, state: 'done' });
+      return result;
+    } catch (error) {
+      send({ type: 'step', name, state: 'failed', detail: errorMessage(error) });
+      throw error;
+    }
+  }
+
+  #saveState(): void {
+    const state: DaemonState = { pid: process.pid, server: this.url, startedAt: new Date().toISOString(), phase: this.#phase, components: this.#components };
+    try {
+      writeFileAtomic(this.#dir.state, JSON.stringify(state));
+    } catch (error) {
+      log.warn('state file not written', { error: errorMessage(error) });
+    }
+  }
+}
+
+interface Addresses {
+  /** First /24 of the pods' range: this machine's share. */
+  readonly nodePodCIDR: string;
+  readonly gateway: string;
+  /** Where pods and the node agent's callers reach this machine. */
+  readonly advertise: string;
+  readonly service: string;
+  readonly dns: string;
+}
+
+function addressesOf(settings: ClusterSettings): Addresses {
+  const [podBase = ''] = settings.podCIDR.split('/');
+  const nodePodCIDR = `${podBase}/24`;
+  const gateway = gatewayOf(nodePodCIDR);
+  const [serviceBase = ''] = settings.serviceCIDR.split('/');
+  const reachable = isSpecific(settings.bindAddress) && !settings.bindAddress.startsWith('127.') && settings.bindAddress !== '::1';
+  const advertise = reachable ? settings.bindAddress : settings.runtime === 'cri' ? gateway : '127.0.0.1';
+  return { nodePodCIDR, gateway, advertise, service: hostOf(serviceBase, 1), dns: hostOf(serviceBase, 10) };
+}
+
+function hostOf(base: string, host: number): string {
+  const octets = base.split('.').map(Number);
+  return [...octets.slice(0, 3), (octets[3] ?? 0) + host].join('.');
+}
+
+function isSpecific(address: string): boolean {
+  return address !== '0.0.0.0' && address !== '::';
+}
+
+function send(message: DaemonMessage): void {
+  if (process.connected) process.send?.(message, noop);
+}
+
+function noop(): void {
+  // Nothing to do.
+}
+
+/** One sentence for whoever started the cluster. */
+function explain(error: unknown, dir: DataDir): string {
+  if (error instanceof UserError) return error.message;
+  if (error instanceof LockedError) return `The cluster in ${dir.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir.path}`;
+  if (error instanceof StoreError || error instanceof PkiError || error instanceof ContainerdError) return error.message;
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'EADDRINUSE') return `${errorMessage(error)}: another program listens there; choose another port with --https-port.`;
+  if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES') return describeDiskError(dir.path, error).message;
+  return `The cluster could not be started: ${errorMessage(error)} (see ${join(dir.logs, 'capstan.log')})`;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { 'data-dir': { type: 'string' } } });
+  const dir = dataDir(values['data-dir']);
+  let cluster: Cluster | undefined;
+  const end = (signal: string): void => {
+    log.info('stopping', { signal });
+    void (cluster?.stop() ?? Promise.resolve()).then(() => process.exit(0), (error: unknown) => {
+      log.error('stop failed', { error: errorMessage(error) });
+      process.exit(1);
+    });
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  process.on('SIGHUP', noop);
+  try {
+    const settings = readSettings(dir);
+    if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
+    mkdirSync(dir.run, { recursive: true });
+    cluster = new Cluster(dir, settings);
+    await cluster.start();
+  } catch (error) {
+    log.error('start failed', { error: error instanceof Error ? error.stack ?? error.message : String(error) });
+    send({ type: 'fatal', message: explain(error, dir) });
+    await cluster?.stop().catch(noop);
+    process.exitCode = 1;
+    setImmediate(() => process.exit(1));
+  }
+}
+
+await main();

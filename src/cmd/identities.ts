@@ -1,0 +1,26 @@
+/** Who the parts of the all-in-one program are at the API: the same users their certificates name when they run as commands of their own. */
+import type { UserInfo } from '#machinery/object.ts';
+
+const AUTHENTICATED = 'system:authenticated';
+
+export const identities = {
+  scheduler: { name: 'system:kube-scheduler', groups: [AUTHENTICATED] },
+  controllerManager: { name: 'system:kube-controller-manager', groups: [AUTHENTICATED] },
+  proxy: { name: 'system:kube-proxy', groups: ['system:node-proxier', AUTHENTICATED] },
+  dns: serviceAccount('coredns'),
+  /** Registers any number of nodes and acts for all of them: no single node's identity fits. */
+  simulatedNodes: { name: 'system:capstan:simulated-nodes', groups: ['system:masters', AUTHENTICATED] },
+} as const satisfies Record<string, UserInfo>;
+
+export function nodeIdentity(nodeName: string): UserInfo {
+  return { name: `system:node:${nodeName}`, groups: ['system:nodes', AUTHENTICATED] };
+}
+
+/** Each controller writes as its own service account, as kube-controller-manager --use-service-account-credentials has it. */
+export function controllerIdentity(controllerName: string): UserInfo {
+  return serviceAccount(controllerName);
+}
+
+function serviceAccount(name: string): UserInfo {
+  return { name: `system:serviceaccount:kube-system:${name}`, groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system', AUTHENTICATED] };
+}

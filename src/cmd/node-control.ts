@@ -1,0 +1,59 @@
+/** What the command line does to a node of this machine from outside: stop its containers, remove all its traces, load an image. */
+import { createReadStream, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
+import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
+import { ContainerdError } from '#node/containerd/errors.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
+import { chooseSnapshotter, findTool } from '#node/containerd/machine.ts';
+import { createCriClient } from '#node/cri/client.ts';
+import { ImageError } from '#node/images/errors.ts';
+import { importImage } from '#node/images/import.ts';
+import { destroyServiceProxy } from '#proxy/destroy.ts';
+import { errorMessage } from '#stdx/log.ts';
+
+interface Target { readonly dir: DataDir; readonly settings: ClusterSettings }
+
+/** Where a cluster's containerd lives. */
+export function containerdDir(dir: DataDir): string {
+  return join(dir.node, 'containerd');
+}
+
+/** Stops pods and containerd; images and the pods' files stay. */
+export async function stopNode({ dir, settings }: Target): Promise<void> {
+  const options = { dir: containerdDir(dir) };
+  if (!await containerdExists(options)) return;
+  const problems = await createContainerd(options).stopAll();
+  await destroyServiceProxy(settings.id);
+  if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);
+}
+
+/** Removes every process, mount, interface, rule and cgroup of the cluster's node. */
+export async function destroyNode({ dir, settings }: Target): Promise<void> {
+  const problems = await destroyContainerd({ dir: containerdDir(dir) });
+  await destroyServiceProxy(settings.id);
+  if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${dir.path} stays; try again: ${problems.join('; ')}`);
+}
+
+/** Names of the images in the archive, now known to the node. */
+export async function loadImage({ dir, file }: Target & { readonly file: string }): Promise<readonly string[]> {
+  try {
+    if (!statSync(file).isFile()) throw new UserError(`${file} is not a file; it should be an image archive made by docker save, or an OCI layout in a tar file.`);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${file} cannot be read: ${errorMessage(error)}`, error);
+  }
+  const layout = containerdLayout({ dir: containerdDir(dir) });
+  const cri = createCriClient({ socketPath: layout.socketPath });
+  try {
+    const snapshotter = await chooseSnapshotter({ root: layout.root, rememberIn: layout.snapshotterPath });
+    const ctr = findTool('ctr');
+    const images = await importImage(createReadStream(file), { address: layout.socketPath, cri, snapshotter, ...(ctr ? { ctr } : {}) });
+    return images.map((image) => image.name);
+  } catch (error) {
+    if (error instanceof ImageError || error instanceof ContainerdError) throw new UserError(error.message, error);
+    throw error;
+  } finally {
+    cri.close();
+  }
+}

@@ -1,0 +1,43 @@
+/** The control thread of all-in-one: scheduler and controllers. */
+import { hostname } from 'node:os';
+import { randomUUID } from 'node:crypto';
+import { createClient } from '#client/create.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { createScheduler } from '#scheduler/scheduler.ts';
+import { createLogger } from '#stdx/log.ts';
+import { realClock } from '#stdx/clock.ts';
+import { startControllerManager } from './controllers.ts';
+import { controllerIdentity, identities } from './identities.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+import { workerEnd } from './worker-link.ts';
+
+export interface ControlData {
+  readonly clusterCIDR: string;
+  readonly caPem: string;
+  readonly caKeyPem: string;
+}
+
+const end = workerEnd<ControlData>();
+const log = createLogger({ format: 'json' }).with({ thread: 'control' });
+const identity = `${hostname()}_${randomUUID()}`;
+const components: Component[] = [];
+
+end.run(async () => {
+  const clientFor = async (user: Parameters<typeof end.transportFor>[0], agent: string): Promise<ComponentContext['api']> =>
+    createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
+  const [schedulerApi, managerApi] = await Promise.all([clientFor(identities.scheduler, 'kube-scheduler'), clientFor(identities.controllerManager, 'kube-controller-manager')]);
+  const context = { clock: realClock, identity };
+  const scheduler = createScheduler({ ...context, api: schedulerApi, log: log.with({ component: 'kube-scheduler' }) });
+  const manager = await startControllerManager({
+    ...context, api: managerApi, log: log.with({ component: 'kube-controller-manager' }), ...end.data,
+    apiFor: (controller) => clientFor(controllerIdentity(controller), controller),
+  });
+  components.push(manager, scheduler);
+  await Promise.all(components.map(async (component) => {
+    end.state(component.name, 'starting');
+    await component.start();
+    end.state(component.name, 'running');
+  }));
+}, async () => {
+  await Promise.all(components.map((component) => component.stop()));
+});

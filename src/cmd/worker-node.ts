@@ -1,0 +1,71 @@
+/** The node thread of all-in-one: a real node with service proxy, or simulated nodes; and the cluster DNS. */
+import { hostname } from 'node:os';
+import { randomUUID } from 'node:crypto';
+import { createClient } from '#client/create.ts';
+import type { Client } from '#client/client.ts';
+import { createClusterDns } from '#dns/cluster-dns.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
+import { createServiceProxy } from '#proxy/service-proxy.ts';
+import type { Component } from '#runtime/component.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger } from '#stdx/log.ts';
+import { identities, nodeIdentity } from './identities.ts';
+import { createRealNode, type RealNode, type RealNodeData } from './real-node.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+import { workerEnd } from './worker-link.ts';
+
+export interface NodeThreadData {
+  readonly simulatedNodes: number;
+  readonly clusterId: string;
+  readonly clusterCIDR: string;
+  readonly dnsServiceIP: string;
+  /** Absent with simulated nodes. */
+  readonly real?: RealNodeData;
+}
+
+/** Given as the reason of a stop that must take the containers down too. */
+export const STOP_CONTAINERS = 'down';
+const DNS_PORT = 10053;
+
+const end = workerEnd<NodeThreadData>();
+const log = createLogger({ format: 'json' }).with({ thread: 'node' });
+const identity = `${hostname()}_${randomUUID()}`;
+const components: Component[] = [];
+let realNode: RealNode | undefined;
+
+async function clientFor(user: UserInfo, agent: string): Promise<Client> {
+  return createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
+}
+
+async function startComponent(component: Component): Promise<void> {
+  components.push(component);
+  end.state(component.name, 'starting');
+  await component.start();
+  end.state(component.name, 'running');
+}
+
+end.run(async () => {
+  const { real, simulatedNodes, clusterId, clusterCIDR, dnsServiceIP } = end.data;
+  const context = { clock: realClock, identity };
+  if (!real) {
+    if (simulatedNodes === 0) return;
+    const api = await clientFor(identities.simulatedNodes, 'simulated-nodes');
+    await startComponent(createSimulatedNodes({ ...context, api, log: log.with({ component: 'simulated-nodes' }), names: simulatedNodeNames(simulatedNodes), kubeletVersion: KUBERNETES_VERSION }));
+    return;
+  }
+  const [nodeApi, proxyApi, dnsApi] = await Promise.all([clientFor(nodeIdentity(real.nodeName), 'kubelet'), clientFor(identities.proxy, 'kube-proxy'), clientFor(identities.dns, 'coredns')]);
+  realNode = await createRealNode({ ...context, api: nodeApi, log: log.with({ component: 'kubelet' }), data: real });
+  await Promise.all([
+    startComponent(realNode.component),
+    startComponent(createServiceProxy({ ...context, api: proxyApi, log: log.with({ component: 'kube-proxy' }), nodeName: real.nodeName, clusterId, podCIDR: clusterCIDR })),
+    startComponent(createClusterDns({
+      ...context, api: dnsApi, log: log.with({ component: 'dns' }), clusterDomain: 'cluster.local',
+      listen: [{ address: real.gateway, port: DNS_PORT }], publish: { serviceIP: dnsServiceIP },
+    })),
+  ]);
+}, async (reason) => {
+  if (reason === STOP_CONTAINERS) await realNode?.stopContainers();
+  await Promise.all(components.toReversed().map((component) => component.stop()));
+  await realNode?.leave();
+});

@@ -1,0 +1,30 @@
+/**
+ * The pods' bridge ahead of the first pod. The CNI plugin would make it with the first sandbox; the API server and the DNS listen on its
+ * address and need it before. The plugin takes over what it finds.
+ */
+import { ContainerdError } from './errors.ts';
+import type { ContainerdLayout } from './layout.ts';
+import { run } from './run.ts';
+
+/** The bridge's address: the first of the range, as CNI's host-local chooses the gateway. IPv4. */
+export function gatewayOf(podCIDR: string): string {
+  const [base = ''] = podCIDR.split('/');
+  const octets = base.split('.').map(Number);
+  return [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
+}
+
+/** Idempotent. Returns the gateway address. Throws ContainerdError 'network'. */
+export async function ensureBridge(layout: Pick<ContainerdLayout, 'bridge'>, podCIDR: string): Promise<string> {
+  const gateway = gatewayOf(podCIDR);
+  const prefix = podCIDR.split('/')[1] ?? '24';
+  await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');
+  await ip(['address', 'add', `${gateway}/${prefix}`, 'broadcast', '+', 'dev', layout.bridge], 'File exists', 'Address already assigned');
+  await ip(['link', 'set', layout.bridge, 'up']);
+  return gateway;
+}
+
+async function ip(words: readonly string[], ...fine: readonly string[]): Promise<void> {
+  const { code, stderr } = await run(['ip', ...words]);
+  if (code === undefined) throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
+  if (code !== 0 && !fine.some((text) => stderr.includes(text))) throw new ContainerdError('network', `ip ${words.join(' ')} failed: ${stderr.trim()}`);
+}
