@@ -156,6 +156,26 @@ describe('https transport', () => {
     assert.equal(await get(), 'ok');
   });
 
+  it('fails a stream whose connection broke', async (t) => {
+    for (const kind of ['http2', 'http1'] as const) {
+      const { server, stop, dropConnections } = await listen(kind, () => Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }));
+      const transport = createHttpsTransport({ server, ca: authority.cert });
+      t.after(async () => {
+        await transport.close();
+        await stop();
+      });
+      const response = await transport.request({ method: 'GET', path: '/' });
+      await assert.rejects(async () => { for await (const _chunk of response.stream()) dropConnections(); }, (error) => isTransportError(error, 'reset'), kind);
+    }
+  });
+
+  it('keeps an answer that was complete before anybody read it', async (t) => {
+    const { transport } = await setUp(t, { handler: () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1_000) }) });
+    const responses = await Promise.all(Array.from({ length: 50 }, () => transport.request({ method: 'GET', path: '/' })));
+    await transport.request({ method: 'GET', path: '/' }).then((response) => response.bytes());
+    for (const response of responses) assert.equal((await response.bytes()).length, 1_000);
+  });
+
   it('opens more connections than one when streams run out', async (t) => {
     const { transport } = await setUp(t, { handler: () => Promise.resolve({ status: 200, headers: {}, body: (sink) => void sink.write(Buffer.from('.')) }) });
     const responses = [];

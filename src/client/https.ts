@@ -16,6 +16,7 @@ import * as https from 'node:https';
 import * as tls from 'node:tls';
 import type { Readable } from 'node:stream';
 import { realClock, type Clock } from '#stdx/clock.ts';
+import { ChunkStream, collect } from './chunk-stream.ts';
 import { CredentialSource, type Credentials, type LoadedCredentials } from './credentials.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
 import { TransportError, abortReason, isTransportError } from './transport-error.ts';
@@ -62,7 +63,7 @@ interface Session {
 }
 
 type Connection = { readonly kind: 'h2'; readonly session: Session } | { readonly kind: 'http1'; readonly agent: http.Agent };
-type Sent = { readonly status: number; readonly headers: TransportResponse['headers']; readonly body: Readable; cancel(error: Error): void };
+type Sent = { readonly status: number; readonly headers: TransportResponse['headers']; readonly body: ChunkStream };
 
 class TlsTransport implements HttpsTransport {
   readonly #options: HttpsOptions;
@@ -237,8 +238,7 @@ class TlsTransport implements HttpsTransport {
     };
     try {
       const sent = await sending.head;
-      sent.body.once('close', settle);
-      if (sent.body.destroyed) settle();
+      sent.body.onClose(settle);
       return sent;
     } catch (error) {
       settle();
@@ -249,14 +249,13 @@ class TlsTransport implements HttpsTransport {
     }
   }
 
-  #response({ status, headers, body, cancel }: Sent, signal: AbortSignal | undefined): TransportResponse {
+  #response({ status, headers, body }: Sent, signal: AbortSignal | undefined): TransportResponse {
     const host = this.#url.host;
     const timeoutMs = this.#timeoutMs;
     const clock = this.#clock;
     async function* pieces(): AsyncGenerator<Buffer, void, void> {
       try {
-        for await (const chunk of body) yield chunk as Buffer;
-        if ((body as { aborted?: boolean }).aborted) throw new TransportError('reset', `${host}: the answer broke off`);
+        yield* body;
       } catch (error) {
         throw signal?.aborted ? abortReason(signal) : translated(error as Error, host);
       }
@@ -266,11 +265,9 @@ class TlsTransport implements HttpsTransport {
       headers,
       stream: pieces,
       async bytes() {
-        const timer = clock.after(timeoutMs, () => cancel(new TransportError('timeout', `${host}: the answer did not end within ${timeoutMs} ms`)));
+        const timer = clock.after(timeoutMs, () => body.fail(new TransportError('timeout', `${host}: the answer did not end within ${timeoutMs} ms`)));
         try {
-          const chunks: Buffer[] = [];
-          for await (const chunk of pieces()) chunks.push(chunk);
-          return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+          return await collect(pieces());
         } finally {
           timer.cancel();
         }
@@ -324,7 +321,7 @@ function sendHttp2(session: Session, { method, path, headers, body }: Prepared):
     stream.destroy(error);
   };
   const head = new Promise<Sent>((resolve, reject) => {
-    stream.once('response', (received) => resolve({ status: received[':status'] ?? 0, headers: flat(received), body: stream, cancel }));
+    stream.once('response', (received) => resolve({ status: received[':status'] ?? 0, headers: flat(received), body: pumped(stream, cancel) }));
     stream.on('error', (error) => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM ? new Unprocessed(new TransportError('reset', error.message, error)) : error));
     stream.once('close', () => reject(stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
       ? new Unprocessed(new TransportError('reset', 'the server refused the stream'))
@@ -344,12 +341,38 @@ function sendHttp1(agent: http.Agent, { method, path, headers, body, url }: Prep
   const head = new Promise<Sent>((resolve, reject) => {
     outgoing.once('response', (message) => {
       incoming = message;
-      resolve({ status: message.statusCode ?? 0, headers: flat(message.headers), body: message, cancel });
+      resolve({ status: message.statusCode ?? 0, headers: flat(message.headers), body: pumped(message, cancel) });
     });
     outgoing.on('error', reject);
   });
   outgoing.end(body);
   return { head, cancel };
+}
+
+/**
+ * The body, read from the first moment on: a stream that ends before somebody listens would lose what it brought. The chunks already
+ * read stay readable after the end.
+ */
+function pumped(source: Readable, cancel: (error: Error) => void): ChunkStream {
+  const body = new ChunkStream();
+  let ended = false;
+  source.on('data', (chunk: Buffer) => {
+    if (body.push(chunk)) return;
+    source.pause();
+    void body.drained().then(() => source.resume());
+  });
+  source.once('end', () => { ended = true; });
+  source.on('error', (error) => body.fail(error));
+  // Whole only when the source says so at its close: HTTP/2 ends the reading side also when the connection is lost.
+  source.once('close', () => {
+    const lost = !ended || ((source as http2.Http2Stream).rstCode ?? 0) !== 0 || (source as http.IncomingMessage).complete === false;
+    if (lost) body.fail(new TransportError('reset', 'the answer broke off'));
+    else body.end();
+  });
+  body.onClose(() => {
+    if (!source.destroyed) cancel(new TransportError('closed', 'the reader left'));
+  });
+  return body;
 }
 
 function flat(headers: http.IncomingHttpHeaders | http2.IncomingHttpHeaders): Record<string, string | undefined> {
