@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isStatusError, type StatusError } from '../errors.ts';
+import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
+import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
+import { FieldSet, printPath } from './field-set.ts';
+import { applyConfiguration, managedFieldsAfterUpdate } from './managed-fields.ts';
+import { compareValues, mergeValues, toFieldSet } from './typed.ts';
+
+const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });
+const text = scalar('string');
+function schema(name: string, fields: Partial<FieldSchema>[]): ObjectSchema {
+  const full = fields.map((field) => ({ value: text, required: false, zero: 'omitted', ...field }) as FieldSchema);
+  return { name, fields: full, byName: new Map(full.map((field) => [field.name, field])) };
+}
+const listOf = (items: ObjectSchema, ...mapKeys: string[]): ValueSchema => ({ kind: 'list', items: { kind: 'object', type: () => items }, listType: 'map', mapKeys });
+
+const port = schema('x.v1.Port', [{ name: 'port', value: scalar('int32'), zero: 'written', default: 0 }, { name: 'protocol', default: 'TCP' }, { name: 'name' }]);
+const container = schema('x.v1.Container', [{ name: 'name', zero: 'written', default: '' }, { name: 'image' }, { name: 'args', value: { kind: 'list', items: text, listType: 'atomic' } }, { name: 'ports', value: listOf(port, 'port', 'protocol') }]);
+const spec = schema('x.v1.Spec', [{ name: 'replicas', value: scalar('int32'), zero: 'distinct' }, { name: 'containers', value: listOf(container, 'name') }, { name: 'strategy', value: { kind: 'object', type: () => schema('x.v1.Strategy', [{ name: 'type' }]) }, zero: 'written', default: {} }]);
+const meta = schema('x.v1.ObjectMeta', [{ name: 'name' }, { name: 'labels', value: { kind: 'map', values: text } }, { name: 'finalizers', value: { kind: 'list', items: text, listType: 'set' } }]);
+const thing = schema('x.v1.Thing', [{ name: 'apiVersion' }, { name: 'kind' }, { name: 'metadata', value: { kind: 'object', type: () => meta }, zero: 'written' }, { name: 'spec', value: { kind: 'object', type: () => spec }, zero: 'written', default: {} }, { name: 'status', value: { kind: 'map', values: text } }]);
+const type: ValueSchema = { kind: 'object', type: () => thing };
+
+const base = { schema: thing, apiVersion: 'x/v1', nowMs: 0 };
+const head = { apiVersion: 'x/v1', kind: 'Thing' };
+const apply = (live: KubeObject | undefined, manager: string, config: object, force = false): KubeObject => applyConfiguration({ ...base, live, manager, force, config: { ...head, ...config } });
+function update(live: KubeObject | undefined, manager: string, next: object): KubeObject {
+  const object = { ...head, ...next } as KubeObject;
+  return { ...object, metadata: { ...object.metadata, managedFields: managedFieldsAfterUpdate({ ...base, live, next: object, manager }) } };
+}
+const fieldsOf = (object: KubeObject, manager: string): unknown => object.metadata?.managedFields?.find((entry) => entry.manager === manager)?.fieldsV1;
+const bare = ({ metadata, ...rest }: KubeObject): unknown => {
+  const { managedFields: _, ...kept } = metadata ?? {};
+  return { ...rest, metadata: kept };
+};
+
+test('a first apply owns what it says, in the shape of FieldsV1', () => {
+  const object = apply(undefined, 'kubectl', { metadata: { name: 'a', labels: { app: 'x' }, finalizers: ['f/g'] }, spec: { replicas: 1, containers: [{ name: 'c', args: ['1'], ports: [{ port: 80 }] }] } });
+  assert.deepEqual(object.metadata?.managedFields, [{
+    manager: 'kubectl', operation: 'Apply', apiVersion: 'x/v1', time: '1970-01-01T00:00:00Z', fieldsType: 'FieldsV1',
+    fieldsV1: {
+      'f:metadata': { 'f:finalizers': { 'v:"f/g"': {} }, 'f:labels': { 'f:app': {} } },
+      'f:spec': { 'f:containers': { 'k:{"name":"c"}': { '.': {}, 'f:args': {}, 'f:name': {}, 'f:ports': { 'k:{"port":80,"protocol":"TCP"}': { '.': {}, 'f:port': {} } } } }, 'f:replicas': {} },
+    },
+  }] satisfies ManagedFieldsEntry[]);
+});
+
+test('what is no longer applied goes away, unless another owns it', () => {
+  const first = apply(undefined, 'a', { metadata: { name: 'x', labels: { one: '1', two: '2', three: '3' } }, spec: { containers: [{ name: 'c' }, { name: 'd' }] } });
+  const shared = apply(first, 'b', { metadata: { name: 'x', labels: { two: '2' } } });
+  const second = apply(shared, 'a', { metadata: { name: 'x', labels: { one: '1' } }, spec: { containers: [{ name: 'd' }] } });
+  assert.deepEqual(bare(second), { ...head, metadata: { name: 'x', labels: { one: '1', two: '2' } }, spec: { containers: [{ name: 'd' }] } });
+  assert.equal(apply(second, 'a', { metadata: { name: 'x', labels: { one: '1' } }, spec: { containers: [{ name: 'd' }] } }), second);
+});
+
+test('changing what others own is a conflict, force takes it', () => {
+  const created = update(undefined, 'kubectl-edit', { metadata: { name: 'x' }, spec: { replicas: 1, strategy: { type: 'A' } } });
+  assert.throws(() => apply(created, 'a', { metadata: { name: 'x' }, spec: { replicas: 2 } }), (error: StatusError) => isStatusError(error, 'Conflict')
+    && error.message === 'Apply failed with 1 conflict: conflict with "kubectl-edit" using x/v1: .spec.replicas'
+    && error.status.details?.causes?.[0]?.reason === 'FieldManagerConflict');
+  assert.throws(() => apply(created, 'a', { spec: { replicas: 2, strategy: { type: 'B' } } }), { message: 'Apply failed with 2 conflicts: conflicts with "kubectl-edit" using x/v1:\n- .spec.replicas\n- .spec.strategy.type' });
+  const agreed = apply(created, 'a', { metadata: { name: 'x' }, spec: { replicas: 1 } });
+  assert.deepEqual(fieldsOf(agreed, 'kubectl-edit'), { 'f:spec': { 'f:replicas': {}, 'f:strategy': { 'f:type': {} } } });
+  const forced = apply(created, 'a', { metadata: { name: 'x' }, spec: { replicas: 2 } }, true);
+  assert.deepEqual(fieldsOf(forced, 'kubectl-edit'), { 'f:spec': { 'f:strategy': { 'f:type': {} } } });
+  assert.deepEqual(fieldsOf(forced, 'a'), { 'f:spec': { 'f:replicas': {} } });
+});
+
+test('an ordinary write takes what it changes from appliers', () => {
+  const applied = apply(undefined, 'a', { metadata: { name: 'x' }, spec: { replicas: 1, containers: [{ name: 'c', image: '1' }] } });
+  const scaled = update(applied, 'hpa', { metadata: { name: 'x' }, spec: { replicas: 5, containers: [{ name: 'c', image: '1' }] } });
+  assert.deepEqual(fieldsOf(scaled, 'a'), { 'f:spec': { 'f:containers': { 'k:{"name":"c"}': { '.': {}, 'f:image': {}, 'f:name': {} } } } });
+  assert.deepEqual(fieldsOf(scaled, 'hpa'), { 'f:spec': { 'f:replicas': {} } });
+  assert.deepEqual(update(scaled, 'x', { ...(bare(scaled) as object), metadata: { name: 'x', managedFields: [] } }).metadata?.managedFields, []);
+});
+
+test('an object without owners gets one at the first apply; the server keeps ten updaters', () => {
+  const live = { ...head, metadata: { name: 'x' }, spec: { replicas: 1 } };
+  assert.throws(() => apply(live, 'a', { spec: { replicas: 2 } }), /conflict with "before-first-apply" using x\/v1: \.spec\.replicas/);
+  let object: KubeObject = { ...head, metadata: { name: 'x', labels: {} } };
+  for (let index = 0; index < 14; index++) {
+    const next = { metadata: { ...object.metadata!, labels: { ...object.metadata!.labels, [`l${index}`]: 'x' } } };
+    object = { ...head, ...next, metadata: { ...next.metadata, managedFields: managedFieldsAfterUpdate({ ...base, live: object, next: { ...head, ...next }, manager: `m${index}`, nowMs: index * 1000 }) } };
+  }
+  const managers = object.metadata!.managedFields!.map((entry) => entry.manager);
+  assert.equal(managers.length, 10);
+  assert.ok(managers.includes('ancient-changes') && managers.includes('m13') && !managers.includes('m0'));
+});
+
+test('reset fields and server fields are owned by nobody; a configuration has no managedFields', () => {
+  const written = managedFieldsAfterUpdate({ ...base, live: undefined, manager: 'm', resetFields: [['status']], next: { ...head, metadata: { name: 'x', uid: 'u' }, status: { phase: 'A' }, spec: { replicas: 1 } } });
+  assert.deepEqual(written[0]?.fieldsV1, { 'f:spec': { 'f:replicas': {} } });
+  assert.throws(() => apply(undefined, 'a', { metadata: { managedFields: [] } }), /metadata.managedFields must be nil/);
+  assert.throws(() => apply(undefined, 'a', { spec: { containers: [{ image: 'x' }] } }), /omits key field "name"/);
+});
+
+test('merged lists keep the configuration\'s order and the places of the others', () => {
+  const names = (list: string[]): KubeObject => ({ spec: { containers: list.map((name) => ({ name })) } });
+  const merged = (live: string[], config: string[]): string[] => ((mergeValues(names(live), names(config), type) as { spec: { containers: { name: string }[] } }).spec.containers).map(({ name }) => name);
+  assert.deepEqual(merged(['a', 'b'], ['c', 'a']), ['c', 'a', 'b']);
+  assert.deepEqual(merged(['x', 'a', 'b'], ['b', 'a']), ['x', 'b', 'a']);
+  const letters = fc.uniqueArray(fc.constantFrom(...'abcdef'));
+  fc.assert(fc.property(letters, letters, (live, config) => {
+    const result = merged(live, config);
+    assert.deepEqual(result.filter((name) => config.includes(name)), config);
+    assert.deepEqual(result.filter((name) => !config.includes(name)), live.filter((name) => !config.includes(name)));
+  }), { numRuns: 2000 });
+});
+
+const word = fc.constantFrom('a', 'b', 'c');
+/** Without empty maps and lists, as typed objects are. */
+const object = fc.record({
+  metadata: fc.record({ name: fc.constant('x'), labels: fc.dictionary(word, word, { minKeys: 1 }), finalizers: fc.uniqueArray(word, { minLength: 1 }) }, { requiredKeys: ['name'] }),
+  spec: fc.record({ replicas: fc.nat(2), containers: fc.uniqueArray(fc.record({ name: word, image: word }), { selector: (item) => item.name, minLength: 1 }) }, { requiredKeys: ['replicas'] }),
+});
+
+test('properties: a set survives its JSON, nothing differs from itself, an applied configuration is there', () => {
+  fc.assert(fc.property(object, object, (left, right) => {
+    const set = toFieldSet(left, type);
+    assert.ok(FieldSet.fromFieldsV1(JSON.parse(JSON.stringify(set.toFieldsV1()))).equals(set));
+    const self = compareValues(left, structuredClone(left), type);
+    assert.ok(self.added.isEmpty && self.modified.isEmpty && self.removed.isEmpty);
+    const merged = mergeValues(left, right, type);
+    assert.ok(toFieldSet(right, type).difference(toFieldSet(merged, type)).isEmpty);
+    const difference = compareValues(right, mergeValues(merged, right, type), type);
+    assert.ok(difference.modified.isEmpty && difference.removed.isEmpty);
+  }), { numRuns: 500 });
+});
+
+test('one applier alone always gets exactly what it last applied', () => {
+  fc.assert(fc.property(fc.array(object, { minLength: 1, maxLength: 4 }), (configs) => {
+    let live: KubeObject | undefined;
+    for (const config of configs) live = apply(live, 'me', config);
+    const set = toFieldSet(bare(live!), type);
+    assert.deepEqual(set.toFieldsV1(), toFieldSet({ ...head, ...configs.at(-1)! }, type).toFieldsV1());
+  }), { numRuns: 500 });
+});
+
+test('paths print as conflicts show them', () => {
+  assert.equal(printPath(['f:spec', 'f:containers', 'k:{"name":"a"}', 'f:image']), '.spec.containers[name="a"].image');
+  assert.equal(printPath(['f:metadata', 'f:finalizers', 'v:"x"']), '.metadata.finalizers[="x"]');
+});

@@ -1,0 +1,211 @@
+/**
+ * A set of paths into an object, in the shape of metav1.FieldsV1. A path is a list of elements as FieldsV1 spells them:
+ * 'f:name' a field or map key, 'k:{"name":"a"}' a list item by its keys, 'v:"x"' an item of a set, 'i:0' a position.
+ */
+import { isJsonObject, setOwn, type JsonObject } from '../json.ts';
+
+export type Path = readonly string[];
+
+interface Node { member: boolean; readonly children: Map<string, Node> }
+
+function newNode(): Node {
+  return { member: false, children: new Map() };
+}
+
+/** Every operation but insert makes a new set, which shares parts with the old ones: insert only into a set of your own making. */
+export class FieldSet {
+  readonly #root: Node;
+
+  private constructor(root: Node) {
+    this.#root = root;
+  }
+
+  static empty(): FieldSet {
+    return new FieldSet(newNode());
+  }
+
+  static of(...paths: Path[]): FieldSet {
+    const set = FieldSet.empty();
+    for (const path of paths) set.insert(path);
+    return set;
+  }
+
+  static fromFieldsV1(fields: unknown): FieldSet {
+    return new FieldSet(readNode(fields));
+  }
+
+  insert(path: Path): void {
+    let node = this.#root;
+    for (const element of path) {
+      let child = node.children.get(element);
+      if (!child) node.children.set(element, child = newNode());
+      node = child;
+    }
+    node.member = true;
+  }
+
+  has(path: Path): boolean {
+    let node: Node | undefined = this.#root;
+    for (const element of path) {
+      node = node.children.get(element);
+      if (!node) return false;
+    }
+    return node.member;
+  }
+
+  get isEmpty(): boolean { return isEmpty(this.#root); }
+
+  union(other: FieldSet): FieldSet {
+    return this.#combine(other, UNION);
+  }
+
+  intersection(other: FieldSet): FieldSet {
+    return this.#combine(other, INTERSECTION);
+  }
+
+  /** Only the very paths of the other set go; what is below them stays. */
+  difference(other: FieldSet): FieldSet {
+    return this.#combine(other, DIFFERENCE);
+  }
+
+  /** The paths of the other set go, and all below them. */
+  without(other: FieldSet): FieldSet {
+    return new FieldSet(prune(this.#root, other.#root));
+  }
+
+  equals(other: FieldSet): boolean {
+    return this.#combine(other, SYMMETRIC_DIFFERENCE).isEmpty;
+  }
+
+  /** The part below one element, with the element cut off. */
+  below(element: string): FieldSet {
+    return new FieldSet(this.#root.children.get(element) ?? newNode());
+  }
+
+  /** Elements at the top that are members or have members below. */
+  elements(): string[] {
+    return [...this.#root.children.keys()];
+  }
+
+  paths(): string[][] {
+    const found: string[][] = [];
+    collect(this.#root, [], found);
+    return found;
+  }
+
+  toFieldsV1(): JsonObject {
+    return writeNode(this.#root);
+  }
+
+  #combine(other: FieldSet, operation: Operation): FieldSet {
+    return new FieldSet(combine(this.#root, other.#root, operation));
+  }
+}
+
+interface Operation {
+  readonly member: (left: boolean, right: boolean) => boolean;
+  /** What only one side has stays, shared with it. */
+  readonly keepsLeft: boolean;
+  readonly keepsRight: boolean;
+}
+
+const UNION: Operation = { member: (left, right) => left || right, keepsLeft: true, keepsRight: true };
+const INTERSECTION: Operation = { member: (left, right) => left && right, keepsLeft: false, keepsRight: false };
+const DIFFERENCE: Operation = { member: (left, right) => left && !right, keepsLeft: true, keepsRight: false };
+const SYMMETRIC_DIFFERENCE: Operation = { member: (left, right) => left !== right, keepsLeft: true, keepsRight: true };
+
+function combine(left: Node, right: Node, operation: Operation): Node {
+  const result: Node = { member: operation.member(left.member, right.member), children: new Map() };
+  for (const [element, child] of left.children) {
+    const other = right.children.get(element);
+    if (other) addUnlessEmpty(result, element, combine(child, other, operation));
+    else if (operation.keepsLeft) addUnlessEmpty(result, element, child);
+  }
+  if (operation.keepsRight) {
+    for (const [element, child] of right.children) if (!left.children.has(element)) addUnlessEmpty(result, element, child);
+  }
+  return result;
+}
+
+function addUnlessEmpty(parent: Node, element: string, child: Node): void {
+  if (child.member || child.children.size > 0) parent.children.set(element, child);
+}
+
+function prune(node: Node, gone: Node): Node {
+  const result: Node = { member: node.member, children: new Map() };
+  for (const [element, child] of node.children) {
+    const removed = gone.children.get(element);
+    if (removed?.member) continue;
+    addUnlessEmpty(result, element, removed ? prune(child, removed) : child);
+  }
+  return result;
+}
+
+function isEmpty(node: Node): boolean {
+  return !node.member && [...node.children.values()].every(isEmpty);
+}
+
+function collect(node: Node, path: string[], found: string[][]): void {
+  if (node.member) found.push(path);
+  for (const element of [...node.children.keys()].toSorted()) collect(node.children.get(element)!, [...path, element], found);
+}
+
+/** {} is a member; with children, '.' says that the path itself is one too. */
+function readNode(fields: unknown): Node {
+  const node = newNode();
+  if (!isJsonObject(fields)) return node;
+  for (const key of Object.keys(fields)) {
+    if (key === '.') {
+      node.member = true;
+      continue;
+    }
+    const inner = fields[key];
+    const child = readNode(inner);
+    if (isJsonObject(inner) && Object.keys(inner).length === 0) child.member = true;
+    node.children.set(canonicalElement(key), child);
+  }
+  return node;
+}
+
+function writeNode(node: Node): JsonObject {
+  const fields: JsonObject = {};
+  const elements = [...node.children.keys()];
+  if (elements.length > 1) elements.sort();
+  for (const element of elements) {
+    const child = node.children.get(element)!;
+    const written = writeNode(child);
+    setOwn(fields, element, child.member && child.children.size > 0 ? { '.': {}, ...written } : written);
+  }
+  return fields;
+}
+
+/** Keys of an item in sorted order, so that equal elements are equal texts. */
+function canonicalElement(element: string): string {
+  if (!element.startsWith('k:')) return element;
+  try {
+    const keys: unknown = JSON.parse(element.slice(2));
+    return isJsonObject(keys) ? keyElement(keys) : element;
+  } catch {
+    return element;
+  }
+}
+
+/** By the values of an item's keys, in any order. */
+export function keyElement(keys: Readonly<Record<string, unknown>>): string {
+  return `k:${JSON.stringify(Object.fromEntries(Object.entries(keys).toSorted(([left], [right]) => (left < right ? -1 : 1))))}`;
+}
+
+/** As conflicts print it: .spec.containers[name="a"].image */
+export function printPath(path: Path): string {
+  return path.map(printElement).join('');
+}
+
+function printElement(element: string): string {
+  const rest = element.slice(2);
+  switch (element.slice(0, 2)) {
+    case 'f:': return `.${rest}`;
+    case 'v:': return `[=${rest}]`;
+    case 'k:': return `[${Object.entries(JSON.parse(rest) as JsonObject).map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(',')}]`;
+    default: return `[${rest}]`;
+  }
+}

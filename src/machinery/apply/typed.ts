@@ -1,0 +1,265 @@
+/**
+ * What server-side apply does with values of a type: which fields a value sets, how two values differ, merging one over the other,
+ * taking fields out. After structured-merge-diff. Nothing here changes its arguments; results share parts with them.
+ */
+import { statusErrors } from '../errors.ts';
+import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
+import type { ValueSchema } from '../schema.ts';
+import { FieldSet, type Path } from './field-set.ts';
+
+export interface Comparison { readonly added: FieldSet; readonly modified: FieldSet; readonly removed: FieldSet }
+
+/** How a value takes part: as a whole, by its fields, by its map keys, or by its list items. */
+type Shape =
+  | { readonly kind: 'leaf' }
+  | { readonly kind: 'fields'; readonly schema: ValueSchema | undefined }
+  | { readonly kind: 'items'; readonly schema: ValueSchema & { readonly kind: 'list' } };
+
+const LEAF: Shape = { kind: 'leaf' };
+
+function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
+  if (Array.isArray(value)) return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
+  if (!isJsonObject(value) || schema?.kind === 'scalar') return LEAF;
+  if (schema?.kind === 'object' && schema.type().atomic) return LEAF;
+  return { kind: 'fields', schema };
+}
+
+interface FieldPlace { readonly schema: ValueSchema | undefined; readonly isNamed: boolean; readonly atomic: boolean }
+
+function fieldOf(schema: ValueSchema | undefined, name: string): FieldPlace {
+  if (schema?.kind === 'map') return { schema: schema.values, isNamed: false, atomic: false };
+  const field = schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
+  return { schema: field?.value, isNamed: field !== undefined, atomic: field?.atomic === true };
+}
+
+function childShape(value: unknown, place: FieldPlace): Shape {
+  return place.atomic ? LEAF : shapeOf(value, place.schema);
+}
+
+/** What makes an item of a set or list-map itself. */
+function itemElement(item: unknown, list: ValueSchema & { readonly kind: 'list' }): string {
+  if (list.listType === 'set') return `v:${JSON.stringify(item)}`;
+  if (!isJsonObject(item)) throw statusErrors.badRequest('associative list with keys may not have non-map elements');
+  const keys: JsonObject = {};
+  for (const key of sortedKeys(list)) {
+    const value = getOwn(item, key) ?? keyDefault(list, key);
+    if (value === undefined) throw statusErrors.badRequest(`associative list with keys has an element that omits key field ${JSON.stringify(key)} (and doesn't have default value)`);
+    keys[key] = value;
+  }
+  return `k:${JSON.stringify(keys)}`;
+}
+
+const sortedKeyLists = new WeakMap<readonly string[], readonly string[]>();
+
+/** Map keys in the order in which elements spell them. */
+function sortedKeys({ mapKeys = [] }: ValueSchema & { readonly kind: 'list' }): readonly string[] {
+  let sorted = sortedKeyLists.get(mapKeys);
+  if (!sorted) sortedKeyLists.set(mapKeys, sorted = mapKeys.toSorted());
+  return sorted;
+}
+
+function keyDefault(list: ValueSchema & { readonly kind: 'list' }, key: string): unknown {
+  const field = list.items.kind === 'object' ? list.items.type().byName.get(key) : undefined;
+  return field?.zero === 'written' ? undefined : field?.default;
+}
+
+interface Item { readonly element: string; readonly value: unknown }
+
+function itemsOf(list: readonly unknown[], schema: ValueSchema & { readonly kind: 'list' }): Item[] {
+  return list.map((value) => ({ element: itemElement(value, schema), value }));
+}
+
+/** The fields a configuration sets: all its leaves, items, map keys and empty maps. */
+export function toFieldSet(value: unknown, schema: ValueSchema): FieldSet {
+  const set = FieldSet.empty();
+  collectFields({ value, shape: shapeOf(value, schema), path: [] }, set);
+  return set;
+}
+
+function collectFields({ value, shape, path }: { readonly value: unknown; readonly shape: Shape; readonly path: Path }, set: FieldSet): void {
+  if (shape.kind === 'leaf') {
+    set.insert(path);
+  } else if (shape.kind === 'items') {
+    for (const item of itemsOf(value as unknown[], shape.schema)) {
+      const itemPath = [...path, item.element];
+      collectFields({ value: item.value, shape: shapeOf(item.value, shape.schema.items), path: itemPath }, set);
+      set.insert(itemPath);
+    }
+  } else {
+    for (const [name, inner] of Object.entries(value as JsonObject)) {
+      if (inner === undefined) continue;
+      const place = fieldOf(shape.schema, name);
+      const innerPath = [...path, `f:${name}`];
+      collectFields({ value: inner, shape: childShape(inner, place), path: innerPath }, set);
+      if (!place.isNamed || (isJsonObject(inner) && Object.keys(inner).length === 0)) set.insert(innerPath);
+    }
+  }
+}
+
+export function compareValues(before: unknown, after: unknown, schema: ValueSchema): Comparison {
+  const comparison = { added: FieldSet.empty(), modified: FieldSet.empty(), removed: FieldSet.empty() };
+  compareInto({ before, after, place: { schema, isNamed: true, atomic: false }, path: [] }, comparison);
+  return comparison;
+}
+
+/** What was added or modified, in one set, and what was removed. */
+export function changesBetween(before: unknown, after: unknown, schema: ValueSchema): { readonly changed: FieldSet; readonly removed: FieldSet } {
+  const changed = FieldSet.empty();
+  const removed = FieldSet.empty();
+  compareInto({ before, after, place: { schema, isNamed: true, atomic: false }, path: [] }, { added: changed, modified: changed, removed });
+  return { changed, removed };
+}
+
+interface Pair { readonly before: unknown; readonly after: unknown; readonly place: FieldPlace; readonly path: Path }
+
+function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
+  if (before === undefined && after === undefined) return;
+  const left = before === undefined ? undefined : childShape(before, place);
+  const right = after === undefined ? undefined : childShape(after, place);
+  const shape = left ?? right!;
+  const changesShape = left !== undefined && right !== undefined && left.kind !== right.kind;
+  const isLeaf = shape.kind === 'leaf' || changesShape || (isBare(before) && isBare(after));
+  if (before === undefined) comparison.added.insert(path);
+  else if (after === undefined) comparison.removed.insert(path);
+  else if (isLeaf && !jsonEqual(before, after)) comparison.modified.insert(path);
+  if (isLeaf) return;
+  if (shape.kind === 'items') {
+    const others = new Map(itemsOf(after as unknown[] ?? [], shape.schema).map((item) => [item.element, item.value]));
+    const known = itemsOf(before as unknown[] ?? [], shape.schema);
+    const inner = { schema: shape.schema.items, isNamed: false, atomic: false };
+    for (const item of known) compareInto({ before: item.value, after: others.get(item.element), place: inner, path: [...path, item.element] }, comparison);
+    const seen = new Set(known.map((item) => item.element));
+    for (const [element, value] of others) if (!seen.has(element)) compareInto({ before: undefined, after: value, place: inner, path: [...path, element] }, comparison);
+  } else if (shape.kind === 'fields') {
+    const old = (before ?? {}) as JsonObject;
+    const fresh = (after ?? {}) as JsonObject;
+    const visit = (name: string, next: unknown): void => {
+      const previous = getOwn(old, name);
+      if (previous === next && previous !== undefined) return;
+      compareInto({ before: previous, after: next, place: fieldOf(shape.schema, name), path: [...path, `f:${name}`] }, comparison);
+    };
+    for (const name of Object.keys(fresh)) visit(name, fresh[name]);
+    for (const name of Object.keys(old)) if (!Object.hasOwn(fresh, name)) visit(name, undefined);
+  }
+}
+
+function isBare(value: unknown): boolean {
+  return value === undefined || value === null || (Array.isArray(value) ? value.length === 0 : typeof value === 'object' && Object.keys(value).length === 0);
+}
+
+/** The configuration laid over what is there: leaves replace, maps and keyed lists merge. null takes a field away. */
+export function mergeValues(live: unknown, config: unknown, schema: ValueSchema): unknown {
+  return merge(live, config, { schema, isNamed: true, atomic: false });
+}
+
+function merge(live: unknown, config: unknown, place: FieldPlace): unknown {
+  if (config === undefined) return live;
+  const shape = childShape(config, place);
+  if (live === undefined || live === null || shape.kind === 'leaf' || childShape(live, place).kind !== shape.kind) return withoutNulls(config, shape);
+  if (shape.kind === 'items') return mergeItems(itemsOf(live as unknown[], shape.schema), itemsOf(config as unknown[], shape.schema), shape.schema.items);
+  const merged: JsonObject = {};
+  const left = live as JsonObject;
+  const right = config as JsonObject;
+  for (const name of new Set([...Object.keys(left), ...Object.keys(right)])) {
+    const value = getOwn(right, name) === null ? undefined : merge(getOwn(left, name), getOwn(right, name), fieldOf(shape.schema, name));
+    if (value !== undefined) setOwn(merged, name, value);
+  }
+  return merged;
+}
+
+function withoutNulls(value: unknown, shape: Shape): unknown {
+  if (shape.kind !== 'fields') return value;
+  const copy: JsonObject = {};
+  for (const [name, inner] of Object.entries(value as JsonObject)) if (inner !== null) setOwn(copy, name, withoutNulls(inner, childShape(inner, fieldOf(shape.schema, name))));
+  return copy;
+}
+
+/**
+ * The configuration's items keep its order; items only the live list has keep their places relative to the shared ones.
+ * Where the two orders contradict each other, the configuration's wins.
+ */
+function mergeItems(live: readonly Item[], config: readonly Item[], schema: ValueSchema): unknown[] {
+  const liveByElement = new Map(live.map((item) => [item.element, item.value]));
+  const wanted = new Map(config.map((item) => [item.element, item.value]));
+  const shared = config.map((item) => item.element).filter((element) => liveByElement.has(element));
+  const place: FieldPlace = { schema, isNamed: false, atomic: false };
+  const merged: unknown[] = [];
+  const done = new Set<string>();
+  let nextShared = 0;
+  let liveIndex = 0;
+  let configIndex = 0;
+  const takeConfig = (): void => {
+    const { element, value } = config[configIndex++]!;
+    if (!done.has(element)) merged.push(merge(liveByElement.get(element), value, place));
+    done.add(element);
+    if (shared[nextShared] === element) nextShared++;
+  };
+  while (liveIndex < live.length || configIndex < config.length) {
+    const atLive = live[liveIndex];
+    if (atLive && !wanted.has(atLive.element)) {
+      merged.push(atLive.value);
+      liveIndex++;
+    } else if (atLive && (done.has(atLive.element) || (configIndex < config.length && shared[nextShared] !== atLive.element))) {
+      // Its turn was, or comes, in the configuration's order.
+      liveIndex++;
+    } else if (configIndex < config.length) {
+      if (atLive && config[configIndex]!.element === atLive.element) liveIndex++;
+      takeConfig();
+    } else {
+      liveIndex++;
+    }
+  }
+  return merged;
+}
+
+/** The value without the fields of the set; undefined when nothing is left. */
+export function removeFields(value: unknown, set: FieldSet, schema: ValueSchema): unknown {
+  return remove(value, set, { schema, isNamed: true, atomic: false });
+}
+
+function remove(value: unknown, set: FieldSet, place: FieldPlace): unknown {
+  const shape = childShape(value, place);
+  if (shape.kind === 'leaf') return value;
+  if (shape.kind === 'items') {
+    const inner = { schema: shape.schema.items, isNamed: false, atomic: false };
+    const kept = itemsOf(value as unknown[], shape.schema).flatMap(({ element, value: item }) => {
+      if (set.has([element])) return [];
+      const below = set.below(element);
+      const left = below.isEmpty ? item : remove(item, below, inner);
+      return left === undefined ? [] : [left];
+    });
+    return kept.length === 0 ? undefined : kept;
+  }
+  const kept: JsonObject = {};
+  for (const [name, inner] of Object.entries(value as JsonObject)) {
+    const element = `f:${name}`;
+    if (set.has([element])) continue;
+    const below = set.below(element);
+    const left = below.isEmpty ? inner : remove(inner, below, fieldOf(shape.schema, name));
+    if (left !== undefined) setOwn(kept, name, left);
+  }
+  return Object.keys(kept).length === 0 ? undefined : kept;
+}
+
+/** Adds the named fields of types that have members below them: owning a part of a struct is owning that it exists. */
+export function withNamedFields(set: FieldSet, schema: ValueSchema): FieldSet {
+  const named = FieldSet.empty();
+  addNamed(set, { schema, path: [] }, named);
+  return set.union(named);
+}
+
+function addNamed(set: FieldSet, { schema, path }: { readonly schema: ValueSchema | undefined; readonly path: Path }, result: FieldSet): void {
+  for (const element of set.elements()) {
+    const below = set.below(element);
+    const hasChildren = below.elements().length > 0;
+    if (!hasChildren) continue;
+    const inner = [...path, element];
+    if (!element.startsWith('f:')) {
+      addNamed(below, { schema: schema?.kind === 'list' ? schema.items : undefined, path: inner }, result);
+      continue;
+    }
+    const place = fieldOf(schema, element.slice(2));
+    if (place.isNamed) result.insert(inner);
+    addNamed(below, { schema: place.schema, path: inner }, result);
+  }
+}
