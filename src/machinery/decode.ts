@@ -220,8 +220,17 @@ function lazyObject(type: () => ObjectSchema): Decoder {
   };
 }
 
+/** Inside lists and maps null stands for the zero value, which of times and opaque values is null again. */
+function itemDecoder(schema: ValueSchema): Decoder {
+  const decode = compileValue(schema);
+  return (value, context) => {
+    const given = value ?? zeroItem(schema);
+    return given === null ? null : decode(given, context) ?? null;
+  };
+}
+
 function listDecoder(items: ValueSchema): Decoder {
-  const decode = compileValue(items);
+  const decodeItem = itemDecoder(items);
   return (value, context) => {
     if (!Array.isArray(value)) throw mismatch(value, `[]${goTypeOf(items)}`, context);
     const list: unknown[] = [];
@@ -229,7 +238,7 @@ function listDecoder(items: ValueSchema): Decoder {
     context.path.push(0);
     for (let index = 0; index < value.length; index++) {
       context.path[depth] = index;
-      list.push(decode(value[index] ?? zeroItem(items), context));
+      list.push(decodeItem(value[index], context));
     }
     context.path.pop();
     return list;
@@ -248,13 +257,13 @@ function decodeStringList(value: unknown, context: Context): unknown {
 }
 
 function mapDecoder(values: ValueSchema): Decoder {
-  const decode = compileValue(values);
+  const decodeItem = itemDecoder(values);
   return (value, context) => {
     if (!isJsonObject(value)) throw mismatch(value, `map[string]${goTypeOf(values)}`, context);
     const map: JsonObject = {};
     for (const key of Object.keys(value)) {
       context.path.push(key);
-      setOwn(map, key, decode(value[key] ?? zeroItem(values), context));
+      setOwn(map, key, decodeItem(value[key], context));
       context.path.pop();
     }
     return map;
@@ -272,7 +281,6 @@ function decodeStringMap(value: unknown, context: Context): unknown {
   return value;
 }
 
-/** What null stands for inside a list or map: the zero value. */
 function zeroItem(schema: ValueSchema): unknown {
   if (schema.kind === 'list') return [];
   if (schema.kind === 'map' || schema.kind === 'object') return {};
