@@ -87,11 +87,13 @@ export function buildDocument(paths: Paths, schemas: Record<string, JsonSchema>)
   };
 }
 
-/** The definitions that operations refer to. */
-export function definitionsIn(paths: Paths): Set<string> {
+/** The definitions that paths, or any part of a document, refer to. */
+export function definitionsIn(paths: unknown): Set<string> {
   const found = new Set<string>();
+  const visited = new Set<unknown>();
   const visit = (value: unknown): void => {
-    if (typeof value !== 'object' || value === null) return;
+    if (typeof value !== 'object' || value === null || visited.has(value)) return;
+    visited.add(value);
     for (const [key, inner] of Object.entries(value)) {
       if (key === '$ref') found.add(String(inner).slice(String(inner).lastIndexOf('/') + 1));
       else visit(inner);

@@ -1,0 +1,78 @@
+/** OpenAPI of custom resources: the author's schema, completed with what every object has, and the paths of the resource. */
+import type { GroupVersionKind } from '#machinery/object.ts';
+import { commonFields } from './description-table.ts';
+import { describeType } from './descriptions.ts';
+import { groupVersionPath, operationPrefix, resourcePaths, tagOf, type Paths } from './openapi-paths.ts';
+import { componentSchemas, schemaReference, type JsonSchema, type SchemaStyle } from './openapi-schemas.ts';
+import { buildDocument, definitionOfKind, definitionsIn, type OpenapiV3Document } from './openapi-v3.ts';
+import type { ResourceFacts } from './resources.ts';
+
+export interface CustomResource {
+  readonly facts: ResourceFacts;
+  /** The kind of lists. Default: kind + 'List'. */
+  readonly listKind?: string;
+  /** The version's openAPIV3Schema; absent: any object. Not changed. */
+  readonly schema?: JsonSchema;
+}
+
+const metaV1 = 'io.k8s.apimachinery.pkg.apis.meta.v1';
+
+/** 'stable.example.com', 'v1', 'CronTab' → 'com.example.stable.v1.CronTab', as upstream names the definitions of custom resources. */
+export function customDefinitionName({ group, version, kind }: GroupVersionKind): string {
+  return `${group.split('.').toReversed().join('.')}.${version}.${kind}`;
+}
+
+/** The document of one group and version, all of whose resources are custom. */
+export function customResourceDocument(gv: { readonly group: string; readonly version: string }, resources: readonly CustomResource[]): OpenapiV3Document {
+  const definitionOf = definitionFinder(resources);
+  const paths = Object.assign({}, ...resources.map(({ facts }) => resourcePaths(facts, { definitionOf, encodings: 'custom' }))) as Paths;
+  paths[`/${groupVersionPath(gv)}/`] = { get: {
+    description: 'Lists the resources of this version.', operationId: `get${operationPrefix(gv)}APIResources`, tags: [tagOf(gv)],
+    responses: { 200: { description: 'OK', content: { 'application/json': { schema: schemaReference(`${metaV1}.APIResourceList`, { openapi: 3 }) } } }, 401: { description: 'Unauthorized' } },
+  } };
+  const style: SchemaStyle = { openapi: 3, listsKind: (group, version) => (group === '' && version === 'v1') || (group === gv.group && version === gv.version) };
+  return buildDocument(paths, customSchemas(resources, { paths, style }));
+}
+
+/** The definitions of custom resources and of the built-in types that their paths refer to. For OpenAPI v2, add them to the others. */
+export function customSchemas(resources: readonly CustomResource[], { paths, style }: { paths: Paths; style: SchemaStyle }): Record<string, JsonSchema> {
+  const own = Object.assign({}, ...resources.map((resource) => resourceSchemas(resource, style))) as Record<string, JsonSchema>;
+  const builtin = new Set([...definitionsIn(paths), `${metaV1}.ObjectMeta`, `${metaV1}.ListMeta`].filter((name) => own[name] === undefined));
+  const all = { ...componentSchemas(builtin, style), ...own };
+  return Object.fromEntries(Object.entries(all).toSorted(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+function definitionFinder(resources: readonly CustomResource[]): (kind: GroupVersionKind) => string {
+  const custom = new Set(resources.flatMap(({ facts: { group, version, kind }, listKind }) => [`${group}/${version}/${kind}`, `${group}/${version}/${listKind ?? `${kind}List`}`]));
+  return (kind) => (custom.has(`${kind.group}/${kind.version}/${kind.kind}`) ? customDefinitionName(kind) : definitionOfKind(kind));
+}
+
+function resourceSchemas({ facts, listKind, schema = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } }: CustomResource, style: SchemaStyle): Record<string, JsonSchema> {
+  const { group, version, kind } = facts;
+  const listName = listKind ?? `${kind}List`;
+  const name = customDefinitionName({ group, version, kind });
+  const typeFields = {
+    apiVersion: { type: 'string', description: commonFields['apiVersion'] },
+    kind: { type: 'string', description: commonFields['kind'] },
+  };
+  const reference = (definition: string, description: string | undefined): JsonSchema => {
+    const ref = schemaReference(definition, style);
+    return style.openapi === 3 ? { description, allOf: [ref] } : { description, ...ref };
+  };
+  return {
+    [name]: {
+      ...schema,
+      properties: { ...(schema['properties'] as JsonSchema | undefined), ...typeFields, metadata: reference(`${metaV1}.ObjectMeta`, commonFields['metadata']) },
+      'x-kubernetes-group-version-kind': [{ group, kind, version }],
+    },
+    [customDefinitionName({ group, version, kind: listName })]: {
+      description: describeType(listName), type: 'object', required: ['items'],
+      properties: {
+        ...typeFields,
+        items: { type: 'array', description: commonFields['items'], items: schemaReference(name, style) },
+        metadata: reference(`${metaV1}.ListMeta`, describeType('ListMeta')),
+      },
+      'x-kubernetes-group-version-kind': [{ group, kind: listName, version }],
+    },
+  };
+}
