@@ -4,7 +4,7 @@
  * (and within this process by a table), so `lock` is an empty database in an exclusive transaction for as long as we live. Who holds it is
  * written to `lock.pid`, for the message only.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StoreError } from '../store.ts';
@@ -15,28 +15,39 @@ export interface DirLock {
 }
 
 const SQLITE_BUSY = 5;
-const SQLITE_CODES: Readonly<Record<number, string>> = { 8: 'EROFS', 13: 'ENOSPC', 14: 'EACCES' };
 
+/** Throws StoreError locked, read-only, no-space or io. */
 export function lockDir(dir: string): DirLock {
   const what = `Cannot open store ${dir}`;
   const pidFile = join(dir, 'lock.pid');
+  let database: DatabaseSync | undefined;
   try {
-    // SQLite would hide why the file cannot be written.
-    writeFileSync(join(dir, 'lock'), '', { flag: 'a', mode: 0o600 });
-  } catch (error) {
-    throw diskError(what, error);
-  }
-  const database = new DatabaseSync(join(dir, 'lock'));
-  try {
+    database = new DatabaseSync(join(dir, 'lock'));
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
     writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
   } catch (error) {
-    database.close();
+    database?.close();
     const { errcode } = error as { errcode?: number };
     if (errcode === SQLITE_BUSY) throw new StoreError('locked', `${what}: locked by process ${readHolder(pidFile)}`, { cause: error });
-    throw diskError(what, errcode === undefined ? error : Object.assign(new Error(String(error)), { code: SQLITE_CODES[errcode & 0xff] }));
+    throw diskError(what, errcode === undefined ? error : reasonOf(dir) ?? error);
   }
-  return { release: () => database.close() };
+  const held = database;
+  return { release: () => held.close() };
+}
+
+/**
+ * SQLite hides why a file cannot be written; another file there tells. (Not the lock itself: a process that closes any descriptor of a
+ * file loses its fcntl locks on it, and it may be us who have it.)
+ */
+function reasonOf(dir: string): unknown {
+  const probe = join(dir, 'lock.probe');
+  try {
+    writeFileSync(probe, 'x');
+    rmSync(probe);
+    return undefined;
+  } catch (error) {
+    return error;
+  }
 }
 
 function readHolder(pidFile: string): string {
