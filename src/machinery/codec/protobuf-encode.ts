@@ -5,6 +5,8 @@ import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobu
 import type { ReverseWriter } from './protobuf-writer.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
+/** Go's zero time, 0001-01-01T00:00:00Z, is an empty message. */
+const zeroTimeSeconds = -62_135_596_800;
 const empty: JsonObject = Object.freeze({});
 
 /** Fields, without tag and length. */
@@ -109,6 +111,7 @@ function writeTime(writer: ReverseWriter, field: FieldPlan, { value, precision }
   if (value === null || value === '') return;
   const time = parseTime(String(value));
   if (!time) throw wrongValue(field, 'a time of RFC 3339', value);
+  if (time.seconds === zeroTimeSeconds) return;
   writer.varint(precision === 1 ? time.microseconds * 1000 : 0);
   writer.varint(0x10);
   writer.integer(time.seconds);

@@ -60,6 +60,10 @@ test('embedded fields, maps, times and integers of any size come back', () => {
   assert.deepEqual(roundTrip({ at: '2008-01-01T03:01:01.9+02:00' }), { size: 0, inner: {}, at: '2008-01-01T01:01:01Z' });
 });
 
+test('Go\'s zero time is as no time', () => {
+  assert.deepEqual(encodeMessage({ at: '0001-01-01T00:00:00Z' }, outer), encodeMessage({ at: null }, outer));
+});
+
 test('map keys are sorted by bytes', () => {
   const bytes = encodeMessage({ labels: { '\u{1f600}': '', '\uffee': '', a: '' } }, outer).toString();
   assert.ok(bytes.indexOf('a') < bytes.indexOf('\uffee') && bytes.indexOf('\uffee') < bytes.indexOf('\u{1f600}'));
