@@ -1,4 +1,38 @@
-/** ControllerRevision: served with the generic behaviour. */
+/** ControllerRevision: a snapshot that never changes. */
+import type { ControllerRevision } from '#api/types.ts';
+import { checkImmutable, checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, Path } from '../field-path.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const controllerrevisions = defineResource({ group: 'apps', plural: 'controllerrevisions' });
+const ROOT = Path.root('');
+
+export const controllerrevisions = defineResource<ControllerRevision>({
+  group: 'apps',
+  plural: 'controllerrevisions',
+  prepareForCreate: () => {},
+  prepareForUpdate: () => {},
+  validate: (revision) => {
+    const errors = new Errors();
+    if (revision.revision < 0) checkNonNegative(revision.revision, ROOT, 'revision', errors);
+    if (revision.data === undefined || revision.data === null) errors.required(Path.root('data'), 'data is mandatory');
+    else if (typeof revision.data !== 'object') errors.invalid(Path.root('data'), '<value omitted>', 'must be a valid JSON object');
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkImmutable(next.data, previous.data, Path.root('data'), errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'Controller', 'Revision', 'Age'),
+    row: (revision, context) => [nameOf(revision), controllerOf(revision), revision.revision, ageOf(revision, context)],
+  },
+});
+
+function controllerOf(revision: ControllerRevision): string {
+  const owner = revision.metadata?.ownerReferences?.find(({ controller }) => controller);
+  if (!owner) return '<none>';
+  const group = owner.apiVersion.includes('/') ? `.${owner.apiVersion.split('/')[0]}` : '';
+  return `${owner.kind.toLowerCase()}${group}/${owner.name}`;
+}

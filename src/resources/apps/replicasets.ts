@@ -1,4 +1,57 @@
-/** ReplicaSet: served with the generic behaviour. */
+/** ReplicaSet. */
+import type { ReplicaSet, ReplicaSetSpec } from '#api/types.ts';
+import { checkImmutable } from '../checks.ts';
+import { defaultPodTemplate } from '../core/pod/defaults.ts';
+import { templateWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { keepAllButStatus, startGeneration } from '../strategy.ts';
+import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
+import { checkCounts, checkSelector, checkTemplate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkReplicaStatus } from './replica-status.ts';
 
-export const replicasets = defineResource({ group: 'apps', plural: 'replicasets' });
+const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
+
+export const replicasets = defineResource<ReplicaSet>({
+  group: 'apps',
+  plural: 'replicasets',
+  applyDefaults: (set) => {
+    const spec = (set.spec ??= {} as ReplicaSetSpec);
+    spec.replicas ??= 1;
+    defaultPodTemplate(spec.template);
+  },
+  prepareForCreate: (set) => {
+    set.status = { replicas: 0 };
+    startGeneration(set);
+  },
+  prepareForUpdate: prepareUpdate,
+  validate: (set) => {
+    const errors = new Errors();
+    checkSpec(set.spec, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkSpec(next.spec, errors);
+    checkImmutable(next.spec?.selector, previous.spec?.selector, SPEC.child('selector'), errors);
+    return errors.list;
+  },
+  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
+  warnings: (set) => templateWarnings(set.spec?.template, 'spec.template'),
+  fieldSelectors: { 'status.replicas': (set) => String(set.status?.replicas ?? 0) },
+  scale: replicasScale,
+  table: {
+    columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    row: (set, context) => [
+      nameOf(set), set.spec?.replicas ?? 0, set.status?.replicas ?? 0, set.status?.readyReplicas ?? 0, ageOf(set, context),
+      containerNames(set.spec?.template?.spec), containerImages(set.spec?.template?.spec), formatSelector(set.spec?.selector),
+    ],
+  },
+});
+
+function checkSpec(given: ReplicaSetSpec | undefined, errors: Errors): void {
+  const spec = given ?? ({} as ReplicaSetSpec);
+  checkCounts(spec, errors);
+  checkSelector(spec.selector, NAMES, errors);
+  checkTemplate(spec.template, spec.selector, NAMES, errors);
+}

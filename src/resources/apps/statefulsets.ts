@@ -1,4 +1,102 @@
-/** StatefulSet: served with the generic behaviour. */
+/** StatefulSet. */
+import type { StatefulSet, StatefulSetSpec } from '#api/types.ts';
+import { checkAtMost100Percent, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import { defaultClaimSpec } from '../core/claim-spec.ts';
+import { defaultPodTemplate } from '../core/pod/defaults.ts';
+import { templateWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { keepAllButStatus, semanticEqual, startGeneration } from '../strategy.ts';
+import { ageOf, columns, containerImages, containerNames, nameOf } from '../tables.ts';
+import { checkCounts, checkSelector, checkTemplate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkReplicaStatus } from './replica-status.ts';
 
-export const statefulsets = defineResource({ group: 'apps', plural: 'statefulsets' });
+const NAMES = { kind: 'statefulset', title: 'StatefulSet' };
+const UPDATABLE = "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'";
+const MUTABLE = new Set<keyof StatefulSetSpec>(['replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy', 'minReadySeconds']);
+
+export const statefulsets = defineResource<StatefulSet>({
+  group: 'apps',
+  plural: 'statefulsets',
+  nameRule: 'dns-subdomain',
+  applyDefaults: (set) => {
+    const spec = (set.spec ??= {} as StatefulSetSpec);
+    spec.podManagementPolicy ||= 'OrderedReady';
+    const strategy = (spec.updateStrategy ??= {});
+    strategy.type ||= 'RollingUpdate';
+    if (strategy.type === 'RollingUpdate') (strategy.rollingUpdate ??= {}).partition ??= 0;
+    const retention = (spec.persistentVolumeClaimRetentionPolicy ??= {});
+    retention.whenDeleted ||= 'Retain';
+    retention.whenScaled ||= 'Retain';
+    spec.replicas ??= 1;
+    spec.revisionHistoryLimit ??= 10;
+    defaultPodTemplate(spec.template);
+    for (const claim of spec.volumeClaimTemplates ?? []) {
+      claim.apiVersion ??= 'v1';
+      claim.kind ??= 'PersistentVolumeClaim';
+      defaultClaimSpec((claim.spec ??= {}));
+      claim.status ??= {};
+      claim.status.phase ||= 'Pending';
+    }
+  },
+  prepareForCreate: (set) => {
+    set.status = { replicas: 0, availableReplicas: 0 };
+    startGeneration(set);
+  },
+  prepareForUpdate: prepareUpdate,
+  validate: (set) => {
+    const errors = new Errors();
+    checkSpec(set.spec, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkSpec(next.spec, errors);
+    const fields = [...new Set([...Object.keys(next.spec ?? {}), ...Object.keys(previous.spec ?? {})])] as (keyof StatefulSetSpec)[];
+    if (fields.some((field) => !MUTABLE.has(field) && !semanticEqual(next.spec?.[field], previous.spec?.[field]))) {
+      errors.forbidden(SPEC, `updates to statefulset spec for fields other than ${UPDATABLE} are forbidden`);
+    }
+    return errors.list;
+  },
+  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
+  warnings: (set) => templateWarnings(set.spec?.template, 'spec.template'),
+  scale: replicasScale,
+  table: {
+    columns: columns('Name', 'Ready', 'Age', 'Containers:wide', 'Images:wide'),
+    row: (set, context) => [
+      nameOf(set), `${set.status?.readyReplicas ?? 0}/${set.spec?.replicas ?? 0}`, ageOf(set, context),
+      containerNames(set.spec?.template?.spec), containerImages(set.spec?.template?.spec),
+    ],
+  },
+});
+
+function checkSpec(given: StatefulSetSpec | undefined, errors: Errors): void {
+  const spec = given ?? ({} as StatefulSetSpec);
+  checkEnum(spec.podManagementPolicy, ['OrderedReady', 'Parallel'], SPEC, 'podManagementPolicy', errors);
+  checkStrategy(spec, errors);
+  const retention = spec.persistentVolumeClaimRetentionPolicy;
+  if (retention) for (const field of ['whenDeleted', 'whenScaled'] as const) checkEnum(retention[field], ['Retain', 'Delete'], SPEC.child('persistentVolumeClaimRetentionPolicy'), field, errors);
+  checkCounts(spec, errors);
+  checkNonNegative(spec.ordinals?.start, SPEC.child('ordinals'), 'start', errors);
+  checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
+  checkSelector(spec.selector, NAMES, errors);
+  checkTemplate(spec.template, spec.selector, NAMES, errors);
+}
+
+function checkStrategy(spec: StatefulSetSpec, errors: Errors): void {
+  const path = SPEC.child('updateStrategy'), { type, rollingUpdate } = spec.updateStrategy ?? {};
+  if (!type) errors.required(path);
+  else if (type === 'OnDelete') {
+    if (rollingUpdate) errors.invalid(path.child('rollingUpdate'), rollingUpdate, 'only allowed for updateStrategy \'RollingUpdate\'');
+  } else if (type !== 'RollingUpdate') errors.invalid(path, spec.updateStrategy, "must be 'RollingUpdate' or 'OnDelete'");
+  else if (rollingUpdate) {
+    const at = path.child('rollingUpdate');
+    checkNonNegative(rollingUpdate.partition, at, 'partition', errors);
+    const most = rollingUpdate.maxUnavailable;
+    if (most === undefined) return;
+    checkPositiveIntOrPercent(most, at.child('maxUnavailable'), errors);
+    if (intOrPercentValue(most) === 0) errors.invalid(at.child('maxUnavailable'), most, 'cannot be 0');
+    checkAtMost100Percent(most, at.child('maxUnavailable'), errors);
+  }
+}
+

@@ -1,4 +1,97 @@
-/** CronJob: served with the generic behaviour. */
+/** CronJob. */
+import type { CronJob, CronJobSpec, JobSpec } from '#api/types.ts';
+import { checkEnum, checkNonNegative } from '../checks.ts';
+import { templateWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
+import { Errors, METADATA, SPEC } from '../field-path.ts';
+import { keepAllButStatus } from '../strategy.ts';
+import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf, sinceTime } from '../tables.ts';
+import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
+import { checkJobSpec } from './job-spec.ts';
+import { defaultJobSpec } from './jobs.ts';
+import { isTimeZone, scheduleProblem } from './schedule.ts';
 
-export const cronjobs = defineResource({ group: 'batch', plural: 'cronjobs' });
+/** Its jobs' names have eleven characters more, and are label values. */
+const NAME_MAX = 52;
+
+export const cronjobs = defineResource<CronJob>({
+  group: 'batch',
+  plural: 'cronjobs',
+  applyDefaults: (cronJob) => {
+    const spec = (cronJob.spec ??= {} as CronJobSpec);
+    spec.concurrencyPolicy ||= 'Allow';
+    spec.suspend ??= false;
+    spec.successfulJobsHistoryLimit ??= 3;
+    spec.failedJobsHistoryLimit ??= 1;
+    const template = (spec.jobTemplate ??= {});
+    defaultTemplateSpec((template.spec ??= {} as JobSpec));
+  },
+  prepareForCreate: prepareCreate,
+  prepareForUpdate: prepareUpdate,
+  validate: (cronJob) => {
+    const errors = new Errors();
+    const name = nameOf(cronJob);
+    if (name.length > NAME_MAX) errors.invalid(METADATA.child('name'), name, `must be no more than ${NAME_MAX} characters`);
+    checkSpec(cronJob.spec ?? ({} as CronJobSpec), errors);
+    return errors.list;
+  },
+  validateUpdate: (next) => {
+    const errors = new Errors();
+    checkSpec(next.spec ?? ({} as CronJobSpec), errors);
+    return errors.list;
+  },
+  status: { prepareForUpdate: keepAllButStatus },
+  warnings: (cronJob) => {
+    const list = templateWarnings(cronJob.spec?.jobTemplate?.spec?.template, 'spec.jobTemplate.spec.template');
+    if (cronJob.spec?.schedule?.includes('TZ')) list.push('spec.schedule: TZ or CRON_TZ used in schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details');
+    return list;
+  },
+  table: {
+    columns: columns('Name', 'Schedule', 'Timezone', 'Suspend:boolean', 'Active:integer', 'Last Schedule', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
+    row: (cronJob, context) => {
+      const { spec, status } = cronJob;
+      const job = spec?.jobTemplate?.spec;
+      return [
+        nameOf(cronJob), spec?.schedule ?? '', spec?.timeZone ?? '<none>', spec?.suspend === undefined ? '<unset>' : spec.suspend ? 'True' : 'False', status?.active?.length ?? 0,
+        status?.lastScheduleTime ? sinceTime(status.lastScheduleTime, context) : '<none>', ageOf(cronJob, context),
+        containerNames(job?.template?.spec), containerImages(job?.template?.spec), formatSelector(job?.selector),
+      ];
+    },
+  },
+});
+
+/** Of a template only its pod template is defaulted: the rest is when its jobs are made. */
+function defaultTemplateSpec(spec: JobSpec): void {
+  const only: Partial<JobSpec> = { template: spec.template };
+  defaultJobSpec(only as JobSpec);
+}
+
+function checkSpec(spec: CronJobSpec, errors: Errors): void {
+  if (!spec.schedule) errors.required(SPEC.child('schedule'));
+  else checkSchedule(spec, errors);
+  checkTimeZone(spec, errors);
+  checkNonNegative(spec.startingDeadlineSeconds, SPEC, 'startingDeadlineSeconds', errors);
+  checkEnum(spec.concurrencyPolicy, ['Allow', 'Forbid', 'Replace'], SPEC, 'concurrencyPolicy', errors);
+  const path = SPEC.child('jobTemplate').child('spec'), job = spec.jobTemplate?.spec ?? ({} as JobSpec);
+  if (job.selector && job.manualSelector !== true) errors.invalid(path.child('selector'), job.selector, '`selector` will be auto-generated');
+  if (job.manualSelector === true) errors.notSupported(path.child('manualSelector'), true, ['nil', 'false']);
+  checkJobSpec(job, path, errors);
+  checkNonNegative(spec.successfulJobsHistoryLimit, SPEC, 'successfulJobsHistoryLimit', errors);
+  checkNonNegative(spec.failedJobsHistoryLimit, SPEC, 'failedJobsHistoryLimit', errors);
+}
+
+function checkSchedule(spec: CronJobSpec, errors: Errors): void {
+  const problem = scheduleProblem(spec.schedule);
+  if (problem !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, problem);
+  if (!spec.schedule.includes('TZ')) return;
+  if (spec.timeZone !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use both timeZone field and TZ or CRON_TZ in schedule');
+  else errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use TZ or CRON_TZ in schedule, use timeZone field instead');
+}
+
+function checkTimeZone({ timeZone }: CronJobSpec, errors: Errors): void {
+  if (timeZone === undefined) return;
+  const path = SPEC.child('timeZone');
+  if (timeZone === '') errors.invalid(path, timeZone, 'timeZone must be nil or non-empty string');
+  else if (timeZone.toLowerCase() === 'local') errors.invalid(path, timeZone, 'timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones');
+  else if (!isTimeZone(timeZone)) errors.invalid(path, timeZone, `unknown time zone ${timeZone}`);
+}

@@ -1,0 +1,64 @@
+/** autoscaling/v1 ↔ v2 of HorizontalPodAutoscaler. What v1 has no field for travels in annotations, as upstream writes them. */
+import type { KubeObject } from '#machinery/object.ts';
+
+const METRICS = 'autoscaling.alpha.kubernetes.io/metrics';
+const CURRENT = 'autoscaling.alpha.kubernetes.io/current-metrics';
+const CONDITIONS = 'autoscaling.alpha.kubernetes.io/conditions';
+const BEHAVIOR = 'autoscaling.alpha.kubernetes.io/behavior';
+
+type Json = Record<string, any>;
+
+export function convertAutoscaler(object: KubeObject, toApiVersion: string): KubeObject {
+  return toApiVersion === 'autoscaling/v1' ? toV1(object) : toV2(object);
+}
+
+function isCpuUtilization(metric: Json): boolean {
+  return metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.target?.averageUtilization !== undefined;
+}
+
+function toV1(object: KubeObject): KubeObject {
+  const { metrics = [], behavior, ...spec } = (object['spec'] ?? {}) as Json;
+  const { currentMetrics = [], conditions = [], ...status } = (object['status'] ?? {}) as Json;
+  const annotations: Record<string, string> = { ...object.metadata?.annotations };
+  const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => metric !== cpu);
+  const currentCpu = (currentMetrics as Json[]).find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
+  if (others.length > 0) annotations[METRICS] = JSON.stringify(others);
+  if (currentMetrics.length > 0) annotations[CURRENT] = JSON.stringify(currentMetrics);
+  if (conditions.length > 0) annotations[CONDITIONS] = JSON.stringify(conditions);
+  if (behavior) annotations[BEHAVIOR] = JSON.stringify(behavior);
+  return {
+    ...object, apiVersion: 'autoscaling/v1', metadata: withAnnotations(object, annotations),
+    spec: { ...spec, ...(cpu ? { targetCPUUtilizationPercentage: cpu['resource'].target.averageUtilization } : {}) },
+    status: { ...status, ...(currentCpu ? { currentCPUUtilizationPercentage: currentCpu['resource'].current.averageUtilization } : {}) },
+  };
+}
+
+function toV2(object: KubeObject): KubeObject {
+  const { targetCPUUtilizationPercentage: target, ...spec } = (object['spec'] ?? {}) as Json;
+  const { currentCPUUtilizationPercentage: _current, ...status } = (object['status'] ?? {}) as Json;
+  const { [METRICS]: metricsText, [CURRENT]: currentText, [CONDITIONS]: conditionsText, [BEHAVIOR]: behaviorText, ...annotations } = object.metadata?.annotations ?? {};
+  const others = parseList(metricsText), current = parseList(currentText), conditions = parseList(conditionsText), behavior = parse(behaviorText);
+  const cpu = target === undefined || target === null ? [] : [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }];
+  const metrics = [...others, ...cpu];
+  return {
+    ...object, apiVersion: 'autoscaling/v2', metadata: withAnnotations(object, annotations),
+    spec: { ...spec, ...(metrics.length > 0 ? { metrics } : {}), ...(behavior ? { behavior } : {}) },
+    ...(object['status'] === undefined ? {} : { status: { ...status, ...(current.length > 0 ? { currentMetrics: current } : {}), ...(conditions.length > 0 ? { conditions } : {}) } }),
+  };
+}
+
+function withAnnotations(object: KubeObject, annotations: Record<string, string>): NonNullable<KubeObject['metadata']> {
+  const { annotations: _, ...meta } = object.metadata ?? {};
+  return Object.keys(annotations).length === 0 ? meta : { ...meta, annotations };
+}
+
+/** Annotations are anybody's to write: what is no JSON counts as not there. */
+function parse(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
+  try { return JSON.parse(text); } catch { return undefined; }
+}
+
+function parseList(text: string | undefined): Json[] {
+  const value = parse(text);
+  return Array.isArray(value) ? value as Json[] : [];
+}
