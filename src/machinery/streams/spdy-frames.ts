@@ -137,8 +137,8 @@ export class FrameEncoder {
   }
 
   /**
-   * A zlib stream needs not compress: after its head, which names the dictionary, come stored blocks. They end on byte bounds, so each
-   * header block is complete for the reader, and no state is kept.
+   * A zlib stream needs not compress: after its head, which names the dictionary, come stored blocks. They end on byte bounds, and no
+   * state is kept. The empty block after each is what a sync flush writes: readers such as Go's give out what they have when they see it.
    */
   #compress(headers: SpdyHeaders): Buffer {
     const block = headerBlock(headers);
@@ -148,11 +148,12 @@ export class FrameEncoder {
     head.writeUInt16LE(~block.length & 0xffff, 3);
     const start = this.#compressionStarted ? [] : [ZLIB_HEAD];
     this.#compressionStarted = true;
-    return Buffer.concat([...start, head, block]);
+    return Buffer.concat([...start, head, block, EMPTY_BLOCK]);
   }
 }
 
 const MAX_STORED_BYTES = 0xffff - 32;
+const EMPTY_BLOCK = Buffer.from([0, 0, 0, 0xff, 0xff]);
 
 function control(of: { readonly type: number; readonly flags: number; readonly parts: readonly Buffer[] }): Buffer {
   const length = of.parts.reduce((sum, part) => sum + part.length, 0);

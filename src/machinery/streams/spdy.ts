@@ -27,11 +27,17 @@ const MAX_STREAMS = 1000;
 /** Bytes of one data frame that we send: others' frames get their turn in between. */
 const SEND_CHUNK_BYTES = 32 * 1024;
 
-/** One stream. Reading ends at the peer's FIN; end() sends ours. An error ends it when the peer resets it or the connection breaks. */
+/**
+ * One stream. Reading ends at the peer's FIN; end() sends ours. Peers also end streams by a reset, with good data just before it (Go's
+ * httpstream does when a command is over): reading then ends too, `wasReset` tells, and what is still written is dropped. When the
+ * connection breaks, streams end with an error.
+ */
 export class SpdyStream extends Duplex {
   readonly id: number;
   /** What the opening side sent. */
   readonly headers: SpdyHeaders;
+  /** The peer reset it. */
+  wasReset = false;
   readonly #connection: SpdyConnectionInternals;
   #wantsMore: (() => void) | undefined;
 
@@ -59,6 +65,13 @@ export class SpdyStream extends Duplex {
     if (this.destroyed || this.readableEnded || this.push(data)) return true;
     this.#wantsMore = caughtUp;
     return false;
+  }
+
+  /** For the connection. */
+  peerReset(readingIsOver: boolean): void {
+    this.wasReset = true;
+    if (!this.destroyed && !readingIsOver) this.push(null);
+    if (!this.writableEnded) this.end();
   }
 
   override _read(): void {
@@ -255,9 +268,8 @@ export class SpdyConnection {
     const entry = this.#streams.get(id);
     if (!entry) return;
     this.#streams.delete(id);
-    const error = new Error(status === STATUS.refusedStream ? 'the peer refused the stream' : `the peer reset the stream (status ${status})`);
-    entry.replied?.reject(error);
-    entry.stream.destroy(error);
+    entry.replied?.reject(new Error(status === STATUS.refusedStream ? 'the peer refused the stream' : `the peer reset the stream (status ${status})`));
+    entry.stream.peerReset(entry.remoteDone);
   }
 
   #answerPing(id: number): void {
@@ -272,6 +284,7 @@ export class SpdyConnection {
 
   #sendData(id: number, { chunk, done }: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void }): void {
     if (this.#isClosed) return done(new Error('the SPDY connection is closed'));
+    if (!this.#streams.has(id)) return done(); // reset by the peer
     let accepted = true;
     for (let offset = 0; offset < chunk.length; offset += SEND_CHUNK_BYTES) {
       const part = chunk.subarray(offset, offset + Math.min(SEND_CHUNK_BYTES, MAX_DATA_BYTES));

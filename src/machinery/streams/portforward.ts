@@ -1,0 +1,73 @@
+/**
+ * Port-forward over SPDY ('portforward.k8s.io'). For every forwarded connection the client opens two streams of one requestID: 'error',
+ * which stays empty unless something fails, and 'data', which carries the bytes.
+ */
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { SpdyConnection, SpdyStream } from './spdy.ts';
+
+export const PORT_FORWARD_PROTOCOL = 'portforward.k8s.io';
+
+export interface ServePortForwardOptions {
+  /** Opens the connection to the pod's port. A rejection is told on the error stream. */
+  readonly connect: (port: number) => Promise<Duplex>;
+  /** How the error stream names the pod. */
+  readonly pod: string;
+}
+
+interface Pair { error?: SpdyStream; data?: SpdyStream }
+
+/** The other half of a pair must come within this: upstream's streamCreationTimeout. */
+const PAIR_TIMEOUT_MS = 30_000;
+
+/** Returns what to give to a server SpdyConnection as onStream. */
+export function servePortForward({ connect, pod }: ServePortForwardOptions): (stream: SpdyStream) => void {
+  const waiting = new Map<string, Pair>();
+  return (stream) => {
+    const { streamtype: type, port: portText = '', requestid = '' } = stream.headers;
+    const port = Number(portText);
+    if ((type !== 'error' && type !== 'data') || !Number.isInteger(port) || port < 1 || port > 65535) return stream.reset();
+    // Clients of old send no requestID; then a pair's stream ids tell: error n, data n+2.
+    const key = requestid || String(type === 'error' ? stream.id : stream.id - 2);
+    const pair = waiting.get(key) ?? {};
+    if (pair[type]) return stream.reset();
+    stream.reply();
+    pair[type] = stream;
+    if (!pair.error || !pair.data) {
+      waiting.set(key, pair);
+      setTimeout(() => {
+        if (waiting.get(key) !== pair || (pair.error && pair.data)) return;
+        waiting.delete(key);
+        stream.reset();
+      }, PAIR_TIMEOUT_MS).unref();
+      return;
+    }
+    waiting.delete(key);
+    void forward({ error: pair.error, data: pair.data, port, connect, pod });
+  };
+}
+
+async function forward(of: { readonly error: SpdyStream; readonly data: SpdyStream; readonly port: number } & ServePortForwardOptions): Promise<void> {
+  try {
+    const target = await of.connect(of.port);
+    await join(of.data, target);
+    of.error.end();
+  } catch (error) {
+    of.error.end(`an error occurred forwarding ${of.port} -> ${of.port}: error forwarding port ${of.port} to pod ${of.pod}: ${(error as Error).message}`);
+    of.data.end();
+  }
+}
+
+/** Copies both ways until both ended. */
+async function join(one: Duplex, other: Duplex): Promise<void> {
+  await Promise.all([pipeline(one, other), pipeline(other, one)]);
+}
+
+/** The client's side: one forwarded connection. */
+export async function openForward(connection: SpdyConnection, { port, requestId }: { readonly port: number; readonly requestId: number }): Promise<{ readonly data: SpdyStream; readonly error: SpdyStream }> {
+  const headers = { port: String(port), requestID: String(requestId) };
+  const error = await connection.createStream({ ...headers, streamType: 'error' });
+  error.end(); // only read
+  const data = await connection.createStream({ ...headers, streamType: 'data' });
+  return { data, error };
+}

@@ -1,0 +1,59 @@
+/**
+ * The words that exec and attach share whatever carries them: protocol versions, stream names, options, and the Status that ends a
+ * command. Follows upstream's remotecommand protocols: v1 'channel.k8s.io'; v2 waits for all streams; v3 adds the terminal's size; v4
+ * ends with a Status in JSON; v5 (WebSocket only) can close one stream.
+ */
+import type { Status } from '../errors.ts';
+
+/** What the client wants of the command's streams. */
+export interface RemoteCommandOptions {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+}
+
+export interface TerminalSize { readonly Width: number; readonly Height: number }
+
+/** Newest first, as they are offered over SPDY. */
+export const SPDY_PROTOCOLS = ['v4.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io'] as const;
+export type SpdyProtocol = (typeof SPDY_PROTOCOLS)[number];
+export const PROTOCOL_HEADER = 'x-stream-protocol-version';
+
+/** The terminal's size came with v3, the Status with v4. */
+export function hasResize(protocol: string): boolean {
+  return versionOf(protocol) >= 3;
+}
+
+export function hasStatus(protocol: string): boolean {
+  return versionOf(protocol) >= 4;
+}
+
+/** 'v4.base64.channel.k8s.io' → 4, 'channel.k8s.io' → 1. */
+export function versionOf(protocol: string): number {
+  return Number(/^v(\d)\./.exec(protocol)?.[1] ?? 1);
+}
+
+/** As the kubelet reads them from exec's and attach's query: a terminal has no stderr of its own. */
+export function remoteCommandOptions(query: URLSearchParams): RemoteCommandOptions {
+  const flag = (name: string): boolean => ['1', 'true'].includes((query.get(name) ?? '').toLowerCase());
+  const tty = flag('tty');
+  return { stdin: flag('stdin'), stdout: flag('stdout'), stderr: flag('stderr') && !tty, tty };
+}
+
+export function successStatus(): Partial<Status> {
+  return { metadata: {}, status: 'Success' };
+}
+
+/** The Status of a command that ended with a code other than 0. */
+export function exitStatus(code: number): Partial<Status> {
+  return {
+    metadata: {}, status: 'Failure', reason: 'NonZeroExitCode',
+    message: `command terminated with non-zero exit code: exit status ${code}`,
+    details: { causes: [{ reason: 'ExitCode', message: String(code) }] },
+  };
+}
+
+export function internalErrorStatus(message: string): Partial<Status> {
+  return { metadata: {}, status: 'Failure', reason: 'InternalError', message: `Internal error occurred: ${message}`, details: { causes: [{ message }] }, code: 500 };
+}

@@ -1,0 +1,90 @@
+/** The HTTP/1.1 upgrade that SPDY and WebSocket connections begin with: asking for one, and answering one, on raw sockets. */
+import { request as httpRequest } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
+
+export interface UpgradeRequest {
+  readonly url: URL;
+  readonly method: string;
+  /** Connection and Upgrade are to be among them. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly tls?: SecureContextOptions & { readonly rejectUnauthorized?: boolean; readonly servername?: string };
+  readonly signal?: AbortSignal;
+}
+
+export interface Upgraded {
+  readonly socket: Duplex;
+  /** Bytes that came with the answer. */
+  readonly head: Buffer;
+  readonly response: IncomingMessage;
+}
+
+/** The server answered with something else than 101. */
+export class UpgradeRefused extends Error {
+  readonly response: IncomingMessage;
+  readonly body: Buffer;
+  constructor(response: IncomingMessage, body: Buffer) {
+    super(`unable to upgrade connection: ${body.toString().trim() || `${response.statusCode} ${response.statusMessage}`}`);
+    this.name = 'UpgradeRefused';
+    this.response = response;
+    this.body = body;
+  }
+}
+
+const MAX_REFUSAL_BYTES = 64 * 1024;
+const DIAL_TIMEOUT_MS = 30_000;
+
+/** Rejects with UpgradeRefused, or with what kept it from connecting. */
+export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeRequest): Promise<Upgraded> {
+  const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
+  const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+  const outgoing: Record<string, string | string[]> = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]));
+  const request = send(url, { method, headers: outgoing, agent: false, ...tls, ...(signal ? { signal } : {}) });
+  request.setTimeout(DIAL_TIMEOUT_MS, () => request.destroy(new Error(`no answer from ${url.host} in ${DIAL_TIMEOUT_MS / 1000} s`)));
+  request.on('upgrade', (response, socket, head) => {
+    socket.setTimeout(0);
+    resolve({ socket, head, response });
+  });
+  request.on('response', (response) => {
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    response.on('data', (part: Buffer) => {
+      bytes += part.length;
+      if (bytes <= MAX_REFUSAL_BYTES) parts.push(part);
+    });
+    response.on('error', reject);
+    response.on('end', () => reject(new UpgradeRefused(response, Buffer.concat(parts))));
+  });
+  request.on('error', reject);
+  request.end();
+  return promise;
+}
+
+/** A response's head as bytes; used for 101 and for refusals. */
+export function responseHead(of: { readonly status: number; readonly reason: string; readonly headers: Readonly<Record<string, string | readonly string[] | undefined>> }): string {
+  const lines = Object.entries(of.headers).flatMap(([name, value]) => (value === undefined ? [] : [value].flat().map((text) => `${name}: ${text}\r\n`)));
+  return `HTTP/1.1 ${of.status} ${of.reason}\r\n${lines.join('')}\r\n`;
+}
+
+/** Copies bytes both ways; when either side ends or breaks, the other does too. */
+export function joinSockets(one: Duplex, other: Duplex): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let open = 2;
+  const ended = (): void => {
+    open -= 1;
+    if (open === 0) resolve();
+  };
+  for (const [from, to] of [[one, other], [other, one]] as const) {
+    from.on('error', () => to.destroy());
+    from.on('close', () => {
+      if (!to.destroyed) to.end();
+      ended();
+    });
+    from.pipe(to);
+  }
+  if (one.destroyed) other.destroy();
+  if (other.destroyed) one.destroy();
+  return promise;
+}
