@@ -1,0 +1,89 @@
+/** The proxy subresources of pods, services and nodes over plain HTTP: one request in, one out, bodies streamed back as they come. */
+import type { IncomingMessage } from 'node:http';
+import type { ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
+import { forwardedHeaders, requestBackend } from './backend.ts';
+import type { BackendAgents, BackendAnswer } from './backend.ts';
+import { proxyError } from './errors.ts';
+
+export interface ProxyTarget {
+  readonly url: URL;
+  /** To be spoken to as a kubelet. */
+  readonly kubelet: boolean;
+}
+
+export interface ProxyCall {
+  readonly request: ApiRequest;
+  readonly target: ProxyTarget;
+  /** What follows '/proxy' in the request's path: '' or '/…', still encoded. */
+  readonly rest: string;
+  readonly agents: BackendAgents;
+}
+
+/** Request bodies are read whole before they are sent on. */
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+const RESPONSE_NOT_FORWARDED = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+
+export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
+  const { request, target, rest, agents } = call;
+  if (rest === '' && (request.method === 'GET' || request.method === 'HEAD')) return redirectToSlash(request);
+  const body = request.method === 'GET' || request.method === 'HEAD' ? undefined : await request.body(MAX_BODY_BYTES);
+  const prefix = proxyPrefix(request.path, rest);
+  const headers = { ...forwardedHeaders(request), 'x-forwarded-uri': request.path, ...(body ? { 'content-length': String(body.length) } : {}) };
+  const agent = target.kubelet ? agents.kubelet() : agents.plain(target.url);
+  const url = proxiedUrl(call);
+  const answer = await requestBackend({ url, method: request.method, headers, agent, ...(body ? { body } : {}) }).catch((error: unknown) => { throw proxyError(error); });
+  request.onAbort(answer.abort);
+  return { status: answer.response.statusCode ?? 502, headers: responseHeaders(answer.response, { prefix, url }), body: streamBody(answer) };
+}
+
+export function proxiedUrl({ request, target, rest }: Pick<ProxyCall, 'request' | 'target' | 'rest'>): URL {
+  const url = new URL(target.url);
+  // Set, not parsed: the path goes on exactly as it was sent, but for dot segments, which URLs cannot hold.
+  url.pathname = rest === '' ? '/' : rest;
+  url.search = request.query;
+  return url;
+}
+
+/** '/api/v1/namespaces/x/services/y/proxy' */
+function proxyPrefix(path: string, rest: string): string {
+  return rest === '' ? path : path.slice(0, path.length - rest.length);
+}
+
+function redirectToSlash(request: ApiRequest): ApiResponse {
+  const location = `${request.path}/${request.query === '' ? '' : `?${request.query}`}`;
+  return { status: 301, headers: { location }, body: Buffer.alloc(0) };
+}
+
+function responseHeaders(response: IncomingMessage, of: { readonly prefix: string; readonly url: URL }): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(response.headers)) {
+    if (value === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
+    // Carriers take lists as they are; Set-Cookie is the one header that cannot be joined.
+    headers[name] = Array.isArray(value) && name !== 'set-cookie' ? value.join(', ') : value as string;
+  }
+  const { location } = headers;
+  if (location !== undefined) headers['location'] = rewriteLocation(location, of);
+  return headers;
+}
+
+/** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */
+export function rewriteLocation(location: string, { prefix, url }: { readonly prefix: string; readonly url: URL }): string {
+  if (!location.startsWith('/') && !URL.canParse(location)) return location; // relative to the request: right as it is
+  const target = new URL(location, url);
+  if (target.host !== url.host) return location;
+  return `${prefix}${target.pathname}${target.search}${target.hash}`;
+}
+
+/** Copies with backpressure; an answer that breaks off ends the client's too, as broken as it is. */
+export function streamBody({ response, abort }: BackendAnswer): (sink: ResponseSink) => void {
+  return (sink) => {
+    sink.onClose(abort);
+    response.on('error', () => sink.end());
+    response.on('end', () => sink.end());
+    response.on('data', (chunk: Buffer) => {
+      if (sink.closed || sink.write(chunk)) return;
+      response.pause();
+      void sink.drained().then(() => response.resume());
+    });
+  };
+}
