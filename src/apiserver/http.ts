@@ -19,9 +19,13 @@ export interface ApiRequest {
   onAbort(callback: () => void): void;
   readonly remoteAddress: string;
   /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
-  readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string };
+  readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string } | undefined;
+  /** Why a client certificate that was presented is not believed: the request must be 401 unless another credential holds. */
+  readonly clientCertificateError?: string | undefined;
+  /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */
+  readonly frontProxyCertificate?: { readonly commonName: string };
   /** Set only by in-process carriers, which are trusted: authentication takes this user as it is. */
-  readonly user?: UserInfo;
+  readonly user?: UserInfo | undefined;
 }
 
 /** Where a streaming body goes. A carrier implements it; write returns false when the reader is behind (await `drained`). */

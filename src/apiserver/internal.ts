@@ -30,7 +30,7 @@ export interface InternalApi {
   /** The object's resourceVersion, when set, is a precondition (Conflict). */
   update(resource: GroupResource, object: KubeObject, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
   /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
-  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void): Promise<KubeObject>;
+  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
   delete(resource: GroupResource, name: InternalName): Promise<void>;
 }
 

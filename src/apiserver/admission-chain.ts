@@ -1,0 +1,56 @@
+/** Runs admission plugins in their list's order: mutating first, validating after the object's own validation; gives back on failure. */
+import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin } from './admission/plugin.ts';
+
+interface Handlers { readonly mutating: readonly AdmissionPlugin[]; readonly validating: readonly AdmissionPlugin[] }
+
+const NONE: Handlers = { mutating: [], validating: [] };
+
+export class AdmissionChain {
+  readonly plugins: readonly AdmissionPlugin[];
+  readonly #remembered = new Map<string, Handlers>();
+
+  constructor(plugins: readonly AdmissionPlugin[]) {
+    this.plugins = plugins;
+  }
+
+  /** Undefined when nothing has to be waited for. */
+  admit(attributes: AdmissionAttributes): void | Promise<void> {
+    return run(this.#handlers(attributes).mutating, { attributes, call: (plugin) => plugin.admit!(attributes) });
+  }
+
+  validate(attributes: AdmissionAttributes): void | Promise<void> {
+    return run(this.#handlers(attributes).validating, { attributes, call: (plugin) => plugin.validate!(attributes) });
+  }
+
+  /** The write that validate() let pass did not happen. */
+  async undo(attributes: AdmissionAttributes): Promise<void> {
+    for (const plugin of this.#handlers(attributes).validating) await plugin.undo?.(attributes);
+  }
+
+  #handlers({ operation, gvr, subresource }: AdmissionAttributes): Handlers {
+    if (this.plugins.length === 0) return NONE;
+    const key = `${operation} ${gvr.group}/${gvr.resource}/${subresource}`;
+    let found = this.#remembered.get(key);
+    if (!found) this.#remembered.set(key, (found = this.#select(operation, { group: gvr.group, resource: gvr.resource, subresource })));
+    return found;
+  }
+
+  #select(operation: AdmissionOperation, target: { readonly group: string; readonly resource: string; readonly subresource: string }): Handlers {
+    const handling = this.plugins.filter((plugin) => plugin.handles(operation, target));
+    return { mutating: handling.filter((plugin) => plugin.admit), validating: handling.filter((plugin) => plugin.validate) };
+  }
+}
+
+interface Run { readonly attributes: AdmissionAttributes; readonly call: (plugin: AdmissionPlugin) => void | Promise<void> }
+
+function run(plugins: readonly AdmissionPlugin[], step: Run): void | Promise<void> {
+  for (let i = 0; i < plugins.length; i++) {
+    const waiting = step.call(plugins[i]!);
+    if (waiting) return runOn(plugins, { ...step, from: i + 1, waiting });
+  }
+}
+
+async function runOn(plugins: readonly AdmissionPlugin[], { call, from, waiting }: Run & { readonly from: number; readonly waiting: Promise<void> }): Promise<void> {
+  await waiting;
+  for (let i = from; i < plugins.length; i++) await call(plugins[i]!);
+}

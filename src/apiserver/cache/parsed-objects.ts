@@ -1,0 +1,51 @@
+/** Parsed forms of cache entries, kept only up to a bound of source bytes: second-chance eviction in order of parsing. */
+import type { KubeObject } from '#machinery/object.ts';
+import type { CacheEntry } from './entry.ts';
+
+export class ParsedObjects {
+  readonly #maxBytes: number;
+  #bytes = 0;
+  #queue: CacheEntry[] = [];
+  #head = 0;
+
+  /** maxBytes is of JSON; the parsed form is some four times that. */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  of(entry: CacheEntry): KubeObject {
+    const { parsed } = entry;
+    if (parsed !== undefined) {
+      entry.touched = true;
+      return parsed;
+    }
+    const object = JSON.parse(entry.bytes.toString()) as KubeObject;
+    this.keep(entry, object);
+    return object;
+  }
+
+  /** The object someone has parsed already; it must have its resourceVersion set. */
+  keep(entry: CacheEntry, object: KubeObject): void {
+    if (entry.parsed !== undefined) return;
+    entry.parsed = object;
+    this.#queue.push(entry);
+    this.#bytes += entry.byteLength;
+    while (this.#bytes > this.#maxBytes && this.#head < this.#queue.length) this.#evictOne();
+    if (this.#head > 4096 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #evictOne(): void {
+    const entry = this.#queue[this.#head]!;
+    this.#head++;
+    if (entry.touched) {
+      entry.touched = false;
+      this.#queue.push(entry);
+      return;
+    }
+    entry.parsed = undefined;
+    this.#bytes -= entry.byteLength;
+  }
+}

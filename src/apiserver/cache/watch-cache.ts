@@ -1,0 +1,188 @@
+/**
+ * All that is stored, in memory, kept up to date by one watch on the store. Reads and watches of the API are answered from here.
+ * The store hands events out before it acknowledges the write that made them, so this cache is never behind an acknowledged write.
+ *
+ *   empty --start()--> filling --list done, watch open--> live --watch lost--> filling … --stop()--> stopped
+ */
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
+import { CacheEntry } from './entry.ts';
+import { CacheEvent } from './events.ts';
+import { ParsedObjects } from './parsed-objects.ts';
+import { ResourceCache, type CacheListener } from './resource-cache.ts';
+
+export const STORAGE_ROOT = '/registry/';
+
+/** JSON bytes whose parsed forms are kept. */
+const PARSED_BYTES = 8 * 1024 * 1024;
+const FILL_PAGE = 4000;
+const RETRY_MS = 500;
+/** A store's log longer than this is not replayed for one watch: 410, the client lists anew. */
+const MAX_REPLAYED_EVENTS = 100_000;
+
+export interface WatchCacheOptions { readonly store: Store; readonly clock: Clock; readonly log: Logger }
+
+export class WatchCache {
+  readonly parsed = new ParsedObjects(PARSED_BYTES);
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #byPrefix = new Map<string, ResourceCache>();
+  /** First segments under the root that are followed by a second ('services/specs/'). */
+  readonly #twoSegments = new Set<string>();
+  readonly #handedOver = new Map<Buffer, KubeObject>();
+  #watch: StoreWatch | undefined;
+  #revision = 0;
+  #live = false;
+  #stopped = false;
+
+  constructor({ store, clock, log }: WatchCacheOptions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Every event up to here was taken in. */
+  get revision(): number { return this.#revision; }
+  get live(): boolean { return this.#live; }
+  get resources(): Iterable<ResourceCache> { return this.#byPrefix.values(); }
+
+  /** Before start(). Resources that share a prefix share the cache. */
+  add(prefix: string, fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>): ResourceCache {
+    let cache = this.#byPrefix.get(prefix);
+    if (!cache) {
+      cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf });
+      this.#byPrefix.set(prefix, cache);
+      const segments = prefix.slice(STORAGE_ROOT.length).split('/');
+      if (segments.length > 2) this.#twoSegments.add(segments[0]!);
+    }
+    return cache;
+  }
+
+  async start(): Promise<void> {
+    await this.#fill();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#live = false;
+    this.#watch?.stop();
+  }
+
+  /** The writer has the object at hand that these bytes are: spares parsing them again. Taken back with forget(). */
+  handOver(value: Buffer, object: KubeObject): void {
+    this.#handedOver.set(value, object);
+  }
+
+  forget(value: Buffer): void {
+    this.#handedOver.delete(value);
+  }
+
+  /** What happened to a resource after a revision, from the window or else the store's log; undefined = no longer known. */
+  eventsAfter(cache: ResourceCache, revision: number): CacheEvent[] | undefined | Promise<CacheEvent[] | undefined> {
+    return cache.eventsAfter(revision) ?? this.#replay(cache, revision);
+  }
+
+  async #fill(): Promise<void> {
+    const found = new Map<ResourceCache, CacheEntry[]>();
+    let startKey: string | undefined;
+    let revision: number | undefined;
+    for (;;) {
+      const page = await this.#store.list(STORAGE_ROOT, { limit: FILL_PAGE, ...(startKey === undefined ? {} : { startKey }), ...(revision === undefined ? {} : { revision }) });
+      revision = page.revision;
+      for (const item of page.items) this.#collect(item, found);
+      if (!page.more) break;
+      startKey = `${page.items.at(-1)!.key}\0`;
+    }
+    for (const cache of this.#byPrefix.values()) cache.fill(found.get(cache) ?? [], revision);
+    this.#revision = revision;
+    this.#watch = this.#store.watch({
+      prefix: STORAGE_ROOT, afterRevision: revision,
+      onEvents: (events) => this.#take(events),
+      onClose: (error) => this.#lost(error),
+    });
+    this.#live = true;
+  }
+
+  #collect(item: StoredValue, found: Map<ResourceCache, CacheEntry[]>): void {
+    const cache = this.#cacheOf(item.key);
+    if (!cache) return;
+    let list = found.get(cache);
+    if (!list) found.set(cache, (list = []));
+    list.push(new CacheEntry(item.key, { revision: item.modRevision, value: item.value }));
+  }
+
+  #cacheOf(key: string): ResourceCache | undefined {
+    let slash = key.indexOf('/', STORAGE_ROOT.length);
+    if (slash < 0) return undefined;
+    if (this.#twoSegments.has(key.slice(STORAGE_ROOT.length, slash))) slash = key.indexOf('/', slash + 1);
+    return this.#byPrefix.get(key.slice(0, slash + 1));
+  }
+
+  #take(events: readonly StoreEvent[]): void {
+    const touched = new Set<CacheListener>();
+    for (const event of events) {
+      const cache = this.#cacheOf(event.key);
+      this.#revision = event.revision;
+      if (!cache) continue;
+      const value = event.value?.value;
+      const object = value && this.#handedOver.get(value);
+      if (object?.metadata) object.metadata.resourceVersion = String(event.revision);
+      cache.apply(event, { object, touched });
+    }
+    for (const listener of touched) listener.flush?.();
+  }
+
+  #lost(error: Error | undefined): void {
+    if (this.#stopped) return;
+    this.#live = false;
+    this.#log.error('the watch on the store ended, filling the cache anew', { error: errorMessage(error) });
+    this.#clock.after(RETRY_MS, () => {
+      if (this.#stopped) return;
+      this.#fill().catch((failure: unknown) => this.#lost(failure instanceof Error ? failure : undefined));
+    });
+  }
+
+  /** Reads the store's log from a revision up to now. */
+  #replay(cache: ResourceCache, after: number): Promise<CacheEvent[] | undefined> {
+    const upTo = this.#revision;
+    return new Promise((resolve) => {
+      const events: CacheEvent[] = [];
+      let replay: StoreWatch | undefined;
+      let settled = false;
+      const settle = (result: CacheEvent[] | undefined): void => {
+        settled = true;
+        resolve(result);
+        replay?.stop();
+      };
+      const onEvents = (batch: readonly StoreEvent[]): void => {
+        for (const event of batch) {
+          if (settled) return;
+          if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
+            // What was there before is forgotten: whether a selector matched it cannot be told any more.
+            if (!event.previous && event.value?.createRevision !== event.revision) settle(undefined);
+            else events.push(eventFromLog(event));
+          }
+          if (events.length > MAX_REPLAYED_EVENTS) settle(undefined);
+          else if (event.revision >= upTo) settle(events);
+        }
+      };
+      try {
+        replay = this.#store.watch({ prefix: STORAGE_ROOT, afterRevision: after, onEvents, onClose: () => settle(undefined) });
+        if (settled) replay.stop();
+      } catch {
+        settle(undefined);
+      }
+    });
+  }
+}
+
+function eventFromLog({ key, revision, value, previous }: StoreEvent): CacheEvent {
+  return new CacheEvent({
+    revision, key,
+    current: value && new CacheEntry(key, { revision, value: value.value }),
+    previous: previous && new CacheEntry(key, { revision: previous.modRevision, value: previous.value }),
+  });
+}

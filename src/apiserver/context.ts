@@ -1,0 +1,62 @@
+/** What the stages of the pipeline and the verbs know of one request, and of the server. */
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import type { Resource } from '#resources/resource.ts';
+import type { Store } from '#storage/store.ts';
+import type { AdmissionChain } from './admission-chain.ts';
+import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
+import type { Authorizer } from './authz/authorizer.ts';
+import type { WatchCache } from './cache/watch-cache.ts';
+import type { ConnectHandlers } from './connect.ts';
+import type { ApiRequest, ApiResponse } from './http.ts';
+import type { InternalApi } from './internal.ts';
+import type { Metrics } from './metrics.ts';
+import type { RequestInfo } from './request-info.ts';
+import type { Catalogue } from './catalogue.ts';
+import type { ServiceAllocation } from './service-allocation.ts';
+
+export interface RequestContext {
+  readonly request: ApiRequest;
+  readonly info: RequestInfo;
+  /** Set by the authenticate stage, replaced by impersonate. */
+  user: UserInfo;
+  readonly warnings: string[];
+  readonly auditId: string;
+  /** Given back when the request ends. */
+  release: (() => void) | undefined;
+}
+
+export interface AuditSink {
+  /** After authentication; before anything is done. */
+  received(context: RequestContext): void;
+  /** With what is answered (a stream has just begun). */
+  answered(context: RequestContext, response: { readonly status: number }): void;
+}
+
+/** The parts of one API server, put together by server.ts. */
+export interface ServerCore {
+  readonly store: Store;
+  readonly cache: WatchCache;
+  readonly catalogue: Catalogue;
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly admission: AdmissionChain;
+  readonly internal: InternalApi;
+  readonly services: ServiceAllocation;
+  readonly connect: ConnectHandlers | undefined;
+  readonly tokenIssuer: TokenIssuer | undefined;
+  readonly tokenReviewer: TokenReviewer | undefined;
+  readonly audit: AuditSink | undefined;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Paths that are no resources: health, discovery, … */
+  readonly routePath: (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
+  /** True once the server shuts down: watches end, /readyz fails. */
+  stopping: boolean;
+  /** Ends of everything that runs on (watches); called at shutdown. */
+  readonly running: Set<() => void>;
+}
+
+export type { Resource };

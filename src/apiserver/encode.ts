@@ -1,0 +1,117 @@
+/** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
+import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
+import { cannotBeHandled, decodeObject, strictProblems, type DecodeMode } from '#machinery/decode.ts';
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
+import { isJsonObject, parseJson } from '#machinery/json.ts';
+import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
+import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
+import { schemaForKind } from '#api/schemas.ts';
+import { MEDIA_TYPES, type Encoding } from './negotiate.ts';
+
+export interface Encoded { readonly body: Buffer; readonly contentType: string }
+
+/** Kinds without wire form (custom resources) come as JSON when protobuf is asked for and nothing else was accepted. */
+export function encodeObject(object: KubeObject, encoding: Encoding, options: { readonly pretty?: boolean } = {}): Encoded {
+  if (encoding === 'yaml') return { body: Buffer.from(stringifyYaml(object, { lineWidth: 0 })), contentType: MEDIA_TYPES.yaml };
+  if (encoding === 'protobuf') {
+    const schema = schemaForKind({ ...parseApiVersion(object.apiVersion ?? ''), kind: object.kind ?? '' });
+    if (!schema) throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.yaml]);
+    return { body: encodeProtobuf(object, schema), contentType: MEDIA_TYPES.protobuf };
+  }
+  const text = options.pretty ? `${JSON.stringify(object, undefined, 2)}\n` : JSON.stringify(object);
+  return { body: Buffer.from(text), contentType: MEDIA_TYPES.json };
+}
+
+export interface DecodeTarget {
+  readonly gvk: GroupVersionKind;
+  readonly schema: ObjectSchema;
+  /** Other kinds that are taken: a Scale or an Eviction of an older version. */
+  readonly alsoAccepted?: readonly GroupVersionKind[];
+}
+
+export interface DecodeRequest {
+  readonly bytes: Buffer;
+  readonly encoding: Encoding;
+  readonly mode: DecodeMode;
+  warn(message: string): void;
+}
+
+/** The object a body holds, with its kind and apiVersion set; 400 in upstream's words when it is none or another. */
+export function decodeBody(target: DecodeTarget, request: DecodeRequest): KubeObject {
+  const { bytes, encoding } = request;
+  if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), { ...request, text: undefined });
+  const text = bytes.toString();
+  return decodeTyped(target, encoding === 'yaml' ? fromYaml(target, bytes) : fromJson(target, { bytes, text }), { ...request, text: encoding === 'json' ? text : undefined });
+}
+
+/** A value that came some other way (a patch's result) as an object of the type. */
+export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, text }: { readonly mode: DecodeMode; readonly text: string | undefined; warn(message: string): void }): KubeObject {
+  if (!isJsonObject(value)) throw cannotBeHandled(target.schema, value, 'json: cannot unmarshal into Go value');
+  const found = checkKind(target, value as KubeObject);
+  const schema = found === target.gvk ? target.schema : schemaForKind(found) ?? target.schema;
+  const decoded = decodeObject(schema, value, mode);
+  decoded.object.kind = found.kind;
+  decoded.object.apiVersion = apiVersionOf(found);
+  if (mode !== 'ignore') {
+    const problems = text === undefined ? decoded.problems : strictProblems(decoded, text);
+    if (problems.length > 0) {
+      if (mode === 'strict') throw cannotBeHandled(schema, value, `strict decoding error: ${problems.join(', ')}`);
+      for (const problem of problems) warn(problem);
+    }
+  }
+  return decoded.object;
+}
+
+function checkKind({ gvk, schema, alsoAccepted = [] }: DecodeTarget, value: KubeObject): GroupVersionKind {
+  const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
+  const expected = apiVersionOf(gvk);
+  const apiVersion = typeof value.apiVersion === 'string' && value.apiVersion !== '' ? value.apiVersion : expected;
+  if (kind === gvk.kind && apiVersion === expected) return gvk;
+  const other = alsoAccepted.find((accepted) => accepted.kind === kind && apiVersionOf(accepted) === apiVersion);
+  if (other) return other;
+  const given = { ...parseApiVersion(apiVersion), kind };
+  if (!schemaForKind(given)) {
+    throw cannotBeHandled(schema, value, `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`);
+  }
+  if (kind !== gvk.kind) {
+    const internal = gvk.group === '' ? 'core' : gvk.group.split('.')[0];
+    throw cannotBeHandled(schema, value, `converting (${given.version}.${kind}) to (${internal}.${gvk.kind}): unknown conversion`);
+  }
+  throw statusErrors.badRequest(`the API version in the data (${apiVersion}) does not match the expected API version (${expected})`);
+}
+
+function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffer; readonly text: string }): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (!isStatusError(error)) throw error;
+    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; json parse error: ${error.message} (${summary(bytes)})`);
+  }
+}
+
+function fromYaml(target: DecodeTarget, bytes: Buffer): unknown {
+  try {
+    return parseYaml(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 });
+  } catch (error) {
+    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; yaml parse error: ${error instanceof Error ? error.message.split('\n')[0] : 'malformed'} (${summary(bytes)})`);
+  }
+}
+
+function fromProtobuf(target: DecodeTarget, bytes: Buffer): unknown {
+  try {
+    return decodeProtobuf(bytes, { schemaFor: schemaForKind, defaultKind: target.gvk });
+  } catch (error) {
+    if (!(error instanceof ProtobufError)) throw error;
+    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): ${error.message} (${summary(bytes)})`);
+  }
+}
+
+const SUMMARY_BYTES = 30;
+
+function summary(bytes: Buffer): string {
+  if (bytes.length === 0) return '<empty>';
+  const rest = bytes.length > SUMMARY_BYTES ? ' ...' : '';
+  const head = bytes.subarray(0, SUMMARY_BYTES);
+  return (bytes[0] === 0x7b ? head.toString() : head.toString('hex')) + rest;
+}

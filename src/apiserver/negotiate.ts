@@ -1,0 +1,99 @@
+/** Content negotiation: which encoding and which view (the object, a Table, its metadata only) a client wants. Pure. */
+import { statusErrors } from '#machinery/errors.ts';
+
+export type Encoding = 'json' | 'yaml' | 'protobuf';
+export type View = 'object' | 'table' | 'metadata' | 'metadata-list';
+
+export interface Accepted {
+  readonly encoding: Encoding;
+  readonly view: View;
+  /** Of meta.k8s.io, for views other than 'object'. */
+  readonly viewVersion: 'v1' | 'v1beta1';
+  /** Parameters of the chosen clause, for discovery's g/v/as. */
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+export const MEDIA_TYPES: Readonly<Record<Encoding, string>> = {
+  json: 'application/json', yaml: 'application/yaml', protobuf: 'application/vnd.kubernetes.protobuf',
+};
+const ACCEPTED_TYPES = Object.values(MEDIA_TYPES);
+
+const ENCODING_OF: Readonly<Record<string, Encoding>> = {
+  'application/json': 'json', 'application/yaml': 'yaml', 'application/vnd.kubernetes.protobuf': 'protobuf',
+  '*/*': 'json', 'application/*': 'json',
+};
+
+const PLAIN: Accepted = { encoding: 'json', view: 'object', viewVersion: 'v1', parameters: {} };
+const VIEWS: Readonly<Record<string, View>> = { Table: 'table', PartialObjectMetadata: 'metadata', PartialObjectMetadataList: 'metadata-list' };
+
+/** Clients send very few different Accept headers; remembered up to this many. */
+const MAX_REMEMBERED = 256;
+const remembered = new Map<string, Accepted>();
+
+export function negotiate(accept: string | undefined): Accepted {
+  if (accept === undefined || accept === 'application/json' || accept === '*/*' || accept === '') return PLAIN;
+  let found = remembered.get(accept);
+  if (found === undefined) {
+    found = choose(accept);
+    if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+    remembered.set(accept, found);
+  }
+  return found;
+}
+
+interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
+
+export function parseAccept(accept: string): Clause[] {
+  const clauses = accept.split(',').map((text): Clause => {
+    const [type = '', ...rest] = text.split(';').map((part) => part.trim());
+    const parameters: Record<string, string> = {};
+    for (const part of rest) {
+      const equals = part.indexOf('=');
+      if (equals > 0) parameters[part.slice(0, equals).toLowerCase()] = part.slice(equals + 1).replace(/^"|"$/g, '');
+    }
+    const quality = Number(parameters['q'] ?? 1);
+    return { type: type.toLowerCase(), parameters, quality: Number.isFinite(quality) ? quality : 0 };
+  });
+  return clauses.filter((clause) => clause.quality > 0).toSorted((left, right) => right.quality - left.quality);
+}
+
+function choose(accept: string): Accepted {
+  for (const { type, parameters } of parseAccept(accept)) {
+    const encoding = ENCODING_OF[type];
+    if (encoding === undefined) continue;
+    const as = parameters['as'];
+    if (as === undefined) return { encoding, view: 'object', viewVersion: 'v1', parameters };
+    const view = VIEWS[as];
+    const version = parameters['v'];
+    if (view !== undefined && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
+    if (as.startsWith('APIGroupDiscovery')) return { encoding, view: 'object', viewVersion: 'v1', parameters };
+  }
+  throw statusErrors.notAcceptable(ACCEPTED_TYPES);
+}
+
+/** For error answers, which must not fail themselves. */
+export function negotiateLeniently(accept: string | undefined): Encoding {
+  try {
+    return negotiate(accept).encoding;
+  } catch {
+    return 'json';
+  }
+}
+
+export function encodingOfContentType(contentType: string | undefined): Encoding | undefined {
+  if (contentType === undefined || contentType === '') return 'json';
+  const semicolon = contentType.indexOf(';');
+  const type = (semicolon < 0 ? contentType : contentType.slice(0, semicolon)).trim().toLowerCase();
+  return ACCEPTED_TYPES.includes(type) ? ENCODING_OF[type] : undefined;
+}
+
+export function unsupportedMediaType(): Error {
+  return statusErrors.unsupportedMediaType(ACCEPTED_TYPES);
+}
+
+/** Upstream prints prettily when asked, and by default to clients that people read. */
+export function wantsPretty(query: string | undefined, userAgent: string | undefined): boolean {
+  if (query !== undefined) return query === '' || query === 'true' || query === '1';
+  if (userAgent === undefined) return false;
+  return userAgent.startsWith('curl') || userAgent.startsWith('Wget') || userAgent.startsWith('Mozilla/5.0');
+}

@@ -1,0 +1,487 @@
+/**
+ * Writing objects: what upstream's generic registry Store does. Takes objects of the storage version through defaulting, admission,
+ * preparation and validation to the store, with optimistic concurrency, finalizers and graceful deletion. No HTTP in here.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
+import { deepClone } from '#machinery/json.ts';
+import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
+import type { KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
+import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
+import type { HookContext } from '#resources/define.ts';
+import { StoreError } from '#storage/store.ts';
+import type { AdmissionAttributes, AdmissionOperation } from './admission/plugin.ts';
+import type { CacheEntry } from './cache/entry.ts';
+import type { ResourceCache } from './cache/resource-cache.ts';
+import type { Endpoint } from './catalogue.ts';
+import type { ServerCore } from './context.ts';
+
+export type StoredEndpoint = Endpoint & { readonly cache: ResourceCache };
+
+export interface WriteContext {
+  readonly user: UserInfo;
+  readonly dryRun: boolean;
+  /** False for the server's own writes: no admission. */
+  readonly admission: boolean;
+  /** '' when none. */
+  readonly subresource: string;
+  /** The verb's options as JSON, for admission. */
+  readonly options: Readonly<Record<string, unknown>>;
+  warn(message: string): void;
+}
+
+export interface Target { readonly namespace: string; readonly name: string }
+
+/** What a write left: bytes of the storage version with resourceVersion. The object is shared: never change it. */
+export interface Written { readonly object: KubeObject; readonly bytes: Buffer; readonly created: boolean }
+
+export interface UpdateRequest {
+  /**
+   * Makes the new object of the current one (undefined when absent and creating is allowed). Called again after a conflict;
+   * must answer a fresh object each time and leave the current one alone.
+   */
+  change(current: KubeObject | undefined): KubeObject | Promise<KubeObject>;
+  /** In place of the resource's preparation and validation: for subresources that change one part. */
+  readonly prepare?: (next: KubeObject, previous: KubeObject, context: HookContext) => void;
+  /** false: what changes cannot make the object invalid. Metadata is checked all the same. */
+  readonly validate?: false;
+  readonly mayCreate?: boolean;
+  /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
+  readonly mustHaveResourceVersion?: boolean;
+}
+
+/** Attempts of an update whose conflicts are not the client's business. */
+const MAX_ATTEMPTS = 30;
+const MAX_NAME_ATTEMPTS = 8;
+
+export class Objects {
+  readonly #core: ServerCore;
+
+  constructor(core: ServerCore) {
+    this.#core = core;
+  }
+
+  /** object: of the storage version; it becomes this function's. */
+  async create(endpoint: StoredEndpoint, object: KubeObject, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+    const { resource } = endpoint;
+    const meta = (object.metadata ??= {});
+    beginMetadata(meta, { endpoint, target, nowMs: this.#core.clock.now() });
+    resource.applyDefaults(object);
+    const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
+    if (context.admission) {
+      const waiting = this.#core.admission.admit(attributes);
+      if (waiting) await waiting;
+      resource.applyDefaults(object);
+    }
+    const generates = !meta.name && !!meta.generateName;
+    for (let attempt = 1; ; attempt++) {
+      if (generates) meta.name = generateName(meta.generateName!);
+      try {
+        return await this.#createOnce(endpoint, object, { attributes, context, first: attempt === 1 });
+      } catch (error) {
+        if (!generates || !isConflict(error)) throw isConflict(error) ? statusErrors.alreadyExists(nameOf(endpoint, meta.name!)) : error;
+        if (attempt >= MAX_NAME_ATTEMPTS) throw generateNameConflict(endpoint, meta.name!);
+      }
+    }
+  }
+
+  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, first }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly first: boolean }): Promise<Written> {
+    const { resource, cache } = endpoint;
+    const meta = object.metadata!;
+    const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
+    // Spares validating what cannot be stored; the store has the last word.
+    if (meta.name && cache.entries.get(key)) throw new StoreError('conflict', 'exists');
+    const hooks = this.#hooks(context);
+    if (first) {
+      resource.prepareForCreate(object, hooks);
+      const errors = [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
+      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: meta.name ?? '' }, errors);
+      for (const warning of resource.warnings(object, undefined)) context.warn(warning);
+    } else {
+      const errors = validateMeta(endpoint, object);
+      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: meta.name ?? '' }, errors);
+    }
+    if (context.admission) {
+      const waiting = this.#core.admission.validate(attributes);
+      if (waiting) await waiting;
+    }
+    const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
+    try {
+      const written = await this.#put(endpoint, object, { key, expected: 0, dryRun: context.dryRun, created: true });
+      allocation?.commit();
+      return written;
+    } catch (error) {
+      allocation?.release();
+      if (context.admission) await this.#core.admission.undo(attributes);
+      throw error;
+    }
+  }
+
+  async update(endpoint: StoredEndpoint, request: UpdateRequest, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+    const { cache } = endpoint;
+    const key = cache.key(target);
+    for (let attempt = 1; ; attempt++) {
+      const entry = cache.entries.get(key);
+      if (!entry) {
+        if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
+        const object = await request.change(undefined);
+        if (object.metadata?.uid) throw uidPrecondition(endpoint, { name: target.name, wanted: object.metadata.uid, found: '' });
+        return this.create(endpoint, object, { target, context: { ...context, subresource: '' } });
+      }
+      try {
+        return await this.#updateOnce(endpoint, request, { entry, target, context });
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        if (error.current === undefined && !request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
+        if (attempt >= MAX_ATTEMPTS) throw statusErrors.conflict(nameOf(endpoint, target.name));
+      }
+    }
+  }
+
+  async #updateOnce(endpoint: StoredEndpoint, request: UpdateRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+    const { resource, cache } = endpoint;
+    const previous = cache.parsed.of(entry);
+    const changed = request.change(previous);
+    const next = changed instanceof Promise ? await changed : changed;
+    const meta = (next.metadata ??= {});
+    this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false });
+    continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
+    resource.applyDefaults(next);
+    const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: next, oldObject: previous });
+    if (context.admission) {
+      const waiting = this.#core.admission.admit(attributes);
+      if (waiting) await waiting;
+      resource.applyDefaults(next);
+    }
+    const hooks = this.#hooks(context);
+    const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
+    if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, errors);
+    for (const warning of resource.warnings(next, previous)) context.warn(warning);
+    if (context.admission) {
+      const waiting = this.#core.admission.validate(attributes);
+      if (waiting) await waiting;
+    }
+    const allocation = this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun });
+    try {
+      const written = deletesDuringUpdate(next, previous)
+        ? await this.#remove(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
+        : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry });
+      allocation?.commit();
+      return written;
+    } catch (error) {
+      allocation?.release();
+      if (context.admission) await this.#core.admission.undo(attributes);
+      throw error;
+    }
+  }
+
+  #checkVersion(endpoint: Endpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {
+    const wanted = meta.resourceVersion;
+    if (wanted === undefined || wanted === '' || wanted === '0') {
+      const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
+      if (mustHave && !unconditional) {
+        throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', HEX_ZERO, 'must be specified for an update')]);
+      }
+    } else if (wanted !== previous.metadata!.resourceVersion) {
+      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`resourceVersion: Invalid value: ${JSON.stringify(wanted)}: strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
+      throw statusErrors.conflict(nameOf(endpoint, target.name));
+    }
+    const uid = previous.metadata!.uid ?? '';
+    if (meta.uid && meta.uid !== uid) throw uidPrecondition(endpoint, { name: target.name, wanted: meta.uid, found: uid });
+  }
+
+  /** Writes the object, which is not changed any more after this, unless it is stored just so already. */
+  async #put(endpoint: StoredEndpoint, object: KubeObject, options: { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }): Promise<Written> {
+    const { store, cache } = this.#core;
+    const { key, expected, dryRun, created, entry } = options;
+    delete object.metadata!.resourceVersion;
+    const value = serializeObject(object);
+    if (entry) {
+      const unchanged = withResourceVersion(value, String(entry.revision));
+      if (unchanged.equals(entry.bytes)) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
+    }
+    if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
+    const ttlSeconds = endpoint.resource.behaviour.ttlSeconds;
+    cache.handOver(value, object);
+    try {
+      const stored = await store.put(key, value, ttlSeconds === undefined ? { expected } : { expected, ttlSeconds });
+      const current = endpoint.cache.entries.get(key);
+      const bytes = current?.revision === stored.modRevision ? current.bytes : withResourceVersion(value, String(stored.modRevision));
+      object.metadata!.resourceVersion = String(stored.modRevision);
+      return { object, bytes, created };
+    } finally {
+      cache.forget(value);
+    }
+  }
+
+  async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: { readonly key: string; readonly expected: number; readonly dryRun: boolean }): Promise<Written> {
+    let revision = expected;
+    if (!dryRun) {
+      try {
+        revision = (await this.#core.store.delete(key, { expected })).revision;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
+        throw statusErrors.notFound(nameOf(endpoint, last.metadata?.name ?? ''));
+      }
+    }
+    const object = { ...last, metadata: { ...last.metadata, resourceVersion: String(revision) } };
+    return { object, bytes: serializeObject(object), created: false };
+  }
+
+  async delete(endpoint: StoredEndpoint, request: DeleteRequest, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
+    const key = endpoint.cache.key(target);
+    for (let attempt = 1; ; attempt++) {
+      const entry = endpoint.cache.entries.get(key);
+      if (!entry) throw statusErrors.notFound(nameOf(endpoint, target.name));
+      try {
+        return await this.#deleteOnce(endpoint, request, { entry, target, context });
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        if (attempt >= MAX_ATTEMPTS) throw statusErrors.conflict(nameOf(endpoint, target.name));
+      }
+    }
+  }
+
+  async #deleteOnce(endpoint: StoredEndpoint, request: DeleteRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
+    const previous = endpoint.cache.parsed.of(entry);
+    checkPreconditions(endpoint, { meta: previous.metadata!, request });
+    if (context.admission) {
+      const attributes = this.#attributes({ operation: 'DELETE', endpoint, target, context, object: undefined, oldObject: previous });
+      await this.#core.admission.admit(attributes);
+      await this.#core.admission.validate(attributes);
+    }
+    const plan = planDeletion(endpoint, { previous, request, nowMs: this.#core.clock.now() });
+    if (plan.kind === 'nothing') return { object: previous, bytes: entry.bytes, removed: false };
+    if (plan.kind === 'remove') {
+      const { object, bytes } = await this.#remove(endpoint, previous, { key: entry.key, expected: entry.revision, dryRun: context.dryRun });
+      this.#core.services.released(endpoint, previous, { dryRun: context.dryRun });
+      return { object, bytes, removed: true };
+    }
+    const { object, bytes } = await this.#put(endpoint, plan.next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry });
+    return { object, bytes, removed: false };
+  }
+
+  #hooks({ user, dryRun, subresource }: WriteContext): HookContext {
+    return { user, nowMs: this.#core.clock.now(), dryRun, ...(subresource === '' ? {} : { subresource }) };
+  }
+
+  #attributes({ operation, endpoint, target, context, object, oldObject }: {
+    readonly operation: AdmissionOperation; readonly endpoint: Endpoint; readonly target: Target; readonly context: WriteContext;
+    readonly object: KubeObject | undefined; readonly oldObject: KubeObject | undefined;
+  }): AdmissionAttributes {
+    const { user, dryRun, options, subresource } = context;
+    return {
+      operation, gvr: endpoint.gvr, gvk: endpoint.gvk, namespace: endpoint.resource.plural === 'namespaces' && endpoint.resource.group === '' ? target.name : target.namespace,
+      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), internal: this.#core.internal,
+    };
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- metadata
+
+/** An unset resource version as Go prints it in messages. */
+const HEX_ZERO = Object.assign(() => 0, { toString: () => '0x0' });
+
+function nameOf(endpoint: Endpoint, name: string): { readonly group: string; readonly resource: string; readonly name: string } {
+  return { ...endpoint.groupResource, name };
+}
+
+function isConflict(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === 'conflict';
+}
+
+/** The server's part of a new object's metadata. */
+function beginMetadata(meta: ObjectMeta, { endpoint, target, nowMs }: { readonly endpoint: Endpoint; readonly target: Target; readonly nowMs: number }): void {
+  if (meta.resourceVersion !== undefined && meta.resourceVersion !== '' && meta.resourceVersion !== '0') throw statusErrors.badRequest('resourceVersion should not be set on objects to be created');
+  delete meta.resourceVersion;
+  delete meta.selfLink;
+  delete meta.deletionTimestamp;
+  delete meta.deletionGracePeriodSeconds;
+  delete meta.generation;
+  if (endpoint.resource.namespaced) meta.namespace = target.namespace;
+  else delete meta.namespace;
+  meta.uid = randomUUID();
+  meta.creationTimestamp = rfc3339(nowMs);
+}
+
+/** What the server keeps of the stored metadata, whatever the client sent. */
+function continueMetadata(meta: ObjectMeta, { previous, target, namespaced }: { readonly previous: ObjectMeta; readonly target: Target; readonly namespaced: boolean }): void {
+  meta.name = target.name;
+  if (previous.resourceVersion !== undefined) meta.resourceVersion = previous.resourceVersion;
+  if (namespaced) meta.namespace = target.namespace;
+  else delete meta.namespace;
+  if (previous.uid !== undefined) meta.uid = previous.uid;
+  if (previous.creationTimestamp !== undefined) meta.creationTimestamp = previous.creationTimestamp;
+  if (previous.generation === undefined) delete meta.generation;
+  else meta.generation = previous.generation;
+  if (previous.deletionTimestamp === undefined) {
+    delete meta.deletionTimestamp;
+    delete meta.deletionGracePeriodSeconds;
+  } else {
+    meta.deletionTimestamp = previous.deletionTimestamp;
+    if (previous.deletionGracePeriodSeconds !== undefined) meta.deletionGracePeriodSeconds = previous.deletionGracePeriodSeconds;
+  }
+  delete meta.selfLink;
+}
+
+let stampedSecond = -1;
+let stamp = '';
+
+/** '2006-01-02T15:04:05Z'. */
+export function rfc3339(nowMs: number): string {
+  const second = Math.floor(nowMs / 1000);
+  if (second !== stampedSecond) {
+    stampedSecond = second;
+    stamp = `${new Date(second * 1000).toISOString().slice(0, 19)}Z`;
+  }
+  return stamp;
+}
+
+const NAME_CHARACTERS = 'bcdfghjklmnpqrstvwxz2456789';
+const NAME_RANDOM_LENGTH = 5;
+const NAME_MAX_BASE_LENGTH = 63 - NAME_RANDOM_LENGTH;
+
+export function generateName(base: string): string {
+  const bytes = randomBytes(NAME_RANDOM_LENGTH);
+  let suffix = '';
+  for (const byte of bytes) suffix += NAME_CHARACTERS[byte % NAME_CHARACTERS.length]!;
+  return base.slice(0, NAME_MAX_BASE_LENGTH) + suffix;
+}
+
+function generateNameConflict(endpoint: Endpoint, name: string): Error {
+  const error = statusErrors.alreadyExists(nameOf(endpoint, name));
+  error.status.message = `${error.status.message}, the server was not able to generate a unique name for the object`;
+  error.message = error.status.message;
+  return error;
+}
+
+function uidPrecondition(endpoint: Endpoint, { name, wanted, found }: { readonly name: string; readonly wanted: string; readonly found: string }): Error {
+  return statusErrors.conflict(nameOf(endpoint, name), `Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`);
+}
+
+// ------------------------------------------------------------------------------------------------------------ validation
+
+function validateMeta(endpoint: Endpoint, object: KubeObject): FieldError[] {
+  return validateObjectMeta(object.metadata!, { namespaced: endpoint.resource.namespaced, nameRule: endpoint.resource.behaviour.nameRule });
+}
+
+function prepareAndValidate(endpoint: Endpoint, { next, previous, hooks, request: { prepare, validate } }: {
+  readonly next: KubeObject; readonly previous: KubeObject; readonly hooks: HookContext; readonly request: UpdateRequest;
+}): FieldError[] {
+  const { resource } = endpoint;
+  const isStatus = hooks.subresource === 'status';
+  if (prepare) prepare(next, previous, hooks);
+  else if (isStatus) resource.prepareForStatusUpdate(next, previous, hooks);
+  else resource.prepareForUpdate(next, previous, hooks);
+  const errors = validateObjectMetaUpdate(next.metadata!, previous.metadata!);
+  if (validate === false) return errors;
+  const own = isStatus ? resource.validateStatusUpdate(next, previous, hooks) : resource.validateUpdate(next, previous, hooks);
+  return own.length === 0 ? errors : [...errors, ...own];
+}
+
+// -------------------------------------------------------------------------------------------------------------- deletion
+
+export interface DeleteRequest {
+  readonly gracePeriodSeconds?: number | undefined;
+  readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
+  readonly orphanDependents?: boolean | undefined;
+  readonly preconditions?: { readonly uid?: string | undefined; readonly resourceVersion?: string | undefined } | undefined;
+}
+
+/** removed: it is gone; else it was marked and waits for finalizers or its grace period. */
+export interface Deleted { readonly object: KubeObject; readonly bytes: Buffer; readonly removed: boolean }
+
+const ORPHAN = 'orphan';
+const FOREGROUND = 'foregroundDeletion';
+
+type DeletionPlan = { readonly kind: 'nothing' } | { readonly kind: 'remove' } | { readonly kind: 'mark'; readonly next: KubeObject };
+
+function checkPreconditions(endpoint: Endpoint, { meta, request: { preconditions } }: { readonly meta: ObjectMeta; readonly request: DeleteRequest }): void {
+  if (!preconditions) return;
+  const of = nameOf(endpoint, meta.name ?? '');
+  const { uid, resourceVersion } = preconditions;
+  if (uid !== undefined && uid !== meta.uid) {
+    throw statusErrors.conflict(of, `the UID in the precondition (${uid}) does not match the UID in record (${meta.uid ?? ''}). The object might have been deleted and then recreated`);
+  }
+  if (resourceVersion !== undefined && resourceVersion !== meta.resourceVersion) {
+    throw statusErrors.conflict(of, `the ResourceVersion in the precondition (${resourceVersion}) does not match the ResourceVersion in record (${meta.resourceVersion ?? ''}). The object might have been modified`);
+  }
+}
+
+interface PlanOptions { readonly previous: KubeObject; readonly request: DeleteRequest; readonly nowMs: number }
+
+function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOptions): DeletionPlan {
+  const next = deepClone(previous);
+  const meta = next.metadata!;
+  const grace = markGraceful(endpoint, { next, request, nowMs });
+  if (grace === 'pending') return { kind: 'nothing' };
+  const finalizers = deletionFinalizers(endpoint, meta.finalizers ?? [], request);
+  const finalizersChange = finalizers.length !== (meta.finalizers ?? []).length || finalizers.some((finalizer, i) => finalizer !== meta.finalizers![i]);
+  if (finalizers.length > 0) meta.finalizers = finalizers;
+  else delete meta.finalizers;
+  const held = finalizers.length > 0 || holdsItself(endpoint, next);
+  if (grace === 'marked' && (meta.deletionGracePeriodSeconds ?? 0) > 0) return { kind: 'mark', next };
+  if (!held) return { kind: 'remove' };
+  const already = previous.metadata!.deletionTimestamp !== undefined;
+  if (grace !== 'marked') markDeleting(meta, nowMs);
+  if (isNamespace(endpoint)) next['status'] = { ...(next['status'] as object | undefined), phase: 'Terminating' };
+  return already && !finalizersChange && grace !== 'marked' && meta.deletionGracePeriodSeconds === previous.metadata!.deletionGracePeriodSeconds ? { kind: 'nothing' } : { kind: 'mark', next };
+}
+
+/** Sets the end of the grace period on resources that have one. 'pending' = it is running and nothing shortens it. */
+function markGraceful(endpoint: Endpoint, { next, request, nowMs }: { readonly next: KubeObject; readonly request: DeleteRequest; readonly nowMs: number }): 'none' | 'marked' | 'pending' {
+  const gracePeriodOf = endpoint.resource.behaviour.gracefulDelete;
+  if (!gracePeriodOf) return 'none';
+  const meta = next.metadata!;
+  const { gracePeriodSeconds } = request;
+  if (meta.deletionTimestamp !== undefined) {
+    const current = meta.deletionGracePeriodSeconds ?? 0;
+    if (current === 0) return 'none';
+    if (gracePeriodSeconds === undefined || Math.max(gracePeriodSeconds, 0) >= current) return 'pending';
+    meta.deletionTimestamp = rfc3339(Date.parse(meta.deletionTimestamp) + (gracePeriodSeconds - current) * 1000);
+    meta.deletionGracePeriodSeconds = gracePeriodSeconds;
+    return 'marked';
+  }
+  const seconds = gracePeriodOf(next, gracePeriodSeconds);
+  meta.deletionTimestamp = rfc3339(nowMs + seconds * 1000);
+  meta.deletionGracePeriodSeconds = seconds;
+  if ((meta.generation ?? 0) > 0) meta.generation = meta.generation! + 1;
+  return 'marked';
+}
+
+function markDeleting(meta: ObjectMeta, nowMs: number): void {
+  if (meta.deletionGracePeriodSeconds === undefined && (meta.generation ?? 0) > 0) meta.generation = meta.generation! + 1;
+  meta.deletionTimestamp ??= rfc3339(nowMs);
+  meta.deletionGracePeriodSeconds = 0;
+}
+
+function deletionFinalizers(endpoint: Endpoint, finalizers: readonly string[], request: DeleteRequest): string[] {
+  const wanted = propagation(endpoint, finalizers, request);
+  const kept = finalizers.filter((finalizer) => finalizer !== ORPHAN && finalizer !== FOREGROUND);
+  return wanted === 'Orphan' ? [...kept, ORPHAN] : wanted === 'Foreground' ? [...kept, FOREGROUND] : kept;
+}
+
+function propagation(endpoint: Endpoint, finalizers: readonly string[], { propagationPolicy, orphanDependents }: DeleteRequest): string {
+  if (orphanDependents !== undefined) return orphanDependents ? 'Orphan' : 'Background';
+  if (propagationPolicy !== undefined) return propagationPolicy;
+  if (finalizers.includes(ORPHAN)) return 'Orphan';
+  if (finalizers.includes(FOREGROUND)) return 'Foreground';
+  return endpoint.resource.behaviour.defaultPropagation === 'orphan' ? 'Orphan' : 'Background';
+}
+
+function isNamespace({ resource }: Endpoint): boolean {
+  return resource.group === '' && resource.plural === 'namespaces';
+}
+
+/** A namespace stays until its spec.finalizers are gone too. */
+function holdsItself(endpoint: Endpoint, object: KubeObject): boolean {
+  return isNamespace(endpoint) && ((object['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) > 0;
+}
+
+/** The last finalizer of an object under deletion goes with this update: the object goes too. */
+function deletesDuringUpdate(next: KubeObject, previous: KubeObject): boolean {
+  const { deletionTimestamp, deletionGracePeriodSeconds } = previous.metadata!;
+  if (deletionTimestamp === undefined || (deletionGracePeriodSeconds ?? 0) !== 0 || (next.metadata?.deletionGracePeriodSeconds ?? 0) !== 0) return false;
+  if ((next.metadata?.finalizers?.length ?? 0) > 0) return false;
+  return next.kind !== 'Namespace' || next.apiVersion !== 'v1' || ((next['spec'] as { finalizers?: unknown[] } | undefined)?.finalizers?.length ?? 0) === 0;
+}

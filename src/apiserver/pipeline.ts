@@ -1,0 +1,226 @@
+/**
+ * A request's way through the server: the stages below, in this order. A stage answers (then the rest is skipped), throws a
+ * StatusError, or lets the request pass. Anything else thrown is the server's fault: logged, answered with 500 InternalError.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { errorMessage } from '#stdx/log.ts';
+import { statusErrors, type Status } from '#machinery/errors.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import type { AuthorizationAttributes, SelectorRequirement } from './authz/authorizer.ts';
+import { parseFieldSelector } from '#machinery/fields.ts';
+import { parseLabelSelector } from '#machinery/labels.ts';
+import { CONNECTED } from './connect.ts';
+import type { RequestContext, ServerCore } from './context.ts';
+import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
+import { impersonate } from './impersonation.ts';
+import { forbiddenError } from './authz/forbidden.ts';
+import type { RequestLabels } from './metrics.ts';
+import { parseRequestInfo, type RequestInfo } from './request-info.ts';
+import { compressed, errorResponse, statusOf } from './respond.ts';
+import { handleResource, upgradeResource } from './verbs/dispatch.ts';
+
+export interface Stage {
+  readonly name: string;
+  run(context: RequestContext, core: ServerCore): void | ApiResponse | Promise<void | ApiResponse>;
+}
+
+/** The route stage is the making of the context. */
+export const STAGES: readonly Stage[] = [
+  { name: 'authenticate', run: authenticate },
+  { name: 'audit', run: (context, core) => core.audit?.received(context) },
+  { name: 'impersonate', run: impersonate },
+  { name: 'limit', run: limit },
+  { name: 'authorize', run: authorize },
+  { name: 'handle', run: handle },
+];
+
+const NOBODY: UserInfo = { name: '', groups: [] };
+
+function route(request: ApiRequest): RequestContext {
+  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] ?? randomUUID(), release: undefined };
+}
+
+export function createHandler(core: ServerCore): ApiHandler {
+  return async (request) => {
+    const startedMs = core.clock.monotonic();
+    let context: RequestContext | undefined;
+    let response: ApiResponse;
+    try {
+      context = route(request);
+      response = await run(context, core);
+      const maybe = compressed(response, request);
+      response = maybe instanceof Promise ? await maybe : maybe;
+    } catch (error) {
+      response = errorResponse(statusFor(error, { core, context }), request);
+    }
+    context?.release?.();
+    if (context) finish(context, { response, core, startedMs });
+    return response;
+  };
+}
+
+async function run(context: RequestContext, core: ServerCore): Promise<ApiResponse> {
+  for (const stage of STAGES) {
+    const outcome = stage.run(context, core);
+    const response = outcome instanceof Promise ? await outcome : outcome;
+    if (response) return response;
+  }
+  throw statusErrors.pathNotFound();
+}
+
+function statusFor(error: unknown, { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined }): Status {
+  const status = statusOf(error);
+  if (status) return status;
+  core.log.error('a request failed unexpectedly', {
+    path: context?.info.path, verb: context?.info.verb, error: errorMessage(error), ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
+  });
+  return statusErrors.internal(errorMessage(error)).status;
+}
+
+function finish(context: RequestContext, { response, core, startedMs }: { readonly response: ApiResponse; readonly core: ServerCore; readonly startedMs: number }): void {
+  response.headers['audit-id'] = context.auditId;
+  if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
+  core.metrics.observe(labelsOf(context.info), { code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000 });
+  core.audit?.answered(context, response);
+}
+
+/** Of all warnings of one answer together; the rest is cut, as upstream does. */
+const MAX_WARNING_BYTES = 4096;
+
+function warningHeader(warnings: readonly string[]): string {
+  let size = 0;
+  const parts: string[] = [];
+  for (const text of new Set(warnings)) {
+    // Header values are single lines of visible characters.
+    const quoted = `299 - "${text.replaceAll(/[^\x20-\x7e]/g, ' ').replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+    size += quoted.length;
+    if (size > MAX_WARNING_BYTES) break;
+    parts.push(quoted);
+  }
+  return parts.join(', ');
+}
+
+function labelsOf(info: RequestInfo): RequestLabels {
+  const { group, version, resource, subresource } = info;
+  if (!info.isResourceRequest) return { verb: info.verb.toUpperCase(), group, version, resource, subresource, scope: '' };
+  const scope = info.name !== '' && info.verb !== 'list' && info.verb !== 'watch' ? 'resource' : info.namespace === '' ? 'cluster' : 'namespace';
+  const verb = info.verb === 'create' ? 'POST' : info.verb === 'update' ? 'PUT' : info.verb.toUpperCase();
+  return { verb, group, version, resource, subresource, scope };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- stages
+
+function authenticate(context: RequestContext, core: ServerCore): void | Promise<void> {
+  const { request } = context;
+  if (request.user) {
+    context.user = request.user;
+    return;
+  }
+  if (request.clientCertificateError !== undefined && request.headers['authorization'] === undefined) throw statusErrors.unauthorized();
+  const found = core.authenticator.authenticate(request);
+  if (found instanceof Promise) return found.then((authenticated) => take(authenticated));
+  take(found);
+
+  function take(authenticated: { readonly user: UserInfo } | undefined): void {
+    if (!authenticated) throw statusErrors.unauthorized();
+    context.user = authenticated.user;
+  }
+}
+
+/** Upstream's --max-requests-inflight and --max-mutating-requests-inflight. */
+const MAX_READ_ONLY_INFLIGHT = 400;
+const MAX_MUTATING_INFLIGHT = 200;
+const READ_ONLY_VERBS = new Set(['get', 'list', 'watch', 'head', 'options']);
+
+function isLongRunning({ verb, resource, subresource }: RequestInfo): boolean {
+  return verb === 'watch' || (subresource !== '' && CONNECTED.has(`${resource}/${subresource}`));
+}
+
+function limit(context: RequestContext, { metrics }: ServerCore): void {
+  const { info, user } = context;
+  if (isLongRunning(info) || user.groups.includes('system:masters')) return;
+  if (READ_ONLY_VERBS.has(info.verb)) {
+    if (metrics.inflightReadOnly >= MAX_READ_ONLY_INFLIGHT) throw tooManyRequests();
+    metrics.inflightReadOnly++;
+    context.release = () => void metrics.inflightReadOnly--;
+  } else {
+    if (metrics.inflightMutating >= MAX_MUTATING_INFLIGHT) throw tooManyRequests();
+    metrics.inflightMutating++;
+    context.release = () => void metrics.inflightMutating--;
+  }
+}
+
+function tooManyRequests(): Error {
+  return statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
+}
+
+function authorize(context: RequestContext, core: ServerCore): void | Promise<void> {
+  const attributes = attributesOf(context);
+  const decision = core.authorizer.authorize(attributes);
+  if (decision instanceof Promise) return decision.then((result) => check(result));
+  check(decision);
+
+  function check({ decision: outcome, reason }: { readonly decision: string; readonly reason: string }): void {
+    if (outcome !== 'allow') throw forbiddenError(attributes, reason);
+  }
+}
+
+function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
+  const { verb, group, version, resource, subresource, namespace, name, path, isResourceRequest, query } = info;
+  const selects = verb === 'list' || verb === 'watch' || verb === 'deletecollection';
+  const fieldSelector = selects && query['fieldSelector'] ? selectorOf(() => parseFieldSelector(query['fieldSelector']!).requirements.map(({ field, operator, value }) => ({
+    key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value],
+  }))) : undefined;
+  const labelSelector = selects && query['labelSelector'] ? selectorOf(() => parseLabelSelector(query['labelSelector']!).requirements.map(({ key, operator, values }) => ({
+    key, operator: LABEL_OPERATORS[operator] ?? operator, values,
+  }))) : undefined;
+  return {
+    user, verb, group, version, resource, subresource, namespace, name, path, isResourceRequest,
+    ...(fieldSelector ? { fieldSelector } : {}), ...(labelSelector ? { labelSelector } : {}),
+  };
+}
+
+const LABEL_OPERATORS: Readonly<Record<string, string>> = { '=': 'In', '==': 'In', in: 'In', '!=': 'NotIn', notin: 'NotIn', exists: 'Exists', '!': 'DoesNotExist', gt: 'Gt', lt: 'Lt' };
+
+/** A selector that cannot be read narrows nothing here; the verb refuses it later. */
+function selectorOf(read: () => SelectorRequirement[]): SelectorRequirement[] | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+function handle(context: RequestContext, core: ServerCore): ApiResponse | Promise<ApiResponse> {
+  return context.info.isResourceRequest ? handleResource(context, core) : core.routePath(context);
+}
+
+// -------------------------------------------------------------------------------------------------------------- upgrades
+
+export type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer) => void;
+
+/** The same stages for a connection that is to become a stream; only the last one differs. */
+export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
+  const stages = STAGES.slice(0, -1);
+  return (request, socket, head) => {
+    const context = route(request);
+    const upgrade = async (): Promise<void> => {
+      for (const stage of stages) {
+        if (stage.name === 'limit') continue;
+        const outcome = stage.run(context, core);
+        if (outcome instanceof Promise) await outcome;
+      }
+      await upgradeResource(context, { core, socket, head });
+    };
+    upgrade().catch((error: unknown) => refuseUpgrade(socket, errorResponse(statusFor(error, { core, context }), request)));
+  };
+}
+
+function refuseUpgrade(socket: Duplex, { status, headers, body }: ApiResponse): void {
+  if (!socket.writable) return void socket.destroy();
+  const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
+  const lines = Object.entries({ ...headers, 'content-length': String(bytes.length), connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`HTTP/1.1 ${status} Refused\r\n${lines.join('')}\r\n`);
+  socket.end(bytes);
+}

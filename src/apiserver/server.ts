@@ -1,0 +1,242 @@
+/**
+ * One API server put together: store, watch cache, catalogue, authentication, authorization, admission, pipeline, carriers.
+ *
+ *   createApiServer() fills the cache --> handler usable in-process --start()--> listening, bootstrap in the background
+ *     --bootstrap done--> ready (/readyz) --stop()--> not ready, watches end, requests under way finish, stopped
+ */
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import type { GroupVersion } from '#machinery/object.ts';
+import { enabledByDefault } from '#api/resources.ts';
+import type { Resource } from '#resources/resource.ts';
+import { RESOURCES } from '#resources/registry.ts';
+import type { Store } from '#storage/store.ts';
+import { AdmissionChain } from './admission-chain.ts';
+import type { AdmissionPlugin } from './admission/plugin.ts';
+import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
+import type { Authorizer } from './authz/authorizer.ts';
+import { bootstrapCluster } from './bootstrap.ts';
+import { WatchCache } from './cache/watch-cache.ts';
+import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial } from './carriers/tls.ts';
+import { Catalogue } from './catalogue.ts';
+import type { ConnectHandlers } from './connect.ts';
+import type { AuditSink, ServerCore } from './context.ts';
+import { DiscoveryDocuments } from './discovery/documents.ts';
+import { HealthChecks } from './discovery/health.ts';
+import { createPathRouter } from './discovery/paths.ts';
+import type { ApiHandler, ApiRequest } from './http.ts';
+import { createInternalApi } from './internal-api.ts';
+import type { InternalApi } from './internal.ts';
+import { Metrics } from './metrics.ts';
+import { createHandler, createUpgradeHandler } from './pipeline.ts';
+import { ServiceAllocation } from './service-allocation.ts';
+import { objectsFor } from './verbs/dispatch.ts';
+
+/** What the parts that need the server's own objects are made from. */
+export interface PartContext { readonly internal: InternalApi; readonly clock: Clock; readonly log: Logger }
+
+export interface Authentication { readonly authenticator: Authenticator; readonly tokenIssuer?: TokenIssuer | undefined; readonly tokenReviewer?: TokenReviewer | undefined }
+
+export interface ApiServerOptions {
+  /** The server uses it and leaves it open. */
+  readonly store: Store;
+  /** Default: every built-in resource. */
+  readonly registry?: readonly Resource[];
+  readonly authentication: (context: PartContext) => Authentication;
+  readonly authorization: (context: PartContext) => Authorizer;
+  /** In the order they run. */
+  readonly admission?: (context: PartContext & { readonly authorizer: Authorizer }) => readonly AdmissionPlugin[];
+  /** Exec, logs, proxies; absent = refused. */
+  readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
+  readonly audit?: AuditSink;
+  /** Default 10.96.0.0/12. */
+  readonly serviceCidr?: string;
+  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+  /** Where clients in the cluster reach this server: the endpoint of the kubernetes Service. Default: that Service gets no endpoint. */
+  readonly advertiseAddress?: { readonly ip: string; readonly port: number };
+  /** Runs after the built-in bootstrap, before the server is ready: bootstrapPolicy of authz. */
+  readonly bootstrap?: (internal: InternalApi) => Promise<void>;
+  /** False: nothing is created at start (tests). */
+  readonly bootstrapObjects?: boolean;
+  /** PEM, published in kube-system/extension-apiserver-authentication. */
+  readonly clientCa?: string;
+  /** Which versions are served. Default: the stable ones. */
+  readonly isEnabled?: (served: GroupVersion & { readonly resource: string }) => boolean;
+  readonly programVersion?: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+}
+
+export interface StartOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsMaterial;
+  readonly limits?: Partial<CarrierLimits>;
+}
+
+export interface ApiServer {
+  /** Usable in-process from the start. */
+  readonly handler: ApiHandler;
+  /** For connections to be upgraded; the socket is answered and closed by it. */
+  upgrade(request: ApiRequest, socket: Duplex, head: Buffer): void;
+  readonly internal: InternalApi;
+  readonly authorizer: Authorizer;
+  readonly metrics: Metrics;
+  /** Resolves once listening; the bootstrap goes on in the background. */
+  start(options: StartOptions): Promise<AddressInfo>;
+  /** Resolves when bootstrapped, rejects when that failed for good. */
+  ready(): Promise<void>;
+  replaceCertificates(tls: TlsMaterial): void;
+  stop(): Promise<void>;
+}
+
+export const DEFAULT_SERVICE_CIDR = '10.96.0.0/12';
+const STOP_GRACE_MS = 5000;
+const BOOTSTRAP_RETRY_MS = 1000;
+
+export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
+  const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
+  const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
+  const cache = new WatchCache({ store, clock, log });
+  const catalogue = new Catalogue({ resources: registry, cache, isEnabled });
+  const services = new ServiceAllocation({ cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}) });
+  const metrics = new Metrics();
+  const health = new HealthChecks();
+  await cache.start();
+  const allServices = catalogue.byGroup('', 'services')?.cache;
+  if (allServices) services.rebuild(allServices);
+
+  const internal: InternalApi = createInternalApi({ catalogue, objects: () => objectsFor(core) });
+  const part: PartContext = { internal, clock, log };
+  const authentication = options.authentication(part);
+  const authorizer = options.authorization(part);
+  const documents = new DiscoveryDocuments(catalogue, options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '');
+  const core: ServerCore = {
+    store, cache, catalogue, internal, services, metrics, clock, log, authorizer,
+    authenticator: authentication.authenticator, tokenIssuer: authentication.tokenIssuer, tokenReviewer: authentication.tokenReviewer,
+    admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
+    connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
+    audit: options.audit,
+    routePath: createPathRouter({
+      documents, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
+    }),
+    stopping: false, running: new Set(),
+  };
+  const bootstrap = new Bootstrap(core, options);
+  addChecks(health, { core, bootstrap });
+  metrics.collect(() => storageLines(catalogue));
+  return new Server(core, { bootstrap, log });
+}
+
+class Server implements ApiServer {
+  readonly handler: ApiHandler;
+  readonly upgrade: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
+  readonly #core: ServerCore;
+  readonly #bootstrap: Bootstrap;
+  readonly #log: Logger;
+  #carrier: TlsCarrier | undefined;
+
+  constructor(core: ServerCore, { bootstrap, log }: { readonly bootstrap: Bootstrap; readonly log: Logger }) {
+    this.#core = core;
+    this.#bootstrap = bootstrap;
+    this.#log = log;
+    this.handler = createHandler(core);
+    this.upgrade = createUpgradeHandler(core);
+  }
+
+  get internal(): InternalApi { return this.#core.internal; }
+  get authorizer(): Authorizer { return this.#core.authorizer; }
+  get metrics(): Metrics { return this.#core.metrics; }
+
+  async start({ host, port, tls, limits }: StartOptions): Promise<AddressInfo> {
+    this.#carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, ...(limits ? { limits } : {}) });
+    const address = await this.#carrier.listen({ host, port });
+    void this.#bootstrap.run().catch(() => {});
+    return address;
+  }
+
+  ready(): Promise<void> {
+    return this.#bootstrap.run();
+  }
+
+  replaceCertificates(tls: TlsMaterial): void {
+    this.#carrier?.replaceCertificates(tls);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#core.stopping) return;
+    this.#core.stopping = true;
+    for (const end of Array.from(this.#core.running)) end();
+    await this.#carrier?.close(STOP_GRACE_MS);
+    this.#core.cache.stop();
+  }
+}
+
+/** Runs once; a failure that may pass is tried again until the server stops. */
+class Bootstrap {
+  readonly #core: ServerCore;
+  readonly #options: ApiServerOptions;
+  #running: Promise<void> | undefined;
+  done = false;
+
+  constructor(core: ServerCore, options: ApiServerOptions) {
+    this.#core = core;
+    this.#options = options;
+  }
+
+  run(): Promise<void> {
+    return (this.#running ??= this.#run());
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#core;
+    for (;;) {
+      try {
+        await this.#once();
+        this.done = true;
+        return;
+      } catch (error) {
+        if (this.#core.stopping) throw error;
+        log.warn('creating the cluster\'s first objects failed, trying again', { error: errorMessage(error) });
+        await clock.sleep(BOOTSTRAP_RETRY_MS);
+      }
+    }
+  }
+
+  async #once(): Promise<void> {
+    const { internal, services } = this.#core;
+    if (this.#options.bootstrapObjects ?? true) {
+      const { advertiseAddress, clientCa } = this.#options;
+      // Policy does not depend on namespaces: both go out together and share the store's group commits.
+      await Promise.all([
+        bootstrapCluster({ internal, serviceAddress: services.addresses.first, advertiseAddress, clientCa }),
+        this.#options.bootstrap?.(internal),
+      ]);
+    } else await this.#options.bootstrap?.(internal);
+  }
+}
+
+function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: ServerCore; readonly bootstrap: Bootstrap }): void {
+  health.add({ name: 'ping', check: () => undefined });
+  health.add({ name: 'log', check: () => undefined });
+  health.add({ name: 'etcd', check: () => (core.cache.live ? undefined : 'the watch on the store is not open') });
+  health.addReadiness({ name: 'informer-sync', check: () => (core.cache.live ? undefined : 'the cache is being filled') });
+  for (const name of ['poststarthook/bootstrap-objects', 'poststarthook/rbac/bootstrap-roles']) {
+    health.addReadiness({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
+  }
+  health.addReadiness({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
+}
+
+function storageLines(catalogue: Catalogue): string {
+  const lines = ['# HELP apiserver_storage_objects Stored objects, by resource.', '# TYPE apiserver_storage_objects gauge', '# HELP apiserver_resource_objects Stored objects, by group and resource.', '# TYPE apiserver_resource_objects gauge'];
+  const seen = new Set<string>();
+  for (const { cache, groupResource: { group, resource } } of catalogue.endpoints) {
+    const name = group === '' ? resource : `${resource}.${group}`;
+    if (!cache || seen.has(name)) continue;
+    seen.add(name);
+    lines.push(`apiserver_storage_objects{resource="${name}"} ${cache.entries.size}`, `apiserver_resource_objects{group="${group}",resource="${resource}"} ${cache.entries.size}`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,32 @@
+/** The opaque token of a paged list, laid out as upstream's: the revision the pages are consistent at and where the next one starts. */
+import { statusErrors } from '#machinery/errors.ts';
+
+export interface ContinueToken {
+  /** -1 = whatever is current: the rest of a list whose revision was compacted away. */
+  readonly revision: number;
+  /** Relative to the listed prefix. */
+  readonly startKey: string;
+}
+
+export function encodeContinue({ revision, startKey }: ContinueToken): string {
+  return Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv: revision, start: startKey })).toString('base64url');
+}
+
+export function decodeContinue(text: string): ContinueToken {
+  let token: unknown;
+  try {
+    token = JSON.parse(Buffer.from(text, 'base64url').toString());
+  } catch {
+    throw invalid('incorrect encoding');
+  }
+  if (typeof token !== 'object' || token === null) throw invalid('incorrect encoding');
+  const { v, rv, start } = token as Record<string, unknown>;
+  if (v !== 'meta.k8s.io/v1') throw invalid(`server does not recognize this encoded version "${String(v)}"`);
+  if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0) throw invalid('incorrect encoded start resourceVersion (version meta.k8s.io/v1)');
+  if (typeof start !== 'string' || start === '' || start.startsWith('/') || start.split('/').includes('..')) throw invalid('encoded start key is not valid (version meta.k8s.io/v1)');
+  return { revision: rv, startKey: start };
+}
+
+function invalid(why: string): Error {
+  return statusErrors.badRequest(`continue key is not valid: ${why}`);
+}

@@ -1,0 +1,134 @@
+/** From a resource request to its verb: which endpoint, is the verb served, which function. */
+import type { Duplex } from 'node:stream';
+import { statusErrors } from '#machinery/errors.ts';
+import { CONNECTED, type ConnectCall } from '../connect.ts';
+import type { Endpoint } from '../catalogue.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import { Objects, type StoredEndpoint } from '../objects.ts';
+import { VIRTUAL } from '../virtual/virtual.ts';
+import { get } from './get.ts';
+import { list } from './list.ts';
+import { patch } from './patch.ts';
+import { getScale, updateScale } from './scale.ts';
+import { SUBRESOURCES } from './subresources.ts';
+import { watch } from './watch.ts';
+import { create, remove, removeCollection, update, type WriteCall } from './write.ts';
+
+type Answer = ApiResponse | Promise<ApiResponse>;
+
+const objectsOf = new WeakMap<ServerCore, Objects>();
+
+export function objectsFor(core: ServerCore): Objects {
+  let objects = objectsOf.get(core);
+  if (!objects) objectsOf.set(core, (objects = new Objects(core)));
+  return objects;
+}
+
+export function handleResource(context: RequestContext, core: ServerCore): Answer {
+  const { info } = context;
+  const endpoint = core.catalogue.find(info.group, info.version, info.resource);
+  if (!endpoint) throw statusErrors.pathNotFound();
+  if (info.subresource !== '') return handleSubresource(endpoint, context, core);
+  if (!endpoint.verbs.has(info.verb)) throw methodNotAllowed();
+  const { namespaced } = endpoint.resource;
+  const namespace = namespaced ? info.namespace : '';
+  if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces') throw statusErrors.pathNotFound();
+  if (endpoint.resource.virtual) return VIRTUAL.handle(endpoint, context, core);
+  const stored = endpoint as StoredEndpoint;
+  const acrossNamespaces = namespaced && namespace === '';
+  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch') throw methodNotAllowed();
+  const target = { namespace, name: info.name };
+  switch (info.verb) {
+    case 'get': return get(stored, { context, core, target });
+    case 'list': return list(stored, { context, core, namespace });
+    case 'watch': return watch(stored, { context, core, namespace, ...(isNamedWatch(context) ? { name: info.name } : {}) });
+    case 'create':
+      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === '')) throw methodNotAllowed();
+      return create(stored, call(context, core, target));
+    case 'update': return update(stored, call(context, core, target));
+    case 'patch': return patch(stored, call(context, core, target));
+    case 'delete': return remove(stored, call(context, core, target));
+    case 'deletecollection': return removeCollection(stored, call(context, core, target));
+    default: throw methodNotAllowed();
+  }
+}
+
+function call(context: RequestContext, core: ServerCore, target: WriteCall['target']): WriteCall {
+  return { context, core, objects: objectsFor(core), target };
+}
+
+/** /watch/…/name: the name is in the path, not in a selector. */
+function isNamedWatch({ info, request }: RequestContext): boolean {
+  return info.name !== '' && info.query['fieldSelector'] === undefined && request.path.includes('/watch/');
+}
+
+function methodNotAllowed(): Error {
+  const error = statusErrors.methodNotAllowed({ group: '', resource: '' }, '');
+  error.status.message = 'the server does not allow this method on the requested resource';
+  error.status.details = {};
+  error.message = error.status.message;
+  return error;
+}
+
+function handleSubresource(endpoint: Endpoint, context: RequestContext, core: ServerCore): Answer {
+  const { info } = context;
+  const { subresource, verb } = info;
+  const served = endpoint.served.subresources.get(subresource);
+  if (!served || (endpoint.resource.namespaced && info.namespace === '')) throw statusErrors.pathNotFound();
+  const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
+  const stored = endpoint as StoredEndpoint;
+  const pair = `${info.resource}/${subresource}`;
+  if (info.group === '' && CONNECTED.has(pair)) return connect(context, core, endpoint);
+  if (!served.verbs.includes(verb)) throw methodNotAllowed();
+  const special = SUBRESOURCES[`${info.group}/${pair}`];
+  if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call(context, core, target));
+  if (subresource === 'scale') {
+    if (!endpoint.resource.scale) throw statusErrors.pathNotFound();
+    return verb === 'get' ? getScale(stored, call(context, core, target)) : updateScale(stored, call(context, core, target), verb as 'update' | 'patch');
+  }
+  switch (verb) {
+    case 'get': return get(stored, { context, core, target });
+    case 'update': return update(stored, call(context, core, target), { subresource });
+    case 'patch': return patch(stored, call(context, core, target), { subresource });
+    default: throw methodNotAllowed();
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- connect
+
+function connectCall({ request, info, user }: RequestContext, core: ServerCore, endpoint: Endpoint): ConnectCall {
+  // Nodes and services may be named with scheme and port: 'https:web:443'.
+  const isPlain = info.resource === 'pods' ? !info.name.includes(':') : !info.name.includes(':');
+  const object = isPlain ? core.internal.get({ group: info.group, resource: info.resource }, { name: info.name, namespace: endpoint.resource.namespaced ? info.namespace : '' }) : undefined;
+  if (isPlain && !object) throw statusErrors.notFound({ ...endpoint.groupResource, name: info.name });
+  return { request, info, user, object, internal: core.internal };
+}
+
+async function admitConnect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<void> {
+  const { info, user, warnings } = context;
+  const attributes = {
+    operation: 'CONNECT' as const, gvr: endpoint.gvr, gvk: endpoint.gvk, namespace: info.namespace, name: info.name, subresource: info.subresource,
+    object: { ...info.query } as never, oldObject: undefined, user, dryRun: false, options: {}, warn: (message: string) => void warnings.push(message), internal: core.internal,
+  };
+  await core.admission.admit(attributes);
+  await core.admission.validate(attributes);
+}
+
+async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
+  const connected = connectCall(context, core, endpoint);
+  if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
+  if (!core.connect) throw statusErrors.unavailable(`${context.info.resource}/${context.info.subresource} is not available: this server has no way to nodes`);
+  return core.connect.request(connected);
+}
+
+/** The last stage of an upgrade request. */
+export async function upgradeResource(context: RequestContext, { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
+  const { info } = context;
+  const endpoint = info.isResourceRequest ? core.catalogue.find(info.group, info.version, info.resource) : undefined;
+  if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`)) throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
+  const connected = connectCall(context, core, endpoint);
+  if (info.subresource !== 'log') await admitConnect(context, core, endpoint);
+  if (!core.connect) throw statusErrors.unavailable(`${info.resource}/${info.subresource} is not available: this server has no way to nodes`);
+  await core.connect.upgrade(connected, { socket, head });
+}

@@ -1,0 +1,25 @@
+/** GET of one object. */
+import { statusErrors, StatusError } from '#machinery/errors.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import type { StoredEndpoint, Target } from '../objects.ts';
+import { respondWithObject, storedOf, viewOptions } from '../views.ts';
+import { parseResourceVersion } from './options.ts';
+
+export function get(endpoint: StoredEndpoint, { context, core, target }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target }): ApiResponse {
+  const options = viewOptions(context, core.clock.now());
+  requireRevision(core, parseResourceVersion(context.info.query['resourceVersion']));
+  const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
+  if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  return respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options });
+}
+
+/** The cache is never behind; a newer revision than the store's is from another life of it. */
+export function requireRevision(core: ServerCore, wanted: number | undefined): void {
+  const current = core.cache.revision;
+  if (wanted === undefined || wanted <= current) return;
+  throw new StatusError({
+    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', reason: 'Timeout', code: 504, message: `Too large resource version: ${wanted}, current: ${current}`,
+    details: { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 },
+  });
+}

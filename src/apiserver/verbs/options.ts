@@ -1,0 +1,117 @@
+/** The options of verbs, from query parameters and bodies, checked with upstream's words. */
+import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
+import { parseFieldSelector, type FieldSelector } from '#machinery/fields.ts';
+import { parseLabelSelector, type LabelSelector } from '#machinery/labels.ts';
+import type { DecodeMode } from '#machinery/decode.ts';
+import { validateFieldManager } from '#machinery/metadata-validation.ts';
+import type { Endpoint } from '../catalogue.ts';
+import { isTrue, type Query } from '../request-info.ts';
+
+export interface ListOptions {
+  readonly labelSelector: LabelSelector | undefined;
+  readonly fieldSelector: FieldSelector | undefined;
+  /** undefined = not given. */
+  readonly resourceVersion: number | undefined;
+  readonly resourceVersionMatch: '' | 'Exact' | 'NotOlderThan';
+  /** 0 = all. */
+  readonly limit: number;
+  readonly continue: string;
+}
+
+export interface WatchOptions extends ListOptions {
+  readonly allowBookmarks: boolean;
+  readonly sendInitialEvents: boolean | undefined;
+  /** 0 = the server's choice. */
+  readonly timeoutSeconds: number;
+}
+
+export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions {
+  const options: ListOptions = {
+    labelSelector: query['labelSelector'] ? narrowing(parseLabelSelector(query['labelSelector'])) : undefined,
+    fieldSelector: query['fieldSelector'] ? fieldSelectorOf(endpoint, query['fieldSelector']) : undefined,
+    resourceVersion: parseResourceVersion(query['resourceVersion']),
+    resourceVersionMatch: (query['resourceVersionMatch'] ?? '') as ListOptions['resourceVersionMatch'],
+    limit: Math.max(integer(query['limit'], 'limit') ?? 0, 0),
+    continue: query['continue'] ?? '',
+  };
+  return options;
+}
+
+function narrowing(selector: LabelSelector): LabelSelector | undefined {
+  return selector.isEverything ? undefined : selector;
+}
+
+export function checkListOptions(options: ListOptions, query: Query): void {
+  const errors: FieldError[] = [];
+  const { resourceVersionMatch: match } = options;
+  if (match !== '') {
+    if (options.resourceVersion === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden unless resourceVersion is provided'));
+    if (options.continue !== '') errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
+    if (match !== 'Exact' && match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['Exact', 'NotOlderThan', '']));
+    if (match === 'Exact' && options.resourceVersion === 0) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'));
+  }
+  if (query['sendInitialEvents'] !== undefined) errors.push(fieldErrors.forbidden('sendInitialEvents', 'sendInitialEvents is forbidden for list'));
+  refuse(errors, 'ListOptions');
+}
+
+export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOptions {
+  const list = parseListOptions(endpoint, query);
+  const sendInitialEvents = query['sendInitialEvents'] === undefined ? undefined : isTrue(query['sendInitialEvents']);
+  const errors: FieldError[] = [];
+  const match = list.resourceVersionMatch;
+  if (match !== '') {
+    if (sendInitialEvents === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided'));
+    if (match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['NotOlderThan']));
+  }
+  if (sendInitialEvents !== undefined && match === '') {
+    errors.push(fieldErrors.forbidden('resourceVersionMatch', 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan'));
+  }
+  refuse(errors, 'ListOptions');
+  return { ...list, sendInitialEvents, allowBookmarks: query['allowWatchBookmarks'] !== undefined && isTrue(query['allowWatchBookmarks']), timeoutSeconds: integer(query['timeoutSeconds'], 'timeoutSeconds') ?? 0 };
+}
+
+function refuse(errors: readonly FieldError[], kind: string): void {
+  if (errors.length > 0) throw statusErrors.invalid({ group: 'meta.k8s.io', kind, name: '' }, errors);
+}
+
+export function parseResourceVersion(text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  if (!/^[0-9]{1,15}$/.test(text)) {
+    throw statusErrors.invalid({ group: '', kind: 'ListOptions', name: '' }, [fieldErrors.invalid('resourceVersion', text, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`)]);
+  }
+  return Number(text);
+}
+
+function integer(text: string | undefined, name: string): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  if (!/^-?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax (query parameter ${name})`);
+  return Number(text);
+}
+
+function fieldSelectorOf(endpoint: Endpoint, text: string): FieldSelector | undefined {
+  const selector = parseFieldSelector(text);
+  for (const { field } of selector.requirements) {
+    if (endpoint.selectableFields.has(field)) continue;
+    throw statusErrors.badRequest(endpoint.resource.behaviour.fieldSelectors
+      ? `field label not supported: ${field}`
+      : `${JSON.stringify(field)} is not a known field selector: only "metadata.name", "metadata.namespace"`);
+  }
+  return selector.isEverything ? undefined : selector;
+}
+
+export interface MutationOptions { readonly dryRun: boolean; readonly fieldValidation: DecodeMode; readonly fieldManager: string }
+
+const MODES: Readonly<Record<string, DecodeMode>> = { Strict: 'strict', Warn: 'warn', Ignore: 'ignore' };
+
+export function parseMutationOptions(query: Query, kind: 'CreateOptions' | 'UpdateOptions' | 'PatchOptions'): MutationOptions {
+  const dryRun = query['dryRun'], validation = query['fieldValidation'], fieldManager = query['fieldManager'] ?? '';
+  if (!dryRun && !validation && !fieldManager) return NO_OPTIONS;
+  const errors: FieldError[] = [];
+  if (dryRun && dryRun !== 'All') errors.push(fieldErrors.notSupported('dryRun', dryRun, ['All']));
+  if (validation && !MODES[validation]) errors.push(fieldErrors.notSupported('fieldValidation', validation, ['Ignore', 'Strict', 'Warn']));
+  if (fieldManager) errors.push(...validateFieldManager(fieldManager, 'fieldManager'));
+  refuse(errors, kind);
+  return { dryRun: dryRun === 'All', fieldValidation: validation ? MODES[validation]! : 'warn', fieldManager };
+}
+
+const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fieldManager: '' };

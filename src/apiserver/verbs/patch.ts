@@ -1,0 +1,78 @@
+/** PATCH: JSON patch, merge patch and strategic merge patch, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
+import { parse as parseYaml } from 'yaml';
+import { statusErrors } from '#machinery/errors.ts';
+import { parseJson } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
+import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
+import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
+import type { Endpoint } from '../catalogue.ts';
+import { decodeTyped } from '../encode.ts';
+import type { ApiResponse } from '../http.ts';
+import type { StoredEndpoint } from '../objects.ts';
+import { inVersion, respondWithObject, viewOptions } from '../views.ts';
+import { parseMutationOptions } from './options.ts';
+import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';
+
+export type PatchKind = 'json' | 'merge' | 'strategic';
+
+const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
+  'application/json-patch+json': 'json', 'application/merge-patch+json': 'merge', 'application/strategic-merge-patch+json': 'strategic',
+  'application/apply-patch+yaml': 'apply', 'application/apply-patch+cbor': 'apply',
+};
+const ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json'];
+
+export interface ReadPatch { readonly kind: PatchKind; readonly patch: unknown }
+
+/** What the body says, not yet applied. */
+export async function readPatch({ context }: Pick<WriteCall, 'context'>, schema: ObjectSchema | undefined): Promise<ReadPatch> {
+  const type = (context.request.headers['content-type'] ?? '').split(';')[0]!.trim();
+  const kind = KINDS[type];
+  if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
+  if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(ACCEPTED);
+  const bytes = await context.request.body(MAX_BODY_BYTES);
+  return { kind, patch: kind === 'json' ? parseJson(bytes.toString()) : parseLenient(bytes.toString()) };
+}
+
+/** Clients send YAML in merge patches now and then; JSON is YAML, but faster read as itself. */
+function parseLenient(text: string): unknown {
+  const first = text.trimStart()[0];
+  if (first === undefined || first === '{' || first === '[') return parseJson(text);
+  try {
+    return parseYaml(text) as unknown;
+  } catch {
+    return parseJson(text);
+  }
+}
+
+export function applyPatch({ kind, patch }: ReadPatch, object: KubeObject, schema: ObjectSchema | undefined): unknown {
+  switch (kind) {
+    case 'json': return applyJsonPatch(object, patch);
+    case 'merge': return applyMergePatch(object, patch);
+    case 'strategic': return applyStrategicMergePatch(schema!, object, patch);
+  }
+}
+
+export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, 'PatchOptions');
+  const view = viewOptions(context, core.clock.now());
+  const read = await readPatch(call, endpoint.schema);
+  const written = await objects.update(endpoint, {
+    ...(prepare ? { prepare } : {}),
+    change: (current) => {
+      const changed = applyPatch(read, inVersion(endpoint, current!), endpoint.schema);
+      return toStorage(endpoint, patched(endpoint, changed, call));
+    },
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
+  return respondWithObject(endpoint, written, { status: 200, options: view });
+}
+
+/** The result of a patch, checked as a body of the kind would be. */
+function patched(endpoint: Endpoint, value: unknown, { context, target }: WriteCall): KubeObject {
+  const { fieldValidation } = parseMutationOptions(context.info.query, 'PatchOptions');
+  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema! }, value, { mode: fieldValidation, text: undefined, warn: (message) => void context.warnings.push(message) });
+  checkName(object.metadata, target, endpoint.resource.namespaced);
+  return object;
+}

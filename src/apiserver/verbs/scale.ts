@@ -1,0 +1,75 @@
+/** The scale subresource: autoscaling/v1 Scale read from and written to an object's replica count. */
+import { fieldErrors, statusErrors } from '#machinery/errors.ts';
+import { deepClone } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { schemaForKind } from '#api/schemas.ts';
+import { decodeTyped } from '../encode.ts';
+import type { ApiResponse } from '../http.ts';
+import type { StoredEndpoint } from '../objects.ts';
+import { respondEncoded, viewOptions } from '../views.ts';
+import { parseMutationOptions } from './options.ts';
+import { applyPatch, readPatch } from './patch.ts';
+import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
+
+const SCALE = { group: 'autoscaling', version: 'v1', kind: 'Scale' };
+
+function scaleOf(endpoint: StoredEndpoint, object: KubeObject): KubeObject {
+  const { specReplicas, statusReplicas, selector } = endpoint.resource.scale!.get(object);
+  const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata ?? {};
+  return {
+    kind: 'Scale', apiVersion: 'autoscaling/v1',
+    metadata: { ...(name ? { name } : {}), ...(namespace ? { namespace } : {}), ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}), ...(creationTimestamp ? { creationTimestamp } : {}) },
+    spec: { ...(specReplicas === 0 ? {} : { replicas: specReplicas }) },
+    status: { replicas: statusReplicas, ...(selector ? { selector } : {}) },
+  };
+}
+
+export function getScale(endpoint: StoredEndpoint, { context, core, target }: WriteCall): ApiResponse {
+  const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
+  if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  return respondEncoded(scaleOf(endpoint, endpoint.cache.parsed.of(entry)), { status: 200, options: viewOptions(context, core.clock.now()) });
+}
+
+export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, method: 'update' | 'patch'): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
+  const view = viewOptions(context, core.clock.now());
+  const schema = schemaForKind(SCALE)!;
+  const next = method === 'update'
+    ? await fixed(call, options.fieldValidation)
+    : await patching(call, { schema, endpoint });
+  const written = await objects.update(endpoint, {
+    change: (current) => {
+      const scale = next(current!);
+      const replicas = (scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0;
+      if (replicas < 0) throw statusErrors.invalid({ ...SCALE, name: target.name }, [fieldErrors.invalid('spec.replicas', replicas, 'must be greater than or equal to 0')]);
+      const object = deepClone(current!);
+      endpoint.resource.scale!.setReplicas(object, replicas);
+      const meta = object.metadata!;
+      // What the client said of versions is its precondition; else there is none.
+      if (scale.metadata?.resourceVersion) meta.resourceVersion = scale.metadata.resourceVersion;
+      else delete meta.resourceVersion;
+      if (scale.metadata?.uid) meta.uid = scale.metadata.uid;
+      return object;
+    },
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'scale', options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options) }) });
+  return respondEncoded(scaleOf(endpoint, written.object), { status: 200, options: view });
+}
+
+async function fixed({ context, target }: WriteCall, mode: 'strict' | 'warn' | 'ignore'): Promise<(current: KubeObject) => KubeObject> {
+  const scale = await readKind(SCALE, context, { mode });
+  checkName(scale.metadata, target, true);
+  return () => scale;
+}
+
+async function patching(call: WriteCall, { schema, endpoint }: { readonly schema: NonNullable<ReturnType<typeof schemaForKind>>; readonly endpoint: StoredEndpoint }): Promise<(current: KubeObject) => KubeObject> {
+  const read = await readPatch(call, schema);
+  return (current) => {
+    const scale = scaleOf(endpoint, current);
+    const before = scale.metadata?.resourceVersion;
+    const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', text: undefined, warn: (message) => void call.context.warnings.push(message) });
+    // An untouched version is no precondition: the patch is applied to whatever is newest.
+    if (result.metadata?.resourceVersion === before) delete result.metadata?.resourceVersion;
+    return result;
+  };
+}

@@ -1,0 +1,271 @@
+/** Subresources that take a body of another kind or change one part of an object: binding, eviction, token, finalize, approval. */
+import { fieldErrors, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { deepClone } from '#machinery/json.ts';
+import { compileLabelSelector } from '#machinery/labels.ts';
+import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
+import type { ApiResponse } from '../http.ts';
+import { rfc3339, type DeleteRequest, type StoredEndpoint } from '../objects.ts';
+import { successStatus } from '../respond.ts';
+import { respondEncoded, respondWithObject, viewOptions } from '../views.ts';
+import { parseMutationOptions } from './options.ts';
+import { patch } from './patch.ts';
+import { checkName, optionsObject, readKind, readObject, toStorage, update, writeContext, type WriteCall } from './write.ts';
+
+interface Special {
+  /** Besides create. */
+  readonly verbs?: readonly string[];
+  run(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse>;
+}
+
+/** By 'group/resource/subresource'. */
+export const SUBRESOURCES: Readonly<Record<string, Special>> = {
+  '/pods/binding': { run: bindPod },
+  '/pods/eviction': { run: evictPod },
+  '/serviceaccounts/token': { run: issueToken },
+  '/namespaces/finalize': { verbs: ['update'], run: finalizeNamespace },
+  'certificates.k8s.io/certificatesigningrequests/approval': { verbs: ['update', 'patch'], run: approve },
+};
+
+function created({ context, core }: WriteCall): ApiResponse {
+  const status = { ...successStatus(undefined), code: 201 };
+  return respondEncoded(status as unknown as KubeObject, { status: 201, options: viewOptions(context, core.clock.now()) });
+}
+
+// -------------------------------------------------------------------------------------------------------------- binding
+
+const BINDING = { group: '', version: 'v1', kind: 'Binding' };
+interface Condition { type: string; status: string; lastTransitionTime?: string; [field: string]: unknown }
+interface PodParts { spec?: { nodeName?: string; schedulingGates?: unknown[] }; status?: { phase?: string; conditions?: Condition[] } }
+
+export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
+  if (binding.metadata?.name && binding.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
+  const node = binding['target'] as { kind?: string; name?: string } | undefined;
+  const errors = [];
+  if (node?.kind && node.kind !== 'Node') errors.push(fieldErrors.notSupported('target.kind', node.kind, ['Node', '<empty>']));
+  if (!node?.name) errors.push(fieldErrors.required('target.name'));
+  if (errors.length > 0) throw statusErrors.invalid({ ...BINDING, name: target.name }, errors);
+  const conflict = (why: string): StatusError => statusErrors.conflict({ group: '', resource: 'pods/binding', name: target.name }, why);
+  await objects.update(endpoint, {
+    change: (current) => {
+      const { spec } = current as PodParts;
+      if (current!.metadata?.deletionTimestamp) throw conflict(`pod ${target.name} is being deleted, cannot be assigned to a host`);
+      if (spec?.nodeName) throw conflict(`pod ${target.name} is already assigned to node ${JSON.stringify(spec.nodeName)}`);
+      if (spec?.schedulingGates?.length) throw conflict(`pod ${target.name} has non-empty .spec.schedulingGates`);
+      const next = deepClone(current!) as KubeObject & PodParts;
+      next.spec!.nodeName = node!.name!;
+      const meta = next.metadata!;
+      if (binding.metadata?.annotations) meta.annotations = { ...meta.annotations, ...binding.metadata.annotations };
+      if (binding.metadata?.labels) meta.labels = { ...binding.metadata.labels, ...meta.labels };
+      takePreconditions(meta, binding.metadata);
+      setCondition((next.status ??= {}).conditions ??= [], { type: 'PodScheduled', status: 'True' }, core.clock.now());
+      return next;
+    },
+    prepare: () => {},
+    // Everything but the node was valid before.
+    validate: false,
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'binding', options: optionsObject('CreateOptions', options) }) });
+  return created(call);
+}
+
+/** A uid or resourceVersion in the body binds this write to that version of the object; without one there is no precondition. */
+function takePreconditions(meta: ObjectMeta, given: ObjectMeta | undefined): void {
+  if (given?.resourceVersion) meta.resourceVersion = given.resourceVersion;
+  if (given?.uid) meta.uid = given.uid;
+}
+
+function setCondition(conditions: Condition[], condition: Condition, nowMs: number): void {
+  const old = conditions.find(({ type }) => type === condition.type);
+  if (!old) conditions.push({ lastProbeTime: null, lastTransitionTime: rfc3339(nowMs), ...condition });
+  else {
+    if (old.status !== condition.status) old.lastTransitionTime = rfc3339(nowMs);
+    delete old['reason'];
+    delete old['message'];
+    Object.assign(old, condition);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------- eviction
+
+const EVICTION = { group: 'policy', version: 'v1', kind: 'Eviction' };
+const PDBS = { group: 'policy', resource: 'poddisruptionbudgets' };
+const MAX_DISRUPTED_PODS = 2000;
+const RETRY_SECONDS = 10;
+
+interface Budget extends KubeObject {
+  spec?: { selector?: Parameters<typeof compileLabelSelector>[0]; unhealthyPodEvictionPolicy?: string };
+  status?: { observedGeneration?: number; disruptionsAllowed?: number; currentHealthy?: number; desiredHealthy?: number; disruptedPods?: Record<string, string> };
+}
+
+async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const eviction = await readKind(EVICTION, context, { mode: options.fieldValidation, alsoAccepted: [{ ...EVICTION, version: 'v1beta1' }] });
+  if (eviction.metadata?.name && eviction.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
+  const request = (eviction['deleteOptions'] ?? {}) as DeleteRequest & { readonly dryRun?: readonly string[] };
+  const dryRun = options.dryRun || (request.dryRun?.length ?? 0) > 0;
+  const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
+  if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  const pod = endpoint.cache.parsed.of(entry);
+  if (!ignoresBudgets(pod)) await spendBudget(pod, call, dryRun);
+  await objects.delete(endpoint, request, { target, context: writeContext(context, { dryRun, subresource: 'eviction', options: { ...request } }) });
+  return created(call);
+}
+
+function ignoresBudgets(pod: KubeObject): boolean {
+  const phase = (pod as PodParts).status?.phase;
+  return phase === 'Succeeded' || phase === 'Failed' || phase === 'Pending' || pod.metadata?.deletionTimestamp !== undefined;
+}
+
+function isReady(pod: KubeObject): boolean {
+  return (pod as PodParts).status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
+}
+
+async function spendBudget(pod: KubeObject, { core, target }: WriteCall, dryRun: boolean): Promise<void> {
+  const budgets = (core.internal.list(PDBS, { namespace: target.namespace }) as Budget[]).filter((budget) => budget.spec?.selector && compileLabelSelector(budget.spec.selector).matches(pod.metadata?.labels));
+  if (budgets.length > 1) throw statusErrors.internal('This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.');
+  const budget = budgets[0];
+  if (!budget) return;
+  if (!isReady(pod)) {
+    const { currentHealthy = 0, desiredHealthy = 0 } = budget.status ?? {};
+    if (budget.spec?.unhealthyPodEvictionPolicy === 'AlwaysAllow' || (currentHealthy >= desiredHealthy && desiredHealthy > 0)) return;
+  }
+  if (dryRun) return void allowance(budget);
+  await core.internal.modify(PDBS, { name: budget.metadata!.name!, namespace: target.namespace }, (current) => {
+    const { status } = current as Budget;
+    const left = allowance(current as Budget);
+    status!.disruptionsAllowed = left - 1;
+    (status!.disruptedPods ??= {})[target.name] = rfc3339(core.clock.now());
+  }, { subresource: 'status' });
+}
+
+function allowance(budget: Budget): number {
+  const { metadata, status = {} } = budget;
+  const name = metadata?.name ?? '';
+  if ((status.observedGeneration ?? 0) < (metadata?.generation ?? 0)) throw refusedByBudget(`The disruption budget ${name} is still being processed by the server.`);
+  const left = status.disruptionsAllowed ?? 0;
+  const forbidden = (why: string): StatusError => statusErrors.forbidden({ group: 'policy', resource: 'poddisruptionbudget', name }, why);
+  if (left < 0) throw forbidden('pdb disruptions allowed is negative');
+  if (Object.keys(status.disruptedPods ?? {}).length > MAX_DISRUPTED_PODS) throw forbidden('DisruptedPods map too big - too many evictions not confirmed by PDB controller');
+  if (left === 0) throw refusedByBudget(`The disruption budget ${name} needs ${status.desiredHealthy ?? 0} healthy pods and has ${status.currentHealthy ?? 0} currently`);
+  return left;
+}
+
+function refusedByBudget(why: string): StatusError {
+  const error = statusErrors.tooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", RETRY_SECONDS);
+  error.status.details = { ...error.status.details, causes: [{ reason: 'DisruptionBudget', message: why }] };
+  return error;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- token
+
+const TOKEN_REQUEST = { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenRequest' };
+const MIN_EXPIRATION_SECONDS = 600;
+const MAX_EXPIRATION_SECONDS = 2 ** 32;
+const DEFAULT_EXPIRATION_SECONDS = 3600;
+
+interface TokenSpec { audiences?: string[]; expirationSeconds?: number; boundObjectRef?: { kind?: string; apiVersion?: string; name?: string; uid?: string } }
+
+async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const { context, core, target } = call;
+  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const view = viewOptions(context, core.clock.now());
+  const request = await readKind(TOKEN_REQUEST, context, { mode: options.fieldValidation });
+  if (request.metadata?.name && request.metadata.name !== target.name) throw statusErrors.badRequest(`service account name ${JSON.stringify(target.name)} does not match name ${JSON.stringify(request.metadata.name)}`);
+  if (!core.tokenIssuer) throw statusErrors.unavailable('this server issues no service account tokens');
+  const spec = (request['spec'] ?? {}) as TokenSpec;
+  const expirationSeconds = spec.expirationSeconds ?? DEFAULT_EXPIRATION_SECONDS;
+  const errors = [];
+  if (expirationSeconds < MIN_EXPIRATION_SECONDS) errors.push(fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, 'may not specify a duration less than 10 minutes'));
+  if (expirationSeconds > MAX_EXPIRATION_SECONDS) errors.push(fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, 'may not specify a duration larger than 2^32 seconds'));
+  if (errors.length > 0) throw statusErrors.invalid({ ...TOKEN_REQUEST, name: '' }, errors);
+  const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
+  if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  const uid = endpoint.cache.parsed.of(entry).metadata?.uid ?? '';
+  const bound = boundObject(spec, call);
+  const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
+  await admitBody(endpoint, call, { subresource: 'token', body: request, dryRun: options.dryRun });
+  const issued = options.dryRun ? undefined : await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
+  const answer: KubeObject = {
+    kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: target.name, namespace: target.namespace, creationTimestamp: rfc3339(core.clock.now()) },
+    spec: { ...spec, audiences, expirationSeconds }, status: issued ?? { token: '', expirationTimestamp: null },
+  };
+  return respondEncoded(answer, { status: 201, options: view });
+}
+
+type Bound = Pick<Parameters<NonNullable<WriteCall['core']['tokenIssuer']>['issue']>[0], 'boundTo' | 'node'>;
+
+function boundObject({ boundObjectRef: ref }: TokenSpec, { core, target }: WriteCall): Bound {
+  if (!ref) return {};
+  const kinds: Readonly<Record<string, { readonly resource: string; readonly namespaced: boolean }>> = {
+    Pod: { resource: 'pods', namespaced: true }, Secret: { resource: 'secrets', namespaced: true }, Node: { resource: 'nodes', namespaced: false },
+  };
+  const kind = ref.apiVersion === 'v1' ? kinds[ref.kind ?? ''] : undefined;
+  if (!kind) throw statusErrors.badRequest(`cannot bind token to object of type ${ref.apiVersion ?? ''}, Kind=${ref.kind ?? ''}`);
+  const of = { group: '', resource: kind.resource };
+  const object = core.internal.get(of, { name: ref.name ?? '', namespace: kind.namespaced ? target.namespace : '' });
+  if (!object) throw statusErrors.notFound({ ...of, name: ref.name ?? '' });
+  const uid = object.metadata?.uid ?? '';
+  if (ref.uid && ref.uid !== uid) throw statusErrors.conflict({ ...of, name: ref.name ?? '' }, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
+  const spec = (object as { spec?: { serviceAccountName?: string; nodeName?: string } }).spec;
+  if (ref.kind === 'Pod' && spec?.serviceAccountName !== target.name) {
+    throw statusErrors.badRequest(`cannot bind token for serviceaccount ${JSON.stringify(target.name)} to pod running with different serviceaccount name.`);
+  }
+  const node = ref.kind === 'Pod' && spec?.nodeName ? core.internal.get({ group: '', resource: 'nodes' }, { name: spec.nodeName }) : undefined;
+  return {
+    boundTo: { kind: ref.kind as 'Pod', name: ref.name ?? '', uid },
+    ...(ref.kind === 'Pod' && spec?.nodeName ? { node: { name: spec.nodeName, ...(node?.metadata?.uid ? { uid: node.metadata.uid } : {}) } } : {}),
+  };
+}
+
+/** Admission of a body that is never stored. */
+export async function admitBody(endpoint: Pick<StoredEndpoint, 'gvr'>, { context, core, target }: Pick<WriteCall, 'context' | 'core' | 'target'>, { subresource, body, dryRun }: { readonly subresource: string; readonly body: KubeObject; readonly dryRun: boolean }): Promise<void> {
+  const slash = (body.apiVersion ?? '').indexOf('/');
+  const attributes = {
+    operation: 'CREATE' as const, gvr: endpoint.gvr, gvk: { group: slash < 0 ? '' : body.apiVersion!.slice(0, slash), version: (body.apiVersion ?? '').slice(slash + 1), kind: body.kind ?? '' },
+    namespace: target.namespace, name: target.name, subresource, object: body, oldObject: undefined, user: context.user, dryRun, options: {},
+    warn: (message: string) => void context.warnings.push(message), internal: core.internal,
+  };
+  await core.admission.admit(attributes);
+  await core.admission.validate(attributes);
+}
+
+// ------------------------------------------------------------------------------------------------- finalize and approval
+
+async function finalizeNamespace(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, 'UpdateOptions');
+  const view = viewOptions(context, core.clock.now());
+  const given = toStorage(endpoint, await readObject(endpoint, context, options.fieldValidation));
+  checkName(given.metadata, { ...target, namespace: '' }, false);
+  const written = await objects.update(endpoint, {
+    change: (current) => {
+      const next = deepClone(current!);
+      const finalizers = (given['spec'] as { finalizers?: string[] } | undefined)?.finalizers ?? [];
+      next['spec'] = { ...(next['spec'] as object | undefined), finalizers };
+      if (finalizers.length === 0) delete (next['spec'] as { finalizers?: string[] }).finalizers;
+      delete next.metadata!.resourceVersion;
+      takePreconditions(next.metadata!, given.metadata);
+      return next;
+    },
+    prepare: () => {},
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'finalize', options: optionsObject('UpdateOptions', options) }) });
+  return respondWithObject(endpoint, written, { status: 200, options: view });
+}
+
+interface ApprovalCondition { type?: string; status?: string; lastUpdateTime?: string; lastTransitionTime?: string }
+
+/** The conditions change, certificate and request stay; who approves when is the server's to say. */
+async function approve(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const prepare = (next: KubeObject, previous: KubeObject, { nowMs }: { readonly nowMs: number }): void => {
+    const conditions = ((next['status'] as { conditions?: ApprovalCondition[] } | undefined)?.conditions ?? []).map((condition) => {
+      const old = (previous['status'] as { conditions?: ApprovalCondition[] } | undefined)?.conditions?.find(({ type }) => type === condition.type);
+      return { ...condition, lastUpdateTime: condition.lastUpdateTime ?? rfc3339(nowMs), lastTransitionTime: condition.lastTransitionTime ?? old?.lastTransitionTime ?? rfc3339(nowMs) };
+    });
+    next['spec'] = previous['spec'];
+    next['status'] = { ...(previous['status'] as object | undefined), ...(conditions.length > 0 ? { conditions } : {}) };
+  };
+  return call.context.info.verb === 'patch' ? patch(endpoint, call, { subresource: 'approval', prepare }) : update(endpoint, call, { subresource: 'approval', prepare });
+}

@@ -1,0 +1,306 @@
+/**
+ * WATCH: what happens to the objects a request selects, as a stream. First the objects that exist (unless the client has a
+ * revision to go on from), written with backpressure while newer events wait in a bounded backlog; then live, where each event's
+ * frame is made once for all watchers of the same form.
+ *
+ *   initial --all written--> catching up --backlog empty--> live --timeout, shutdown, client gone, too slow, cache reset--> ended
+ */
+import { encodeWatchEvent } from '#machinery/codec/protobuf.ts';
+import { statusErrors } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { CacheEntry } from '../cache/entry.ts';
+import type { CacheEvent, Change } from '../cache/events.ts';
+import type { CacheListener } from '../cache/resource-cache.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import { encodeObject } from '../encode.ts';
+import type { ApiResponse, ResponseSink } from '../http.ts';
+import { MEDIA_TYPES } from '../negotiate.ts';
+import type { StoredEndpoint } from '../objects.ts';
+import { statusOf } from '../respond.ts';
+import { inVersion, jsonBytes, metadataOf, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { requireRevision } from './get.ts';
+import { parseWatchOptions, type WatchOptions } from './options.ts';
+import { filterOf, type EntryFilter } from './select.ts';
+
+/** A client that is this far behind is cut off; it comes back and resumes from its revision, or lists. */
+export const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
+/** Events that may wait while the initial objects are written. */
+export const MAX_BACKLOG_EVENTS = 10_000;
+/** Without timeoutSeconds a watch lasts this long to twice as long. */
+const MIN_TIMEOUT_MS = 30 * 60_000;
+const BOOKMARK_EVERY_MS = 60_000;
+const WRITE_SLICE_BYTES = 64 * 1024;
+const SLICE_MS = 8;
+
+export interface WatchCall { readonly context: RequestContext; readonly core: ServerCore; readonly namespace: string; readonly name?: string }
+
+export async function watch(endpoint: StoredEndpoint, { context, core, namespace, name }: WatchCall): Promise<ApiResponse> {
+  const options = parseWatchOptions(endpoint, context.info.query);
+  const view = viewOptions(context, core.clock.now());
+  const form = formOf(endpoint, view);
+  if (options.sendInitialEvents !== undefined || options.resourceVersion !== undefined) requireRevision(core, options.resourceVersion);
+  const { cache } = endpoint;
+  const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
+  const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
+  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(cache, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options) });
+  try {
+    await watcher.begin(options);
+  } catch (error) {
+    watcher.end();
+    // As upstream: what is wrong after the options were read is an event of the stream.
+    const status = statusOf(error);
+    if (!status) throw error;
+    return { status: 200, headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' }, body: form.objectFrame('ERROR', status as unknown as KubeObject) };
+  }
+  return { status: 200, headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' }, body: (sink) => watcher.run(sink) };
+}
+
+function timeoutOf({ timeoutSeconds }: WatchOptions): number {
+  return timeoutSeconds > 0 ? timeoutSeconds * 1000 : MIN_TIMEOUT_MS * (1 + Math.random());
+}
+
+// ----------------------------------------------------------------------------------------------------------------- forms
+
+/** How events become bytes for one kind of client. */
+interface Form {
+  readonly contentType: string;
+  /** Frames of the same encoding are shared; undefined = made for one watcher alone. */
+  readonly encoding: string | undefined;
+  frame(type: string, entry: CacheEntry): Buffer;
+  objectFrame(type: string, object: KubeObject): Buffer;
+}
+
+function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
+  const { accepted } = view;
+  const version = endpoint.apiVersion;
+  if (accepted.encoding === 'yaml') throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.protobuf]);
+  const render = renderer(endpoint, view);
+  if (accepted.encoding === 'protobuf') {
+    const objectFrame = (type: string, object: KubeObject): Buffer => delimited(encodeWatchEvent({ type, object: encodeObject(object, 'protobuf').body }));
+    return {
+      contentType: `${MEDIA_TYPES.protobuf};stream=watch`, encoding: accepted.view === 'table' ? undefined : `protobuf ${accepted.view} ${version}`,
+      frame: (type, entry) => objectFrame(type, render(entry)), objectFrame,
+    };
+  }
+  const objectFrame = (type: string, object: KubeObject): Buffer => Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
+  if (accepted.view === 'object') return { contentType: MEDIA_TYPES.json, encoding: `json ${version}`, frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))), objectFrame };
+  return { contentType: MEDIA_TYPES.json, encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`, frame: (type, entry) => objectFrame(type, render(entry)), objectFrame };
+}
+
+function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {
+  const { parsed } = endpoint.cache;
+  const { accepted } = view;
+  if (accepted.view === 'metadata' || accepted.view === 'metadata-list') return (entry) => metadataOf(parsed.of(entry), accepted.viewVersion);
+  if (accepted.view !== 'table') return (entry) => inVersion(endpoint, parsed.of(entry));
+  let first = true;
+  return (entry) => {
+    const object = parsed.of(entry);
+    const table = tableOf(endpoint, [object], { metadata: { resourceVersion: object.metadata?.resourceVersion ?? '' }, options: { ...view, nowMs: Date.now() }, withoutHeaders: !first });
+    first = false;
+    return table;
+  };
+}
+
+const FRAME_HEADS: Readonly<Record<string, Buffer>> = Object.fromEntries(['ADDED', 'MODIFIED', 'DELETED'].map((type) => [type, Buffer.from(`{"type":"${type}","object":`)]));
+
+function jsonFrame(type: string, object: Buffer): Buffer {
+  const head = FRAME_HEADS[type]!;
+  const frame = Buffer.allocUnsafe(head.length + object.length + 2);
+  head.copy(frame, 0);
+  object.copy(frame, head.length);
+  frame[frame.length - 2] = 0x7d;
+  frame[frame.length - 1] = 0x0a;
+  return frame;
+}
+
+function delimited(message: Buffer): Buffer {
+  const frame = Buffer.allocUnsafe(message.length + 4);
+  frame.writeUInt32BE(message.length, 0);
+  message.copy(frame, 4);
+  return frame;
+}
+
+// --------------------------------------------------------------------------------------------------------------- watcher
+
+interface WatcherOptions {
+  readonly endpoint: StoredEndpoint;
+  readonly core: ServerCore;
+  readonly form: Form;
+  readonly keyPrefix: string;
+  readonly filter: EntryFilter | undefined;
+  readonly bookmarks: boolean;
+  readonly timeoutMs: number;
+}
+
+class Watcher implements CacheListener {
+  readonly keyPrefix: string;
+  readonly #options: WatcherOptions;
+  readonly #matches: EntryFilter | undefined;
+  #unsubscribe: (() => void) | undefined;
+  #initial: readonly CacheEntry[] = [];
+  #replayed: readonly CacheEvent[] = [];
+  /** Set until live. */
+  #backlog: CacheEvent[] | undefined = [];
+  /** Events up to here came by replay. */
+  #replayedUpTo = 0;
+  #announceInitialEnd = false;
+  #pending: Buffer[] = [];
+  #sink: ResponseSink | undefined;
+  #ended = false;
+  readonly #stop = (): void => this.end();
+  readonly #timers: { cancel(): void }[] = [];
+
+  constructor(options: WatcherOptions) {
+    this.#options = options;
+    this.#matches = options.filter;
+    this.keyPrefix = options.keyPrefix;
+  }
+
+  /** Fixes where the stream begins: from now on no event is missed. Throws 410 where the past is forgotten. */
+  async begin({ resourceVersion, sendInitialEvents }: WatchOptions): Promise<void> {
+    const { endpoint: { cache }, core } = this.#options;
+    if (core.stopping) throw statusErrors.unavailable('the server is shutting down');
+    core.running.add(this.#stop);
+    this.#unsubscribe = cache.subscribe(this);
+    this.#replayedUpTo = core.cache.revision;
+    const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
+    this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
+    if (wantsInitial) {
+      const { keyPrefix } = this;
+      this.#initial = keyPrefix.endsWith('/') ? cache.entries.list(keyPrefix) : only(cache.entries.get(keyPrefix));
+      return;
+    }
+    if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo) return;
+    const found = core.cache.eventsAfter(cache, resourceVersion);
+    const events = found instanceof Promise ? await found : found;
+    if (!events) throw statusErrors.expired(`too old resource version: ${resourceVersion} (${cache.lastRevision})`);
+    this.#replayed = events;
+  }
+
+  run(sink: ResponseSink): void {
+    this.#sink = sink;
+    sink.onClose(() => this.end());
+    if (this.#ended) return sink.end();
+    const { core, timeoutMs, bookmarks } = this.#options;
+    this.#timers.push(core.clock.after(timeoutMs, () => this.end()));
+    if (bookmarks) this.#scheduleBookmark();
+    void this.#writeBeginning();
+  }
+
+  /** Writes the objects there were and what happened meanwhile, then goes live in the tick in which nothing is left. */
+  async #writeBeginning(): Promise<void> {
+    try {
+      const initial = this.#initial;
+      this.#initial = [];
+      await this.#writeAll(initial, (entry) => (this.#matches === undefined || this.#matches(entry) ? this.#options.form.frame('ADDED', entry) : undefined));
+      const replayed = this.#replayed.filter(({ key }) => key.startsWith(this.keyPrefix));
+      this.#replayed = [];
+      await this.#writeAll(replayed, (event) => this.#frameOf(event));
+      if (this.#announceInitialEnd) this.#sink!.write(this.#bookmark(true));
+      for (let backlog = this.#backlog; backlog !== undefined && backlog.length > 0; backlog = this.#backlog) {
+        this.#backlog = [];
+        await this.#writeAll(backlog, (event) => this.#frameOf(event));
+      }
+      this.#backlog = undefined;
+    } catch (error) {
+      this.#options.core.log.error('a watch failed', { resource: this.#options.endpoint.resource.plural, error: error instanceof Error ? error.message : String(error) });
+      this.end();
+    }
+  }
+
+  async #writeAll<T>(items: readonly T[], frameOf: (item: T) => Buffer | undefined): Promise<void> {
+    const sink = this.#sink!;
+    let frames: Buffer[] = [];
+    let size = 0;
+    let sliceEnd = performance.now() + SLICE_MS;
+    for (const item of items) {
+      if (this.#ended) return;
+      const frame = frameOf(item);
+      if (frame) {
+        frames.push(frame);
+        size += frame.length;
+      }
+      const late = performance.now() > sliceEnd;
+      if (size < WRITE_SLICE_BYTES && !late) continue;
+      if (size > 0 && !sink.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames, size))) await sink.drained();
+      else if (late) await new Promise((resolve) => setImmediate(resolve));
+      frames = [];
+      size = 0;
+      if (late) sliceEnd = performance.now() + SLICE_MS;
+    }
+    if (size > 0 && !this.#ended) sink.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames, size));
+  }
+
+  #frameOf(event: CacheEvent): Buffer | undefined {
+    const change: Change | undefined = event.changeFor(this.#matches);
+    if (!change) return undefined;
+    const { form } = this.#options;
+    if (form.encoding === undefined) return form.frame(change.type, change.entry);
+    return event.frame(change.type, form.encoding, () => form.frame(change.type, change.entry));
+  }
+
+  deliver(event: CacheEvent): void {
+    if (this.#ended) return;
+    if (this.#backlog) {
+      if (event.revision <= this.#replayedUpTo) return;
+      this.#backlog.push(event);
+      if (this.#backlog.length > MAX_BACKLOG_EVENTS) this.#cut('its backlog is full');
+      return;
+    }
+    const frame = this.#frameOf(event);
+    if (frame) this.#pending.push(frame);
+  }
+
+  flush(): void {
+    const pending = this.#pending;
+    if (pending.length === 0 || this.#ended) return;
+    this.#pending = [];
+    const sink = this.#sink!;
+    sink.write(pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+    if (sink.bufferedBytes > MAX_BUFFERED_BYTES) this.#cut('it reads too slowly');
+  }
+
+  reset(): void {
+    this.end();
+  }
+
+  #cut(why: string): void {
+    this.#options.core.log.warn('ended a watch', { resource: this.#options.endpoint.resource.plural, why });
+    this.end();
+  }
+
+  #scheduleBookmark(): void {
+    const timer = this.#options.core.clock.after(BOOKMARK_EVERY_MS, () => {
+      if (this.#ended) return;
+      if (!this.#backlog) this.#sink!.write(this.#bookmark(false));
+      this.#timers.splice(this.#timers.indexOf(timer), 1);
+      this.#scheduleBookmark();
+    });
+    this.#timers.push(timer);
+  }
+
+  /** Says up to which revision the client has seen everything. */
+  #bookmark(isInitialEnd: boolean): Buffer {
+    const { endpoint, core, form } = this.#options;
+    const resourceVersion = String(isInitialEnd ? this.#replayedUpTo : core.cache.revision);
+    return form.objectFrame('BOOKMARK', {
+      kind: endpoint.served.kind, apiVersion: endpoint.apiVersion,
+      metadata: { resourceVersion, creationTimestamp: null, ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) },
+    });
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#unsubscribe?.();
+    this.#options.core.running.delete(this.#stop);
+    for (const timer of this.#timers) timer.cancel();
+    this.#pending = [];
+    this.#backlog = undefined;
+    this.#sink?.end();
+  }
+}
+
+function only(entry: CacheEntry | undefined): CacheEntry[] {
+  return entry ? [entry] : [];
+}

@@ -1,0 +1,220 @@
+/** CREATE, UPDATE, DELETE and DELETECOLLECTION: bodies and options in, objects written, answers out. */
+import { isStatusError, fieldErrors, statusErrors } from '#machinery/errors.ts';
+import { isJsonObject } from '#machinery/json.ts';
+import { apiVersionOf, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import { schemaForKind } from '#api/schemas.ts';
+import type { Endpoint } from '../catalogue.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import { decodeBody } from '../encode.ts';
+import type { ApiResponse } from '../http.ts';
+import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../negotiate.ts';
+import { Objects, type DeleteRequest, type StoredEndpoint, type Target, type UpdateRequest, type WriteContext } from '../objects.ts';
+import type { Query } from '../request-info.ts';
+import { isTrue } from '../request-info.ts';
+import { successStatus } from '../respond.ts';
+import { inVersion, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
+import { selectPage } from './list.ts';
+import { parseListOptions, parseMutationOptions, type MutationOptions } from './options.ts';
+
+/** Upstream's limit on request bodies. */
+export const MAX_BODY_BYTES = 3 * 1024 * 1024;
+
+export interface WriteCall {
+  readonly context: RequestContext;
+  readonly core: ServerCore;
+  readonly objects: Objects;
+  readonly target: Target;
+}
+
+export function writeContext({ user, warnings }: RequestContext, { dryRun, subresource = '', options }: { readonly dryRun: boolean; readonly subresource?: string; readonly options: Readonly<Record<string, unknown>> }): WriteContext {
+  return { user, dryRun, admission: true, subresource, options, warn: (message) => void warnings.push(message) };
+}
+
+export function optionsObject(kind: string, { dryRun, fieldManager, fieldValidation }: MutationOptions): Record<string, unknown> {
+  return {
+    kind, apiVersion: 'meta.k8s.io/v1', ...(dryRun ? { dryRun: ['All'] } : {}), ...(fieldManager ? { fieldManager } : {}),
+    ...(fieldValidation === 'warn' ? {} : { fieldValidation: fieldValidation === 'strict' ? 'Strict' : 'Ignore' }),
+  };
+}
+
+function bodyEncoding({ request }: RequestContext): Encoding {
+  const encoding = encodingOfContentType(request.headers['content-type']);
+  if (!encoding) throw unsupportedMediaType();
+  return encoding;
+}
+
+/** The body as an object of the endpoint's kind and version. */
+export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
+  const encoding = bodyEncoding(context);
+  const bytes = await context.request.body(MAX_BODY_BYTES);
+  return decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema! }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
+}
+
+export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
+  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, apiVersionOf(endpoint.storageGvk));
+}
+
+export async function create(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
+  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const view = viewOptions(context, core.clock.now());
+  const object = await readObject(endpoint, context, options.fieldValidation);
+  const meta = (object.metadata ??= {});
+  if (endpoint.resource.namespaced && meta.namespace && meta.namespace !== target.namespace) {
+    throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
+  }
+  const written = await objects.create(endpoint, toStorage(endpoint, object), { target, context: writeContext(context, { dryRun: options.dryRun, options: optionsObject('CreateOptions', options) }) });
+  return respondWithObject(endpoint, written, { status: 201, options: view });
+}
+
+export function checkName(meta: ObjectMeta | undefined, { name, namespace }: Target, namespaced: boolean): void {
+  if (!meta?.name) throw statusErrors.badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+  if (meta.name !== name) throw statusErrors.badRequest(`the name of the object (${meta.name}) does not match the name on the URL (${name})`);
+  if (namespaced && meta.namespace && meta.namespace !== namespace) {
+    throw statusErrors.badRequest(`the namespace of the object (${meta.namespace}) does not match the namespace on the request (${namespace})`);
+  }
+}
+
+/** How a subresource differs from its object. */
+export interface Part { readonly subresource: string; readonly prepare?: UpdateRequest['prepare'] }
+
+export const WHOLE: Part = { subresource: '' };
+
+export async function update(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
+  const options = parseMutationOptions(context.info.query, 'UpdateOptions');
+  const view = viewOptions(context, core.clock.now());
+  const encoding = bodyEncoding(context);
+  const bytes = await context.request.body(MAX_BODY_BYTES);
+  let first = true;
+  const read = (): KubeObject => {
+    const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
+    first = false;
+    const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema! }, { bytes, encoding, mode: options.fieldValidation, warn });
+    checkName(object.metadata, target, endpoint.resource.namespaced);
+    return toStorage(endpoint, object);
+  };
+  const prepared = read();
+  const written = await objects.update(endpoint, {
+    change: once(prepared, read),
+    ...(prepare ? { prepare } : {}),
+    mayCreate: subresource === '' && (endpoint.resource.behaviour.allowCreateOnUpdate ?? false),
+    mustHaveResourceVersion: true,
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('UpdateOptions', options) }) });
+  return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
+}
+
+/** The first answer is ready, later ones are made anew. */
+function once(ready: KubeObject, again: () => KubeObject): () => KubeObject {
+  let next: KubeObject | undefined = ready;
+  return () => {
+    const object = next ?? again();
+    next = undefined;
+    return object;
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- delete
+
+/** Resources whose DELETE answers the object rather than a Status. */
+const RETURNS_DELETED = new Set([
+  '/pods', '/services', '/serviceaccounts', '/persistentvolumes', '/persistentvolumeclaims', '/podtemplates', '/resourcequotas',
+  'storage.k8s.io/storageclasses', 'storage.k8s.io/volumeattachments', 'storage.k8s.io/csinodes', 'storage.k8s.io/csidrivers', 'storage.k8s.io/csistoragecapacities',
+  'storage.k8s.io/volumeattributesclasses', 'resource.k8s.io/deviceclasses', 'resource.k8s.io/resourceclaims', 'resource.k8s.io/resourceclaimtemplates', 'resource.k8s.io/resourceslices',
+]);
+
+interface DeleteOptions extends DeleteRequest { readonly dryRun: boolean }
+
+export async function remove(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
+  const view = viewOptions(context, core.clock.now());
+  const options = await readDeleteOptions(context);
+  const deleted = await objects.delete(endpoint, options, { target, context: writeContext(context, { dryRun: options.dryRun, options: deleteOptionsObject(options) }) });
+  if (!deleted.removed || RETURNS_DELETED.has(`${endpoint.gvr.group}/${endpoint.gvr.resource}`)) {
+    const status = !deleted.removed && options.orphanDependents === false ? 202 : 200;
+    return respondWithObject(endpoint, deleted, { status, options: view });
+  }
+  const { group, resource } = endpoint.groupResource;
+  const status = successStatus({ name: target.name, ...(group ? { group } : {}), kind: resource, uid: deleted.object.metadata?.uid ?? '' });
+  delete (status as { code?: number }).code;
+  return respondEncoded(status as unknown as KubeObject, { status: 200, options: { ...view, accepted: { ...view.accepted, view: 'object' } } });
+}
+
+function deleteOptionsObject({ dryRun, gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions }: DeleteOptions): Record<string, unknown> {
+  return {
+    kind: 'DeleteOptions', apiVersion: 'meta.k8s.io/v1', ...(dryRun ? { dryRun: ['All'] } : {}), ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    ...(propagationPolicy === undefined ? {} : { propagationPolicy }), ...(orphanDependents === undefined ? {} : { orphanDependents }), ...(preconditions ? { preconditions } : {}),
+  };
+}
+
+async function readDeleteOptions(context: RequestContext): Promise<DeleteOptions> {
+  const bytes = await context.request.body(MAX_BODY_BYTES);
+  const raw = bytes.length === 0 ? queryDeleteOptions(context.info.query) : bodyDeleteOptions(bytes, context);
+  const { gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions, dryRun } = raw as Record<string, never>;
+  const options = {
+    gracePeriodSeconds: gracePeriodSeconds as number | undefined, propagationPolicy: propagationPolicy as string | undefined,
+    orphanDependents: orphanDependents as boolean | undefined, preconditions: preconditions as DeleteRequest['preconditions'],
+  };
+  const errors = [];
+  if (options.propagationPolicy !== undefined && options.orphanDependents !== undefined) {
+    errors.push(fieldErrors.invalid('propagationPolicy', options.propagationPolicy, 'orphanDependents and deletionPropagation cannot be both set'));
+  }
+  if (options.propagationPolicy !== undefined && !['Orphan', 'Background', 'Foreground'].includes(options.propagationPolicy)) {
+    errors.push(fieldErrors.notSupported('propagationPolicy', options.propagationPolicy, ['Background', 'Foreground', 'Orphan']));
+  }
+  const dry = (dryRun ?? []) as readonly string[];
+  for (const value of dry) if (value !== 'All') errors.push(fieldErrors.notSupported('dryRun', value, ['All']));
+  if (errors.length > 0) throw statusErrors.invalid({ group: 'meta.k8s.io', kind: 'DeleteOptions', name: '' }, errors);
+  return { ...options, propagationPolicy: options.propagationPolicy as DeleteRequest['propagationPolicy'], dryRun: dry.length > 0 };
+}
+
+function queryDeleteOptions(query: Query): Record<string, unknown> {
+  const { gracePeriodSeconds, propagationPolicy, orphanDependents, dryRun } = query;
+  if (gracePeriodSeconds !== undefined && !/^-?[0-9]+$/.test(gracePeriodSeconds)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(gracePeriodSeconds)}: invalid syntax`);
+  return {
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: Number(gracePeriodSeconds) }), ...(propagationPolicy ? { propagationPolicy } : {}),
+    ...(orphanDependents === undefined ? {} : { orphanDependents: isTrue(orphanDependents) }), ...(dryRun ? { dryRun: [dryRun] } : {}),
+  };
+}
+
+function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
+  const encoding = bodyEncoding(context);
+  const gvk = { group: '', version: 'v1', kind: 'DeleteOptions' };
+  const schema = schemaForKind(gvk)!;
+  const { group, version } = context.info;
+  return decodeBody({ gvk, schema, alsoAccepted: [{ group, version, kind: 'DeleteOptions' }, { group: 'meta.k8s.io', version: 'v1', kind: 'DeleteOptions' }] }, { bytes, encoding, mode: 'ignore', warn: () => {} });
+}
+
+/** Deletions under way at once. */
+const COLLECTION_WORKERS = 16;
+
+export async function removeCollection(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
+  const view = viewOptions(context, core.clock.now());
+  const deletion = await readDeleteOptions(context);
+  const options = parseListOptions(endpoint, context.info.query);
+  const page = await selectPage(endpoint, { core, namespace: target.namespace, options });
+  const write = writeContext(context, { dryRun: deletion.dryRun, options: deleteOptionsObject(deletion) });
+  const items: KubeObject[] = [];
+  const queue = page.entries.values();
+  const work = async (): Promise<void> => {
+    for (const entry of queue) {
+      const { name = '', namespace = '' } = endpoint.cache.parsed.of(entry).metadata ?? {};
+      try {
+        items.push(inVersion(endpoint, (await objects.delete(endpoint, deletion, { target: { name, namespace }, context: write })).object));
+      } catch (error) {
+        if (!isStatusError(error, 'NotFound')) throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(COLLECTION_WORKERS, page.entries.length) }, work));
+  const result: KubeObject = { kind: `${endpoint.served.kind}List`, apiVersion: endpoint.apiVersion, metadata: { resourceVersion: String(core.cache.revision) }, items };
+  return respondEncoded(result, { status: 200, options: { ...view, accepted: { ...view.accepted, view: 'object' } } });
+}
+
+/** A body of any kind, for subresources that take their own. */
+export async function readKind(gvk: { readonly group: string; readonly version: string; readonly kind: string }, context: RequestContext, options: {
+  readonly mode: MutationOptions['fieldValidation']; readonly alsoAccepted?: readonly { readonly group: string; readonly version: string; readonly kind: string }[];
+}): Promise<KubeObject> {
+  const encoding = bodyEncoding(context);
+  const bytes = await context.request.body(MAX_BODY_BYTES);
+  const object = decodeBody({ gvk, schema: schemaForKind(gvk)!, alsoAccepted: options.alsoAccepted ?? [] }, { bytes, encoding, mode: options.mode, warn: (message) => void context.warnings.push(message) });
+  if (!isJsonObject(object.metadata)) object.metadata = {};
+  return object;
+}

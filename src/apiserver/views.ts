@@ -1,0 +1,87 @@
+/** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
+import type { KubeObject, ListMeta } from '#machinery/object.ts';
+import { statusErrors } from '#machinery/errors.ts';
+import type { CacheEntry } from './cache/entry.ts';
+import type { Endpoint } from './catalogue.ts';
+import type { RequestContext } from './context.ts';
+import { encodeObject } from './encode.ts';
+import type { ApiResponse } from './http.ts';
+import { negotiate, type Accepted } from './negotiate.ts';
+import { isPretty, jsonResponse } from './respond.ts';
+
+/** An object of the storage version, parsed or about to be. */
+export interface Stored { readonly object: KubeObject; readonly bytes: Buffer }
+
+/** In the endpoint's version. Shared when the version is the stored one. */
+export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
+  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
+}
+
+export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
+  const { parsed } = endpoint.cache!;
+  return { get object() { return parsed.of(entry); }, get bytes() { return entry.bytes; } };
+}
+
+/** JSON of the endpoint's version. */
+export function jsonBytes(endpoint: Endpoint, stored: Stored): Buffer {
+  return endpoint.isStorageVersion ? stored.bytes : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
+}
+
+export type IncludeObject = 'None' | 'Metadata' | 'Object';
+
+export interface ViewOptions { readonly accepted: Accepted; readonly pretty: boolean; readonly include: IncludeObject; readonly nowMs: number }
+
+export function viewOptions({ request, info: { query } }: RequestContext, nowMs: number): ViewOptions {
+  const accepted = negotiate(request.headers['accept']);
+  const include = query['includeObject'] ?? 'Metadata';
+  if (accepted.view === 'table' && include !== 'None' && include !== 'Metadata' && include !== 'Object') {
+    throw statusErrors.badRequest(`unrecognized includeObject value: ${JSON.stringify(include)}`);
+  }
+  return { accepted, pretty: isPretty(query, request), include: include as IncludeObject, nowMs };
+}
+
+/** One object as an answer. */
+export function respondWithObject(endpoint: Endpoint, stored: Stored, { status, options }: { readonly status: number; readonly options: ViewOptions }): ApiResponse {
+  const { accepted, pretty } = options;
+  if (accepted.view === 'object' && accepted.encoding === 'json' && !pretty) return jsonResponse(status, jsonBytes(endpoint, stored));
+  return respondEncoded(viewOf(endpoint, stored, options), { status, options });
+}
+
+/** What the client sees of one object, in its view. */
+export function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
+  switch (options.accepted.view) {
+    case 'table': return tableOf(endpoint, [stored.object], { metadata: { resourceVersion: stored.object.metadata?.resourceVersion ?? '' }, options });
+    case 'metadata': case 'metadata-list': return metadataOf(stored.object, options.accepted.viewVersion);
+    default: return inVersion(endpoint, stored.object);
+  }
+}
+
+export function respondEncoded(object: KubeObject, { status, options }: { readonly status: number; readonly options: Pick<ViewOptions, 'accepted' | 'pretty'> }): ApiResponse {
+  const { body, contentType } = encodeObject(object, options.accepted.encoding, { pretty: options.pretty });
+  return { status, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
+}
+
+export function metadataOf(object: KubeObject, viewVersion: string): KubeObject {
+  return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: object.metadata ?? {} };
+}
+
+export interface TableOptions { readonly metadata: ListMeta; readonly options: ViewOptions; readonly withoutHeaders?: boolean }
+
+/** objects: of the storage version, which the resource's columns are of. */
+export function tableOf(endpoint: Endpoint, objects: readonly KubeObject[], { metadata, options, withoutHeaders = false }: TableOptions): KubeObject {
+  const { table } = endpoint.resource;
+  const { viewVersion } = options.accepted;
+  return {
+    kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
+    columnDefinitions: withoutHeaders ? null : table.columns.map(({ name, type, format, description, priority }) => ({ name, type, format: format ?? '', description, priority: priority ?? 0 })),
+    rows: objects.map((object) => ({ cells: table.row(object, options), ...rowObject(endpoint, object, options) })),
+  };
+}
+
+function rowObject(endpoint: Endpoint, object: KubeObject, { include, accepted }: ViewOptions): { readonly object?: KubeObject } {
+  switch (include) {
+    case 'None': return {};
+    case 'Object': return { object: inVersion(endpoint, object) };
+    default: return { object: metadataOf(object, accepted.viewVersion) };
+  }
+}

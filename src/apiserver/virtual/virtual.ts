@@ -1,0 +1,98 @@
+/** Resources that are never stored: reviews, bindings by body, component statuses. */
+import { statusErrors } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { reviewLocalSubjectAccess, reviewSelfSubjectAccess, reviewSelfSubjectRules, reviewSubjectAccess } from '../authz/reviews.ts';
+import type { Endpoint } from '../catalogue.ts';
+import type { RequestContext, ServerCore } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import { Objects } from '../objects.ts';
+import { respondEncoded, tableOf, viewOptions } from '../views.ts';
+import { parseMutationOptions } from '../verbs/options.ts';
+import { admitBody, bindPod } from '../verbs/subresources.ts';
+import { readObject } from '../verbs/write.ts';
+
+interface Call { readonly endpoint: Endpoint; readonly context: RequestContext; readonly core: ServerCore }
+type Review = (object: KubeObject, call: Call) => Promise<KubeObject>;
+
+/** What POST answers, by 'group/plural'. */
+const REVIEWS: Readonly<Record<string, Review>> = {
+  'authorization.k8s.io/subjectaccessreviews': (review, { core }) => reviewSubjectAccess(core.authorizer, review),
+  'authorization.k8s.io/localsubjectaccessreviews': (review, { core, context }) => reviewLocalSubjectAccess(core.authorizer, review, context.info.namespace),
+  'authorization.k8s.io/selfsubjectaccessreviews': (review, { core, context }) => reviewSelfSubjectAccess(core.authorizer, review, context.user),
+  'authorization.k8s.io/selfsubjectrulesreviews': (review, { core, context }) => reviewSelfSubjectRules(core.authorizer, review, context.user),
+  'authentication.k8s.io/selfsubjectreviews': selfSubjectReview,
+  'authentication.k8s.io/tokenreviews': tokenReview,
+};
+
+export const VIRTUAL = {
+  handle(endpoint: Endpoint, context: RequestContext, core: ServerCore): Promise<ApiResponse> {
+    const call = { endpoint, context, core };
+    const key = `${endpoint.gvr.group}/${endpoint.gvr.resource}`;
+    if (key === '/bindings') return bind(call);
+    if (key === '/componentstatuses') return componentStatuses(call);
+    const review = REVIEWS[key];
+    if (!review) throw statusErrors.pathNotFound();
+    return answer(review, call);
+  },
+};
+
+async function answer(review: Review, call: Call): Promise<ApiResponse> {
+  const { endpoint, context, core } = call;
+  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const view = viewOptions(context, core.clock.now());
+  const object = await readObject(endpoint, context, options.fieldValidation);
+  await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, dryRun: options.dryRun });
+  const result = await review(object, call);
+  return respondEncoded(result, { status: 201, options: view });
+}
+
+function userInfo({ name, uid, groups, extra }: RequestContext['user']): Record<string, unknown> {
+  return { username: name, ...(uid ? { uid } : {}), ...(groups.length > 0 ? { groups: [...groups] } : {}), ...(extra ? { extra } : {}) };
+}
+
+async function selfSubjectReview(review: KubeObject, { context, core }: Call): Promise<KubeObject> {
+  return { ...review, metadata: { ...review.metadata, creationTimestamp: new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z') }, status: { userInfo: userInfo(context.user) } };
+}
+
+async function tokenReview(review: KubeObject, { core }: Call): Promise<KubeObject> {
+  const { token, audiences = [] } = (review['spec'] ?? {}) as { token?: string; audiences?: string[] };
+  if (!token) throw statusErrors.badRequest('token is required for TokenReview in authentication');
+  if (!core.tokenReviewer) throw statusErrors.unavailable('this server reviews no tokens');
+  const { authenticated, error } = await core.tokenReviewer.review(token, audiences);
+  if (!authenticated) return { ...review, status: { user: {}, ...(error ? { error } : {}) } };
+  return { ...review, status: { authenticated: true, user: userInfo(authenticated.user), ...(authenticated.audiences ? { audiences: authenticated.audiences } : {}) } };
+}
+
+/** POST …/bindings with the pod's name in the body: the older form of pods/NAME/binding. */
+async function bind({ context, core }: Call): Promise<ApiResponse> {
+  const pods = core.catalogue.required('', 'pods');
+  // The body can be read once only.
+  const bytes = await context.request.body(3 * 1024 * 1024);
+  const request = Object.create(context.request, { body: { value: () => Promise.resolve(bytes) } }) as RequestContext['request'];
+  const name = ((): string => {
+    try {
+      return (JSON.parse(bytes.toString()) as KubeObject).metadata?.name ?? '';
+    } catch {
+      throw statusErrors.badRequest('a binding by body must be JSON and name its pod');
+    }
+  })();
+  if (name === '') throw statusErrors.badRequest('name is required');
+  return bindPod(pods, { context: { ...context, request }, core, objects: new Objects(core), target: { namespace: context.info.namespace, name } });
+}
+
+/** Deprecated upstream, where it shows the parts that a control plane is made of. */
+async function componentStatuses({ endpoint, context, core }: Call): Promise<ApiResponse> {
+  const view = viewOptions(context, core.clock.now());
+  const component = (name: string): KubeObject => ({
+    kind: 'ComponentStatus', apiVersion: 'v1', metadata: { name }, conditions: [{ type: 'Healthy', status: core.cache.live ? 'True' : 'False', message: core.cache.live ? 'ok' : 'the store does not answer' }],
+  });
+  context.warnings.push('v1 ComponentStatus is deprecated in v1.19+');
+  const all = [component('etcd-0')];
+  if (context.info.name !== '' && context.info.verb === 'get') {
+    const found = all.find(({ metadata }) => metadata?.name === context.info.name);
+    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatuses', name: context.info.name });
+    return respondEncoded(view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found, { status: 200, options: view });
+  }
+  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, all, { metadata: {}, options: view }), { status: 200, options: view });
+  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: all }, { status: 200, options: view });
+}
