@@ -19,8 +19,8 @@ import { compacted, WatchHub } from './watch-hub.ts';
 
 /** Above it, put() fails with 'too-large'. Twice what Kubernetes lets one request carry. */
 export const MAX_VALUE_BYTES = 3 * 1024 * 1024;
-/** Bounds of one commit; what is above waits for the next one. */
-const MAX_BATCH_OPERATIONS = 1024;
+/** Bounds of one commit, which also bound how long its planning holds the event loop; what is above waits for the next one. */
+const MAX_BATCH_OPERATIONS = 512;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 /** Bound of what waits; above it writes fail with 'unavailable' instead of filling the memory. */
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
@@ -29,7 +29,7 @@ const MAX_WAITING_BYTES = 256 * 1024 * 1024;
  * due; then it takes more than the commit adds, so that a backlog shrinks, and never without end.
  */
 const MIN_SWEEP = 256;
-const MAX_SWEEP = 2048;
+const MAX_SWEEP = 1024;
 /** Keys that a list looks at before the event loop gets its turn. */
 const LIST_SLICE = 1000;
 const EXPIRY_BATCH = 256;

@@ -10,15 +10,17 @@ import { constants, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 const PAGE_BYTES = 4096;
-/** A tree that is deeper would hold more than 10¹² keys. */
-const PAGES_PER_WRITE = 5;
-/** Table of tables, free list, and what a split costs. */
+/** The leaf, and a second one where it is split. */
+const PAGES_PER_WRITE = 2;
+/** Of the pages in use, at most this share are branches (keys of ours are short beside a page); each is copied at most once. */
+const BRANCH_SHARE = 1 / 16;
+/** Table of tables, free list. */
 const PAGES_PER_COMMIT = 64;
 const META_BYTES = 160;
 const CHUNK = Buffer.alloc(1024 * 1024);
 
 export interface CommitSize {
-  /** Records put or removed, in any table. */
+  /** Records put or removed anywhere but at the end of the log. */
   readonly writes: number;
   /** Of values and keys, together. */
   readonly bytes: number;
@@ -39,7 +41,7 @@ export class Headroom {
     this.#handle ??= await this.#open();
     const used = this.#usedBytes(this.#handle.fd);
     // LMDB copies a page at most once in a commit, so a small store needs less than the count of writes says.
-    const copied = Math.min(commit.writes * PAGES_PER_WRITE * PAGE_BYTES, used);
+    const copied = Math.min(commit.writes * PAGES_PER_WRITE * PAGE_BYTES + used * BRANCH_SHARE, used);
     // A value has pages of its own in the worst case: two where it just exceeds one.
     const needed = used + copied + 2 * commit.bytes + PAGES_PER_COMMIT * PAGE_BYTES;
     while (this.#size < needed) {

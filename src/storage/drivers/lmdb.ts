@@ -37,6 +37,8 @@ const READERS_BYTES = 16 * 1024;
 const FIRST_KEY = '\0';
 /** What LMDB in lmdb-js 3.5 writes into the meta pages. */
 const LMDB_DATA_VERSION = 2;
+/** Of a log entry beside key and value, LMDB's own included. */
+const ENTRY_BYTES = 64;
 /** More than LMDB takes for empty tables. */
 const NEW_FILE_BYTES = 256 * 1024;
 const EIO = 5;
@@ -281,12 +283,15 @@ class LmdbBackend implements Backend {
   }
 }
 
-/** At most: each sweep removes two log entries and a key; each entry writes log, key and expiry, and removes an expiry. */
-function sizeOf({ entries, sweep }: Commit): CommitSize {
-  return {
-    writes: 3 * sweep.length + 4 * entries.length + 1,
-    bytes: entries.reduce((sum, { key, value }) => sum + 4 * key.length + (value?.length ?? 0), 0),
-  };
+function sizeOf({ entries, sweep, unexpire }: Commit): CommitSize {
+  // A swept entry takes the version before it along; a delete also itself and its key.
+  let writes = sweep.reduce((sum, { deleted }) => sum + (deleted ? 3 : 1), entries.length + unexpire.length + 1);
+  let bytes = 0;
+  for (const { key, value, expiresAtMs } of entries) {
+    if (expiresAtMs > 0) writes++;
+    bytes += ENTRY_BYTES + 3 * key.length + (value?.length ?? 0);
+  }
+  return { writes, bytes };
 }
 
 /** lmdb-js gives a Uint8Array in some cases. */
