@@ -60,12 +60,13 @@ export interface DeleteOptions {
 
 export interface WatchOptions {
   readonly prefix: string;
-  /** Deliver events with revision > this. Below the compaction floor: `StoreError('compacted')` thrown by watch(). */
+  /** Deliver events with revision > this, which may be one that is still to come. Below the compaction floor: `StoreError('compacted')` thrown by watch(). */
   readonly afterRevision: Revision;
   /**
    * Called synchronously with each committed batch's matching events in revision order, after the batch is durable and BEFORE the
    * writers' promises resolve, so whoever's write was acknowledged has already been seen by every watcher. Must not throw
    * (a throw ends the watch through onClose) and must not write synchronously.
+   * A watch from an old revision first catches up from history, in slices after watch() has returned; only then does the rule above hold.
    */
   readonly onEvents: (events: readonly StoreEvent[]) => void;
   /** The watch ended by itself (store closed, connection lost, listener threw). Not called after stop(). */
@@ -87,7 +88,9 @@ export interface StoreStats {
 export interface Store {
   /** The newest durable revision. */
   readonly revision: Revision;
+  /** A key is any well-formed string of 1 to 1024 bytes of UTF-8 (else a TypeError, or 'too-large'). */
   get(key: string, options?: GetOptions): Promise<StoredValue | undefined>;
+  /** In the order of the keys' UTF-8 bytes. '' is the prefix of everything. */
   list(prefix: string, options?: ListOptions): Promise<ListResult>;
   /** Resolves only once the write is durable. The value must not be changed by the caller afterwards. */
   put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue>;
@@ -104,7 +107,7 @@ export interface Store {
 /**
  * locked: another process holds the store · corrupt: damaged (kept as it is) · version: made by a newer program ·
  * no-space / read-only / io: the disk refused · closed: the store is closed · too-large: one value above the driver's bound ·
- * unavailable: a remote store cannot be reached.
+ * unavailable: a remote store cannot be reached, or too many bytes wait for the disk already (try again later).
  */
 export type StoreErrorCode =
   | 'conflict' | 'not-found' | 'compacted' | 'future' | 'locked' | 'corrupt' | 'version' | 'no-space' | 'read-only' | 'io' | 'closed'
