@@ -7,7 +7,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGeneration } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatLabels, formatSelector, nameOf } from '../tables.ts';
-import { checkCounts, checkSelector, checkTemplate } from './pod-owner.ts';
+import { checkSelector, checkTemplate } from './pod-owner.ts';
 
 const NAMES = { kind: 'daemonset', title: 'DaemonSet' };
 const GENERATION_ANNOTATION = 'deprecated.daemonset.template.generation';
@@ -85,7 +85,7 @@ function checkSpec(given: DaemonSetSpec | undefined, errors: Errors): void {
   const spec = given ?? ({} as DaemonSetSpec);
   checkSelector(spec.selector, NAMES, errors);
   checkTemplate(spec.template, spec.selector, NAMES, errors);
-  checkCounts({ ...(spec.minReadySeconds === undefined ? {} : { minReadySeconds: spec.minReadySeconds }) }, errors);
+  checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
   checkStrategy(spec, errors);
   checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
 }

@@ -1,4 +1,120 @@
-/** EndpointSlice: served with the generic behaviour. */
+/** EndpointSlice. */
+import type { Endpoint, EndpointSlice } from '#api/types.ts';
+import { isIPv6 } from 'node:net';
+import { validateDNS1123Label } from '#machinery/names.ts';
+import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkQualifiedName, PROTOCOLS } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, Path } from '../field-path.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const endpointslices = defineResource({ group: 'discovery.k8s.io', plural: 'endpointslices' });
+const ADDRESS_TYPES = ['FQDN', 'IPv4', 'IPv6'];
+const ENDPOINTS_MAX = 1000;
+const ADDRESSES_MAX = 100;
+const PORTS_MAX = 20000;
+const TOPOLOGY_MAX = 16;
+const SHOWN_MAX = 3;
+const ENDPOINTS = Path.root('endpoints');
+const PORTS = Path.root('ports');
+
+export const endpointslices = defineResource<EndpointSlice>({
+  group: 'discovery.k8s.io',
+  plural: 'endpointslices',
+  applyDefaults: (slice) => {
+    slice.endpoints ??= [];
+    for (const port of slice.ports ?? []) {
+      port.name ??= '';
+      port.protocol ??= 'TCP';
+    }
+  },
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']),
+  validate: (slice) => {
+    const errors = new Errors();
+    checkEnum(slice.addressType, ADDRESS_TYPES, Path.root(''), 'addressType', errors);
+    checkEndpoints(slice, errors);
+    checkPorts(slice, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkEndpoints(next, errors);
+    checkPorts(next, errors);
+    checkImmutable(next.addressType, previous.addressType, Path.root('addressType'), errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'AddressType', 'Ports', 'Endpoints', 'Age'),
+    row: (slice, context) => [nameOf(slice), slice.addressType ?? '', formatPorts(slice), formatEndpoints(slice), ageOf(slice, context)],
+  },
+});
+
+function checkEndpoints(slice: EndpointSlice, errors: Errors): void {
+  const list = slice.endpoints ?? [];
+  if (list.length > ENDPOINTS_MAX) { errors.tooMany(ENDPOINTS, list.length, ENDPOINTS_MAX); return; }
+  for (let i = 0; i < list.length; i++) checkEndpoint(list[i]!, slice.addressType, ENDPOINTS.index(i), errors);
+}
+
+function checkEndpoint(endpoint: Endpoint, type: string, at: Path, errors: Errors): void {
+  const addresses = endpoint.addresses ?? [], path = at.child('addresses');
+  if (addresses.length === 0) errors.required(path, 'must contain at least 1 address');
+  else if (addresses.length > ADDRESSES_MAX) errors.tooMany(path, addresses.length, ADDRESSES_MAX);
+  for (let i = 0; i < addresses.length; i++) checkAddress(addresses[i]!, type, path.index(i), errors);
+  if (endpoint.nodeName !== undefined) checkDnsSubdomain(endpoint.nodeName, at, 'nodeName', errors);
+  if (endpoint.hostname !== undefined) checkDnsLabel(endpoint.hostname, at, 'hostname', errors);
+  const topology = Object.entries(endpoint.deprecatedTopology ?? {});
+  if (topology.length > TOPOLOGY_MAX) errors.tooMany(at.child('deprecatedTopology'), topology.length, TOPOLOGY_MAX);
+  for (const [key, value] of topology) {
+    checkQualifiedName(key, at.child('deprecatedTopology'), errors);
+    checkLabelValue(value, at.child('deprecatedTopology'), errors);
+  }
+  const zones = new Set<string>();
+  endpoint.hints?.forZones?.forEach(({ name }, i) => {
+    const zoneAt = at.child('hints').child('forZones').index(i).child('name');
+    if (zones.has(name)) errors.duplicate(zoneAt, name);
+    zones.add(name);
+    checkLabelValue(name, zoneAt, errors);
+  });
+}
+
+function checkAddress(address: string, type: string, path: Path, errors: Errors): void {
+  if (type === 'FQDN') {
+    const name = address.endsWith('.') ? address.slice(0, -1) : address;
+    const labels = name.split('.');
+    if (labels.length < 2) errors.invalid(path, address, 'should be a domain with at least two segments separated by dots');
+    for (const label of labels) errors.invalidEach(path, address, validateDNS1123Label(label));
+    return;
+  }
+  if (!checkIP(address, path, errors)) return;
+  if (type === 'IPv4' && isIPv6(address)) errors.invalid(path, address, 'must be an IPv4 address');
+  if (type === 'IPv6' && !isIPv6(address)) errors.invalid(path, address, 'must be an IPv6 address');
+  checkNonSpecialIP(address, path, errors);
+}
+
+function checkPorts(slice: EndpointSlice, errors: Errors): void {
+  const ports = slice.ports ?? [], names = new Set<string>();
+  if (ports.length > PORTS_MAX) { errors.tooMany(PORTS, ports.length, PORTS_MAX); return; }
+  ports.forEach((port, i) => {
+    const at = PORTS.index(i), name = port.name ?? '';
+    if (name !== '') checkDnsLabel(name, at, 'name', errors);
+    if (names.has(name)) errors.duplicate(at.child('name'), name);
+    names.add(name);
+    checkEnum(port.protocol, PROTOCOLS, at, 'protocol', errors);
+    if (port.appProtocol !== undefined) checkQualifiedName(port.appProtocol, at.child('appProtocol'), errors);
+    if (port.port !== undefined && (port.port < 1 || port.port > 65535)) errors.invalid(at.child('port'), port.port, 'must be between 1 and 65535, inclusive');
+  });
+}
+
+function formatPorts(slice: EndpointSlice): string {
+  const ports = (slice.ports ?? []).map(({ port, name }) => (port !== undefined ? String(port) : name || '*'));
+  return some(ports, '<unset>');
+}
+
+function formatEndpoints(slice: EndpointSlice): string {
+  return some((slice.endpoints ?? []).flatMap(({ addresses = [] }) => addresses), '<unset>');
+}
+
+function some(items: readonly string[], none: string): string {
+  if (items.length === 0) return none;
+  return items.length > SHOWN_MAX ? `${items.slice(0, SHOWN_MAX).join(',')} + ${items.length - SHOWN_MAX} more...` : items.join(',');
+}

@@ -1,4 +1,37 @@
-/** IPAddress: served with the generic behaviour. */
+/** IPAddress: one allocated service address, whose name is the address. */
+import type { IPAddress } from '#api/types.ts';
+import { validateIP } from '#machinery/names.ts';
+import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { columns, nameOf } from '../tables.ts';
 
-export const ipaddresses = defineResource({ group: 'networking.k8s.io', plural: 'ipaddresses' });
+export const ipaddresses = defineResource<IPAddress>({
+  group: 'networking.k8s.io',
+  plural: 'ipaddresses',
+  nameRule: validateIP,
+  prepareForCreate: () => {},
+  prepareForUpdate: () => {},
+  validate,
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkImmutable(next.spec?.parentRef, previous.spec?.parentRef, SPEC.child('parentRef'), errors);
+    return [...validate(next), ...errors.list];
+  },
+  fieldSelectors: { 'spec.parentRef.resource': ({ spec }) => spec?.parentRef?.resource ?? '' },
+  table: {
+    columns: columns('Name', 'ParentRef'),
+    row: (address) => {
+      const { group, resource, namespace, name } = address.spec?.parentRef ?? ({} as Partial<NonNullable<IPAddress['spec']>['parentRef']>);
+      return [nameOf(address), `${resource ?? ''}${group ? `.${group}` : ''}/${namespace ? `${namespace}/` : ''}${name ?? ''}`];
+    },
+  },
+});
+
+function validate(address: IPAddress): Errors['list'] {
+  const errors = new Errors(), path = SPEC.child('parentRef'), parent = address.spec?.parentRef;
+  if (!parent) { errors.required(path); return errors.list; }
+  if (!parent.resource) errors.required(path.child('resource'));
+  if (!parent.name) errors.required(path.child('name'));
+  return errors.list;
+}

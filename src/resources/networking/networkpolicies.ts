@@ -1,4 +1,78 @@
-/** NetworkPolicy: served with the generic behaviour. */
+/** NetworkPolicy. */
+import type { IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec } from '#api/types.ts';
+import { cidrContains, parseCIDR } from '#machinery/ip.ts';
+import { checkCIDR, checkLabelSelector, checkPortName, checkPortNumber, PROTOCOLS } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, type Path, SPEC } from '../field-path.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { ageOf, columns, formatSelector, nameOf } from '../tables.ts';
 
-export const networkpolicies = defineResource({ group: 'networking.k8s.io', plural: 'networkpolicies' });
+const TYPES = ['Egress', 'Ingress'];
+
+export const networkpolicies = defineResource<NetworkPolicy>({
+  group: 'networking.k8s.io',
+  plural: 'networkpolicies',
+  applyDefaults: (policy) => {
+    const spec = (policy.spec ??= {} as NetworkPolicySpec);
+    spec.podSelector ??= {};
+    if (!spec.policyTypes?.length) spec.policyTypes = spec.egress?.length ? ['Ingress', 'Egress'] : ['Ingress'];
+    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])]) for (const port of rule.ports ?? []) port.protocol ??= 'TCP';
+  },
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
+  validate: (policy) => {
+    const errors = new Errors(), spec = policy.spec;
+    checkLabelSelector(spec?.podSelector, SPEC.child('podSelector'), errors);
+    spec?.ingress?.forEach((rule, i) => checkRule(rule.ports, rule.from, SPEC.child('ingress').index(i), errors, 'from'));
+    spec?.egress?.forEach((rule, i) => checkRule(rule.ports, rule.to, SPEC.child('egress').index(i), errors, 'to'));
+    const types = spec?.policyTypes ?? [];
+    if (types.length > 2) errors.invalid(SPEC.child('policyTypes'), types, 'may not specify more than two policyTypes');
+    else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES); });
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'Pod-Selector', 'Age'),
+    row: (policy, context) => [nameOf(policy), formatSelector(policy.spec?.podSelector), ageOf(policy, context)],
+  },
+});
+
+function checkRule(ports: readonly NetworkPolicyPort[] | undefined, peers: readonly NetworkPolicyPeer[] | undefined, path: Path, errors: Errors, direction: 'from' | 'to'): void {
+  ports?.forEach((port, i) => checkPort(port, path.child('ports').index(i), errors));
+  peers?.forEach((peer, i) => checkPeer(peer, path.child(direction).index(i), errors));
+}
+
+function checkPort(port: NetworkPolicyPort, path: Path, errors: Errors): void {
+  if (port.protocol !== undefined && !PROTOCOLS.includes(port.protocol as 'TCP')) errors.notSupported(path.child('protocol'), port.protocol, PROTOCOLS);
+  if (port.port === undefined) {
+    if (port.endPort !== undefined) errors.required(path.child('port'), 'must be specified when `endPort` is specified');
+    return;
+  }
+  if (typeof port.port === 'string') {
+    if (port.endPort !== undefined) errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is non-numeric');
+    checkPortName(port.port, path, 'port', errors);
+    return;
+  }
+  checkPortNumber(port.port, path, 'port', errors);
+  if (port.endPort === undefined) return;
+  if (port.endPort < port.port) errors.invalid(path.child('endPort'), port.port, 'must be greater than or equal to `port`');
+  checkPortNumber(port.endPort, path, 'endPort', errors);
+}
+
+function checkPeer(peer: NetworkPolicyPeer, path: Path, errors: Errors): void {
+  checkLabelSelector(peer.podSelector, path.child('podSelector'), errors);
+  checkLabelSelector(peer.namespaceSelector, path.child('namespaceSelector'), errors);
+  if (peer.ipBlock) checkBlock(peer.ipBlock, path.child('ipBlock'), errors);
+  if (!peer.podSelector && !peer.namespaceSelector && !peer.ipBlock) errors.required(path, 'must specify a peer');
+  else if (peer.ipBlock && (peer.podSelector || peer.namespaceSelector)) errors.forbidden(path, 'may not specify both ipBlock and another peer');
+}
+
+function checkBlock(block: IPBlock, path: Path, errors: Errors): void {
+  if (!block.cidr) { errors.required(path.child('cidr')); return; }
+  checkCIDR(block.cidr, path.child('cidr'), errors);
+  const outer = parseCIDR(block.cidr);
+  block.except?.forEach((except, i) => {
+    const at = path.child('except').index(i), inner = parseCIDR(except);
+    checkCIDR(except, at, errors);
+    if (outer && inner && (!cidrContains(outer, inner.address) || outer.prefixLength >= inner.prefixLength)) errors.invalid(at, except, 'must be a strict subset of `cidr`');
+  });
+}

@@ -1,4 +1,22 @@
-/** Role: served with the generic behaviour. */
+/** Role. */
+import type { Role } from '#api/types.ts';
 import { defineResource } from '../define.ts';
+import { Errors } from '../field-path.ts';
+import { columns, nameOf } from '../tables.ts';
+import { checkRules } from './rules.ts';
 
-export const roles = defineResource({ group: 'rbac.authorization.k8s.io', plural: 'roles' });
+export const roles = defineResource<Role>({
+  group: 'rbac.authorization.k8s.io',
+  plural: 'roles',
+  nameRule: 'path-segment',
+  allowCreateOnUpdate: true,
+  applyDefaults: (role) => { role.rules ??= []; },
+  prepareForCreate: () => {},
+  prepareForUpdate: () => {},
+  validate: (role) => {
+    const errors = new Errors();
+    checkRules(role.rules, errors, true);
+    return errors.list;
+  },
+  table: { columns: columns('Name', 'Created At:date'), row: (role) => [nameOf(role), role.metadata?.creationTimestamp ?? null] },
+});
