@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import { isStatusError } from '#machinery/errors.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import { enabledByDefault } from '#api/resources.ts';
 import type { Resource } from '#resources/resource.ts';
@@ -84,7 +85,7 @@ export interface ApiServer {
   readonly internal: InternalApi;
   readonly authorizer: Authorizer;
   readonly metrics: Metrics;
-  /** Resolves once listening; the bootstrap goes on in the background. */
+  /** Resolves once listening; the bootstrap goes on in the background. May be called for several addresses. */
   start(options: StartOptions): Promise<AddressInfo>;
   /** Resolves when bootstrapped, rejects when that failed for good. */
   ready(): Promise<void>;
@@ -136,7 +137,7 @@ class Server implements ApiServer {
   readonly #core: ServerCore;
   readonly #bootstrap: Bootstrap;
   readonly #log: Logger;
-  #carrier: TlsCarrier | undefined;
+  readonly #carriers: TlsCarrier[] = [];
 
   constructor(core: ServerCore, { bootstrap, log }: { readonly bootstrap: Bootstrap; readonly log: Logger }) {
     this.#core = core;
@@ -151,8 +152,9 @@ class Server implements ApiServer {
   get metrics(): Metrics { return this.#core.metrics; }
 
   async start({ host, port, tls, limits }: StartOptions): Promise<AddressInfo> {
-    this.#carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, ...(limits ? { limits } : {}) });
-    const address = await this.#carrier.listen({ host, port });
+    const carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, ...(limits ? { limits } : {}) });
+    const address = await carrier.listen({ host, port });
+    this.#carriers.push(carrier);
     void this.#bootstrap.run().catch(() => {});
     return address;
   }
@@ -162,14 +164,14 @@ class Server implements ApiServer {
   }
 
   replaceCertificates(tls: TlsMaterial): void {
-    this.#carrier?.replaceCertificates(tls);
+    for (const carrier of this.#carriers) carrier.replaceCertificates(tls);
   }
 
   async stop(): Promise<void> {
     if (this.#core.stopping) return;
     this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
-    await this.#carrier?.close(STOP_GRACE_MS);
+    await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
     this.#core.cache.stop();
   }
 }
@@ -199,6 +201,10 @@ class Bootstrap {
         return;
       } catch (error) {
         if (this.#core.stopping) throw error;
+        if (isStatusError(error, 'Invalid')) {
+          log.error('the cluster\'s first objects cannot be created', { error: errorMessage(error) });
+          throw error;
+        }
         log.warn('creating the cluster\'s first objects failed, trying again', { error: errorMessage(error) });
         await clock.sleep(BOOTSTRAP_RETRY_MS);
       }

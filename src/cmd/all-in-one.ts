@@ -71,7 +71,7 @@ class Cluster {
       if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
       await this.#step('API server', async () => {
         this.#server = await composeApiServer({
-          store, pki, settings: this.#settings, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
+          store, pki, serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
           listen: [this.#settings.bindAddress, ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress) ? [network.gateway] : [])],
           advertiseAddress: network.advertise,
         });

@@ -1,0 +1,57 @@
+/** What Capstan's own parts may do beyond upstream's default roles; made at start when missing, never changed after (an administrator may). */
+import type { InternalApi } from '#apiserver/internal.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+
+const RBAC = 'rbac.authorization.k8s.io';
+const DNS = { kind: 'ServiceAccount', name: 'coredns', namespace: 'kube-system' };
+const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
+
+const OBJECTS: readonly { readonly resource: string; readonly object: KubeObject }[] = [
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`, kind: 'ClusterRole', metadata: { name: 'system:coredns', labels },
+      rules: [
+        { apiGroups: [''], resources: ['endpoints', 'services', 'pods', 'namespaces'], verbs: ['list', 'watch'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`, kind: 'ClusterRoleBinding', metadata: { name: 'system:coredns', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'system:coredns' }, subjects: [DNS],
+    },
+  },
+  {
+    resource: 'roles',
+    object: {
+      apiVersion: `${RBAC}/v1`, kind: 'Role', metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
+      rules: [
+        { apiGroups: [''], resources: ['services'], verbs: ['create', 'get', 'update'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['create', 'get', 'update', 'delete'] },
+        { apiGroups: [''], resources: ['endpoints/restricted'], verbs: ['create'] },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices/restricted'], verbs: ['create'] },
+      ],
+    },
+  },
+  {
+    resource: 'rolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`, kind: 'RoleBinding', metadata: { name: 'capstan:publish-dns', namespace: 'kube-system', labels },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:publish-dns' }, subjects: [DNS],
+    },
+  },
+];
+
+export async function addonPolicy(internal: InternalApi): Promise<void> {
+  await Promise.all(OBJECTS.map(async ({ resource, object }) => {
+    const name = { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
+    if (internal.get({ group: RBAC, resource }, name)) return;
+    await internal.create({ group: RBAC, resource }, object).catch((error: unknown) => {
+      if (!isStatusError(error, 'AlreadyExists')) throw error;
+    });
+  }));
+}

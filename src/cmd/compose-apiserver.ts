@@ -1,0 +1,85 @@
+/** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
+import { createAdmission } from '#apiserver/admission/admission.ts';
+import { createAuthentication } from '#apiserver/authn/authentication.ts';
+import { createAuthorization, type Authorization } from '#apiserver/authz/authorization.ts';
+import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
+import type { ApiHandler } from '#apiserver/http.ts';
+import { createApiServer } from '#apiserver/server.ts';
+import { createStreams } from '#apiserver/streams/streams.ts';
+import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
+import { assert } from '#stdx/assert.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { Store } from '#storage/store.ts';
+import { addonPolicy } from './addon-policy.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+
+export interface ComposeOptions {
+  readonly store: Store;
+  readonly pki: Pki;
+  readonly serviceCIDR: string;
+  /** Addresses to listen on, all on one port. */
+  readonly listen: readonly string[];
+  readonly port: number;
+  /** Where clients inside the cluster reach it. */
+  readonly advertiseAddress: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface ComposedApiServer {
+  readonly handler: ApiHandler;
+  /** Resolves when /readyz is. */
+  ready(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Resolves once listening. */
+export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
+  const { store, pki, clock, log } = options;
+  let authorization: Authorization | undefined;
+  const kubelet = pki.clients['apiserver-kubelet-client'];
+  const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
+  const streams = createStreams({ kubeletTls: () => kubeletTls });
+  const server = await createApiServer({
+    store, clock, log,
+    serviceCidr: options.serviceCIDR,
+    // Endpoints may not be loopback addresses: then the kubernetes Service has none.
+    ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
+    clientCa: pki.ca.certificatePem,
+    programVersion: KUBERNETES_VERSION,
+    authentication: ({ internal }) => createAuthentication({
+      internal, log, nowMs: () => clock.now(),
+      serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem] },
+    }),
+    authorization: ({ internal }) => {
+      authorization = createAuthorization({ internal, log });
+      return authorization.authorizer;
+    },
+    admission: () => {
+      assert(authorization, 'authorization is made before admission');
+      return createAdmission({ authorization });
+    },
+    connect: streams,
+    bootstrap: async (internal) => {
+      await bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] });
+      await addonPolicy(internal);
+    },
+  });
+  const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem };
+  try {
+    for (const host of options.listen) await server.start({ host, port: options.port, tls });
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return {
+    handler: server.handler,
+    ready: () => server.ready(),
+    async stop() {
+      await server.stop();
+      authorization?.stop();
+      streams.close();
+    },
+  };
+}
