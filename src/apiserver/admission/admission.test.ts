@@ -13,7 +13,7 @@ import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { persistentVolumeClaimResize } from './persistent-volume-claim-resize.ts';
-import { bootstrapPriorityClasses, priority } from './priority.ts';
+import { priority } from './priority.ts';
 import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount, TOKEN_MOUNT_PATH } from './service-account.ts';
 import { certificateApproval, certificateSigning, certificateSubjectRestriction } from './signers.ts';
@@ -89,8 +89,6 @@ test('LimitRanger sets defaults and keeps bounds', async () => {
 
 test('Priority resolves classes', async () => {
   const bench = new AdmissionBench(priority);
-  await bootstrapPriorityClasses(bench.internal);
-  await bootstrapPriorityClasses(bench.internal);
   const resolved = async (spec: Partial<Pod['spec']>): Promise<unknown[]> => {
     const made = await bench.run({ resource: 'pods', object: pod(spec) });
     return [made.spec?.priorityClassName, made.spec?.priority, made.spec?.preemptionPolicy];

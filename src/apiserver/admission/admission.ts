@@ -1,8 +1,7 @@
 /**
  * Composition of admission: every built-in plugin, in upstream's order. Adding one = one file, one test, one line in `build`.
  *
- *   const plugins = createAdmission({ authorization });      → createApiServer({ admission: plugins })
- *   await bootstrapPriorityClasses(internal);                the classes Priority relies on, at start
+ *   createApiServer({ …, admission: () => createAdmission({ authorization }) })
  *
  * Not here yet, each a slot in the order below: MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy,
  * ValidatingAdmissionWebhook. Objects of those kinds are stored and have no effect; dormantPolicies warns whoever makes one.

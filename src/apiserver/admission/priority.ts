@@ -1,6 +1,5 @@
 /** Priority: resolves a pod's priority class to a number, and keeps the default class single. */
 import type { Pod, PriorityClass } from '#api/types.ts';
-import { isStatusError } from '#machinery/errors.ts';
 import type { InternalApi } from '../internal.ts';
 import { forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
@@ -8,10 +7,10 @@ import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 const PRIORITY_CLASSES = { group: 'scheduling.k8s.io', resource: 'priorityclasses' } as const;
 const DEFAULT_PREEMPTION_POLICY = 'PreemptLowerPriority';
 
-/** Classes that every cluster has: made by bootstrapPriorityClasses. */
-export const SYSTEM_PRIORITY_CLASSES: readonly PriorityClass[] = [
-  { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: 'system-node-critical' }, value: 2_000_001_000, description: 'Used for system critical pods that must not be moved from their current node.' },
-  { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: 'system-cluster-critical' }, value: 2_000_000_000, description: 'Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.' },
+/** Classes that every cluster has: the server's bootstrap makes them, and pods may come before it is done. */
+const SYSTEM_PRIORITY_CLASSES: readonly PriorityClass[] = [
+  { metadata: { name: 'system-node-critical' }, value: 2_000_001_000 },
+  { metadata: { name: 'system-cluster-critical' }, value: 2_000_000_000 },
 ];
 
 export const priority: AdmissionPlugin = {
@@ -63,12 +62,4 @@ function checkSingleDefault(attributes: AdmissionAttributes): void {
   if (wanted.globalDefault !== true) return;
   const current = defaultClass(attributes.internal);
   if (current && current.metadata?.name !== wanted.metadata?.name) throw forbid(attributes, `PriorityClass ${current.metadata?.name ?? ''} is already marked as default. Only one default can exist`);
-}
-
-/** Makes the system classes where they are absent. Called at every start, like bootstrapPolicy. */
-export async function bootstrapPriorityClasses(internal: InternalApi): Promise<void> {
-  const missing = SYSTEM_PRIORITY_CLASSES.filter((item) => !internal.get(PRIORITY_CLASSES, { name: item.metadata?.name ?? '' }));
-  await Promise.all(missing.map((item) => internal.create(PRIORITY_CLASSES, structuredClone(item)).catch((error: unknown) => {
-    if (!isStatusError(error, 'AlreadyExists')) throw error;
-  })));
 }
