@@ -100,7 +100,7 @@ test('namespaces end, levels hold, quotas are charged and given back', () => wit
   const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'q', namespace: 'red' }, spec: { hard: { pods: '1' } }, status: { hard: { pods: '1' }, used: { pods: '0' } } };
   const stored = await server.internal.create({ group: '', resource: 'resourcequotas' }, quota);
   await server.internal.update({ group: '', resource: 'resourcequotas' }, { ...structuredClone(stored), status: quota.status }, { subresource: 'status' });
-  const used = (): string | undefined => (server.internal.get({ group: '', resource: 'resourcequotas' }, { namespace: 'red', name: 'q' })?.['status'] as { used: Record<string, string> }).used['pods'];
+  const used = (): string | undefined => (server.internal.get({ group: '', resource: 'resourcequotas' }, { namespace: 'red', name: 'q' })?.['status'] as { used: Record<string, string> } | undefined)?.used['pods'];
   assert.equal((await as(ADMIN, 'POST /api/v1/namespaces/red/pods?dryRun=All', { body: pod('a') })).status, 201);
   assert.equal(used(), '0');
   assert.equal((await as(ADMIN, 'POST /api/v1/namespaces/red/pods', { body: pod('a') })).status, 201);

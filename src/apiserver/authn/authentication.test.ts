@@ -78,6 +78,13 @@ test('a client certificate names the user, and wins over a bad token', async () 
   assert.equal((await authenticate(at, request({}, { clientCertificate: { ...clientCertificate, commonName: '' } })))?.user.name, 'system:anonymous');
 });
 
+test('a client certificate that is not believed is 401, unless another credential holds', async () => {
+  const at = world();
+  await refused(at, request({}, { clientCertificateError: 'CERT_HAS_EXPIRED' }));
+  const found = await authenticate(at, request({ authorization: `Bearer ${await issue(at)}` }, { clientCertificateError: 'CERT_HAS_EXPIRED' }));
+  assert.equal(found?.user.name, 'system:serviceaccount:red:bot');
+});
+
 test('an in-process user is taken as it is', async () => {
   const user = { name: 'system:apiserver', groups: ['system:masters'] };
   assert.deepEqual(await authenticate(world(), request({ authorization: 'Bearer bad' }, { user })), { user });

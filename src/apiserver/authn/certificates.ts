@@ -10,7 +10,9 @@ const CACHE_LIMIT = 2048;
 export class CertificateAuthenticator implements Authenticator {
   readonly #known = new Map<string, Authenticated>();
 
-  authenticate({ clientCertificate }: ApiRequest): Authenticated | undefined {
+  /** Throws for a certificate that is not believed. */
+  authenticate({ clientCertificate, clientCertificateError }: ApiRequest): Authenticated | undefined {
+    if (clientCertificateError !== undefined) throw new Error(`x509: ${clientCertificateError}`);
     if (!clientCertificate || clientCertificate.commonName === '') return undefined;
     const known = this.#known.get(clientCertificate.fingerprint);
     if (known) return known;
