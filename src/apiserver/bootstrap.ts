@@ -53,7 +53,8 @@ async function kubernetesService({ internal, serviceAddress, advertiseAddress }:
 
 /** Where the kubernetes Service leads: this server. */
 async function kubernetesEndpoints({ internal, advertiseAddress }: BootstrapOptions): Promise<void> {
-  if (!advertiseAddress) return;
+  // Endpoints may not be loopback addresses: such a server is reached by no pod anyway.
+  if (!advertiseAddress || advertiseAddress.ip.startsWith('127.') || advertiseAddress.ip === '::1') return;
   const { ip, port } = advertiseAddress;
   const name = 'kubernetes', namespace = 'default';
   await createOrUpdate(internal, core('endpoints'), {

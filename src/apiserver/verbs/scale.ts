@@ -19,7 +19,7 @@ function scaleOf(endpoint: StoredEndpoint, object: KubeObject): KubeObject {
   return {
     kind: 'Scale', apiVersion: 'autoscaling/v1',
     metadata: { ...(name ? { name } : {}), ...(namespace ? { namespace } : {}), ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}), ...(creationTimestamp ? { creationTimestamp } : {}) },
-    spec: { ...(specReplicas === 0 ? {} : { replicas: specReplicas }) },
+    spec: specReplicas === 0 ? {} : { replicas: specReplicas },
     status: { replicas: statusReplicas, ...(selector ? { selector } : {}) },
   };
 }

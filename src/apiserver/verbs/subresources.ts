@@ -100,7 +100,7 @@ interface Budget extends KubeObject {
 }
 
 async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
-  const { context, core, objects, target } = call;
+  const { context, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const eviction = await readKind(EVICTION, context, { mode: options.fieldValidation, alsoAccepted: [{ ...EVICTION, version: 'v1beta1' }] });
   if (eviction.metadata?.name && eviction.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRequestInfo } from './request-info.ts';
+
+const CASES: readonly (readonly [request: string, expected: string])[] = [
+  ['GET /api/v1/pods', 'list /v1 pods// ns= name='],
+  ['GET /api/v1/namespaces/default/pods?watch=true', 'watch /v1 pods// ns=default name='],
+  ['GET /api/v1/namespaces/default/pods?watch=false', 'list /v1 pods// ns=default name='],
+  ['GET /api/v1/namespaces/default/pods/web', 'get /v1 pods// ns=default name=web'],
+  ['POST /api/v1/namespaces/default/pods', 'create /v1 pods// ns=default name='],
+  ['PUT /api/v1/namespaces/default/pods/web/status', 'update /v1 pods/status/ ns=default name=web'],
+  ['DELETE /api/v1/namespaces/default/pods', 'deletecollection /v1 pods// ns=default name='],
+  ['GET /api/v1/namespaces/default', 'get /v1 namespaces// ns=default name=default'],
+  ['GET /api/v1/namespaces', 'list /v1 namespaces// ns= name='],
+  ['PUT /api/v1/namespaces/default/finalize', 'update /v1 namespaces/finalize/ ns=default name=default'],
+  ['GET /apis/apps/v1/deployments', 'list apps/v1 deployments// ns= name='],
+  ['PATCH /apis/apps/v1/namespaces/a/deployments/b/scale', 'patch apps/v1 deployments/scale/ ns=a name=b'],
+  ['GET /api/v1/watch/namespaces/default/pods/web', 'watch /v1 pods// ns=default name=web'],
+  ['GET /api/v1/pods?fieldSelector=metadata.name%3Dweb', 'list /v1 pods// ns= name=web'],
+  ['GET /api/v1/namespaces/default/services/web/proxy/a/b/', 'get /v1 services/proxy//a/b/ ns=default name=web'],
+  ['GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Aadmin', 'get rbac.authorization.k8s.io/v1 clusterroles// ns= name=system:admin'],
+];
+
+test('a URL says what is asked for', () => {
+  for (const [request, expected] of CASES) {
+    const [method = '', url = ''] = request.split(' ');
+    const [path = '', query = ''] = url.split('?');
+    const info = parseRequestInfo({ method, path, query });
+    assert.equal(info.isResourceRequest, true, request);
+    assert.equal(`${info.verb} ${info.group}/${info.version} ${info.resource}/${info.subresource}/${info.rest} ns=${info.namespace} name=${info.name}`, expected, request);
+  }
+});
+
+test('paths that are no resources', () => {
+  for (const path of ['/', '/api', '/api/v1', '/apis', '/apis/apps', '/apis/apps/v1', '/healthz', '/openapi/v2', '/%zz']) {
+    const info = parseRequestInfo({ method: 'GET', path, query: '' });
+    assert.equal(info.isResourceRequest, false, path);
+    assert.equal(info.verb, 'get');
+  }
+});

@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
+import { startTestServer, type TestServer } from '../test-server.ts';
+
+let server: TestServer;
+before(async () => { server = await startTestServer(); });
+after(() => server.stop());
+
+const path = (namespace: string): string => `/api/v1/namespaces/${namespace}/configmaps`;
+const create = async (namespace: string, name: string, extra: object = {}): Promise<string> => {
+  const { body, status, text } = await server.request(`POST ${path(namespace)}`, { body: { kind: 'ConfigMap', apiVersion: 'v1', ...extra, metadata: { name, ...(extra as { metadata?: object }).metadata } } });
+  assert.equal(status, 201, text);
+  return body.metadata.resourceVersion as string;
+};
+const names = (body: { items: { metadata: { name: string } }[] }): string[] => body.items.map(({ metadata }) => metadata.name);
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
+
+test('pages are consistent, survive compaction by an inconsistent token, and count what is left', async () => {
+  for (let i = 0; i < 10; i++) await create('pages', `c${i}`);
+  const first = (await server.request(`GET ${path('pages')}?limit=4`)).body;
+  assert.deepEqual(names(first), ['c0', 'c1', 'c2', 'c3']);
+  assert.equal(first.metadata.remainingItemCount, 6);
+  await create('pages', 'c45');
+  await server.request(`DELETE ${path('pages')}/c5`);
+  const second = (await server.request(`GET ${path('pages')}?limit=4&continue=${first.metadata.continue}`)).body;
+  assert.deepEqual(names(second), ['c4', 'c5', 'c6', 'c7']);
+  assert.equal(second.metadata.resourceVersion, first.metadata.resourceVersion);
+  assert.equal(second.metadata.remainingItemCount, 2);
+  await server.store.compact(server.store.revision);
+  const gone = await server.request(`GET ${path('pages')}?limit=4&continue=${second.metadata.continue}`);
+  assert.equal(gone.status, 410);
+  assert.equal(gone.body.reason, 'Expired');
+  assert.match(gone.body.message, /^The provided continue parameter is too old to display a consistent list result\. You can start a new list without the continue parameter, or use the continue token in this response/);
+  const rest = await server.request(`GET ${path('pages')}?continue=${gone.body.metadata.continue}`);
+  assert.deepEqual(names(rest.body), ['c8', 'c9']);
+  assert.equal((await server.request(`GET ${path('pages')}?limit=4&continue=abc`)).status, 400);
+});
+
+test('exact revisions come from history', async () => {
+  const before_ = await create('exact', 'a');
+  await create('exact', 'b');
+  const old = await server.request(`GET ${path('exact')}?resourceVersion=${before_}&resourceVersionMatch=Exact`);
+  assert.deepEqual([names(old.body), old.body.metadata.resourceVersion], [['a'], before_]);
+  assert.deepEqual(names((await server.request(`GET ${path('exact')}?resourceVersion=${before_}&resourceVersionMatch=NotOlderThan`)).body), ['a', 'b']);
+  const future = await server.request(`GET ${path('exact')}?resourceVersion=999999`);
+  assert.deepEqual([future.status, future.body.details.causes[0].reason], [504, 'ResourceVersionTooLarge']);
+  const wrong = await server.request(`GET ${path('exact')}?resourceVersionMatch=Exact`);
+  assert.equal(wrong.body.message, 'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided');
+});
+
+test('selectors', async () => {
+  await create('select', 'a', { metadata: { labels: { app: 'x', tier: '1' } } });
+  await create('select', 'b', { metadata: { labels: { app: 'y' } } });
+  await create('select', 'c');
+  const select = async (query: string): Promise<string[]> => names((await server.request(`GET ${path('select')}?${query}`)).body);
+  assert.deepEqual(await select('labelSelector=app'), ['a', 'b']);
+  assert.deepEqual(await select('labelSelector=app%20in%20(x,z)'), ['a']);
+  assert.deepEqual(await select('labelSelector=!app'), ['c']);
+  assert.deepEqual(await select('fieldSelector=metadata.name%3Db'), ['b']);
+  assert.deepEqual(await select('fieldSelector=metadata.name!%3Db'), ['a', 'c']);
+  assert.deepEqual(await select('labelSelector=app&limit=1'), ['a']);
+  const unknown = await server.request(`GET ${path('select')}?fieldSelector=data.x%3Dy`);
+  assert.deepEqual([unknown.status, unknown.body.message], [400, '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"']);
+  assert.equal((await server.request(`GET ${path('select')}?labelSelector=a%3D%3D%3Db`)).status, 400);
+});
+
+test('tables, metadata, pretty and compressed bodies', async () => {
+  await create('views', 'a', { data: { big: 'x'.repeat(200_000) } });
+  const table = (await server.request(`GET ${path('views')}`, { headers: { accept: `${TABLE},application/json` } })).body;
+  assert.deepEqual([table.kind, table.columnDefinitions[0].name, table.rows[0].cells.slice(0, 2), table.rows[0].object.kind], ['Table', 'Name', ['a', 1], 'PartialObjectMetadata']);
+  const one = (await server.request(`GET ${path('views')}/a?includeObject=Object`, { headers: { accept: TABLE } })).body;
+  assert.equal(one.rows[0].object.kind, 'ConfigMap');
+  const metadata = (await server.request(`GET ${path('views')}`, { headers: { accept: 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' } })).body;
+  assert.deepEqual([metadata.kind, metadata.items[0].kind, metadata.items[0].data], ['PartialObjectMetadataList', 'PartialObjectMetadata', undefined]);
+  assert.match((await server.request(`GET ${path('views')}/a?pretty=true`)).text, /^\{\n {2}"apiVersion"/);
+  const zipped = await server.request(`GET ${path('views')}`, { headers: { 'accept-encoding': 'gzip' } });
+  assert.equal(zipped.headers['content-encoding'], 'gzip');
+  assert.equal(JSON.parse(gunzipSync(zipped.bytes).toString()).items[0].metadata.name, 'a');
+  const proto = await server.request(`GET ${path('views')}`, { headers: { accept: 'application/vnd.kubernetes.protobuf' } });
+  assert.equal(proto.status, 200);
+});
+
+test('a watch without revision begins with what exists, then follows', async () => {
+  await create('follow', 'a');
+  const watch = await server.watch(`${path('follow')}?watch=true`);
+  assert.deepEqual([(await watch.next()).type, watch.status], ['ADDED', 200]);
+  await create('follow', 'b');
+  await create('elsewhere', 'c');
+  await server.request(`PATCH ${path('follow')}/b`, { body: { data: { x: 'y' } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  await server.request(`DELETE ${path('follow')}/b`);
+  const events = [await watch.next(), await watch.next(), await watch.next()];
+  assert.deepEqual(events.map(({ type, object }) => [type, object.metadata?.name]), [['ADDED', 'b'], ['MODIFIED', 'b'], ['DELETED', 'b']]);
+  assert.deepEqual(events[2]!.object['data'], { x: 'y' });
+  assert.ok(Number(events[2]!.object.metadata?.resourceVersion) > Number(events[1]!.object.metadata?.resourceVersion));
+  watch.close();
+  await watch.ended;
+});
+
+test('objects enter and leave a selector', async () => {
+  const since = await create('enter', 'a');
+  const watch = await server.watch(`${path('enter')}?watch=true&labelSelector=on&resourceVersion=${since}`);
+  const patch = (labels: object): Promise<unknown> => server.request(`PATCH ${path('enter')}/a`, { body: { metadata: { labels } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  await patch({ on: '1' });
+  await patch({ on: '2' });
+  await patch({ on: null, off: '1' });
+  await patch({ off: '2' });
+  await patch({ on: '3' });
+  const events = [await watch.next(), await watch.next(), await watch.next(), await watch.next()];
+  assert.deepEqual(events.map(({ type }) => type), ['ADDED', 'MODIFIED', 'DELETED', 'ADDED']);
+  // What left carries its last selected state as of the change.
+  assert.deepEqual(events[2]!.object.metadata?.labels, { on: '2' });
+  assert.ok(Number(events[2]!.object.metadata?.resourceVersion) > Number(events[1]!.object.metadata?.resourceVersion));
+  watch.close();
+});
+
+test('a watch resumes from the window and from the log; a forgotten past is 410', async () => {
+  const since = await create('resume', 'a');
+  await create('resume', 'b');
+  await server.request(`DELETE ${path('resume')}/a`);
+  const watch = await server.watch(`${path('resume')}?watch=true&resourceVersion=${since}`);
+  assert.deepEqual([(await watch.next()).type, (await watch.next()).type], ['ADDED', 'DELETED']);
+  watch.close();
+
+  // Another server over the same store has nothing in its window.
+  const other = await startTestServer({ store: server.store });
+  const resumed = await other.watch(`${path('resume')}?watch=true&resourceVersion=${since}`);
+  assert.deepEqual([(await resumed.next()).object.metadata?.name, (await resumed.next()).object.metadata?.name], ['b', 'a']);
+  resumed.close();
+  await server.store.compact(server.store.revision);
+  const late = await other.watch(`${path('resume')}?watch=true&resourceVersion=${since}`);
+  const error = await late.next();
+  assert.deepEqual([error.type, error.object['code'], error.object['reason']], ['ERROR', 410, 'Expired']);
+  assert.match(String(error.object['message']), /^too old resource version: /);
+  await other.server.stop();
+});
+
+test('sendInitialEvents ends its beginning with a marked bookmark', async () => {
+  await create('initial', 'a');
+  const watch = await server.watch(`${path('initial')}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`);
+  assert.equal((await watch.next()).type, 'ADDED');
+  const bookmark = await watch.next();
+  assert.deepEqual([bookmark.type, bookmark.object.kind, bookmark.object.metadata?.annotations], ['BOOKMARK', 'ConfigMap', { 'k8s.io/initial-events-end': 'true' }]);
+  await create('initial', 'b');
+  assert.equal((await watch.next()).object.metadata?.name, 'b');
+  watch.close();
+  const refused = await server.request(`GET ${path('initial')}?watch=true&sendInitialEvents=true`);
+  assert.equal(refused.status, 422);
+});
+
+test('a watch as a table sends one row a change, and columns once', async () => {
+  await create('rows', 'a');
+  const watch = await server.watch(`${path('rows')}?watch=true`, { headers: { accept: TABLE } });
+  const first = await watch.next();
+  await create('rows', 'b');
+  const second = await watch.next();
+  assert.equal((first.object['columnDefinitions'] as unknown[]).length > 0, true);
+  assert.equal(second.object['columnDefinitions'], null);
+  assert.equal((second.object['rows'] as { cells: unknown[] }[])[0]!.cells[0], 'b');
+  watch.close();
+});
+
+test('watches end when the server stops', async () => {
+  const other = await startTestServer();
+  const watch = await other.watch(`${path('end')}?watch=true`);
+  await other.stop();
+  await watch.ended;
+});

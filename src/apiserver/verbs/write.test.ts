@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startTestServer, type TestServer } from '../test-server.ts';
+
+let server: TestServer;
+before(async () => { server = await startTestServer({ bootstrapObjects: true }); await server.server.ready(); });
+after(() => server.stop());
+
+const CONFIGMAPS = '/api/v1/namespaces/default/configmaps';
+const configMap = (name: string, extra: object = {}): object => ({ kind: 'ConfigMap', apiVersion: 'v1', metadata: { name }, ...extra });
+
+test('create sets what is the server\'s and answers 201', async () => {
+  const { status, body } = await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap('made', { data: { a: 'b' } }), metadata: { name: 'made', uid: 'mine', generation: 4, creationTimestamp: '2001-01-01T00:00:00Z', selfLink: '/x' } } });
+  assert.equal(status, 201);
+  assert.match(body.metadata.uid, /^[0-9a-f-]{36}$/);
+  assert.equal(body.metadata.namespace, 'default');
+  assert.equal(body.metadata.selfLink, undefined);
+  assert.notEqual(body.metadata.creationTimestamp, '2001-01-01T00:00:00Z');
+  assert.deepEqual((await server.request(`GET ${CONFIGMAPS}/made`)).body, body);
+});
+
+interface Refusal { readonly request: string; readonly body?: unknown; readonly headers?: Record<string, string>; readonly code: number; readonly reason: string; readonly message: string | RegExp }
+
+const JSON_PATCH = { 'content-type': 'application/json-patch+json' };
+const MERGE_PATCH = { 'content-type': 'application/merge-patch+json' };
+
+const REFUSALS: readonly Refusal[] = [
+  { request: `GET ${CONFIGMAPS}/none`, code: 404, reason: 'NotFound', message: 'configmaps "none" not found' },
+  { request: 'GET /apis/apps/v1/namespaces/default/deployments/none', code: 404, reason: 'NotFound', message: 'deployments.apps "none" not found' },
+  { request: 'GET /apis/apps/v1/nothings', code: 404, reason: 'NotFound', message: 'the server could not find the requested resource' },
+  { request: `POST ${CONFIGMAPS}`, body: configMap('kept'), code: 409, reason: 'AlreadyExists', message: 'configmaps "kept" already exists' },
+  { request: `POST ${CONFIGMAPS}`, body: { kind: 'ConfigMap', apiVersion: 'v1', metadata: {} }, code: 422, reason: 'Invalid', message: 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required' },
+  { request: `POST ${CONFIGMAPS}`, body: configMap('Upper'), code: 422, reason: 'Invalid', message: /^ConfigMap "Upper" is invalid: metadata\.name: Invalid value: "Upper": a lowercase RFC 1123 subdomain must consist of/ },
+  { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', namespace: 'other' } }, code: 400, reason: 'BadRequest', message: 'the namespace of the provided object does not match the namespace sent on the request' },
+  { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', resourceVersion: '5' } }, code: 400, reason: 'BadRequest', message: 'resourceVersion should not be set on objects to be created' },
+  { request: `POST ${CONFIGMAPS}`, body: { kind: 'Secret', apiVersion: 'v1', metadata: { name: 'x' } }, code: 400, reason: 'BadRequest', message: /^Secret in version "v1" cannot be handled as a ConfigMap: converting \(v1\.Secret\) to \(core\.ConfigMap\): unknown conversion/ },
+  { request: `POST ${CONFIGMAPS}`, body: '{', code: 400, reason: 'BadRequest', message: /^the object provided is unrecognized \(must be of type ConfigMap\): couldn't get version\/kind; json parse error: unexpected end of JSON input/ },
+  { request: `POST ${CONFIGMAPS}?fieldValidation=Strict`, body: configMap('x', { foo: 1 }), code: 400, reason: 'BadRequest', message: 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo"' },
+  { request: `POST ${CONFIGMAPS}?dryRun=Some`, body: configMap('x'), code: 422, reason: 'Invalid', message: 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All"' },
+  { request: `POST ${CONFIGMAPS}`, body: configMap('x'), headers: { 'content-type': 'text/plain' }, code: 415, reason: 'UnsupportedMediaType', message: /^the body of the request was in an unknown format - accepted media types include: application\/json/ },
+  { request: 'POST /api/v1/configmaps', body: configMap('x'), code: 405, reason: 'MethodNotAllowed', message: 'the server does not allow this method on the requested resource' },
+  { request: `PUT ${CONFIGMAPS}/kept`, body: configMap('other'), code: 400, reason: 'BadRequest', message: 'the name of the object (other) does not match the name on the URL (kept)' },
+  { request: `PUT ${CONFIGMAPS}/kept`, body: { ...configMap('kept'), metadata: { name: 'kept', resourceVersion: '1' } }, code: 409, reason: 'Conflict', message: 'Operation cannot be fulfilled on configmaps "kept": the object has been modified; please apply your changes to the latest version and try again' },
+  { request: `PUT ${CONFIGMAPS}/kept`, body: { ...configMap('kept'), metadata: { name: 'kept', uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on configmaps "kept": Precondition failed: UID in precondition: abc, UID in object meta: / },
+  { request: `PATCH ${CONFIGMAPS}/none`, body: {}, headers: MERGE_PATCH, code: 404, reason: 'NotFound', message: 'configmaps "none" not found' },
+  { request: `PATCH ${CONFIGMAPS}/kept`, body: { metadata: { resourceVersion: '1' } }, headers: MERGE_PATCH, code: 409, reason: 'Conflict', message: /the object has been modified/ },
+  { request: `PATCH ${CONFIGMAPS}/kept`, body: {}, headers: { 'content-type': 'application/json' }, code: 415, reason: 'UnsupportedMediaType', message: /application\/strategic-merge-patch\+json/ },
+  { request: `PATCH ${CONFIGMAPS}/kept`, body: [{ op: 'remove', path: '/data/none' }], headers: JSON_PATCH, code: 422, reason: 'Invalid', message: /^the server rejected our request/ },
+  { request: `DELETE ${CONFIGMAPS}/kept`, body: { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on configmaps "kept": the UID in the precondition \(abc\) does not match the UID in record/ },
+  { request: `DELETE ${CONFIGMAPS}/kept?propagationPolicy=Some`, code: 422, reason: 'Invalid', message: 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Some": supported values: "Background", "Foreground", "Orphan"' },
+  { request: `GET ${CONFIGMAPS}/kept`, headers: { accept: 'text/html' }, code: 406, reason: 'NotAcceptable', message: 'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf' },
+];
+
+test('refusals carry upstream\'s code, reason and words', async () => {
+  await server.request(`POST ${CONFIGMAPS}`, { body: configMap('kept') });
+  for (const { request, body, headers, code, reason, message } of REFUSALS) {
+    const answer = await server.request(request, { body, ...(headers ? { headers } : {}) });
+    const shown = `${request} ${JSON.stringify(body ?? '')}: ${answer.text}`;
+    assert.equal(answer.status, code, shown);
+    assert.equal(answer.body.reason, reason, shown);
+    assert.equal(answer.body.code, code, shown);
+    if (typeof message === 'string') assert.equal(answer.body.message, message);
+    else assert.match(answer.body.message, message);
+  }
+});
+
+test('generateName makes names; unknown fields warn; dry run stores nothing', async () => {
+  const made = await server.request(`POST ${CONFIGMAPS}`, { body: { kind: 'ConfigMap', apiVersion: 'v1', metadata: { generateName: 'gen-' }, extra: 1 } });
+  assert.match(made.body.metadata.name, /^gen-[bcdfghjklmnpqrstvwxz2456789]{5}$/);
+  assert.equal(made.headers['warning'], '299 - "unknown field \\"extra\\""');
+  const dry = await server.request(`POST ${CONFIGMAPS}?dryRun=All`, { body: configMap('dry') });
+  assert.equal(dry.status, 201);
+  assert.match(dry.body.metadata.uid, /-/);
+  assert.equal((await server.request(`GET ${CONFIGMAPS}/dry`)).status, 404);
+});
+
+test('an update that changes nothing keeps the resourceVersion', async () => {
+  const { body } = await server.request(`POST ${CONFIGMAPS}`, { body: configMap('still', { data: { a: '1' } }) });
+  const again = await server.request(`PUT ${CONFIGMAPS}/still`, { body });
+  assert.equal(again.status, 200);
+  assert.equal(again.body.metadata.resourceVersion, body.metadata.resourceVersion);
+  const changed = await server.request(`PUT ${CONFIGMAPS}/still`, { body: { ...body, data: { a: '2' } } });
+  assert.notEqual(changed.body.metadata.resourceVersion, body.metadata.resourceVersion);
+  assert.equal(changed.body.metadata.uid, body.metadata.uid);
+});
+
+test('the three kinds of patch', async () => {
+  await server.request('POST /apis/apps/v1/namespaces/default/deployments', { body: {
+    kind: 'Deployment', apiVersion: 'apps/v1', metadata: { name: 'web' },
+    spec: { selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'a', image: 'x' }] } } },
+  } });
+  const path = '/apis/apps/v1/namespaces/default/deployments/web';
+  const strategic = await server.request(`PATCH ${path}`, { body: { spec: { template: { spec: { containers: [{ name: 'b', image: 'y' }] } } } }, headers: { 'content-type': 'application/strategic-merge-patch+json' } });
+  assert.equal(strategic.status, 200, strategic.text);
+  assert.deepEqual(strategic.body.spec.template.spec.containers.map(({ name }: { name: string }) => name), ['b', 'a']);
+  assert.equal(strategic.body.metadata.generation, 2);
+  const merge = await server.request(`PATCH ${path}`, { body: { metadata: { labels: { x: 'y' } } }, headers: MERGE_PATCH });
+  assert.equal(merge.body.metadata.labels.x, 'y');
+  assert.equal(merge.body.metadata.generation, 2);
+  const json = await server.request(`PATCH ${path}`, { body: [{ op: 'replace', path: '/spec/replicas', value: 3 }], headers: JSON_PATCH });
+  assert.equal(json.body.spec.replicas, 3);
+  const status = await server.request(`PATCH ${path}/status`, { body: { spec: { replicas: 9 }, status: { replicas: 2 } }, headers: MERGE_PATCH });
+  assert.equal(status.body.spec.replicas, 3);
+  assert.equal(status.body.status.replicas, 2);
+  const scale = await server.request(`GET ${path}/scale`);
+  assert.deepEqual([scale.body.kind, scale.body.spec.replicas, scale.body.status.replicas, scale.body.status.selector], ['Scale', 3, 2, 'app=web']);
+  const scaled = await server.request(`PUT ${path}/scale`, { body: { ...scale.body, spec: { replicas: 5 } } });
+  assert.equal(scaled.status, 200, scaled.text);
+  assert.equal((await server.request(`GET ${path}`)).body.spec.replicas, 5);
+  const patchedScale = await server.request(`PATCH ${path}/scale`, { body: { spec: { replicas: 1 } }, headers: MERGE_PATCH });
+  assert.equal(patchedScale.body.spec.replicas, 1);
+});
+
+test('patches without a precondition all land, whatever runs beside them', async () => {
+  await server.request(`POST ${CONFIGMAPS}`, { body: configMap('busy') });
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => server.request(`PATCH ${CONFIGMAPS}/busy`, { body: { data: { [`k${i}`]: 'v' } }, headers: MERGE_PATCH })));
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  assert.equal(Object.keys((await server.request(`GET ${CONFIGMAPS}/busy`)).body.data).length, 20);
+});
+
+test('finalizers hold an object until the last one goes', async () => {
+  const { body } = await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap('held'), metadata: { name: 'held', finalizers: ['example.com/wait'] } } });
+  const deleted = await server.request(`DELETE ${CONFIGMAPS}/held`);
+  assert.equal(deleted.status, 200);
+  assert.equal(deleted.body.kind, 'ConfigMap');
+  assert.ok(deleted.body.metadata.deletionTimestamp);
+  assert.equal(deleted.body.metadata.deletionGracePeriodSeconds, 0);
+  assert.equal((await server.request(`GET ${CONFIGMAPS}/held`)).status, 200);
+  const added = await server.request(`PATCH ${CONFIGMAPS}/held`, { body: { metadata: { finalizers: ['example.com/wait', 'example.com/more'] } }, headers: MERGE_PATCH });
+  assert.equal(added.status, 422);
+  assert.match(added.body.message, /no new finalizers can be added if the object is being deleted, found new finalizers \[\]string\{"example\.com\/more"\}/);
+  const last = await server.request(`PATCH ${CONFIGMAPS}/held`, { body: { metadata: { finalizers: null } }, headers: MERGE_PATCH });
+  assert.equal(last.status, 200);
+  assert.equal(last.body.metadata.uid, body.metadata.uid);
+  assert.equal((await server.request(`GET ${CONFIGMAPS}/held`)).status, 404);
+});
+
+test('propagation policies become finalizers', async () => {
+  for (const [policy, finalizer] of [['Orphan', 'orphan'], ['Foreground', 'foregroundDeletion']]) {
+    await server.request(`POST ${CONFIGMAPS}`, { body: configMap('owner') });
+    const deleted = await server.request(`DELETE ${CONFIGMAPS}/owner`, { body: { kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy: policy } });
+    assert.deepEqual(deleted.body.metadata.finalizers, [finalizer]);
+    await server.request(`PATCH ${CONFIGMAPS}/owner`, { body: { metadata: { finalizers: [] } }, headers: MERGE_PATCH });
+    assert.equal((await server.request(`GET ${CONFIGMAPS}/owner`)).status, 404);
+  }
+});
+
+const pod = (name: string, spec: object = {}): object => ({ kind: 'Pod', apiVersion: 'v1', metadata: { name, labels: { app: 'x' } }, spec: { containers: [{ name: 'c', image: 'i' }], ...spec } });
+const PODS = '/api/v1/namespaces/default/pods';
+
+test('a pod is bound, deleted gracefully, then at once', async () => {
+  await server.request(`POST ${PODS}`, { body: pod('p') });
+  const binding = { kind: 'Binding', apiVersion: 'v1', metadata: { name: 'p' }, target: { kind: 'Node', name: 'n1' } };
+  const bound = await server.request(`POST ${PODS}/p/binding`, { body: binding });
+  assert.equal(bound.status, 201, bound.text);
+  assert.equal(bound.body.status, 'Success');
+  const again = await server.request(`POST ${PODS}/p/binding`, { body: binding });
+  assert.deepEqual([again.status, again.body.message], [409, 'Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1"']);
+  const { body } = await server.request(`GET ${PODS}/p`);
+  assert.equal(body.spec.nodeName, 'n1');
+  assert.equal(body.status.conditions[0].type, 'PodScheduled');
+  const graceful = await server.request(`DELETE ${PODS}/p`);
+  assert.equal(graceful.body.metadata.deletionGracePeriodSeconds, 30);
+  assert.equal((await server.request(`DELETE ${PODS}/p`)).body.metadata.deletionGracePeriodSeconds, 30);
+  const shorter = await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=5`);
+  assert.equal(shorter.body.metadata.deletionGracePeriodSeconds, 5);
+  assert.equal((await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=0`)).status, 200);
+  assert.equal((await server.request(`GET ${PODS}/p`)).status, 404);
+});
+
+test('eviction respects a disruption budget', async () => {
+  await server.request(`POST ${PODS}`, { body: pod('e', { nodeName: 'n1' }) });
+  await server.request(`PATCH ${PODS}/e/status`, { body: { status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] } }, headers: MERGE_PATCH });
+  const budgets = '/apis/policy/v1/namespaces/default/poddisruptionbudgets';
+  await server.request(`POST ${budgets}`, { body: { kind: 'PodDisruptionBudget', apiVersion: 'policy/v1', metadata: { name: 'b' }, spec: { minAvailable: 1, selector: { matchLabels: { app: 'x' } } } } });
+  const eviction = { kind: 'Eviction', apiVersion: 'policy/v1', metadata: { name: 'e' } };
+  const setAllowed = (disruptionsAllowed: number): Promise<unknown> => server.request(`PATCH ${budgets}/b/status`, {
+    body: { status: { observedGeneration: 1, disruptionsAllowed, currentHealthy: 1, desiredHealthy: 1, expectedPods: 1 } }, headers: MERGE_PATCH,
+  });
+  await setAllowed(0);
+  const refused = await server.request(`POST ${PODS}/e/eviction`, { body: eviction });
+  assert.equal(refused.status, 429, refused.text);
+  assert.equal(refused.body.message, "Cannot evict pod as it would violate the pod's disruption budget.");
+  assert.equal(refused.body.details.causes[0].message, 'The disruption budget b needs 1 healthy pods and has 1 currently');
+  assert.equal(refused.headers['retry-after'], '10');
+  await setAllowed(1);
+  const evicted = await server.request(`POST ${PODS}/e/eviction`, { body: eviction });
+  assert.equal(evicted.status, 201, evicted.text);
+  const budget = (await server.request(`GET ${budgets}/b`)).body;
+  assert.equal(budget.status.disruptionsAllowed, 0);
+  assert.ok(budget.status.disruptedPods.e);
+});
+
+test('a namespace goes when its finalizers are gone', async () => {
+  await server.request('POST /api/v1/namespaces', { body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'temp' } } });
+  const deleted = await server.request('DELETE /api/v1/namespaces/temp');
+  assert.equal(deleted.body.status.phase, 'Terminating');
+  const finalized = await server.request('PUT /api/v1/namespaces/temp/finalize', { body: { ...deleted.body, spec: { finalizers: [] } } });
+  assert.equal(finalized.status, 200, finalized.text);
+  assert.equal((await server.request('GET /api/v1/namespaces/temp')).status, 404);
+});
+
+test('YAML and protobuf in and out', async () => {
+  const made = await server.request(`POST ${CONFIGMAPS}`, { body: 'kind: ConfigMap\napiVersion: v1\nmetadata: {name: yaml}\ndata: {a: b}\n', headers: { 'content-type': 'application/yaml', accept: 'application/yaml' } });
+  assert.equal(made.status, 201, made.text);
+  assert.match(made.text, /^apiVersion: v1\nkind: ConfigMap\n/);
+  assert.match(made.text, /creationTimestamp: "20/);
+  const proto = await server.request(`GET ${CONFIGMAPS}/yaml`, { headers: { accept: 'application/vnd.kubernetes.protobuf' } });
+  assert.equal(proto.headers['content-type'], 'application/vnd.kubernetes.protobuf');
+  assert.deepEqual([...proto.bytes.subarray(0, 4)], [0x6b, 0x38, 0x73, 0]);
+  const put = await server.request(`PUT ${CONFIGMAPS}/yaml`, { body: proto.bytes, headers: { 'content-type': 'application/vnd.kubernetes.protobuf' } });
+  assert.equal(put.status, 200, put.text);
+  assert.deepEqual(put.body.data, { a: 'b' });
+});
+
+test('other served versions are converted', async () => {
+  const spec = { scaleTargetRef: { kind: 'Deployment', name: 'web', apiVersion: 'apps/v1' }, maxReplicas: 3, targetCPUUtilizationPercentage: 50 };
+  const made = await server.request('POST /apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers', { body: { kind: 'HorizontalPodAutoscaler', apiVersion: 'autoscaling/v1', metadata: { name: 'h' }, spec } });
+  assert.equal(made.status, 201, made.text);
+  assert.equal(made.body.apiVersion, 'autoscaling/v1');
+  assert.equal(made.body.spec.targetCPUUtilizationPercentage, 50);
+  const v2 = await server.request('GET /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/h');
+  assert.equal(v2.body.apiVersion, 'autoscaling/v2');
+  assert.equal(v2.body.spec.metrics[0].resource.target.averageUtilization, 50);
+  const list = await server.request('GET /apis/autoscaling/v1/horizontalpodautoscalers');
+  assert.equal(list.body.items[0].spec.targetCPUUtilizationPercentage, 50);
+});
+
+test('services get addresses and ports, and give them back', async () => {
+  const services = '/api/v1/namespaces/default/services';
+  const service = (name: string, spec: object): object => ({ kind: 'Service', apiVersion: 'v1', metadata: { name }, spec: { ports: [{ port: 80 }], ...spec } });
+  const made = await server.request(`POST ${services}`, { body: service('a', { type: 'NodePort' }) });
+  assert.equal(made.status, 201, made.text);
+  assert.match(made.body.spec.clusterIP, /^10\./);
+  assert.deepEqual(made.body.spec.clusterIPs, [made.body.spec.clusterIP]);
+  const { nodePort } = made.body.spec.ports[0];
+  assert.ok(nodePort >= 30_000 && nodePort <= 32_767);
+  const taken = await server.request(`POST ${services}`, { body: service('b', { clusterIP: made.body.spec.clusterIP }) });
+  assert.equal(taken.status, 422);
+  assert.match(taken.body.message, /failed to allocate IP .*: provided IP is already allocated/);
+  const port = await server.request(`POST ${services}`, { body: service('b', { type: 'NodePort', ports: [{ port: 80, nodePort }] }) });
+  assert.match(port.body.message, /Service "b" is invalid: spec\.ports\[0\]\.nodePort: Invalid value: \d+: provided port is already allocated/);
+  const outside = await server.request(`POST ${services}`, { body: service('b', { clusterIP: '192.168.0.1' }) });
+  assert.match(outside.body.message, /is not in the valid range\. The range of valid IPs is 10\.96\.0\.0\/12/);
+  await server.request(`DELETE ${services}/a`);
+  const again = await server.request(`POST ${services}`, { body: service('b', { type: 'NodePort', clusterIP: made.body.spec.clusterIP, ports: [{ port: 80, nodePort }] }) });
+  assert.equal(again.status, 201, again.text);
+  const clusterIp = await server.request(`PATCH ${services}/b`, { body: { spec: { type: 'ClusterIP' } }, headers: MERGE_PATCH });
+  assert.equal(clusterIp.status, 200, clusterIp.text);
+  const all = await Promise.all(Array.from({ length: 40 }, (_, i) => server.request(`POST ${services}`, { body: service(`many-${i}`, { type: 'NodePort' }) })));
+  assert.equal(new Set(all.map(({ body }) => body.spec.clusterIP)).size, 40);
+  assert.equal(new Set(all.map(({ body }) => body.spec.ports[0].nodePort)).size, 40);
+});
+
+test('deletecollection takes what the selector names', async () => {
+  for (const [name, group] of [['d1', 'x'], ['d2', 'x'], ['d3', 'y']]) await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap(name!), metadata: { name, labels: { group } } } });
+  const answer = await server.request(`DELETE ${CONFIGMAPS}?labelSelector=group%3Dx`);
+  assert.equal(answer.status, 200, answer.text);
+  assert.equal(answer.body.items.length, 2);
+  const left = await server.request(`GET ${CONFIGMAPS}?labelSelector=group`);
+  assert.deepEqual(left.body.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name), ['d3']);
+});
