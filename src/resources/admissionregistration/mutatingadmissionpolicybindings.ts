@@ -1,4 +1,28 @@
-/** MutatingAdmissionPolicyBinding: served with the generic behaviour. */
+/** MutatingAdmissionPolicyBinding. */
 import { defineResource } from '../define.ts';
+import { Errors } from '../field-path.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkBinding, defaultMatchResources, specOf } from './policies.ts';
 
-export const mutatingadmissionpolicybindings = defineResource({ group: 'admissionregistration.k8s.io', plural: 'mutatingadmissionpolicybindings' });
+export const mutatingadmissionpolicybindings = defineResource({
+  group: 'admissionregistration.k8s.io',
+  plural: 'mutatingadmissionpolicybindings',
+  allowUnconditionalUpdate: false,
+  applyDefaults: (binding) => defaultMatchResources(specOf(binding)['matchResources']),
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
+  validate: (binding) => {
+    const errors = new Errors(), spec = specOf(binding);
+    checkBinding(spec, errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'PolicyName', 'ParamRef', 'Age'),
+    row: (binding, context) => {
+      const { policyName = '', paramRef } = specOf(binding);
+      const param = !paramRef ? '<unset>' : paramRef.name ? (paramRef.namespace ? `${paramRef.namespace}/${paramRef.name}` : `*/${paramRef.name}`) : '<selector>';
+      return [nameOf(binding), policyName, param, ageOf(binding, context)];
+    },
+  },
+});

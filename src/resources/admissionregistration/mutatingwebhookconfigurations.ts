@@ -1,4 +1,30 @@
-/** MutatingWebhookConfiguration: served with the generic behaviour. */
+/** MutatingWebhookConfiguration. */
+import type { MutatingWebhookConfiguration } from '#api/types.ts';
 import { defineResource } from '../define.ts';
+import { Errors } from '../field-path.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkWebhooks, defaultWebhook } from './webhooks.ts';
 
-export const mutatingwebhookconfigurations = defineResource({ group: 'admissionregistration.k8s.io', plural: 'mutatingwebhookconfigurations' });
+export const mutatingwebhookconfigurations = defineResource<MutatingWebhookConfiguration>({
+  group: 'admissionregistration.k8s.io',
+  plural: 'mutatingwebhookconfigurations',
+  allowUnconditionalUpdate: false,
+  applyDefaults: (configuration) => {
+    for (const webhook of configuration.webhooks ?? []) {
+      defaultWebhook(webhook);
+      webhook.reinvocationPolicy ??= 'Never';
+    }
+  },
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['webhooks']),
+  validate: (configuration) => {
+    const errors = new Errors();
+    checkWebhooks(configuration.webhooks, errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'Webhooks:integer', 'Age'),
+    row: (configuration, context) => [nameOf(configuration), configuration.webhooks?.length ?? 0, ageOf(configuration, context)],
+  },
+});

@@ -1,4 +1,69 @@
-/** CSIDriver: served with the generic behaviour. */
+/** CSIDriver. */
+import type { CSIDriver, CSIDriverSpec } from '#api/types.ts';
+import { checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, METADATA, SPEC } from '../field-path.ts';
+import { checkDriverName } from '../resource-list.ts';
+import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const csidrivers = defineResource({ group: 'storage.k8s.io', plural: 'csidrivers' });
+const LIFECYCLES = ['Ephemeral', 'Persistent'];
+const TOKEN_SECONDS_MIN = 600;
+
+export const csidrivers = defineResource<CSIDriver>({
+  group: 'storage.k8s.io',
+  plural: 'csidrivers',
+  allowUnconditionalUpdate: false,
+  applyDefaults: (driver) => {
+    const spec = (driver.spec ??= {});
+    spec.attachRequired ??= true;
+    spec.podInfoOnMount ??= false;
+    spec.storageCapacity ??= false;
+    spec.fsGroupPolicy ??= 'ReadWriteOnceWithFSType';
+    if (!spec.volumeLifecycleModes?.length) spec.volumeLifecycleModes = ['Persistent'];
+    spec.requiresRepublish ??= false;
+    spec.seLinuxMount ??= false;
+  },
+  prepareForCreate: startGeneration,
+  prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
+  validate: (driver) => {
+    const errors = new Errors();
+    checkDriverName(nameOf(driver), METADATA.child('name'), errors);
+    checkSpec(driver.spec ?? {}, errors);
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkSpec(next.spec ?? {}, errors);
+    for (const field of ['attachRequired', 'volumeLifecycleModes'] as const) checkImmutable(next.spec?.[field], previous.spec?.[field], SPEC.child(field), errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'AttachRequired:boolean', 'PodInfoOnMount:boolean', 'StorageCapacity:boolean', 'TokenRequests', 'RequiresRepublish:boolean', 'Modes', 'Age'),
+    row: (driver, context) => {
+      const spec = driver.spec ?? {};
+      const audiences = (spec.tokenRequests ?? []).map(({ audience }) => audience).join(',');
+      return [
+        nameOf(driver), spec.attachRequired ?? true, spec.podInfoOnMount ?? false, spec.storageCapacity ?? false, audiences || '<unset>', spec.requiresRepublish ?? false,
+        (spec.volumeLifecycleModes ?? []).join(',') || '<none>', ageOf(driver, context),
+      ];
+    },
+  },
+});
+
+function checkSpec(spec: CSIDriverSpec, errors: Errors): void {
+  for (const field of ['attachRequired', 'podInfoOnMount', 'storageCapacity', 'seLinuxMount'] as const) if (spec[field] === undefined) errors.required(SPEC.child(field));
+  for (const mode of spec.volumeLifecycleModes ?? []) if (!LIFECYCLES.includes(mode)) errors.notSupported(SPEC.child('volumeLifecycleModes'), mode, LIFECYCLES);
+  checkOptionalEnum(spec.fsGroupPolicy, ['File', 'None', 'ReadWriteOnceWithFSType'], SPEC, 'fsGroupPolicy', errors);
+  const audiences = new Set<string>();
+  spec.tokenRequests?.forEach(({ audience, expirationSeconds }, i) => {
+    const at = SPEC.child('tokenRequests').index(i);
+    if (audiences.has(audience)) errors.duplicate(at.child('audience'), audience);
+    audiences.add(audience);
+    if (expirationSeconds === undefined) return;
+    if (expirationSeconds < TOKEN_SECONDS_MIN) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration less than 10 minutes');
+    if (expirationSeconds > 2 ** 32) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration larger than 2^32 seconds');
+  });
+  const update = spec.nodeAllocatableUpdatePeriodSeconds;
+  if (update !== undefined && update < 10) errors.invalid(SPEC.child('nodeAllocatableUpdatePeriodSeconds'), update, 'must be greater than or equal to 10 seconds');
+}

@@ -1,4 +1,79 @@
-/** StorageClass: served with the generic behaviour. */
+/** StorageClass. */
+import type { StorageClass, TopologySelectorTerm } from '#api/types.ts';
+import { validateQualifiedName } from '#machinery/names.ts';
+import { checkEnum, checkImmutable, checkQualifiedName } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, Path } from '../field-path.ts';
+import { semanticEqual } from '../strategy.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const storageclasses = defineResource({ group: 'storage.k8s.io', plural: 'storageclasses' });
+const ROOT = Path.root('');
+const PARAMETERS_MAX_BYTES = 256 * 1024;
+const PARAMETERS_MAX = 512;
+
+export const storageclasses = defineResource<StorageClass>({
+  group: 'storage.k8s.io',
+  plural: 'storageclasses',
+  applyDefaults: (storageClass) => {
+    storageClass.reclaimPolicy ??= 'Delete';
+    storageClass.volumeBindingMode ??= 'Immediate';
+  },
+  prepareForCreate: () => {},
+  prepareForUpdate: () => {},
+  validate: (storageClass) => {
+    const errors = new Errors();
+    checkProvisioner(storageClass.provisioner ?? '', Path.root('provisioner'), errors);
+    checkParameters(storageClass.parameters, Path.root('parameters'), errors, true);
+    if (storageClass.reclaimPolicy !== 'Delete' && storageClass.reclaimPolicy !== 'Retain') errors.notSupported(Path.root('reclaimPolicy'), storageClass.reclaimPolicy, ['Delete', 'Retain']);
+    checkEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
+    storageClass.allowedTopologies?.forEach((term, i) => checkTerm(term, Path.root('allowedTopologies').index(i), errors));
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    if (!semanticEqual(next.parameters, previous.parameters)) errors.forbidden(Path.root('parameters'), 'updates to parameters are forbidden.');
+    if (next.provisioner !== previous.provisioner) errors.forbidden(Path.root('provisioner'), 'updates to provisioner are forbidden.');
+    if (next.reclaimPolicy !== previous.reclaimPolicy) errors.forbidden(Path.root('reclaimPolicy'), 'updates to reclaimPolicy are forbidden.');
+    checkImmutable(next.volumeBindingMode, previous.volumeBindingMode, Path.root('volumeBindingMode'), errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'Provisioner', 'ReclaimPolicy', 'VolumeBindingMode', 'AllowVolumeExpansion:boolean', 'Age'),
+    row: (storageClass, context) => {
+      const isDefault = ['storageclass.kubernetes.io/is-default-class', 'storageclass.beta.kubernetes.io/is-default-class'].some((key) => storageClass.metadata?.annotations?.[key] === 'true');
+      return [
+        isDefault ? `${nameOf(storageClass)} (default)` : nameOf(storageClass), storageClass.provisioner ?? '', storageClass.reclaimPolicy ?? 'Delete',
+        storageClass.volumeBindingMode ?? '<unset>', storageClass.allowVolumeExpansion ?? false, ageOf(storageClass, context),
+      ];
+    },
+  },
+});
+
+export function checkProvisioner(name: string, path: Path, errors: Errors): void {
+  if (name === '') errors.required(path);
+  else errors.invalidEach(path, name, validateQualifiedName(name.toLowerCase()));
+}
+
+export function checkParameters(parameters: Record<string, string> | undefined, path: Path, errors: Errors, mayBeEmpty: boolean): void {
+  const entries = Object.entries(parameters ?? {});
+  if (!mayBeEmpty && entries.length === 0) errors.required(path, 'must contain at least one key/value pair');
+  if (entries.length > PARAMETERS_MAX) { errors.tooMany(path, entries.length, PARAMETERS_MAX); return; }
+  let bytes = 0;
+  for (const [key, value] of entries) {
+    if (key === '') errors.invalid(path, key, 'field can not be empty.');
+    bytes += key.length + value.length;
+  }
+  if (bytes > PARAMETERS_MAX_BYTES) errors.tooLong(path, PARAMETERS_MAX_BYTES);
+}
+
+function checkTerm(term: TopologySelectorTerm, path: Path, errors: Errors): void {
+  const keys = new Set<string>();
+  term.matchLabelExpressions?.forEach((requirement, i) => {
+    const at = path.child('matchLabelExpressions').index(i), values = requirement.values ?? [];
+    if (values.length === 0) errors.required(at.child('values'));
+    values.forEach((value, j) => { if (values.indexOf(value) < j) errors.duplicate(at.child('values').index(j), value); });
+    checkQualifiedName(requirement.key, at.child('key'), errors);
+    if (keys.has(requirement.key)) errors.duplicate(at.child('key'), requirement.key);
+    keys.add(requirement.key);
+  });
+}

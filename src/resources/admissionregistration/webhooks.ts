@@ -1,0 +1,134 @@
+/** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
+import type { MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import { checkLabelSelector, checkOptionalEnum, checkQualifiedName } from '../checks.ts';
+import { type Errors, Path } from '../field-path.ts';
+
+const WEBHOOKS = Path.root('webhooks');
+const OPERATIONS = ['*', 'CONNECT', 'CREATE', 'DELETE', 'UPDATE'];
+const SCOPES = ['*', 'Cluster', 'Namespaced'];
+const SIDE_EFFECTS = ['None', 'NoneOnDryRun'];
+const REVIEW_VERSIONS = ['v1', 'v1beta1'];
+const CONDITIONS_MAX = 64;
+
+export function defaultWebhook(webhook: MutatingWebhook | ValidatingWebhook): void {
+  webhook.failurePolicy ??= 'Fail';
+  webhook.matchPolicy ??= 'Equivalent';
+  webhook.namespaceSelector ??= {};
+  webhook.objectSelector ??= {};
+  webhook.timeoutSeconds ??= 10;
+  for (const rule of webhook.rules ?? []) rule.scope ??= '*';
+  if (webhook.clientConfig?.service) webhook.clientConfig.service.port ??= 443;
+}
+
+export function checkWebhooks(webhooks: readonly (MutatingWebhook | ValidatingWebhook)[] | undefined, errors: Errors): void {
+  const names = new Set<string>();
+  webhooks?.forEach((webhook, i) => {
+    const at = WEBHOOKS.index(i);
+    checkWebhook(webhook, at, errors);
+    if (names.has(webhook.name)) errors.duplicate(at.child('name'), webhook.name);
+    names.add(webhook.name);
+  });
+}
+
+function checkWebhook(webhook: MutatingWebhook | ValidatingWebhook, at: Path, errors: Errors): void {
+  checkFullyQualifiedName(webhook.name ?? '', at.child('name'), errors);
+  webhook.rules?.forEach((rule, i) => checkRule(rule, at.child('rules').index(i), errors));
+  checkOptionalEnum(webhook.failurePolicy, ['Fail', 'Ignore'], at, 'failurePolicy', errors);
+  checkOptionalEnum(webhook.matchPolicy, ['Equivalent', 'Exact'], at, 'matchPolicy', errors);
+  if (webhook.sideEffects === undefined) errors.required(at.child('sideEffects'), `must specify one of ${SIDE_EFFECTS.join(', ')}`);
+  else if (!SIDE_EFFECTS.includes(webhook.sideEffects)) errors.notSupported(at.child('sideEffects'), webhook.sideEffects, SIDE_EFFECTS);
+  const seconds = webhook.timeoutSeconds;
+  if (seconds !== undefined && (seconds < 1 || seconds > 30)) errors.invalid(at.child('timeoutSeconds'), seconds, 'the timeout value must be between 1 and 30 seconds');
+  checkLabelSelector(webhook.namespaceSelector, at.child('namespaceSelector'), errors);
+  checkLabelSelector(webhook.objectSelector, at.child('objectSelector'), errors);
+  checkClientConfig(webhook.clientConfig ?? {}, at.child('clientConfig'), errors);
+  checkReviewVersions(webhook.admissionReviewVersions ?? [], at.child('admissionReviewVersions'), errors);
+  const conditions = webhook.matchConditions ?? [], names = new Set<string>();
+  if (conditions.length > CONDITIONS_MAX) errors.tooMany(at.child('matchConditions'), conditions.length, CONDITIONS_MAX);
+  conditions.forEach((condition, i) => {
+    const path = at.child('matchConditions').index(i);
+    if (!condition.expression?.trim()) errors.required(path.child('expression'));
+    if (!condition.name) errors.required(path.child('name'));
+    else checkQualifiedName(condition.name, path.child('name'), errors);
+    if (names.has(condition.name)) errors.duplicate(path.child('name'), condition.name);
+    names.add(condition.name);
+  });
+  if ('reinvocationPolicy' in webhook) checkOptionalEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], at, 'reinvocationPolicy', errors);
+}
+
+function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void {
+  if (name === '') { errors.required(path); return; }
+  errors.invalidEach(path, name, validateDNS1123Subdomain(name));
+  if (name.split('.').length < 3) errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
+}
+
+function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
+  if (versions.length === 0) { errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`); return; }
+  versions.forEach((version, i) => {
+    if (versions.indexOf(version) < i) errors.invalid(path.index(i), version, 'duplicate version');
+    else errors.invalidEach(path.index(i), version, validateDNS1123Label(version));
+  });
+  if (!versions.some((version) => REVIEW_VERSIONS.includes(version))) errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
+}
+
+export function checkClientConfig(config: WebhookClientConfig, path: Path, errors: Errors): void {
+  if ((config.url === undefined) === (config.service === undefined)) errors.required(path, 'exactly one of url or service is required');
+  if (config.url !== undefined) checkUrl(config.url, path.child('url'), errors);
+  if (!config.service) return;
+  const at = path.child('service'), { name, namespace, path: urlPath, port = 443 } = config.service;
+  if (!name) errors.required(at.child('name'), 'service name is required');
+  if (!namespace) errors.required(at.child('namespace'), 'service namespace is required');
+  if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
+  if (urlPath === undefined) return;
+  if (!urlPath.startsWith('/')) errors.invalid(at.child('path'), urlPath, "must start with a '/'");
+  else if (urlPath.length > 1) {
+    const segments = urlPath.slice(1).split('/');
+    if (segments.at(-1) === '') segments.pop();
+    segments.forEach((segment, i) => {
+      if (segment === '') errors.invalid(at.child('path'), urlPath, `segment[${i}] may not be empty`);
+      else errors.invalidEach(at.child('path'), urlPath, validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`));
+    });
+  }
+}
+
+function checkUrl(text: string, path: Path, errors: Errors): void {
+  const form = 'desired format: https://host[/path]';
+  let url: URL;
+  try { url = new URL(text); } catch { errors.required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: invalid URI for request; ${form}`); return; }
+  if (url.protocol !== 'https:') errors.invalid(path, url.protocol.slice(0, -1), `'https' is the only allowed URL scheme; ${form}`);
+  if (url.host === '') errors.invalid(path, url.host, `host must be specified; ${form}`);
+  if (url.username !== '') errors.invalid(path, url.username, 'user information is not permitted in the URL');
+  if (url.hash !== '') errors.invalid(path, url.hash.slice(1), 'fragments are not permitted in the URL');
+  if (url.search !== '') errors.invalid(path, url.search.slice(1), 'query parameters are not permitted in the URL');
+}
+
+function checkRule(rule: RuleWithOperations, at: Path, errors: Errors): void {
+  checkWildcardList(rule.operations ?? [], at.child('operations'), errors, "if '*' is present, must not specify other operations");
+  rule.operations?.forEach((operation, i) => { if (!OPERATIONS.includes(operation)) errors.notSupported(at.child('operations').index(i), operation, OPERATIONS); });
+  checkWildcardList(rule.apiGroups ?? [], at.child('apiGroups'), errors, "if '*' is present, must not specify other API groups");
+  checkWildcardList(rule.apiVersions ?? [], at.child('apiVersions'), errors, "if '*' is present, must not specify other API versions");
+  rule.apiVersions?.forEach((version, i) => { if (version === '') errors.required(at.child('apiVersions').index(i)); });
+  checkRuleResources(rule.resources ?? [], at.child('resources'), errors);
+  checkOptionalEnum(rule.scope, SCOPES, at, 'scope', errors);
+}
+
+function checkWildcardList(values: readonly string[], path: Path, errors: Errors, alone: string): void {
+  if (values.length === 0) errors.required(path);
+  if (values.length > 1 && values.includes('*')) errors.invalid(path, values, alone);
+}
+
+function checkRuleResources(resources: readonly string[], path: Path, errors: Errors): void {
+  if (resources.length === 0) errors.required(path);
+  const withWildcardSub = new Set(resources.filter((resource) => resource.endsWith('/*')).map((resource) => resource.slice(0, -2)));
+  const subOfAll = new Set(resources.filter((resource) => resource.startsWith('*/')).map((resource) => resource.slice(2)));
+  resources.forEach((resource, i) => {
+    const [name, sub] = resource.split('/') as [string, string?];
+    if (resource === '') errors.required(path.index(i));
+    if (sub === undefined) return;
+    if (sub !== '*' && withWildcardSub.has(name)) errors.invalid(path.index(i), resource, `if '${name}/*' is present, must not specify ${resource}`);
+    if (name !== '*' && subOfAll.has(sub)) errors.invalid(path.index(i), resource, `if '*/${sub}' is present, must not specify ${resource}`);
+  });
+  if (resources.length > 1 && resources.includes('*/*')) errors.invalid(path, resources, "if '*/*' is present, must not specify other resources");
+  if (resources.includes('*') && resources.some((resource) => resource !== '*' && !resource.includes('/'))) errors.invalid(path, resources, "if '*' is present, must not specify other resources without subresources");
+}
