@@ -11,10 +11,11 @@ export const TOKEN_MOUNT_PATH = '/var/run/secrets/kubernetes.io/serviceaccount';
 const VOLUME_PREFIX = 'kube-api-access-';
 const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 const ENFORCE_SECRETS_ANNOTATION = 'kubernetes.io/enforce-mountable-secrets';
+const DEFAULT_ACCOUNT = 'default';
 const NAME_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 /** The default account of a new namespace is made by a controller: a pod made right after the namespace waits a little for it. */
-const DEFAULT_ACCOUNT_TRIES = 10;
-const DEFAULT_ACCOUNT_WAIT_MS = 100;
+const DEFAULT_ACCOUNT_TRIES = 40;
+const DEFAULT_ACCOUNT_WAIT_MS = 25;
 
 export const serviceAccount: AdmissionPlugin = {
   name: 'ServiceAccount',
@@ -22,10 +23,11 @@ export const serviceAccount: AdmissionPlugin = {
   admit(attributes) {
     const spec = (attributes.object as Pod).spec;
     if (!spec || isMirrorPod(attributes)) return;
-    spec.serviceAccountName ||= 'default';
+    spec.serviceAccountName ||= DEFAULT_ACCOUNT;
     const found = findAccount(attributes, spec.serviceAccountName);
     if (found) return admitWith(spec, found);
-    return waitForAccount(attributes, spec.serviceAccountName).then((account) => admitWith(spec, account));
+    if (spec.serviceAccountName !== DEFAULT_ACCOUNT) throw absent(attributes, spec.serviceAccountName);
+    return waitForDefaultAccount(attributes).then((account) => admitWith(spec, account));
   },
   validate(attributes) {
     const spec = (attributes.object as Pod).spec;
@@ -45,14 +47,13 @@ function findAccount({ internal, namespace }: AdmissionAttributes, name: string)
   return internal.get({ group: '', resource: 'serviceaccounts' }, { name, namespace }) as ServiceAccount | undefined;
 }
 
-async function waitForAccount(attributes: AdmissionAttributes, name: string): Promise<ServiceAccount> {
-  const tries = name === 'default' ? DEFAULT_ACCOUNT_TRIES : 1;
-  for (let attempt = 0; attempt < tries; attempt++) {
+async function waitForDefaultAccount(attributes: AdmissionAttributes): Promise<ServiceAccount> {
+  for (let attempt = 0; attempt < DEFAULT_ACCOUNT_TRIES; attempt++) {
     await new Promise((resolve) => setTimeout(resolve, DEFAULT_ACCOUNT_WAIT_MS));
-    const found = findAccount(attributes, name);
+    const found = findAccount(attributes, DEFAULT_ACCOUNT);
     if (found) return found;
   }
-  throw absent(attributes, name);
+  throw absent(attributes, DEFAULT_ACCOUNT);
 }
 
 function absent(attributes: AdmissionAttributes, name: string): Error {
