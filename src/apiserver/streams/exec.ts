@@ -30,7 +30,6 @@ import type { PodObject } from './locations.ts';
 export interface ClientSocket { readonly socket: Duplex; readonly head: Buffer }
 export interface UpgradeContext { readonly call: ConnectCall; readonly client: ClientSocket; readonly agents: BackendAgents }
 
-const webSockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, clientTracking: false, handleProtocols: () => false });
 
 export function isUpgrade(request: ApiRequest): boolean {
   return /\bupgrade\b/i.test(request.headers['connection'] ?? '') && (request.headers['upgrade'] ?? '') !== '';
@@ -146,7 +145,10 @@ async function tunnelPortForward(context: UpgradeContext & { readonly url: URL; 
   const backend = await requestUpgrade({ url: context.url, method: 'POST', headers: spdyHeaders([PORT_FORWARD_PROTOCOL]), tls: context.tls }).catch((error: unknown) => error as Error);
   if (backend instanceof UpgradeRefused) return answerRefusal(context.client.socket, backend);
   if (backend instanceof Error) throw dialingError(backend);
-  const socket = await acceptWebSocket(context, PORT_FORWARD_TUNNEL);
+  const socket = await acceptWebSocket(context, PORT_FORWARD_TUNNEL).catch((error: unknown) => {
+    backend.socket.destroy();
+    throw error;
+  });
   if (backend.head.length > 0) backend.socket.unshift(backend.head);
   await joinSockets(webSocketTunnel(socket), backend.socket);
 }
@@ -197,14 +199,16 @@ function answerRefusal(socket: Duplex, { response, body }: UpgradeRefused): void
 
 function acceptWebSocket({ call, client }: UpgradeContext, protocol: string): Promise<WebSocket> {
   const { request } = call;
-  // ws reads method, headers and url of an IncomingMessage, and nothing else of it.
-  const message = { method: request.method, headers: { ...request.headers }, url: request.path } as never;
-  const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
-  client.socket.once('close', () => reject(statusErrors.badRequest('the client went away during the upgrade')));
-  if (request.method !== 'GET' || !/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '') || !['13', '8'].includes(request.headers['sec-websocket-version'] ?? '')) {
+  if (request.method !== 'GET' || !/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '') || request.headers['sec-websocket-version'] !== '13') {
     return Promise.reject(statusErrors.badRequest('unable to upgrade: the WebSocket request is not valid: it needs GET, Sec-WebSocket-Key and Sec-WebSocket-Version 13'));
   }
-  const server = protocol === '' ? webSockets : new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, clientTracking: false, handleProtocols: () => protocol });
+  const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
+  client.socket.once('close', () => reject(statusErrors.badRequest('the client went away during the upgrade')));
+  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, clientTracking: false });
+  // ws refuses 'SPDY/3.1+portforward.k8s.io', since a slash belongs in no protocol name: it is answered past ws.
+  if (protocol !== '') server.on('headers', (headers) => void headers.push(`Sec-WebSocket-Protocol: ${protocol}`));
+  // ws reads method, headers and url of an IncomingMessage, and nothing else of it.
+  const message = { method: request.method, headers: { ...request.headers, 'sec-websocket-protocol': undefined }, url: request.path } as never;
   server.handleUpgrade(message, client.socket, client.head, resolve);
   return promise;
 }
