@@ -24,7 +24,7 @@ import { createLogger, errorMessage } from '#stdx/log.ts';
 import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
-import { containerdDir } from './node-control.ts';
+import { containerdDir } from './containerd-dir.ts';
 import { startWorker, type WorkerHandle } from './worker-link.ts';
 
 const STOP_CONTAINERS = 'down';

@@ -1,6 +1,5 @@
 /** What the command line does to a node of this machine from outside: stop its containers, remove all its traces, load an image. */
 import { createReadStream, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
@@ -11,13 +10,9 @@ import { ImageError } from '#node/images/errors.ts';
 import { importImage } from '#node/images/import.ts';
 import { destroyServiceProxy } from '#proxy/destroy.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { containerdDir } from './containerd-dir.ts';
 
 interface Target { readonly dir: DataDir; readonly settings: ClusterSettings }
-
-/** Where a cluster's containerd lives. */
-export function containerdDir(dir: DataDir): string {
-  return join(dir.node, 'containerd');
-}
 
 /** Stops pods and containerd; images and the pods' files stay. */
 export async function stopNode({ dir, settings }: Target): Promise<void> {
