@@ -142,10 +142,13 @@ test('PersistentVolumeClaimResize', async () => {
 });
 
 test('NodeRestriction keeps a node to itself', async () => {
-  const bench = new AdmissionBench(nodeRestriction);
+  const rules = new FakeInternal();
+  const { authorizer, stop } = createAuthorization({ internal: rules });
+  const bench = new AdmissionBench(nodeRestriction(authorizer));
   const user = { name: 'system:node:n1', groups: ['system:nodes'] };
   bench.internal.put(core('nodes'), { metadata: { name: 'n1', uid: 'node-1' } });
-  bench.internal.put(core('pods'), pod({ nodeName: 'n1' }, { uid: 'pod-1' }));
+  bench.internal.put(core('pods'), pod({ nodeName: 'n1', volumes: [{ name: 't', projected: { sources: [{ serviceAccountToken: { path: 't' } }] } }, { name: 'c', csi: { driver: 'csi' } }] }, { uid: 'pod-1' }));
+  bench.internal.put({ group: 'storage.k8s.io', resource: 'csidrivers' }, { metadata: { name: 'csi' }, spec: { tokenRequests: [{ audience: 'vault' }] } });
   bench.internal.put(core('pods'), pod({ nodeName: 'n2' }, { name: 'q', uid: 'pod-2' }));
   const refused = (attempt: Parameters<typeof bench.run>[0], message: RegExp): Promise<void> => assert.rejects(bench.run({ user, ...attempt }), message);
   const owner = { apiVersion: 'v1', kind: 'Node', name: 'n1', uid: 'node-1', controller: true };
@@ -167,12 +170,19 @@ test('NodeRestriction keeps a node to itself', async () => {
   await refused({ operation: 'UPDATE', resource: 'nodes', object: node({}, {}, 'n2'), oldObject: node({}, {}, 'n2') }, /node "n1" is not allowed to modify node "n2"/);
   await refused({ operation: 'UPDATE', resource: 'nodes', object: node({}), oldObject: node({}, { taints: [{ key: 'a', effect: 'NoSchedule' }] }) }, /not allowed to modify taints/);
   await refused({ operation: 'UPDATE', resource: 'nodes/status', object: node({ 'node-restriction.kubernetes.io/a': '' }), oldObject: node({}) }, /is not allowed to modify labels/);
-  const token = (uid: string, name = 'p'): KubeObject => ({ spec: { boundObjectRef: { kind: 'Pod', apiVersion: 'v1', name, uid } } });
+  const token = (uid: string, name = 'p', ...audiences: string[]): KubeObject => ({ spec: { audiences, boundObjectRef: { kind: 'Pod', apiVersion: 'v1', name, uid } } });
   const ask = { resource: 'serviceaccounts/token', name: 'default', namespace: 'red' };
   await bench.run({ user, ...ask, object: token('pod-1') });
   await refused({ ...ask, object: {} }, /not bound to a pod/);
   await refused({ ...ask, object: token('old') }, /does not match the UID in record/);
   await refused({ ...ask, object: token('pod-2', 'q') }, /scheduled on a different node/);
+  await bench.run({ user, ...ask, object: token('pod-1', 'p', 'vault') });
+  await refused({ ...ask, object: token('pod-1', 'p', 'a', 'b') }, /node may only request 0 or 1 audiences/);
+  await refused({ ...ask, object: token('pod-1', 'p', 'registry') }, /audience "registry" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience/);
+  rules.put({ group: 'rbac.authorization.k8s.io', resource: 'clusterroles' }, { metadata: { name: 'r' }, rules: [{ verbs: ['request-serviceaccounts-token-audience'], apiGroups: [''], resources: ['registry'] }] });
+  rules.put({ group: 'rbac.authorization.k8s.io', resource: 'clusterrolebindings' }, { metadata: { name: 'r' }, roleRef: { kind: 'ClusterRole', name: 'r' }, subjects: [{ kind: 'Group', name: 'system:nodes' }] });
+  await bench.run({ user, ...ask, object: token('pod-1', 'p', 'registry') });
+  stop();
   const lease = (name: string): Parameters<typeof bench.run>[0] => ({ resource: 'leases.coordination.k8s.io', object: { metadata: { name, namespace: 'kube-node-lease' } } });
   await bench.run({ user, ...lease('n1') });
   await refused(lease('n2'), /can only access node lease with the same name/);
@@ -195,7 +205,7 @@ test('certificate requests: subjects and signers', { skip: CSR_MASTERS && CSR_NO
   assert.deepEqual(readCertificateRequest(CSR_NODE!), { commonNames: ['system:node:n1'], organizations: ['system:nodes'] });
   assert.equal(readCertificateRequest('eA=='), undefined);
   const { authorizer, stop } = createAuthorization({ internal: new FakeInternal() });
-  const bench = new AdmissionBench(certificateApproval(authorizer), certificateSigning(authorizer), certificateSubjectRestriction, nodeRestriction);
+  const bench = new AdmissionBench(certificateApproval(authorizer), certificateSigning(authorizer), certificateSubjectRestriction, nodeRestriction(authorizer));
   const resource = 'certificatesigningrequests.certificates.k8s.io';
   const csr = (signerName: string, request: string | undefined): KubeObject => ({ metadata: { name: 'r' }, spec: { signerName, request } });
   await assert.rejects(bench.run({ resource, object: csr('kubernetes.io/kube-apiserver-client', CSR_MASTERS) }), /use of kubernetes.io\/kube-apiserver-client signer with system:masters group is not allowed/);

@@ -49,7 +49,7 @@ function build({ authorization, podSecurity: podSecurityOptions }: AdmissionOpti
     namespaceLifecycle,
     limitRanger,
     serviceAccount,
-    nodeRestriction,
+    nodeRestriction(authorizer),
     taintNodesByCondition,
     podSecurity(podSecurityOptions),
     priority,

@@ -2,9 +2,11 @@
  * NodeRestriction: what a kubelet writes concerns itself and its own pods only. With the Node authorizer it keeps a stolen node
  * credential from reaching further than the node. Other users are not concerned.
  */
-import type { CertificateSigningRequest, Node, Pod, PersistentVolumeClaim } from '#api/types.ts';
+import type { CertificateSigningRequest, CSIDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import type { Authorizer } from '../authz/authorizer.ts';
 import { nodeNameOf } from '../authz/node.ts';
+import type { InternalApi } from '../internal.ts';
 import { readCertificateRequest } from './certificate-request.ts';
 import { forbid } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
@@ -31,20 +33,24 @@ const CHECKS: Readonly<Record<string, Check>> = {
 /** Subresources of pods and nodes beyond these are none of a node's business. */
 const CLOSED: ReadonlySet<string> = new Set(['pods', 'nodes']);
 
-export const nodeRestriction: AdmissionPlugin = {
-  name: 'NodeRestriction',
-  handles: (operation, { group, resource, subresource }) => operation !== 'CONNECT' && (checkFor(group, resource, subresource) !== undefined || (group === '' && CLOSED.has(resource))),
-  // Upstream checks in its mutating step, before anything else changes the object.
-  admit(attributes) {
-    const nodeName = nodeNameOf(attributes.user);
-    if (nodeName === undefined) return;
-    if (nodeName === '') throw forbid(attributes, `could not determine node from user ${q(attributes.user.name)}`);
-    const { gvr, subresource } = attributes;
-    const check = checkFor(gvr.group, gvr.resource, subresource);
-    if (!check) throw forbid(attributes, `unexpected ${gvr.resource === 'pods' ? 'pod' : 'node'} subresource ${q(subresource)}, only 'status'${gvr.resource === 'pods' ? " and 'eviction' are" : ' is'} allowed`);
-    check(attributes, nodeName);
-  },
-};
+/** authorizer: asked whether a node may have tokens for an audience that its pod does not name. */
+export function nodeRestriction(authorizer: Authorizer): AdmissionPlugin {
+  return {
+    name: 'NodeRestriction',
+    handles: (operation, { group, resource, subresource }) => operation !== 'CONNECT' && (checkFor(group, resource, subresource) !== undefined || (group === '' && CLOSED.has(resource))),
+    // Upstream checks in its mutating step, before anything else changes the object.
+    admit(attributes) {
+      const nodeName = nodeNameOf(attributes.user);
+      if (nodeName === undefined) return undefined;
+      if (nodeName === '') throw forbid(attributes, `could not determine node from user ${q(attributes.user.name)}`);
+      const { gvr, subresource } = attributes;
+      const check = checkFor(gvr.group, gvr.resource, subresource);
+      if (!check) throw forbid(attributes, `unexpected ${gvr.resource === 'pods' ? 'pod' : 'node'} subresource ${q(subresource)}, only 'status'${gvr.resource === 'pods' ? " and 'eviction' are" : ' is'} allowed`);
+      check(attributes, nodeName);
+      return gvr.resource === 'serviceaccounts' ? checkAudience(attributes, authorizer) : undefined;
+    },
+  };
+}
 
 function checkFor(group: string, resource: string, subresource: string): Check | undefined {
   return CHECKS[`${group}/${resource}${subresource === '' ? '' : `/${subresource}`}`];
@@ -155,7 +161,7 @@ function withoutExpansion(object: KubeObject | undefined): unknown {
   return { ...claim, status: status ?? {} };
 }
 
-interface TokenRequestBody extends KubeObject { spec?: { boundObjectRef?: { kind?: string; apiVersion?: string; name?: string; uid?: string } } }
+interface TokenRequestBody extends KubeObject { spec?: { audiences?: string[]; boundObjectRef?: { kind?: string; apiVersion?: string; name?: string; uid?: string } } }
 
 function checkToken(attributes: AdmissionAttributes, nodeName: string): void {
   if (attributes.operation !== 'CREATE') throw forbid(attributes, `unexpected operation ${q(attributes.operation)}`);
@@ -166,6 +172,36 @@ function checkToken(attributes: AdmissionAttributes, nodeName: string): void {
   if (!pod) throw forbid(attributes, `pod ${q(ref.name)} not found`);
   if (ref.uid !== pod.metadata?.uid) throw forbid(attributes, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
   if (pod.spec?.nodeName !== nodeName) throw forbid(attributes, 'node requested token bound to a pod scheduled on a different node');
+}
+
+/** After checkToken: only audiences that the pod's volumes name, or that are granted by verb request-serviceaccounts-token-audience. */
+async function checkAudience(attributes: AdmissionAttributes, authorizer: Authorizer): Promise<void> {
+  const { audiences = [], boundObjectRef } = (attributes.object as TokenRequestBody).spec ?? {};
+  if (audiences.length > 1) throw forbid(attributes, 'node may only request 0 or 1 audiences');
+  const audience = audiences[0] ?? '';
+  const { internal, namespace, name, user } = attributes;
+  const pod = internal.get({ group: '', resource: 'pods' }, { namespace, name: boundObjectRef?.name ?? '' }) as Pod | undefined;
+  if (pod && podAudiences(pod, internal).has(audience)) return;
+  const { decision } = await authorizer.authorize({ user, verb: 'request-serviceaccounts-token-audience', isResourceRequest: true, group: '', version: 'v1', resource: audience, subresource: '', namespace, name, path: '' });
+  if (decision !== 'allow') throw forbid(attributes, `audience ${q(audience)} not found in pod spec volume, ${user.name} is not authorized to request tokens for this audience`);
+}
+
+/** Of projected tokens, and of the CSI drivers behind inline volumes and claims. '' is the API server's own. */
+function podAudiences(pod: Pod, internal: InternalApi): Set<string> {
+  const audiences = new Set<string>();
+  const addDriver = (name: string | undefined): void => {
+    const driver = name ? internal.get({ group: 'storage.k8s.io', resource: 'csidrivers' }, { name }) as CSIDriver | undefined : undefined;
+    for (const request of driver?.spec?.tokenRequests ?? []) audiences.add(request.audience ?? '');
+  };
+  for (const volume of pod.spec?.volumes ?? []) {
+    for (const source of volume.projected?.sources ?? []) if (source.serviceAccountToken) audiences.add(source.serviceAccountToken.audience ?? '');
+    addDriver(volume.csi?.driver);
+    const claimName = volume.persistentVolumeClaim?.claimName ?? (volume.ephemeral ? `${pod.metadata?.name ?? ''}-${volume.name}` : undefined);
+    const claim = claimName ? internal.get({ group: '', resource: 'persistentvolumeclaims' }, { namespace: pod.metadata?.namespace, name: claimName }) as PersistentVolumeClaim | undefined : undefined;
+    const volumeName = claim?.spec?.volumeName;
+    if (volumeName) addDriver((internal.get({ group: '', resource: 'persistentvolumes' }, { name: volumeName }) as PersistentVolume | undefined)?.spec?.csi?.driver);
+  }
+  return audiences;
 }
 
 function checkLease(attributes: AdmissionAttributes, nodeName: string): void {
