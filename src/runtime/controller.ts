@@ -50,6 +50,10 @@ export interface ReconcileContext {
   readonly memory: Map<string, unknown>;
   /** The shared informer of a resource the controller declared in `watches` (asserted). */
   informer<T extends KubeObject>(resource: ResourceRef<T>): Informer<T>;
+  /** The client whose informers all controllers of a manager share: for reading resources that are known only at run time. `api` is for all else. */
+  readonly shared: Client;
+  /** Reconcile this key too, at once or after a delay. For controllers that learn of work otherwise than by `watches`. */
+  enqueue(key: string, delayMs?: number): void;
 }
 
 /** Nothing = done until something changes. requeueAfterMs = call again then. Throwing = retry with exponential backoff (5 ms … 1,000 s; conflicts retried quietly). */
@@ -58,6 +62,10 @@ export type ReconcileResult = void | { readonly requeueAfterMs: number };
 export interface ControllerDefinition {
   /** Upstream's controller name, as in kube-controller-manager --controllers: 'deployment-controller'. */
   readonly name: string;
+  /** The service account in kube-system it acts as, where every controller has credentials of its own. Default: its name. */
+  readonly serviceAccount?: string;
+  /** Who its events say reported them. Default: its name. */
+  readonly eventSource?: string;
   readonly watches: readonly WatchSource<never>[];
   /** Indexes to declare on informers before they are read. */
   readonly indexes?: readonly { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] }[];

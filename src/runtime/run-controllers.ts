@@ -28,6 +28,11 @@ export interface ControllerManagerOptions extends ComponentContext {
   /** How long stop() waits for reconciles that were told to give up. Default 5 s, less than a lost lease lasts. */
   readonly stopTimeoutMs?: number;
   readonly metrics?: (controller: string) => ControllerMetrics;
+  /**
+   * The client a controller writes, reads live and reports events with, as kube-controller-manager --use-service-account-credentials has
+   * it. Default: `api`, which stays the one whose informers they share. The caller closes it, after the manager stopped.
+   */
+  readonly clientFor?: (definition: ControllerDefinition) => Client;
 }
 
 export interface ControllerMetrics {
@@ -150,7 +155,8 @@ class RunningController {
   readonly #recorder: ReturnType<typeof createEventRecorder>;
 
   constructor(definition: ControllerDefinition, { options, signal, log }: RunOptions & { readonly log: Logger }) {
-    const { api, clock } = options;
+    const { api: shared, clock } = options;
+    const api = options.clientFor?.(definition) ?? shared;
     this.#definition = definition;
     this.#options = options;
     this.#signal = signal;
@@ -158,10 +164,13 @@ class RunningController {
     this.#metrics = options.metrics?.(definition.name);
     this.#queue = createWorkQueue({ clock, ...(this.#metrics?.queue ? { metrics: this.#metrics.queue } : {}) });
     this.#expectations = new Expectations(clock);
-    this.#recorder = createEventRecorder(api, { component: definition.name, clock, log });
-    const informer = <U extends KubeObject>(resource: ResourceRef<U>): Informer<U> => declaredInformer(api, { definition, resource });
+    this.#recorder = createEventRecorder(api, { component: definition.eventSource ?? definition.name, clock, log });
+    const informer = <U extends KubeObject>(resource: ResourceRef<U>): Informer<U> => declaredInformer(shared, { definition, resource });
     this.#source = { informer, expectations: this.#expectations };
-    this.#base = { api, clock, log, events: this.#recorder, signal, expectations: this.#expectations, memory: new Map(), informer };
+    this.#base = {
+      api, shared, clock, log, events: this.#recorder, signal, expectations: this.#expectations, memory: new Map(), informer,
+      enqueue: (key, delayMs = 0) => this.#queue.addAfter(key, delayMs),
+    };
   }
 
   async run(): Promise<void> {

@@ -1,0 +1,40 @@
+/** The controller manager: all controllers, each acting as its own service account, led by one instance at a time. */
+import type { Client } from '#client/client.ts';
+import { controllers } from '#controllers/list.ts';
+import type { ComponentContext } from '#runtime/component.ts';
+import { createControllerManager, type ControllerManager } from '#runtime/run-controllers.ts';
+
+export interface ControllerManagerSetup extends ComponentContext {
+  /** 'a.b.c.d/n', or one of each family with a comma between. */
+  readonly clusterCIDR: string;
+  /** The cluster's CA: published to pods, and the signer of certificate requests. PEM. */
+  readonly caPem: string;
+  readonly caKeyPem: string;
+  /** The client of a controller's service account in kube-system; this component closes it. */
+  readonly apiFor: (serviceAccount: string) => Promise<Client>;
+}
+
+/**
+ * Made, not started yet: the caller calls start(). `identity` is what the lease is held by. An instance that comes back under the identity
+ * its predecessor had (after a kill -9, say) leads at once; with a new identity it waits until the old lease has run out. So an identity
+ * must be the same for each start of one place, and never that of two that run at the same time.
+ */
+export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
+  const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
+  const definitions = controllers({ clusterCIDR, rootCA: caPem, clusterSigner: { certificate: caPem, key: caKeyPem } });
+  const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
+  const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));
+  const manager = createControllerManager(definitions, {
+    api, clock, log, identity, leaderElect: {},
+    clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
+  });
+  return {
+    name: manager.name,
+    get isLeader() { return manager.isLeader; },
+    start: () => manager.start(),
+    async stop() {
+      await manager.stop();
+      await Promise.all([...clients.values()].map((client) => client.close()));
+    },
+  };
+}

@@ -1,0 +1,13 @@
+/** Keeps the pods of each ReplicaSet at its number of replicas. */
+import type { ReplicaSet } from '#api/types.ts';
+import { compileLabelSelector } from '#machinery/labels.ts';
+import type { ResourceRef } from '#client/client.ts';
+import { replicaSets } from '#client/refs.ts';
+import { defineReplicaManager, type Replicator } from './replica-manager.ts';
+
+export const replicaSetController = defineReplicaManager({
+  name: 'replicaset-controller',
+  resource: replicaSets as unknown as ResourceRef<Replicator>,
+  selectorOf: (owner) => compileLabelSelector((owner as unknown as ReplicaSet).spec?.selector),
+  countsTerminating: true,
+});

@@ -1,0 +1,22 @@
+/** Every controller there is, in the order of their groups. Adding one is one line here. */
+import type { ControllerDefinition } from '#runtime/controller.ts';
+import { replicaSetController } from './apps/replicaset-controller.ts';
+import { replicationControllerController } from './core/replicationcontroller-controller.ts';
+
+export interface ControllersOptions {
+  /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
+  readonly clusterCIDR: string;
+  /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */
+  readonly nodeCIDRMaskSize?: number;
+  /** The certificates pods trust the API server by, PEM. */
+  readonly rootCA: string;
+  /** What certificate requests are signed with, PEM. Without it they are left alone. */
+  readonly clusterSigner?: { readonly certificate: string; readonly key: string };
+}
+
+export function controllers(_options: ControllersOptions): ControllerDefinition[] {
+  return [
+    replicaSetController,
+    replicationControllerController,
+  ];
+}

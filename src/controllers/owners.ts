@@ -1,0 +1,153 @@
+/**
+ * Who controls what: controller references, the index of objects by their controller, and claiming (adopting and releasing) objects by
+ * a selector, after upstream's ControllerRefManager.
+ */
+import type { LabelSelector } from '#machinery/labels.ts';
+import { apiVersionOf, type KubeObject, type ObjectMeta, type OwnerReference } from '#machinery/object.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { Client, Informer, ResourceRef } from '#client/client.ts';
+
+/** The reference to the one owner that manages the object. */
+export function controllerOf(object: KubeObject): OwnerReference | undefined {
+  return object.metadata?.ownerReferences?.find(({ controller }) => controller === true);
+}
+
+export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
+  return controllerOf(object)?.uid === owner.metadata?.uid;
+}
+
+export function controllerReference(owner: KubeObject, ref: ResourceRef): OwnerReference {
+  return { apiVersion: apiVersionOf(ref), kind: ref.kind, name: owner.metadata!.name!, uid: owner.metadata!.uid!, controller: true, blockOwnerDeletion: true };
+}
+
+/** Index values of an object: its controller's uid, or that it has none. */
+export function controllerIndex(object: KubeObject): readonly string[] {
+  return [controllerOf(object)?.uid ?? orphansOf(object.metadata?.namespace ?? '')];
+}
+
+export const BY_CONTROLLER = 'controller';
+
+/** The index declaration for a definition's `indexes`. */
+export function byController(resource: ResourceRef): { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] } {
+  return { resource, name: BY_CONTROLLER, values: controllerIndex as (object: never) => readonly string[] };
+}
+
+function orphansOf(namespace: string): string {
+  return `none/${namespace}`;
+}
+
+/** Objects of the namespace without a controller. */
+export function orphans<T extends KubeObject>(informer: Informer<T>, namespace: string): T[] {
+  return informer.byIndex(BY_CONTROLLER, orphansOf(namespace));
+}
+
+export function controlledBy<T extends KubeObject>(informer: Informer<T>, owner: KubeObject): T[] {
+  return informer.byIndex(BY_CONTROLLER, owner.metadata!.uid!);
+}
+
+/** The key of an object's controller, when it is of this kind and the cache's object of that name is the very one. */
+export function controllerKey<T extends KubeObject>(object: KubeObject, { resource, informer }: { readonly resource: ResourceRef<T>; readonly informer: Informer<T> }): string | undefined {
+  const owner = controllerOf(object);
+  if (!owner || owner.kind !== resource.kind || !owner.apiVersion.startsWith(resource.group === '' ? resource.version : `${resource.group}/`)) return undefined;
+  const namespace = object.metadata?.namespace;
+  const key = namespace ? `${namespace}/${owner.name}` : owner.name;
+  return informer.get(key)?.metadata?.uid === owner.uid ? key : undefined;
+}
+
+/**
+ * Keys for an object that some controller of `resource` may own: its controller, or, when it has none and is not being deleted, all
+ * whose selector fits.
+ */
+export function ownerKeys<T extends KubeObject>(object: KubeObject, { resource, informer, selectorOf }: {
+  readonly resource: ResourceRef<T>; readonly informer: Informer<T>; readonly selectorOf: (owner: T) => LabelSelector;
+}): string[] {
+  if (controllerOf(object)) {
+    const key = controllerKey(object, { resource, informer });
+    return key === undefined ? [] : [key];
+  }
+  const { namespace = '', labels, deletionTimestamp } = object.metadata ?? {};
+  if (deletionTimestamp) return [];
+  return informer.listNamespace(namespace).filter((owner) => {
+    const selector = selectorOf(owner);
+    return !selector.isEverything && selector.matches(labels);
+  }).map((owner) => `${namespace}/${owner.metadata!.name!}`);
+}
+
+export interface ClaimOptions<T extends KubeObject> {
+  readonly api: Client;
+  readonly resource: ResourceRef<T>;
+  readonly owner: KubeObject;
+  readonly ownerResource: ResourceRef;
+  readonly selector: LabelSelector;
+  /** Besides the selector: what may be adopted or kept. */
+  readonly filter?: (object: T) => boolean;
+  /** Given to objects when they are adopted. */
+  readonly finalizers?: readonly string[];
+}
+
+/** Of the objects the owner controls and of orphans: those that are its own, after adopting what fits and releasing what does not. */
+export async function claim<T extends KubeObject>(objects: readonly T[], options: ClaimOptions<T>): Promise<T[]> {
+  const { owner, selector, filter = () => true } = options;
+  const claimed: T[] = [];
+  const adopter = new Adopter(options);
+  const ownerDeleted = owner.metadata?.deletionTimestamp !== undefined;
+  for (const object of objects) {
+    const controller = controllerOf(object);
+    const fits = selector.matches(object.metadata?.labels) && filter(object);
+    if (controller) {
+      if (controller.uid !== owner.metadata?.uid) continue;
+      if (fits) claimed.push(object);
+      else if (!ownerDeleted) await adopter.release(object);
+    } else if (fits && !ownerDeleted && !object.metadata?.deletionTimestamp) {
+      const adopted = await adopter.adopt(object);
+      if (adopted) claimed.push(adopted);
+    }
+  }
+  return claimed;
+}
+
+class Adopter<T extends KubeObject> {
+  readonly #options: ClaimOptions<T>;
+  #mayAdopt: Promise<void> | undefined;
+
+  constructor(options: ClaimOptions<T>) {
+    this.#options = options;
+  }
+
+  async adopt(object: T): Promise<T | undefined> {
+    const { api, resource, owner, ownerResource, finalizers } = this.#options;
+    await (this.#mayAdopt ??= this.#checkOwner());
+    const metadata = { uid: object.metadata!.uid, ownerReferences: [controllerReference(owner, ownerResource)], ...(finalizers ? { finalizers } : {}) };
+    try {
+      return await api.patch(resource, nameOf(object), { type: 'strategic', patch: { metadata } });
+    } catch (error) {
+      if (isStatusError(error, 'NotFound')) return undefined;
+      throw error;
+    }
+  }
+
+  async release(object: T): Promise<void> {
+    const { api, resource, owner, finalizers } = this.#options;
+    const metadata = {
+      uid: object.metadata!.uid, ownerReferences: [{ $patch: 'delete', uid: owner.metadata!.uid }], ...(finalizers ? { '$deleteFromPrimitiveList/finalizers': finalizers } : {}),
+    };
+    try {
+      await api.patch(resource, nameOf(object), { type: 'strategic', patch: { metadata } });
+    } catch (error) {
+      // Gone, or another object by now: nothing is left to release.
+      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Invalid')) throw error;
+    }
+  }
+
+  /** Before the first adoption the owner is read live: a cache that is behind must not adopt for an owner that is being deleted. */
+  async #checkOwner(): Promise<void> {
+    const { api, owner, ownerResource } = this.#options;
+    const fresh = await api.get(ownerResource, nameOf(owner));
+    if (fresh.metadata?.uid !== owner.metadata?.uid) throw new Error(`original ${ownerResource.kind} ${owner.metadata?.namespace}/${owner.metadata?.name} is gone: got uid ${fresh.metadata?.uid}, wanted ${owner.metadata?.uid}`);
+    if (fresh.metadata?.deletionTimestamp) throw new Error(`${owner.metadata?.namespace}/${owner.metadata?.name} has just been deleted at ${fresh.metadata.deletionTimestamp}`);
+  }
+}
+
+export function nameOf(object: { readonly metadata?: ObjectMeta }): { readonly name: string; readonly namespace?: string | undefined } {
+  return { name: object.metadata!.name!, namespace: object.metadata!.namespace };
+}
