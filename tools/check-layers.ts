@@ -17,6 +17,8 @@ const root = resolve(import.meta.dirname, '..');
 const source = join(root, 'src');
 const layers = JSON.parse(readFileSync(join(root, 'tools/layers.json'), 'utf8')) as Layers;
 const developmentPackages = Object.keys((JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { devDependencies: Record<string, string> }).devDependencies);
+/** Tests, suites, benchmarks of a room, and what only they use. */
+const TEST_FILE = /\.(test|suite|bench)\.ts$|\/testdata\/|\/(test-|fake-|testing)[^/]*\.ts$/;
 const IMPORT = /^\s*(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
 
 export function layerBreaches(): string[] {
@@ -33,7 +35,7 @@ function importsOf(text: string): string[] {
 
 function breach(file: string, target: string): string | undefined {
   const room = file.split('/')[0] ?? '';
-  const isTest = /\.(test|suite)\.ts$/.test(file) || file.includes('/testdata/');
+  const isTest = TEST_FILE.test(file);
   if (target.startsWith('#')) return roomBreach(room, target.slice(1).split('/')[0] ?? '', isTest);
   if (target.startsWith('.')) {
     const inside = relative(source, resolve(source, dirname(file), target)).split('/')[0];
