@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Pod, PodSpec } from '#api/types.ts';
+import { create, row, update } from '../write-case.ts';
+
+const CONTAINER = { name: 'web', image: 'nginx:1.27' };
+
+function pod(spec: object = {}, metadata: object = {}): object {
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web', namespace: 'default', ...metadata }, spec: { containers: [CONTAINER], ...spec } };
+}
+
+test('defaults and what create fills in', () => {
+  const { object, errors } = create<Pod>('pods', pod({
+    containers: [{
+      ...CONTAINER, ports: [{ containerPort: 80 }], resources: { limits: { cpu: '1' } }, livenessProbe: { httpGet: { port: 80 } },
+      env: [{ name: 'NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
+    }],
+    volumes: [{ name: 'a' }, { name: 'b', configMap: { name: 'c' } }],
+  }));
+  assert.deepEqual(errors, []);
+  assert.deepEqual(object.spec, {
+    containers: [{
+      name: 'web', image: 'nginx:1.27', ports: [{ containerPort: 80, protocol: 'TCP' }], resources: { limits: { cpu: '1' }, requests: { cpu: '1' } },
+      livenessProbe: { httpGet: { port: 80, path: '/', scheme: 'HTTP' }, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 },
+      env: [{ name: 'NODE', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName', apiVersion: 'v1' } } }],
+      imagePullPolicy: 'IfNotPresent', terminationMessagePath: '/dev/termination-log', terminationMessagePolicy: 'File',
+    }],
+    volumes: [{ name: 'a', emptyDir: {} }, { name: 'b', configMap: { name: 'c', defaultMode: 420 } }],
+    dnsPolicy: 'ClusterFirst', restartPolicy: 'Always', securityContext: {}, terminationGracePeriodSeconds: 30, schedulerName: 'default-scheduler', enableServiceLinks: true,
+  });
+  assert.deepEqual(object.status, { phase: 'Pending', qosClass: 'Burstable' });
+  assert.equal(object.metadata?.generation, 1);
+});
+
+const cases: readonly (readonly [what: string, spec: object, ...errors: string[]])[] = [
+  ['no containers', { containers: [] }, 'spec.containers: Required value'],
+  ['bad names and images', { containers: [{ name: 'Web', image: ' a' }, { name: 'b' }, { name: 'b', image: 'c' }] },
+    "spec.containers[0].name: Invalid value: \"Web\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+    'spec.containers[1].image: Required value', 'spec.containers[2].name: Duplicate value: "b"',
+    'spec.containers[0].image: Invalid value: " a": must not have leading or trailing whitespace'],
+  ['policies', { restartPolicy: 'Sometimes', dnsPolicy: 'None' },
+    'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+    'spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None'],
+  ['ports', { hostNetwork: true, containers: [{ ...CONTAINER, ports: [{ containerPort: 80, hostPort: 81 }, { containerPort: 70000 }, { name: 'x', containerPort: 1 }, { name: 'x', containerPort: 2, protocol: 'FTP' }] }] },
+    'spec.containers[0].ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive',
+    'spec.containers[0].ports[1].hostPort: Invalid value: 70000: must be between 1 and 65535, inclusive',
+    'spec.containers[0].ports[3].name: Duplicate value: "x"',
+    'spec.containers[0].ports[3].protocol: Unsupported value: "FTP": supported values: "SCTP", "TCP", "UDP"',
+    'spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true'],
+  ['mounts', { volumes: [{ name: 'v', emptyDir: {}, hostPath: { path: '/x' } }], containers: [{ ...CONTAINER, volumeMounts: [{ name: 'w', mountPath: '/a', subPath: '../b' }] }] },
+    'spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type', 'spec.containers[0].volumeMounts[0].name: Not found: "w"',
+    "spec.containers[0].volumeMounts.subPath: Invalid value: \"../b\": must not contain '..'"],
+  ['resources', { containers: [{ ...CONTAINER, resources: { limits: { cpu: '1', 'example.com/gpu': '1500m' }, requests: { cpu: '2', 'hugepages-2Mi': '3Mi', disk: '1' } } }] },
+    'spec.containers[0].resources.limits[example.com/gpu]: Invalid value: "1500m": must be an integer',
+    'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
+    'spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi',
+    'spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources',
+    'spec.containers[0].resources.requests[disk]: Invalid value: "disk": must be a standard resource type or fully qualified',
+    'spec.containers[0].resources.requests[disk]: Invalid value: "disk": must be a standard resource for containers',
+    'spec.containers[0].resources.requests[example.com/gpu]: Invalid value: "1500m": must be an integer'],
+  ['probes and hooks', { containers: [{ ...CONTAINER, livenessProbe: { exec: {}, successThreshold: 2 }, readinessProbe: { tcpSocket: { port: 1 }, grpc: { port: 2 } }, lifecycle: { preStop: { sleep: { seconds: 31 } } } }] },
+    'spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)',
+    'spec.containers[0].livenessProbe.exec.command: Required value', 'spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1',
+    'spec.containers[0].readinessProbe.grpc: Forbidden: may not specify more than 1 handler type'],
+  ['init containers', { initContainers: [{ name: 'web', image: 'i', readinessProbe: { tcpSocket: { port: 1 } } }] },
+    'spec.initContainers[0].name: Duplicate value: "web"', 'spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always'],
+  ['environment', { containers: [{ ...CONTAINER, env: [{ name: '' }, { name: 'A', value: 'x', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } }, { name: 'B', valueFrom: { fieldRef: { fieldPath: 'status.phase' } } }] }] },
+    'spec.containers[0].env[0].name: Required value', 'spec.containers[0].env[1].valueFrom: Invalid value: "": may not be specified when `value` is not empty',
+    'spec.containers[0].env[2].valueFrom.fieldRef.fieldPath: Unsupported value: "status.phase": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"'],
+  ['security', { securityContext: { runAsUser: -1, seccompProfile: { type: 'Localhost' } }, containers: [{ ...CONTAINER, securityContext: { privileged: true, allowPrivilegeEscalation: false } }] },
+    'spec.containers[0].securityContext: Invalid value: {"privileged":true,"allowPrivilegeEscalation":false}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
+    'spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive',
+    'spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost'],
+  ['scheduling', {
+    tolerations: [{ operator: 'Equal' }, { key: 'a', operator: 'Exists', value: 'b' }],
+    topologySpreadConstraints: [{ maxSkew: 0, topologyKey: 'z', whenUnsatisfiable: 'Never' }],
+    affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: '', labelSelector: { matchExpressions: [{ key: 'a', operator: 'In' }] } }] } },
+  },
+    "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+    'spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value: can not be empty',
+    'spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Invalid value: "": name part must be non-empty',
+    "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Invalid value: \"\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+    'spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero',
+    'spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "Never": supported values: "DoNotSchedule", "ScheduleAnyway"',
+    'spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values and all keys"',
+    "spec.tolerations[1].operator: Invalid value: \"b\": value must be empty when `operator` is 'Exists'"],
+  ['the rest', { os: { name: 'plan9' }, hostAliases: [{ ip: 'x' }], schedulingGates: [{ name: 'a' }, { name: 'a' }], nodeName: 'n', hostUsers: false, hostPID: true },
+    'spec.schedulingGates[1]: Duplicate value: "a"', 'spec.hostPID: Forbidden: when `hostUsers` is false',
+    'spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)', 'spec.os: Unsupported value: "plan9": supported values: "linux", "windows"',
+    'spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared'],
+];
+
+for (const [what, spec, ...errors] of cases) test(`refused: ${what}`, () => assert.deepEqual(create('pods', pod(spec)).errors, errors));
+
+const UPDATABLE = 'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
+
+test('what updates may change', () => {
+  const { object: stored } = create<Pod>('pods', pod({ tolerations: [{ key: 'a', operator: 'Exists' }] }));
+  const change = (edit: (spec: PodSpec) => void): readonly string[] => update<Pod>('pods', stored, (next) => edit(next.spec!)).errors;
+  assert.deepEqual(change((spec) => { spec.containers[0]!.image = 'nginx:1.28'; spec.activeDeadlineSeconds = 5; spec.tolerations!.push({ key: 'b', operator: 'Exists' }); }), []);
+  assert.equal(change((spec) => { spec.hostname = 'x'; })[0]!.split('\n')[0], `spec: Forbidden: ${UPDATABLE}`);
+  assert.deepEqual(change((spec) => { spec.containers.push({ name: 'b', image: 'b', imagePullPolicy: 'Always', terminationMessagePolicy: 'File' }); }), ['spec.containers: Forbidden: pod updates may not add or remove containers']);
+  assert.match(change((spec) => { spec.tolerations = []; })[0]!, /existing toleration can not be modified except its tolerationSeconds/);
+  const bumped = update<Pod>('pods', stored, (next) => { next.spec!.containers[0]!.image = 'x'; next.status = {}; }).object;
+  assert.equal(bumped.metadata?.generation, 2);
+  assert.deepEqual(bumped.status, stored.status);
+});
+
+test('subresources change their part only', () => {
+  const { object: stored } = create<Pod>('pods', pod());
+  const debug = update<Pod>('pods', stored, (next) => {
+    next.spec!.ephemeralContainers = [{ name: 'debug', image: 'busybox' }];
+    next.spec!.hostname = 'ignored';
+  }, 'ephemeralcontainers');
+  assert.deepEqual(debug.errors, []);
+  assert.equal(debug.object.spec?.hostname, undefined);
+  assert.equal(debug.object.spec?.ephemeralContainers?.[0]?.name, 'debug');
+  const status = update<Pod>('pods', stored, (next) => { next.status = { phase: 'Running', podIP: '10.0.0.1' }; delete next.spec!.dnsPolicy; }, 'status');
+  assert.deepEqual(status.errors, []);
+  assert.deepEqual(status.object.status, { phase: 'Running', podIP: '10.0.0.1', qosClass: 'BestEffort', podIPs: [{ ip: '10.0.0.1' }] });
+  assert.equal(status.object.spec?.dnsPolicy, 'ClusterFirst');
+});
+
+test('resize changes cpu and memory, and keeps the class', () => {
+  const { object: stored } = create<Pod>('pods', pod({ containers: [{ ...CONTAINER, resources: { requests: { cpu: '1' } } }] }));
+  const resize = (cpu: string | undefined): readonly string[] => update<Pod>('pods', stored, (next) => { next.spec!.containers[0]!.resources = cpu === undefined ? {} : { requests: { cpu } }; }, 'resize').errors;
+  assert.deepEqual(resize('2'), []);
+  assert.ok(resize(undefined).includes('spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed'));
+});
+
+const statuses: readonly (readonly [expected: string, status: object, spec?: object, metadata?: object])[] = [
+  ['Pending 0/1 0', { phase: 'Pending' }],
+  ['ContainerCreating 0/1 0', { phase: 'Pending', containerStatuses: [{ name: 'web', state: { waiting: { reason: 'ContainerCreating' } }, restartCount: 0 }] }],
+  ['Running 1/1 0', { phase: 'Running', containerStatuses: [{ name: 'web', ready: true, state: { running: {} }, restartCount: 0 }] }],
+  ['CrashLoopBackOff 0/1 3 (5m5s ago)', { phase: 'Running', containerStatuses: [{ name: 'web', state: { waiting: { reason: 'CrashLoopBackOff' } }, lastState: { terminated: { exitCode: 1, finishedAt: '2026-01-02T02:59:00Z' } }, restartCount: 3 }] }],
+  ['Init:0/1 0/1 0', { phase: 'Pending', initContainerStatuses: [{ name: 'i', state: { running: {} }, restartCount: 0 }] }, { initContainers: [{ name: 'i', image: 'i' }] }],
+  ['Init:Error 0/1 0', { phase: 'Pending', initContainerStatuses: [{ name: 'i', state: { terminated: { exitCode: 1, reason: 'Error' } }, restartCount: 0 }] }, { initContainers: [{ name: 'i', image: 'i' }] }],
+  ['Completed 0/1 0', { phase: 'Succeeded', containerStatuses: [{ name: 'web', state: { terminated: { exitCode: 0, reason: 'Completed' } }, restartCount: 0 }] }],
+  ['NotReady 1/2 0', { phase: 'Running', containerStatuses: [{ name: 'a', state: { terminated: { exitCode: 0, reason: 'Completed' } }, restartCount: 0 }, { name: 'web', ready: true, state: { running: {} }, restartCount: 0 }] }, { containers: [CONTAINER, CONTAINER] }],
+  ['ExitCode:2 0/1 0', { phase: 'Failed', containerStatuses: [{ name: 'web', state: { terminated: { exitCode: 2 } }, restartCount: 0 }] }],
+  ['Terminating 1/1 0', { phase: 'Running', containerStatuses: [{ name: 'web', ready: true, state: { running: {} }, restartCount: 0 }] }, {}, { deletionTimestamp: '2026-01-02T03:00:00Z' }],
+  ['Evicted 0/1 0', { phase: 'Failed', reason: 'Evicted' }],
+  ['SchedulingGated 0/1 0', { phase: 'Pending', conditions: [{ type: 'PodScheduled', status: 'False', reason: 'SchedulingGated' }] }],
+  ['Running 2/2 0', { phase: 'Running', initContainerStatuses: [{ name: 's', started: true, ready: true, state: { running: {} }, restartCount: 0 }], containerStatuses: [{ name: 'web', ready: true, state: { running: {} }, restartCount: 0 }] }, { initContainers: [{ name: 's', image: 's', restartPolicy: 'Always' }] }],
+];
+
+for (const [expected, status, spec, metadata] of statuses) {
+  test(`table: ${expected}`, () => {
+    const cells = row('pods', { ...pod(spec, metadata), status });
+    assert.equal(`${String(cells['Status'])} ${String(cells['Ready'])} ${String(cells['Restarts'])}`, expected);
+  });
+}

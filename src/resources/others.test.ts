@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { KubeObject } from '#machinery/object.ts';
+import { resourceByPath } from './registry.ts';
+import { humanDuration } from './tables.ts';
+import { create, row, update } from './write-case.ts';
+
+const NAME = { name: 'x', namespace: 'default' };
+
+const refused: readonly (readonly [path: string, object: object, ...errors: string[]])[] = [
+  ['rbac.authorization.k8s.io/roles', { rules: [{ verbs: [], apiGroups: [''], resources: ['pods'] }, { verbs: ['get'], nonResourceURLs: ['/x'] }] },
+    'rules[0].verbs: Required value: verbs must contain at least one value', 'rules[1].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs'],
+  ['rbac.authorization.k8s.io/rolebindings', { roleRef: { kind: 'Thing', name: 'r' }, subjects: [{ kind: 'User', name: 'u' }, { kind: 'Robot', name: 'r' }] },
+    'roleRef.kind: Unsupported value: "Thing": supported values: "ClusterRole", "Role"', 'subjects[1].kind: Unsupported value: "Robot": supported values: "Group", "ServiceAccount", "User"'],
+  ['networking.k8s.io/networkpolicies', { spec: { ingress: [{ ports: [{ port: 80, endPort: 79 }], from: [{}, { ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/16'] } }] }] } },
+    'spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`', 'spec.ingress[0].from[0]: Required value: must specify a peer',
+    'spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`'],
+  ['networking.k8s.io/ingresses', { spec: { rules: [{ host: '1.2.3.4', http: { paths: [{ path: 'x', pathType: 'Prefix', backend: { service: { name: 's' } } }] } }] } },
+    'spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address', 'spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path',
+    'spec.rules[0].http.paths[0].backend.service: Required value: port name or number is required'],
+  ['policy/poddisruptionbudgets', { spec: { minAvailable: '120%', maxUnavailable: 1 } },
+    'spec: Invalid value: {"minAvailable":"120%","maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set', 'spec.minAvailable: Invalid value: "120%": must not be greater than 100%'],
+  ['scheduling.k8s.io/priorityclasses', { value: 1000000001 }, 'value: Forbidden: maximum allowed value of a user defined priority is 1000000000'],
+  ['coordination.k8s.io/leases', { spec: { leaseDurationSeconds: 0, leaseTransitions: -1 } },
+    'spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0', 'spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0'],
+  ['discovery.k8s.io/endpointslices', { addressType: 'IPv4', endpoints: [{ addresses: ['::1'] }, { addresses: [] }], ports: [{ port: 0 }] },
+    'endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address', 'endpoints[0].addresses[0]: Invalid value: "::1": may not be in the loopback range (127.0.0.0/8, ::1/128)',
+    'endpoints[1].addresses: Required value: must contain at least 1 address', 'ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive'],
+  ['storage.k8s.io/storageclasses', { provisioner: '', volumeBindingMode: 'Later' }, 'provisioner: Required value', 'volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"'],
+  ['node.k8s.io/runtimeclasses', { handler: 'ok', overhead: { podFixed: { disk: '1' } } },
+    'overhead.podFixed.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified', 'overhead.podFixed.limits[disk]: Invalid value: "disk": must be a standard resource for containers'],
+  ['admissionregistration.k8s.io/validatingwebhookconfigurations', { webhooks: [{ name: 'a.b', clientConfig: { url: 'http://x' }, admissionReviewVersions: [] }] },
+    'webhooks[0].name: Invalid value: "a.b": should be a domain with at least three segments separated by dots', 'webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun',
+    "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]", 'webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1'],
+  ['apiregistration.k8s.io/apiservices', { metadata: { name: 'v1.example.com' }, spec: { group: 'example.com', version: 'v1', groupPriorityMinimum: 0, versionPriority: 1 } }, 'spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000'],
+  ['certificates.k8s.io/certificatesigningrequests', { spec: { request: '', signerName: 'x', usages: ['fly'] } },
+    'spec.request: Invalid value: "": PEM block type must be CERTIFICATE REQUEST',
+    'spec.usages[0]: Unsupported value: "fly": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"',
+    'spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form "example.com/signer-name"'],
+  ['flowcontrol.apiserver.k8s.io/prioritylevelconfigurations', { spec: { type: 'Limited', limited: { limitResponse: { type: 'Queue', queuing: { queues: 2, handSize: 3 } } } } }, 'spec.limited.limitResponse.queuing.handSize: Invalid value: 3: should not be greater than queues (2)'],
+];
+
+for (const [path, object, ...errors] of refused) test(`refused: ${path}`, () => assert.deepEqual(create(path, { metadata: NAME, ...object }).errors, errors));
+
+test('defaults', () => {
+  const of = (path: string, object: object): KubeObject => create<KubeObject>(path, { metadata: NAME, ...object }).object;
+  assert.deepEqual(of('networking.k8s.io/networkpolicies', { spec: { egress: [{ ports: [{ port: 1 }] }] } })['spec'], { egress: [{ ports: [{ port: 1, protocol: 'TCP' }] }], podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
+  assert.deepEqual(of('storage.k8s.io/csidrivers', {})['spec'], { attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: 'ReadWriteOnceWithFSType', volumeLifecycleModes: ['Persistent'], requiresRepublish: false, seLinuxMount: false });
+  assert.deepEqual(of('rbac.authorization.k8s.io/clusterrolebindings', { roleRef: { kind: 'ClusterRole', name: 'r' }, subjects: [{ kind: 'Group', name: 'g' }, { kind: 'ServiceAccount', name: 's', namespace: 'n' }] })['subjects'],
+    [{ kind: 'Group', name: 'g', apiGroup: 'rbac.authorization.k8s.io' }, { kind: 'ServiceAccount', name: 's', namespace: 'n' }]);
+  assert.deepEqual(of('apiextensions.k8s.io/customresourcedefinitions', { spec: { names: { kind: 'Foo', plural: 'foos' } } })['spec'], { names: { kind: 'Foo', plural: 'foos', singular: 'foo', listKind: 'FooList' }, conversion: { strategy: 'None' } });
+});
+
+test('role bindings keep their role', () => {
+  const stored: KubeObject = { metadata: NAME, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'a' } };
+  assert.deepEqual(update('rbac.authorization.k8s.io/rolebindings', stored, (next) => { next['roleRef'] = { kind: 'Role', name: 'b' }; }).errors,
+    ['roleRef: Invalid value: {"kind":"Role","name":"b","apiGroup":"rbac.authorization.k8s.io"}: cannot change roleRef']);
+});
+
+test('signing requests carry who asked, and are approved once', () => {
+  const request = Buffer.from('-----BEGIN CERTIFICATE REQUEST-----\n').toString('base64');
+  const { object, errors } = create<KubeObject>('certificates.k8s.io/certificatesigningrequests', { metadata: NAME, spec: { request, signerName: 'example.com/s', usages: ['client auth'], username: 'forged' } });
+  assert.deepEqual([errors, (object['spec'] as Record<string, unknown>)['username']], [[], 'tester']);
+  const approved = update('certificates.k8s.io/certificatesigningrequests', object, (next) => { next['status'] = { conditions: [{ type: 'Approved', status: 'True' }] }; }, 'approval');
+  assert.deepEqual(approved.errors, []);
+  assert.equal(row('certificates.k8s.io/certificatesigningrequests', approved.object)['Condition'], 'Approved');
+  assert.deepEqual(update('certificates.k8s.io/certificatesigningrequests', approved.object, (next) => { next['status'] = {}; }, 'approval').errors, ['status.conditions: Forbidden: updates may not remove a condition of type "Approved"']);
+  assert.deepEqual(update('certificates.k8s.io/certificatesigningrequests', object, (next) => { next['status'] = { conditions: [{ type: 'Approved', status: 'True' }] }; }).object['status'], {});
+});
+
+test('resource claims: flat requests of v1beta1', () => {
+  const resource = resourceByPath('resource.k8s.io', 'v1beta1', 'resourceclaims')!;
+  const flat: KubeObject = { apiVersion: 'resource.k8s.io/v1beta1', kind: 'ResourceClaim', spec: { devices: { requests: [{ name: 'r', deviceClassName: 'c', count: 2 }] } } };
+  const stored = resource.convert(flat, 'resource.k8s.io/v1');
+  assert.deepEqual(stored['spec'], { devices: { requests: [{ name: 'r', exactly: { deviceClassName: 'c', count: 2 } }] } });
+  assert.deepEqual(resource.convert(stored, 'resource.k8s.io/v1beta1'), flat);
+});
+
+test('ages', () => {
+  const cases: readonly (readonly [seconds: number, text: string])[] = [
+    [-5, '<invalid>'], [0, '0s'], [119, '119s'], [120, '2m'], [125, '2m5s'], [600, '10m'], [10799, '179m'], [10800, '3h'], [18720, '5h12m'], [28800, '8h'], [172800, '2d'],
+    [273600, '3d4h'], [691200, '8d'], [63072000, '2y'], [63936000, '2y10d'], [252288000, '8y'],
+  ];
+  for (const [seconds, text] of cases) assert.equal(humanDuration(seconds * 1000), text, String(seconds));
+});

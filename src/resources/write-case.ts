@@ -1,0 +1,49 @@
+/** For tests only: what a write through a resource's hooks makes of an object, in the order the API server calls them. */
+import { fieldErrorBody, type FieldError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { HookContext } from './define.ts';
+import { resourceByGroup } from './registry.ts';
+
+export const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
+const CONTEXT: HookContext = { user: { name: 'tester', groups: ['system:authenticated'] }, nowMs: NOW_MS, dryRun: false };
+
+export interface Written<T> { readonly object: T; readonly errors: readonly string[]; readonly warnings: readonly string[] }
+
+function texts(errors: readonly FieldError[]): string[] {
+  return errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
+}
+
+/** 'apps/deployments' or 'pods'. */
+function find(path: string): NonNullable<ReturnType<typeof resourceByGroup>> {
+  const slash = path.lastIndexOf('/');
+  const resource = resourceByGroup(slash < 0 ? '' : path.slice(0, slash), path.slice(slash + 1));
+  if (!resource) throw new Error(`no resource ${path}`);
+  return resource;
+}
+
+export function create<T extends KubeObject>(path: string, given: object): Written<T> {
+  const resource = find(path), object = structuredClone(given) as KubeObject;
+  resource.applyDefaults(object);
+  resource.prepareForCreate(object, CONTEXT);
+  resource.applyDefaults(object);
+  return { object: object as T, errors: texts(resource.validate(object, CONTEXT)), warnings: resource.warnings(object, undefined) };
+}
+
+/** change() edits a copy of the stored object, as a client would. */
+export function update<T extends KubeObject>(path: string, stored: T, change: (object: T) => void, subresource?: string): Written<T> {
+  const resource = find(path), next = structuredClone(stored), context = { ...CONTEXT, ...(subresource === undefined ? {} : { subresource }) };
+  change(next);
+  resource.applyDefaults(next);
+  if (subresource === 'status') {
+    resource.prepareForStatusUpdate(next, stored, context);
+    return { object: next, errors: texts(resource.validateStatusUpdate(next, stored, context)), warnings: [] };
+  }
+  resource.prepareForUpdate(next, stored, context);
+  return { object: next, errors: texts(resource.validateUpdate(next, stored, context)), warnings: resource.warnings(next, stored) };
+}
+
+/** Cells by column name. */
+export function row(path: string, object: object): Record<string, unknown> {
+  const { table } = find(path), cells = table.row(object as KubeObject, { nowMs: NOW_MS });
+  return Object.fromEntries(table.columns.map((column, i) => [column.name, cells[i]]));
+}
