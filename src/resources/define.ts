@@ -62,6 +62,10 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly validate?: (object: T, context: HookContext) => FieldError[];
   readonly validateUpdate?: (next: T, previous: T, context: HookContext) => FieldError[];
   readonly warnings?: (object: T, previous: T | undefined) => string[];
+  /** A warning that goes with every answer about this resource, reads too. */
+  readonly deprecation?: string;
+  /** A warning that goes with a delete whose client did not say what is to become of dependents. */
+  readonly deleteWarning?: string;
   /** Default 'dns-subdomain'. 'path-segment' = rbac-like names (no '/', '%', '.', '..'). */
   readonly nameRule?: 'dns-subdomain' | 'dns-label' | 'dns-1035-label' | 'path-segment' | ((name: string) => string[]);
   /** Extra field selectors beyond metadata.name / metadata.namespace: field → value of an object ('' when unset). */

@@ -9,6 +9,8 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 export const apiservices = defineResource<APIService>({
   group: 'apiregistration.k8s.io',
   plural: 'apiservices',
+  // 'v1.' is the core group's.
+  nameRule: 'path-segment',
   allowUnconditionalUpdate: false,
   applyDefaults: ({ spec }) => { if (spec?.service) spec.service.port ??= 443; },
   prepareForCreate: (service) => {

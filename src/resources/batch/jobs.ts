@@ -16,6 +16,7 @@ export const jobs = defineResource<Job>({
   group: 'batch',
   plural: 'jobs',
   defaultPropagation: 'orphan',
+  deleteWarning: 'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
   applyDefaults: (job) => {
     const spec = (job.spec ??= {} as JobSpec);
     defaultJobSpec(spec);

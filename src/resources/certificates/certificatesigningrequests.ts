@@ -17,6 +17,7 @@ const CONDITIONS = STATUS.child('conditions');
 export const certificatesigningrequests = defineResource<CertificateSigningRequest>({
   group: 'certificates.k8s.io',
   plural: 'certificatesigningrequests',
+  nameRule: 'path-segment',
   applyDefaults: (request) => { if (request.spec) request.spec.usages ??= ['digital signature', 'key encipherment']; },
   prepareForCreate: (request, { user }) => {
     const spec = request.spec;

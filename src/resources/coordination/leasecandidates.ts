@@ -19,7 +19,6 @@ export const leasecandidates = defineResource({
     }
     return errors.list;
   },
-  fieldSelectors: { 'spec.leaseName': (candidate) => (candidate['spec'] as { leaseName?: string } | undefined)?.leaseName ?? '' },
   table: {
     columns: columns('Name', 'LeaseName', 'BinaryVersion', 'EmulationVersion', 'PreferredStrategies', 'Age'),
     row: (candidate, context) => {

@@ -26,7 +26,7 @@ export const endpoints = defineResource<Endpoints>({
     });
     return errors.list;
   },
-  warnings: () => ['v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice'],
+  deprecation: 'v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice',
   table: {
     columns: columns('Name', 'Endpoints', 'Age'),
     row: (object, context) => [nameOf(object), formatEndpoints(object), ageOf(object, context)],

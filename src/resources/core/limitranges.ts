@@ -12,6 +12,7 @@ const AMOUNTS = ['max', 'min', 'default', 'defaultRequest', 'maxLimitRequestRati
 export const limitranges = defineResource<LimitRange>({
   group: '',
   plural: 'limitranges',
+  allowCreateOnUpdate: true,
   applyDefaults: (range) => {
     for (const item of range.spec?.limits ?? []) if (item.type === 'Container') defaultAmounts(item);
   },

@@ -53,7 +53,7 @@ export const namespaces = defineResource<Namespace>({
       return errors.list;
     },
   },
-  fieldSelectors: { 'status.phase': (namespace) => namespace.status?.phase ?? '', name: (namespace) => nameOf(namespace) },
+  fieldSelectors: { 'status.phase': (namespace) => namespace.status?.phase ?? '' },
   table: {
     columns: columns('Name', 'Status', 'Age'),
     row: (namespace, context) => [nameOf(namespace), namespace.status?.phase ?? '', ageOf(namespace, context)],

@@ -348,10 +348,8 @@ function warnings(service: Service): string[] {
   const list: string[] = [], spec = service.spec ?? {};
   if (service.metadata?.annotations?.['service.kubernetes.io/topology-aware-hints'] !== undefined) list.push('annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead');
   if (spec.type === 'LoadBalancer' && spec.loadBalancerIP) list.push('spec.loadBalancerIP is deprecated');
-  if (spec.externalIPs?.length) list.push('spec.externalIPs is deprecated in v1.36+; it will be removed in a future release');
   if (isHeadless(spec) && spec.sessionAffinity && spec.sessionAffinity !== 'None') list.push('spec.SessionAffinity is ignored for headless services');
   if (isHeadless(spec) && spec.externalIPs?.length) list.push('spec.externalIPs is ignored when spec.clusterIP is "None"');
-  if (spec.trafficDistribution === 'PreferClose') list.push('spec.trafficDistribution: PreferClose is deprecated in v1.35+; use PreferSameZone');
   return list;
 }
 

@@ -1,6 +1,6 @@
 /** FlowSchema: which requests belong to which priority level. */
 import type { FlowSchema, PolicyRulesWithSubjects } from '#api/types.ts';
-import { validateDNS1123Label, validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
@@ -14,7 +14,6 @@ const SUBJECT_KINDS = ['Group', 'ServiceAccount', 'User'];
 export const flowschemas = defineResource<FlowSchema>({
   group: 'flowcontrol.apiserver.k8s.io',
   plural: 'flowschemas',
-  nameRule: 'path-segment',
   applyDefaults: ({ spec }) => { if (spec) spec.matchingPrecedence ||= PRECEDENCE_DEFAULT; },
   prepareForCreate: (schema) => {
     schema.status = {};
@@ -33,7 +32,7 @@ export const flowschemas = defineResource<FlowSchema>({
     if (distinguisher && distinguisher.type !== 'ByNamespace' && distinguisher.type !== 'ByUser') errors.notSupported(SPEC.child('distinguisherMethod').child('type'), distinguisher, ['ByNamespace', 'ByUser']);
     const level = spec.priorityLevelConfiguration?.name;
     if (!level) errors.required(SPEC.child('priorityLevelConfiguration').child('name'), 'must reference a priority level');
-    else errors.invalidEach(SPEC.child('priorityLevelConfiguration').child('name'), level, validatePathSegmentName(level));
+    else errors.invalidEach(SPEC.child('priorityLevelConfiguration').child('name'), level, validateDNS1123Subdomain(level));
     spec.rules?.forEach((rule, i) => checkRule(rule, SPEC.child('rules').index(i), errors));
     return errors.list;
   },

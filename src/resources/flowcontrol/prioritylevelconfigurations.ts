@@ -12,7 +12,6 @@ const QUEUES_MAX = 10 * 1000 * 1000;
 export const prioritylevelconfigurations = defineResource<PriorityLevelConfiguration>({
   group: 'flowcontrol.apiserver.k8s.io',
   plural: 'prioritylevelconfigurations',
-  nameRule: 'path-segment',
   applyDefaults: ({ spec }) => {
     if (spec?.exempt) {
       spec.exempt.nominalConcurrencyShares ??= 0;

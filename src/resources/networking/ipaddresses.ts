@@ -18,7 +18,6 @@ export const ipaddresses = defineResource<IPAddress>({
     checkImmutable(next.spec?.parentRef, previous.spec?.parentRef, SPEC.child('parentRef'), errors);
     return [...validate(next), ...errors.list];
   },
-  fieldSelectors: { 'spec.parentRef.resource': ({ spec }) => spec?.parentRef?.resource ?? '' },
   table: {
     columns: columns('Name', 'ParentRef'),
     row: (address) => {

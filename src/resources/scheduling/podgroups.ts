@@ -1,4 +1,9 @@
-/** PodGroup: served with the generic behaviour. */
+/** PodGroup: alpha, served with the generic behaviour. */
 import { defineResource } from '../define.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
-export const podgroups = defineResource({ group: 'scheduling.k8s.io', plural: 'podgroups' });
+export const podgroups = defineResource({
+  group: 'scheduling.k8s.io',
+  plural: 'podgroups',
+  table: { columns: columns('Name', 'Age'), row: (object, context) => [nameOf(object), ageOf(object, context)] },
+});

@@ -1,4 +1,39 @@
-/** StorageVersionMigration: served with the generic behaviour. */
+/** StorageVersionMigration: rewrites all objects of a resource in the version they are stored as now. */
+import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
+import type { KubeObject } from '#machinery/object.ts';
 
-export const storageversionmigrations = defineResource({ group: 'storagemigration.k8s.io', plural: 'storageversionmigrations' });
+interface Spec { resource?: { group?: string; resource?: string } }
+
+export const storageversionmigrations = defineResource({
+  group: 'storagemigration.k8s.io',
+  plural: 'storageversionmigrations',
+  validate: (migration) => {
+    const errors = new Errors();
+    if (!specOf(migration).resource?.resource) errors.required(SPEC.child('resource').child('resource'), 'resource is required');
+    return errors.list;
+  },
+  validateUpdate: (next, previous) => {
+    const errors = new Errors();
+    checkImmutable(next['spec'], previous['spec'], SPEC, errors);
+    return errors.list;
+  },
+  table: {
+    columns: columns('Name', 'Resource', 'Status', 'Age'),
+    row: (migration, context) => {
+      const { group, resource = '' } = specOf(migration).resource ?? {};
+      return [nameOf(migration), group ? `${resource}.${group}` : resource, statusOf(migration), ageOf(migration, context)];
+    },
+  },
+});
+
+function specOf(migration: KubeObject): Spec {
+  return (migration['spec'] ?? {}) as Spec;
+}
+
+function statusOf(migration: KubeObject): string {
+  const { conditions = [] } = (migration['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
+  return ['Succeeded', 'Failed', 'Running'].find((type) => conditions.some((condition) => condition.type === type && condition.status === 'True')) ?? 'Pending';
+}

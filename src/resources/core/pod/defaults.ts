@@ -3,7 +3,8 @@ import type {
   Container, EphemeralContainer, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume, VolumeProjection,
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
-import { quantityOf } from '../../resource-list.ts';
+import { isHugePages, quantityOf } from '../../resource-list.ts';
+import { aggregateRequests } from './quality-of-service.ts';
 
 export function defaultPod(pod: Pod): void {
   const spec = (pod.spec ??= { containers: [] });
@@ -12,7 +13,7 @@ export function defaultPod(pod: Pod): void {
     const list = spec[field];
     if (list) for (const container of list) requestWhatIsLimited(container.resources);
   }
-  if (spec.resources) requestWhatIsLimited(spec.resources);
+  if (spec.resources) requestForWholePod(spec, spec.resources);
   spec.enableServiceLinks ??= true;
   if (spec.hostNetwork) for (const list of [spec.containers, spec.initContainers]) for (const container of list ?? []) defaultHostPorts(container);
 }
@@ -23,6 +24,17 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
   for (const name in resources.limits) {
     const requests = (resources.requests ??= {});
     requests[name] ??= resources.limits[name]!;
+  }
+}
+
+/** Of the whole pod: what its containers ask for together, else as much as the limit. */
+function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): void {
+  if (!resources.limits && !resources.requests) return;
+  const together = aggregateRequests(spec);
+  for (const name of new Set([...Object.keys(resources.limits ?? {}), ...Object.keys(together)])) {
+    if (name !== 'cpu' && name !== 'memory' && !isHugePages(name)) continue;
+    const amount = together[name]?.toString() ?? resources.limits?.[name];
+    if (amount !== undefined) (resources.requests ??= {})[name] ??= amount;
   }
 }
 
