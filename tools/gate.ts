@@ -66,12 +66,14 @@ async function runTests(files: readonly string[], concurrency: number): Promise<
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const data = event.data;
     const isFile = data.nesting === 0 && data.file !== undefined && files.some((file) => file === data.name || relative(root, file) === data.name);
-    if (data.details.type === 'suite' || (isFile && event.type === 'test:pass')) continue;
+    const skipped = data.skip !== undefined && data.skip !== false;
+    // A suite counts only when it is skipped as a whole, for its tests are not seen then.
+    if ((data.details.type === 'suite' && !skipped) || (isFile && event.type === 'test:pass')) continue;
     if (event.type === 'test:fail') {
       if (data.details.error.failureType === 'subtestsFailed') continue;
       tally.failed += 1;
       console.log(`FAIL ${data.file ? relative(root, data.file) : ''} › ${data.name}\n${describeFailure(data.details.error)}`);
-    } else if (data.skip !== undefined && data.skip !== false) {
+    } else if (skipped) {
       tally.skipped += 1;
       tally.skips.push(`${data.name}: ${data.skip === true || data.skip === '' ? 'no reason given' : data.skip}`);
     } else {
