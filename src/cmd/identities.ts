@@ -16,9 +16,9 @@ export function nodeIdentity(nodeName: string): UserInfo {
   return { name: `system:node:${nodeName}`, groups: ['system:nodes', AUTHENTICATED] };
 }
 
-/** Each controller writes as its own service account, as kube-controller-manager --use-service-account-credentials has it. */
-export function controllerIdentity(controllerName: string): UserInfo {
-  return serviceAccount(controllerName);
+/** Each controller writes as its own service account in kube-system, as kube-controller-manager --use-service-account-credentials has it. */
+export function controllerIdentity(account: string): UserInfo {
+  return serviceAccount(account);
 }
 
 function serviceAccount(name: string): UserInfo {

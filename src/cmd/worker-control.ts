@@ -1,6 +1,4 @@
 /** The control thread of all-in-one: scheduler and controllers. */
-import { hostname } from 'node:os';
-import { randomUUID } from 'node:crypto';
 import { createClient } from '#client/create.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
@@ -12,6 +10,8 @@ import { KUBERNETES_VERSION } from './version.ts';
 import { workerEnd } from './worker-link.ts';
 
 export interface ControlData {
+  /** Held by leases; the same at every start, so that a program that was killed leads again at once. */
+  readonly identity: string;
   readonly clusterCIDR: string;
   readonly caPem: string;
   readonly caKeyPem: string;
@@ -19,18 +19,17 @@ export interface ControlData {
 
 const end = workerEnd<ControlData>();
 const log = createLogger({ format: 'json' }).with({ thread: 'control' });
-const identity = `${hostname()}_${randomUUID()}`;
 const components: Component[] = [];
 
 end.run(async () => {
   const clientFor = async (user: Parameters<typeof end.transportFor>[0], agent: string): Promise<ComponentContext['api']> =>
     createClient(await end.transportFor(user), { userAgent: `${agent}/${KUBERNETES_VERSION}` });
   const [schedulerApi, managerApi] = await Promise.all([clientFor(identities.scheduler, 'kube-scheduler'), clientFor(identities.controllerManager, 'kube-controller-manager')]);
-  const context = { clock: realClock, identity };
+  const context = { clock: realClock, identity: end.data.identity };
   const scheduler = createScheduler({ ...context, api: schedulerApi, log: log.with({ component: 'kube-scheduler' }) });
   const manager = await startControllerManager({
     ...context, api: managerApi, log: log.with({ component: 'kube-controller-manager' }), ...end.data,
-    apiFor: (controller) => clientFor(controllerIdentity(controller), controller),
+    apiFor: (account) => clientFor(controllerIdentity(account), account),
   });
   components.push(manager, scheduler);
   await Promise.all(components.map(async (component) => {
