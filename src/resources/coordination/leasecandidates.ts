@@ -20,10 +20,10 @@ export const leasecandidates = defineResource({
     return errors.list;
   },
   table: {
-    columns: columns('Name', 'LeaseName', 'BinaryVersion', 'EmulationVersion', 'PreferredStrategies', 'Age'),
+    columns: columns('Name', 'LeaseName', 'BinaryVersion', 'EmulationVersion', 'Age'),
     row: (candidate, context) => {
       const spec = (candidate['spec'] ?? {}) as Record<string, string | undefined>;
-      return [nameOf(candidate), spec['leaseName'] ?? '', spec['binaryVersion'] ?? '', spec['emulationVersion'] ?? '', spec['strategy'] ?? '', ageOf(candidate, context)];
+      return [nameOf(candidate), spec['leaseName'] ?? '', spec['binaryVersion'] ?? '', spec['emulationVersion'] ?? '', ageOf(candidate, context)];
     },
   },
 });

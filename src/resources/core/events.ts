@@ -43,7 +43,7 @@ export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> 
     type: (event) => event.type ?? '',
   },
   table: {
-    columns: columns('Last Seen', 'Type', 'Reason', 'Object', 'Subobject:wide', 'Source:wide', 'Message', 'First Seen:wide', 'Count:integer:wide', 'Name:wide'),
+    columns: columns('Last Seen', 'Type', 'Reason', 'Object', 'Subobject:wide', 'Source:wide', 'Message', 'First Seen:wide', 'Count:wide', 'Name:wide'),
     row: (event, context) => [
       lastSeen(event, context), event.type ?? '', event.reason ?? '', objectOf(event), event.involvedObject?.fieldPath ?? '', sourceOf(event),
       (event.message ?? '').trim(), firstSeen(event, context), event.series?.count ?? (event.count || 1), nameOf(event),

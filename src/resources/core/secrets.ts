@@ -31,7 +31,7 @@ export const secrets = defineResource<Secret>({
   warnings: (secret) => secretWarnings(secret),
   fieldSelectors: { type: (secret) => secret.type ?? '' },
   table: {
-    columns: columns('Name', 'Type', 'Data:integer', 'Age'),
+    columns: columns('Name', 'Type', 'Data', 'Age'),
     row: (secret, context) => [nameOf(secret), secret.type ?? '', Object.keys(secret.data ?? {}).length, ageOf(secret, context)],
   },
 });

@@ -38,12 +38,12 @@ export const flowschemas = defineResource<FlowSchema>({
   },
   status: { prepareForUpdate: keepAllButStatus },
   table: {
-    columns: columns('Name', 'PriorityLevel', 'MatchingPrecedence:integer', 'DistinguisherMethod', 'Age', 'MissingPL'),
+    columns: columns('Name', 'PriorityLevel', 'MatchingPrecedence', 'DistinguisherMethod', 'Age', 'MissingPL'),
     row: (schema, context) => {
       const { spec, status } = schema;
       const dangling = status?.conditions?.find(({ type }) => type === 'Dangling')?.status;
       return [
-        nameOf(schema), spec?.priorityLevelConfiguration?.name || '<none>', spec?.matchingPrecedence ?? 0, spec?.distinguisherMethod?.type ?? '<none>', ageOf(schema, context), dangling ?? '?',
+        nameOf(schema), spec?.priorityLevelConfiguration?.name ?? '', spec?.matchingPrecedence ?? 0, spec?.distinguisherMethod?.type ?? '<none>', ageOf(schema, context), dangling ?? '?',
       ];
     },
   },

@@ -52,10 +52,10 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
   table: {
     columns: columns('Name', 'Type', 'NominalConcurrencyShares', 'Queues', 'HandSize', 'QueueLengthLimit', 'Age'),
     row: (level, context) => {
-      const { type = '', limited, exempt } = level.spec ?? {}, queuing = limited?.limitResponse?.queuing;
+      const { type = '', limited } = level.spec ?? {}, queuing = limited?.limitResponse?.queuing;
       const shown = (count: number | undefined): string => (count === undefined ? '<none>' : String(count));
       return [
-        nameOf(level), type, shown(limited?.nominalConcurrencyShares ?? exempt?.nominalConcurrencyShares), shown(queuing?.queues), shown(queuing?.handSize), shown(queuing?.queueLengthLimit), ageOf(level, context),
+        nameOf(level), type, shown(limited?.nominalConcurrencyShares), shown(queuing?.queues), shown(queuing?.handSize), shown(queuing?.queueLengthLimit), ageOf(level, context),
       ];
     },
   },

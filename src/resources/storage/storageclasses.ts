@@ -38,12 +38,12 @@ export const storageclasses = defineResource<StorageClass>({
     return errors.list;
   },
   table: {
-    columns: columns('Name', 'Provisioner', 'ReclaimPolicy', 'VolumeBindingMode', 'AllowVolumeExpansion:boolean', 'Age'),
+    columns: columns('Name', 'Provisioner', 'ReclaimPolicy', 'VolumeBindingMode', 'AllowVolumeExpansion', 'Age'),
     row: (storageClass, context) => {
       const isDefault = ['storageclass.kubernetes.io/is-default-class', 'storageclass.beta.kubernetes.io/is-default-class'].some((key) => storageClass.metadata?.annotations?.[key] === 'true');
       return [
         isDefault ? `${nameOf(storageClass)} (default)` : nameOf(storageClass), storageClass.provisioner ?? '', storageClass.reclaimPolicy ?? 'Delete',
-        storageClass.volumeBindingMode ?? '<unset>', storageClass.allowVolumeExpansion ?? false, ageOf(storageClass, context),
+        storageClass.volumeBindingMode ?? 'Immediate', storageClass.allowVolumeExpansion ?? false, ageOf(storageClass, context),
       ];
     },
   },

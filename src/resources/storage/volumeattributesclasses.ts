@@ -23,5 +23,9 @@ export const volumeattributesclasses = defineResource<VolumeAttributesClass>({
     if (!semanticEqual(next.parameters, previous.parameters)) errors.forbidden(Path.root('parameters'), 'updates to parameters are forbidden.');
     return errors.list;
   },
-  table: { columns: columns('Name', 'DriverName', 'Age'), row: (object, context) => [nameOf(object), object.driverName ?? '', ageOf(object, context)] },
+  table: { columns: columns('Name', 'DriverName', 'Age'), row: (object, context) => [isDefault(object) ? `${nameOf(object)} (default)` : nameOf(object), object.driverName ?? '', ageOf(object, context)] },
 });
+
+function isDefault(object: VolumeAttributesClass): boolean {
+  return object.metadata?.annotations?.['storage.alpha.kubernetes.io/is-default-class'] === 'true';
+}

@@ -2,7 +2,7 @@
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { columns, nameOf } from '../tables.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
 interface Spec { resource?: { group?: string; resource?: string } }
@@ -21,19 +21,14 @@ export const storageversionmigrations = defineResource({
     return errors.list;
   },
   table: {
-    columns: columns('Name', 'Resource', 'Status', 'Age'),
-    row: (migration, context) => {
+    columns: columns('Name', 'Resource'),
+    row: (migration) => {
       const { group, resource = '' } = specOf(migration).resource ?? {};
-      return [nameOf(migration), group ? `${resource}.${group}` : resource, statusOf(migration), ageOf(migration, context)];
+      return [nameOf(migration), group ? `${resource}.${group}` : resource];
     },
   },
 });
 
 function specOf(migration: KubeObject): Spec {
   return (migration['spec'] ?? {}) as Spec;
-}
-
-function statusOf(migration: KubeObject): string {
-  const { conditions = [] } = (migration['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
-  return ['Succeeded', 'Failed', 'Running'].find((type) => conditions.some((condition) => condition.type === type && condition.status === 'True')) ?? 'Pending';
 }
