@@ -1,7 +1,11 @@
 /** Every controller there is, in the order of their groups. Adding one is one line here. */
 import type { ControllerDefinition } from '#runtime/controller.ts';
+import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
+import { namespaceController } from './core/namespace-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
+import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
+import { serviceAccountController } from './core/serviceaccount-controller.ts';
 
 export interface ControllersOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
@@ -14,9 +18,13 @@ export interface ControllersOptions {
   readonly clusterSigner?: { readonly certificate: string; readonly key: string };
 }
 
-export function controllers(_options: ControllersOptions): ControllerDefinition[] {
+export function controllers(options: ControllersOptions): ControllerDefinition[] {
   return [
+    deploymentController,
     replicaSetController,
+    namespaceController,
     replicationControllerController,
+    rootCACertificatePublisherController(options),
+    serviceAccountController,
   ];
 }

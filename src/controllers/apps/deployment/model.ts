@@ -1,0 +1,111 @@
+/** What the parts of the deployment controller share: a deployment with its replica sets during one reconcile, and facts about them. Pure. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Deployment, PodTemplateSpec, ReplicaSet } from '#api/types.ts';
+import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
+import { byAge, createdMs } from '../../pods.ts';
+
+export const HASH_LABEL = 'pod-template-hash';
+export const REVISION = 'deployment.kubernetes.io/revision';
+export const REVISION_HISTORY = 'deployment.kubernetes.io/revision-history';
+export const DESIRED_REPLICAS = 'deployment.kubernetes.io/desired-replicas';
+export const MAX_REPLICAS = 'deployment.kubernetes.io/max-replicas';
+const NO_DEADLINE = 2 ** 31 - 1;
+
+/** The replica set of the present template, if there is one, and all others. */
+export interface Rollout {
+  newSet: ReplicaSet | undefined;
+  oldSets: ReplicaSet[];
+}
+
+export function allSets({ newSet, oldSets }: Rollout): ReplicaSet[] {
+  return newSet ? [...oldSets, newSet] : oldSets;
+}
+
+export function replicasOf(set: ReplicaSet | undefined): number {
+  return set?.spec?.replicas ?? (set ? 1 : 0);
+}
+
+/** What is asked for, over all sets. */
+export function specReplicas(sets: readonly ReplicaSet[]): number {
+  return sets.reduce((sum, set) => sum + replicasOf(set), 0);
+}
+
+type Count = 'replicas' | 'readyReplicas' | 'availableReplicas';
+
+/** What is there, over all sets. */
+export function statusReplicas(sets: readonly ReplicaSet[], count: Count): number {
+  return sets.reduce((sum, set) => sum + (set.status?.[count] ?? 0), 0);
+}
+
+export function activeSets(sets: readonly ReplicaSet[]): ReplicaSet[] {
+  return sets.filter((set) => replicasOf(set) > 0);
+}
+
+export function wanted(deployment: Deployment): number {
+  return deployment.spec?.replicas ?? 1;
+}
+
+export function isRollingUpdate(deployment: Deployment): boolean {
+  return (deployment.spec?.strategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
+}
+
+/** Both bounds as numbers. Never 0 for both: a rollout could not move. */
+export function rollingBounds(deployment: Deployment): { readonly maxSurge: number; readonly maxUnavailable: number } {
+  const replicas = wanted(deployment);
+  if (!isRollingUpdate(deployment)) return { maxSurge: 0, maxUnavailable: 0 };
+  const { maxSurge = '25%', maxUnavailable = '25%' } = deployment.spec?.strategy?.rollingUpdate ?? {};
+  const surge = getScaledValueFromIntOrPercent(maxSurge, replicas, { roundUp: true });
+  const unavailable = getScaledValueFromIntOrPercent(maxUnavailable, replicas, { roundUp: false });
+  if (replicas === 0) return { maxSurge: surge, maxUnavailable: 0 };
+  return { maxSurge: surge, maxUnavailable: surge === 0 && unavailable === 0 ? 1 : Math.min(unavailable, replicas) };
+}
+
+export function hasProgressDeadline(deployment: Deployment): boolean {
+  const { progressDeadlineSeconds } = deployment.spec ?? {};
+  return progressDeadlineSeconds !== undefined && progressDeadlineSeconds !== NO_DEADLINE;
+}
+
+export function isSameTemplate(a: PodTemplateSpec | undefined, b: PodTemplateSpec | undefined): boolean {
+  return isDeepStrictEqual(withoutHash(a), withoutHash(b));
+}
+
+function withoutHash(template: PodTemplateSpec | undefined): unknown {
+  const { [HASH_LABEL]: _, ...labels } = template?.metadata?.labels ?? {};
+  const { creationTimestamp: _c, ...metadata } = template?.metadata ?? {};
+  return { ...template, metadata: { ...metadata, labels } };
+}
+
+/** Of several that fit, the oldest. */
+export function findNewSet(deployment: Deployment, sets: readonly ReplicaSet[]): ReplicaSet | undefined {
+  return sets.toSorted(byAge).find((set) => isSameTemplate(set.spec?.template, deployment.spec?.template));
+}
+
+export function splitSets(deployment: Deployment, sets: readonly ReplicaSet[]): Rollout {
+  const newSet = findNewSet(deployment, sets);
+  return { newSet, oldSets: sets.filter((set) => set !== newSet) };
+}
+
+export function revisionOf(object: { readonly metadata?: { readonly annotations?: Record<string, string> } }): number {
+  const revision = Number(object.metadata?.annotations?.[REVISION] ?? 0);
+  return Number.isSafeInteger(revision) ? revision : 0;
+}
+
+export function maxRevision(sets: readonly ReplicaSet[]): number {
+  return Math.max(0, ...sets.map(revisionOf));
+}
+
+/** How many replicas the new set should have now, without more in total than the surge allows. */
+export function newSetReplicas(deployment: Deployment, { all, current }: { readonly all: readonly ReplicaSet[]; readonly current: number }): number {
+  const replicas = wanted(deployment);
+  if (!isRollingUpdate(deployment)) return replicas;
+  const room = replicas + rollingBounds(deployment).maxSurge - specReplicas(all);
+  return room <= 0 ? current : current + Math.min(room, replicas - current);
+}
+
+export function bySizeNewer(a: ReplicaSet, b: ReplicaSet): number {
+  return replicasOf(b) - replicasOf(a) || createdMs(b) - createdMs(a) || byAge(b, a);
+}
+
+export function bySizeOlder(a: ReplicaSet, b: ReplicaSet): number {
+  return replicasOf(b) - replicasOf(a) || byAge(a, b);
+}

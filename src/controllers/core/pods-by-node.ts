@@ -1,0 +1,18 @@
+/** The index of pods by the node they are bound to, shared by the controllers that look after nodes. */
+import type { Pod } from '#api/types.ts';
+import type { Informer, ResourceRef } from '#client/client.ts';
+import { pods } from '#client/refs.ts';
+
+const BY_NODE = 'node';
+
+function nodeOf(pod: Pod): readonly string[] {
+  return pod.spec?.nodeName ? [pod.spec.nodeName] : [];
+}
+
+/** For a definition's `indexes`. */
+export const podsByNode: { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] } =
+  { resource: pods as ResourceRef, name: BY_NODE, values: nodeOf as (object: never) => readonly string[] };
+
+export function podsOnNode(informer: Informer<Pod>, nodeName: string): Pod[] {
+  return informer.byIndex(BY_NODE, nodeName);
+}

@@ -1,0 +1,21 @@
+/**
+ * Short hashes of templates, for names and labels. Upstream's hash goes over Go's own rendering of the structure, which no other
+ * program makes, so the value is another one; alphabet and use are the same.
+ */
+import { safeEncode } from '#stdx/random.ts';
+
+/** The same for the same content, in whatever order its fields are. collisionCount makes another one when names collide. */
+export function templateHash(template: unknown, collisionCount?: number): string {
+  let hash = 0x811c9dc5;
+  const text = stableText(template) + (collisionCount === undefined ? '' : `#${collisionCount}`);
+  for (const byte of Buffer.from(text)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return safeEncode(String(hash));
+}
+
+/** JSON with sorted keys; absent and undefined are the same. */
+export function stableText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(stableText).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  const entries = Object.entries(value).filter(([, item]) => item !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${stableText(item)}`).join(',')}}`;
+}
