@@ -3,7 +3,9 @@ import type { ControllerDefinition } from '#runtime/controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
+import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
+import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 
@@ -23,7 +25,9 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     deploymentController,
     replicaSetController,
     namespaceController,
+    nodeLifecycleController,
     replicationControllerController,
+    taintEvictionController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
   ];

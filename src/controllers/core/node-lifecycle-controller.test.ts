@@ -18,12 +18,13 @@ describe('node-lifecycle-controller and taint-eviction-controller', () => {
 
   const node = (name: string): Promise<Node> => world.api.get(nodes, { name });
   const taintsOf = async (name: string): Promise<string[]> => ((await node(name)).spec?.taints ?? []).map(({ key, effect }: Taint) => `${key.replace('node.kubernetes.io/', '')}:${effect}`).sort();
-  const report = async (name: string, type: string, status: string): Promise<void> => {
+  const report = (name: string, type: string, status: string): Promise<true> => world.until('reported', async () => {
     const current = await node(name);
     const now = formatTime(world.clock.now());
     const conditions = [...(current.status?.conditions ?? []).filter((condition) => condition.type !== type), { type, status, lastHeartbeatTime: now, lastTransitionTime: now }];
     await world.api.updateStatus(nodes, { ...current, status: { ...current.status, conditions } });
-  };
+    return true;
+  });
   const renew = async (name: string): Promise<void> => {
     const spec = { holderIdentity: name, leaseDurationSeconds: 40, renewTime: formatMicroTime(world.clock.now()) };
     const lease = await world.find(leases, { name, namespace: 'kube-node-lease' });
