@@ -123,9 +123,9 @@ export function selectorIsEmpty(selector: LabelSelector | undefined): boolean {
 
 export function selectorMatches(selector: LabelSelector | undefined, labels: Record<string, string> | undefined): boolean {
   if (!selector) return false;
-  for (const key in selector.matchLabels) if (labels?.[key] !== selector.matchLabels[key]) return false;
+  for (const key in selector.matchLabels) if (own(labels, key) !== selector.matchLabels[key]) return false;
   return (selector.matchExpressions ?? []).every(({ key, operator, values }) => {
-    const value = labels?.[key];
+    const value = own(labels, key);
     switch (operator) {
       case 'In': return value !== undefined && (values ?? []).includes(value);
       case 'NotIn': return value === undefined || !(values ?? []).includes(value);
@@ -137,7 +137,7 @@ export function selectorMatches(selector: LabelSelector | undefined, labels: Rec
 }
 
 export function mapSelectorMatches(selector: Record<string, string> | undefined, labels: Record<string, string> | undefined): boolean {
-  for (const key in selector) if (labels?.[key] !== selector[key]) return false;
+  for (const key in selector) if (own(labels, key) !== selector[key]) return false;
   return true;
 }
 
@@ -205,4 +205,18 @@ export function checkAtMost100Percent(value: number | string | undefined, path: 
 /** 5 → 5, '50%' → 50, anything else 0: how upstream looks at 'is it zero'. */
 export function intOrPercentValue(value: number | string | undefined): number {
   return typeof value === 'number' ? value : value === undefined ? 0 : Number.parseInt(value, 10) || 0;
+}
+
+/** Calls back for every item that was in the list before. */
+export function eachRepeated<T>(items: readonly T[], report: (item: T, position: number) => void): void {
+  const seen = new Set<T>();
+  for (let i = 0; i < items.length; i++) {
+    if (seen.has(items[i]!)) report(items[i]!, i);
+    seen.add(items[i]!);
+  }
+}
+
+/** The entry of a map that clients filled: keys such as 'constructor' must not find what every object inherits. */
+export function own<T>(map: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
+  return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 }

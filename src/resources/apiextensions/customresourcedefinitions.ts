@@ -5,7 +5,7 @@
 import type { CustomResourceDefinition, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkClientConfig } from '../admissionregistration/webhooks.ts';
-import { checkImmutable } from '../checks.ts';
+import { checkImmutable, eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, type Path, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
@@ -181,5 +181,5 @@ function checkConversion({ conversion, preserveUnknownFields }: CustomResourceDe
   else checkClientConfig(conversion.webhook.clientConfig, at.child('clientConfig'), errors);
   if (versions.length === 0) errors.required(at.child('conversionReviewVersions'));
   else if (!versions.some((version) => version === 'v1' || version === 'v1beta1')) errors.invalid(at.child('conversionReviewVersions'), versions, 'must include at least one of v1, v1beta1');
-  versions.forEach((version, i) => { if (versions.indexOf(version) < i) errors.invalid(at.child('conversionReviewVersions').index(i), version, 'duplicate version'); });
+  eachRepeated(versions, (version, i) => errors.invalid(at.child('conversionReviewVersions').index(i), version, 'duplicate version'));
 }

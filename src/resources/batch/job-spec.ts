@@ -92,7 +92,7 @@ function checkFailureRule(rule: PodFailurePolicyRule, spec: JobSpec, { path, err
     const values = codes.values ?? [];
     if (values.length === 0) errors.invalid(at.child('values'), values, 'at least one value is required');
     if (values.length > 255) errors.tooMany(at.child('values'), values.length, 255);
-    values.forEach((value, i) => {
+    else values.forEach((value, i) => {
       if (codes.operator === 'In' && value === 0) errors.invalid(at.child('values').index(i), value, "must not be 0 for the In operator");
       if (values.indexOf(value) < i) errors.duplicate(at.child('values').index(i), value);
       else if (i > 0 && values[i - 1]! > value) errors.invalid(at.child('values'), values, 'must be ordered');

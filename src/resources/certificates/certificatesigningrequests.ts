@@ -1,6 +1,6 @@
 /** CertificateSigningRequest. Who asked is written down by the server; approval and signing are subresources. */
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
-import { checkImmutable } from '../checks.ts';
+import { checkImmutable, eachRepeated } from '../checks.ts';
 import { defineResource, type HookContext } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
@@ -106,8 +106,8 @@ function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
   if (usages.length === 0) errors.required(SPEC.child('usages'));
   usages.forEach((usage, i) => {
     if (!USAGES.includes(usage)) errors.notSupported(SPEC.child('usages').index(i), usage, USAGES);
-    if (usages.indexOf(usage) < i) errors.duplicate(SPEC.child('usages').index(i), usage);
   });
+  eachRepeated(usages, (usage, i) => errors.duplicate(SPEC.child('usages').index(i), usage));
   if (signerName === LEGACY_SIGNER) errors.invalid(SPEC.child('signerName'), signerName, 'the legacy signerName is not allowed via this API version');
   else checkSignerName(signerName, SPEC.child('signerName'), errors);
   if (expirationSeconds !== undefined && expirationSeconds < LIFETIME_SECONDS_MIN) errors.invalid(SPEC.child('expirationSeconds'), expirationSeconds, `may not specify a duration less than ${LIFETIME_SECONDS_MIN} seconds (10 minutes)`);

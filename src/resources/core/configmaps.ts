@@ -1,6 +1,6 @@
 /** ConfigMap: free data of at most 1 MiB, unchangeable when it says so. */
 import type { ConfigMap } from '#api/types.ts';
-import { checkConfigMapKey } from '../checks.ts';
+import { checkConfigMapKey, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
@@ -37,7 +37,7 @@ function validate(map: ConfigMap, _context: unknown): Errors['list'] {
   let bytes = 0;
   for (const key in map.data) {
     checkConfigMapKey(key, DATA.key(key), errors);
-    if (map.binaryData?.[key] !== undefined) errors.invalid(DATA.key(key), key, 'duplicate of key present in binaryData');
+    if (own(map.binaryData, key) !== undefined) errors.invalid(DATA.key(key), key, 'duplicate of key present in binaryData');
     bytes += Buffer.byteLength(map.data[key]!);
   }
   for (const key in map.binaryData) {

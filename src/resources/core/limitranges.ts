@@ -1,6 +1,6 @@
 /** LimitRange. */
 import type { LimitRange, LimitRangeItem } from '#api/types.ts';
-import { checkQualifiedName } from '../checks.ts';
+import { checkQualifiedName, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, type Path } from '../field-path.ts';
 import { checkContainerResourceName, checkResourceName, compareQuantities, isOvercommitAllowed, quantityOf } from '../resource-list.ts';
@@ -34,9 +34,13 @@ export const limitranges = defineResource<LimitRange>({
 /** Limits default to the maximum, requests to the limit, else to the minimum. */
 function defaultAmounts(item: LimitRangeItem): void {
   const defaults = (item.default ??= {}), requests = (item.defaultRequest ??= {});
-  for (const name in item.max) defaults[name] ??= item.max[name]!;
-  for (const name in defaults) requests[name] ??= defaults[name]!;
-  for (const name in item.min) requests[name] ??= item.min[name]!;
+  fill(defaults, item.max);
+  fill(requests, defaults);
+  fill(requests, item.min);
+}
+
+function fill(into: Record<string, string>, from: Record<string, string> | undefined): void {
+  for (const name in from) if (!Object.hasOwn(into, name)) into[name] = from[name]!;
 }
 
 function checkType(type: string, path: Path, errors: Errors): void {
@@ -68,8 +72,8 @@ function checkItem(item: LimitRangeItem, at: Path, errors: Errors): void {
 
 function checkOrder(item: LimitRangeItem, name: string, at: Path, errors: Errors): void {
   const isPod = item.type === 'Pod';
-  const min = item.min?.[name], max = item.max?.[name], ratio = item.maxLimitRequestRatio?.[name];
-  const limit = isPod ? undefined : item.default?.[name], request = isPod ? undefined : item.defaultRequest?.[name];
+  const min = own(item.min, name), max = own(item.max, name), ratio = own(item.maxLimitRequestRatio, name);
+  const limit = isPod ? undefined : own(item.default, name), request = isPod ? undefined : own(item.defaultRequest, name);
   const above = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && compareQuantities(a, b) > 0;
   const say = (field: string, value: string | undefined, detail: string): void => errors.invalid(at.child(field).key(name), value, detail);
   if (above(min, max)) say('min', min, `min value ${min} is greater than max value ${max}`);

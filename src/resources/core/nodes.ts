@@ -1,7 +1,7 @@
 /** Node. */
 import type { Node, Taint } from '#api/types.ts';
 import { validateLabelValue } from '#machinery/names.ts';
-import { checkCIDR, checkQualifiedName, isDualStack } from '../checks.ts';
+import { checkCIDR, checkQualifiedName, eachRepeated, isDualStack } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS, type Path } from '../field-path.ts';
 import { checkQuantity } from '../resource-list.ts';
@@ -37,7 +37,7 @@ export const nodes = defineResource<Node>({
     ranges.forEach((range, i) => checkCIDR(range, path.index(i), errors));
     if (ranges.length > 1) {
       if (!isDualStack(ranges) || ranges.length > 2) errors.invalid(path, ranges, 'may specify no more than one CIDR for each IP family');
-      ranges.forEach((range, i) => { if (ranges.indexOf(range) < i) errors.duplicate(path.index(i), range); });
+      eachRepeated(ranges, (range, i) => errors.duplicate(path.index(i), range));
     }
     return errors.list;
   },

@@ -150,3 +150,22 @@ for (const [expected, status, spec, metadata] of statuses) {
     assert.equal(`${String(cells['Status'])} ${String(cells['Ready'])} ${String(cells['Restarts'])}`, expected);
   });
 }
+
+test('names that every JavaScript object knows are just names', () => {
+  const resources = { limits: { cpu: '1' }, requests: { constructor: '1', cpu: '1' } };
+  const { errors } = create('pods', pod({ nodeSelector: { constructor: 'a' }, resources: { limits: { cpu: '1' } }, containers: [{ ...CONTAINER, resources }] }));
+  assert.deepEqual(errors, [
+    'spec.containers[0].resources.requests[constructor]: Invalid value: "constructor": must be a standard resource type or fully qualified',
+    'spec.containers[0].resources.requests[constructor]: Invalid value: "constructor": must be a standard resource for containers',
+    'spec.resources.requests[constructor]: Invalid value: "0": must be greater than or equal to aggregate container requests of 1',
+  ]);
+  assert.deepEqual(create('configmaps', { metadata: { name: 'c' }, data: { constructor: 'x' }, binaryData: {} }).errors, []);
+});
+
+test('long lists and texts are checked in time that grows with their length', () => {
+  const long = (text: string): object => ({ volumes: [{ name: 'v', iscsi: { targetPortal: 'p', iqn: `iqn.${text}` } }] });
+  const { errors } = create('pods', pod(long('2001-01.'.repeat(100_000))));
+  assert.deepEqual(errors.map((error) => error.slice(0, 25)), ['spec.volumes[0].iscsi.iqn']);
+  const fieldPath = "['".repeat(500_000) + "x']";
+  assert.equal(create('pods', pod({ containers: [{ ...CONTAINER, env: [{ name: 'A', valueFrom: { fieldRef: { fieldPath } } }] }] })).errors.length, 1);
+});

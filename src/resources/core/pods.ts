@@ -30,8 +30,7 @@ export const pods = defineResource<Pod>({
     keepField(next, previous, 'status');
     if (context.subresource === 'ephemeralcontainers') next.spec = { ...previous.spec!, ...pick(next.spec, 'ephemeralContainers') };
     else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);
-    else if (previous.spec?.ephemeralContainers) next.spec!.ephemeralContainers = previous.spec.ephemeralContainers;
-    else delete next.spec!.ephemeralContainers;
+    if (context.subresource === 'ephemeralcontainers' || context.subresource === 'resize') keepMetadata(next, previous);
     bumpGeneration(next, previous);
     if (next.spec?.schedulingGates?.length === 0) delete next.spec.schedulingGates;
   },
@@ -101,6 +100,15 @@ function withResources(stored: PodSpec, next: PodSpec): PodSpec {
     });
   }
   return merged;
+}
+
+/** Those subresources change nothing but their part of the spec. */
+function keepMetadata(next: Pod, previous: Pod): void {
+  const meta = metaOf(next), stored = metaOf(previous);
+  for (const field of ['labels', 'annotations', 'finalizers', 'ownerReferences'] as const) {
+    if (stored[field] === undefined) delete meta[field];
+    else Object.assign(meta, { [field]: stored[field] });
+  }
 }
 
 function prepareStatus(next: Pod, previous: Pod): void {

@@ -1,6 +1,6 @@
 /** ResourceQuota. */
 import type { ResourceQuota, ResourceQuotaSpec } from '#api/types.ts';
-import { IMMUTABLE } from '../checks.ts';
+import { IMMUTABLE, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS, type Path } from '../field-path.ts';
 import { checkQuantity, checkQuotaResourceName, isStandardQuotaName } from '../resource-list.ts';
@@ -49,7 +49,7 @@ export const resourcequotas = defineResource<ResourceQuota>({
     row: (quota, context) => {
       const requests: string[] = [], limits: string[] = [];
       for (const name of Object.keys(quota.status?.hard ?? {}).sort()) {
-        (name.startsWith('limits.') ? limits : requests).push(`${name}: ${quota.status?.used?.[name] ?? '0'}/${quota.status?.hard?.[name]}`);
+        (name.startsWith('limits.') ? limits : requests).push(`${name}: ${own(quota.status?.used, name) ?? '0'}/${quota.status?.hard?.[name]}`);
       }
       return [nameOf(quota), requests.join(', '), limits.join(', '), ageOf(quota, context)];
     },

@@ -38,7 +38,8 @@ export const secrets = defineResource<Secret>({
 
 /** stringData is for writing only: its values go into data and win over what is there. */
 function foldStringData(secret: Secret): void {
-  for (const [key, value] of Object.entries(secret.stringData!)) (secret.data ??= {})[key] = encodeBase64(value);
+  const encoded = Object.entries(secret.stringData!).map(([key, value]) => [key, encodeBase64(value)] as const);
+  if (encoded.length > 0) secret.data = Object.fromEntries([...Object.entries(secret.data ?? {}), ...encoded]);
   delete secret.stringData;
 }
 

@@ -3,7 +3,7 @@ import type { Service, ServicePort, ServiceSpec } from '#api/types.ts';
 import { isIP, isIPv6 } from 'node:net';
 import {
   checkCIDR, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkNonSpecialIP, checkPortNumber, checkPortNumberOrName,
-  checkQualifiedName, isDualStack, PROTOCOLS,
+  checkQualifiedName, eachRepeated, isDualStack, PROTOCOLS,
 } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS } from '../field-path.ts';
@@ -256,8 +256,8 @@ function checkClusterIPs(spec: ServiceSpec, headless: boolean, errors: Errors): 
   } else if (ips.length > 0) errors.invalid(path, ips, 'must be empty when `clusterIP` is not specified');
   families.forEach((family, i) => {
     if (!FAMILIES.includes(family)) errors.notSupported(SPEC.child('ipFamilies').index(i), family, FAMILIES);
-    if (families.indexOf(family) < i) errors.duplicate(SPEC.child('ipFamilies').index(i), family);
   });
+  eachRepeated(families, (family, i) => errors.duplicate(SPEC.child('ipFamilies').index(i), family));
   if (spec.ipFamilyPolicy !== undefined && !FAMILY_POLICIES.includes(spec.ipFamilyPolicy)) errors.notSupported(SPEC.child('ipFamilyPolicy'), spec.ipFamilyPolicy, FAMILY_POLICIES);
   let bad = false;
   ips.forEach((ip, i) => {

@@ -1,7 +1,7 @@
 /** StorageClass. */
 import type { StorageClass, TopologySelectorTerm } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
-import { checkEnum, checkImmutable, checkQualifiedName } from '../checks.ts';
+import { checkEnum, checkImmutable, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
@@ -71,7 +71,7 @@ function checkTerm(term: TopologySelectorTerm, path: Path, errors: Errors): void
   term.matchLabelExpressions?.forEach((requirement, i) => {
     const at = path.child('matchLabelExpressions').index(i), values = requirement.values ?? [];
     if (values.length === 0) errors.required(at.child('values'));
-    values.forEach((value, j) => { if (values.indexOf(value) < j) errors.duplicate(at.child('values').index(j), value); });
+    eachRepeated(values, (value, j) => errors.duplicate(at.child('values').index(j), value));
     checkQualifiedName(requirement.key, at.child('key'), errors);
     if (keys.has(requirement.key)) errors.duplicate(at.child('key'), requirement.key);
     keys.add(requirement.key);

@@ -6,7 +6,7 @@ import type {
 } from '#api/types.ts';
 import {
   checkConfigMapKey, checkDnsLabel, checkEnum, checkNonNegative, checkObjectName, checkOptionalEnum, checkPortName, checkPortNumber,
-  checkPortNumberOrName, PROTOCOLS,
+  checkPortNumberOrName, own, PROTOCOLS,
 } from '../../checks.ts';
 import {
   checkContainerResourceName, checkQuantity, compareQuantities, hugePagesProblem, isHugePages, isOvercommitAllowed, quantityOf,
@@ -276,7 +276,7 @@ export function checkResources(resources: ResourceRequirements, path: Path, erro
   if (requests) {
     for (const name in requests) {
       look(name, requests[name]!, path.child('requests').key(name));
-      checkRequestWithinLimit(name, requests[name]!, limits?.[name], path, errors);
+      checkRequestWithinLimit(name, requests[name]!, own(limits, name), path, errors);
     }
   }
   if (hugePages && !computed) errors.forbidden(path, 'HugePages require cpu or memory');

@@ -23,7 +23,7 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
   if (!resources?.limits) return;
   for (const name in resources.limits) {
     const requests = (resources.requests ??= {});
-    requests[name] ??= resources.limits[name]!;
+    if (!Object.hasOwn(requests, name)) requests[name] = resources.limits[name]!;
   }
 }
 

@@ -10,18 +10,21 @@ export const ENV_FIELD_PATHS = ['metadata.name', 'metadata.namespace', 'metadata
 /** Every path v1 can express; others are not 'not supported here' but no field labels at all. */
 const KNOWN_FIELD_PATHS = new Set([...VOLUME_FIELD_PATHS, ...ENV_FIELD_PATHS, 'spec.host', 'spec.restartPolicy', 'spec.schedulerName', 'status.phase', 'status.nominatedNodeName']);
 
-const SUBSCRIPTED = /^(.*)\['(.*)'\]$/;
+/** "metadata.labels['app']" → field and subscript. */
+function splitSubscript(text: string): { readonly field: string; readonly subscript?: string } {
+  const start = text.endsWith("']") ? text.indexOf("['") : -1;
+  return start < 1 ? { field: text } : { field: text.slice(0, start), subscript: text.slice(start + 2, -2) };
+}
 
 export function checkFieldRef(ref: ObjectFieldSelector, supported: readonly string[], path: Path, errors: Errors): void {
   if (!ref.apiVersion) { errors.required(path.child('apiVersion')); return; }
   if (!ref.fieldPath) { errors.required(path.child('fieldPath')); return; }
-  const subscripted = SUBSCRIPTED.exec(ref.fieldPath);
-  const field = subscripted ? subscripted[1]! : ref.fieldPath;
+  const { field, subscript } = splitSubscript(ref.fieldPath);
   const problem = ref.apiVersion !== 'v1' ? `unsupported pod version: ${ref.apiVersion}`
-    : KNOWN_FIELD_PATHS.has(field) && (!subscripted || field === 'metadata.annotations' || field === 'metadata.labels') ? undefined
-    : subscripted ? `field label does not support subscript: ${ref.fieldPath}` : `field label not supported: ${ref.fieldPath}`;
+    : KNOWN_FIELD_PATHS.has(field) && (subscript === undefined || field === 'metadata.annotations' || field === 'metadata.labels') ? undefined
+    : subscript !== undefined ? `field label does not support subscript: ${ref.fieldPath}` : `field label not supported: ${ref.fieldPath}`;
   if (problem !== undefined) { errors.invalid(path.child('fieldPath'), ref.fieldPath, `error converting fieldPath: ${problem}`); return; }
-  if (subscripted) checkQualifiedName(field === 'metadata.annotations' ? subscripted[2]!.toLowerCase() : subscripted[2]!, path, errors);
+  if (subscript !== undefined) checkQualifiedName(field === 'metadata.annotations' ? subscript.toLowerCase() : subscript, path, errors);
   else if (!supported.includes(field)) errors.notSupported(path.child('fieldPath'), field, supported);
 }
 

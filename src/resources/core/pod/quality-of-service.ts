@@ -37,9 +37,9 @@ function positive(amount: string | undefined): string | undefined {
 
 /** Running containers and sidecars add up; init containers count by the largest moment before the running ones. */
 export function aggregateRequests(spec: PodSpec): Record<string, Quantity> {
-  const total: Record<string, Quantity> = {};
-  const sidecars: Record<string, Quantity> = {};
-  const peak: Record<string, Quantity> = {};
+  const total = emptyAmounts();
+  const sidecars = emptyAmounts();
+  const peak = emptyAmounts();
   for (const container of spec.containers ?? []) addRequests(total, container);
   for (const container of spec.initContainers ?? []) {
     if (container.restartPolicy === 'Always') {
@@ -48,12 +48,17 @@ export function aggregateRequests(spec: PodSpec): Record<string, Quantity> {
       raise(peak, sidecars);
       continue;
     }
-    const moment = { ...sidecars };
+    const moment = Object.assign(emptyAmounts(), sidecars);
     addRequests(moment, container);
     raise(peak, moment);
   }
   raise(total, peak);
   return total;
+}
+
+/** Without a prototype: names are the clients'. */
+function emptyAmounts(): Record<string, Quantity> {
+  return Object.create(null) as Record<string, Quantity>;
 }
 
 function addRequests(into: Record<string, Quantity>, container: Container): void {

@@ -125,14 +125,18 @@ export function checkTolerations(tolerations: readonly Toleration[], path: Path,
 const INCLUSION_POLICIES = ['Honor', 'Ignore'];
 const SPREAD_ACTIONS = ['DoNotSchedule', 'ScheduleAnyway'];
 
+function pairOf({ topologyKey, whenUnsatisfiable }: TopologySpreadConstraint): string {
+  return `{${topologyKey}, ${whenUnsatisfiable}}`;
+}
+
 export function checkTopologySpread(constraints: readonly TopologySpreadConstraint[], path: Path, errors: Errors): void {
+  const lastOf = new Map(constraints.map((constraint, i) => [pairOf(constraint), i]));
   constraints.forEach((constraint, i) => {
     const at = path.index(i), { topologyKey, whenUnsatisfiable, minDomains, matchLabelKeys, labelSelector } = constraint;
     if (!(constraint.maxSkew > 0)) errors.invalid(at.child('maxSkew'), constraint.maxSkew ?? 0, NOT_POSITIVE);
     if (!topologyKey) errors.required(at.child('topologyKey'), 'can not be empty');
     if (!SPREAD_ACTIONS.includes(whenUnsatisfiable)) errors.notSupported(at.child('whenUnsatisfiable'), whenUnsatisfiable ?? '', SPREAD_ACTIONS);
-    const repeated = constraints.slice(i + 1).some((other) => other.topologyKey === topologyKey && other.whenUnsatisfiable === whenUnsatisfiable);
-    if (repeated) errors.duplicate(at.child('{topologyKey, whenUnsatisfiable}'), `{${topologyKey}, ${whenUnsatisfiable}}`);
+    if (lastOf.get(pairOf(constraint)) !== i) errors.duplicate(at.child('{topologyKey, whenUnsatisfiable}'), pairOf(constraint));
     if (minDomains !== undefined && minDomains <= 0) errors.invalid(at.child('minDomains'), minDomains, NOT_POSITIVE);
     if (minDomains !== undefined && whenUnsatisfiable !== 'DoNotSchedule') errors.invalid(at.child('minDomains'), minDomains, `can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ${whenUnsatisfiable}`);
     checkOptionalEnum(constraint.nodeAffinityPolicy, INCLUSION_POLICIES, at, 'nodeAffinityPolicy', errors);

@@ -2,7 +2,7 @@
 import { validateDNS1123Subdomain, validateDNS1123SubdomainWithUnderscore } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
 import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec } from '#api/types.ts';
-import { between, checkAnnotations, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkQualifiedName, MAX_INT32 } from '../../checks.ts';
+import { between, checkAnnotations, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkQualifiedName, MAX_INT32, own } from '../../checks.ts';
 import { checkContainerResourceName, checkPodResourceName, compareQuantities, quantityOf } from '../../resource-list.ts';
 import { type Errors, METADATA, type Path, SPEC } from '../../field-path.ts';
 import { checkPodAnnotations, checkProfileAnnotations } from './annotations.ts';
@@ -95,12 +95,12 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
   if (claims) errors.forbidden(path.child('claims'), 'claims cannot be set for Resources at pod-level');
   checkResources(spec.resources!, path, errors, { claimNames, checkName: checkPodResourceName });
   for (const [name, total] of Object.entries(aggregateRequests(spec))) {
-    const asked = requests[name] ?? '0';
+    const asked = own(requests, name) ?? '0';
     if (total.compare(quantityOf(asked)) > 0) errors.invalid(path.child('requests').key(name), quantityOf(asked).toString(), `must be greater than or equal to aggregate container requests of ${total.toString()}`);
   }
   spec.containers?.forEach((container, i) => {
     for (const [name, limit] of Object.entries(container.resources?.limits ?? {})) {
-      const most = limits[name];
+      const most = own(limits, name);
       if (most !== undefined && compareQuantities(limit, most) > 0) {
         errors.invalid(path.child('containers').index(i).key(name).child('limits'), quantityOf(limit).toString(), `must be less than or equal to pod limits of ${quantityOf(most).toString()}`);
       }

@@ -1,7 +1,7 @@
 /** What may change on a pod that exists: by plain updates, by the ephemeralcontainers and resize subresources, and in its status. */
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { Container, ContainerStatus, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, PodStatus, Toleration } from '#api/types.ts';
-import { between, checkImmutable, checkIP, checkQualifiedName, isDualStack, MAX_INT32 } from '../../checks.ts';
+import { between, checkImmutable, checkIP, checkQualifiedName, eachRepeated, isDualStack, MAX_INT32 } from '../../checks.ts';
 import { type Errors, METADATA, type Path, SPEC, STATUS } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
 import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
@@ -230,6 +230,6 @@ function checkAddressList(addresses: readonly { ip: string }[] | undefined, path
   if (!addresses || addresses.length < 2) return;
   const values = addresses.map(({ ip }) => ip);
   if (!isDualStack(values) || values.length > 2) errors.invalid(path, addresses, 'may specify no more than one IP for each IP family');
-  addresses.forEach((address, i) => { if (values.indexOf(address.ip) < i) errors.duplicate(path.index(i), address); });
+  eachRepeated(values, (_ip, i) => errors.duplicate(path.index(i), addresses[i]));
 }
 

@@ -1,5 +1,6 @@
 /** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
 import type { Container, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import { own } from '../../checks.ts';
 import { compareQuantities, quantityOf } from '../../resource-list.ts';
 
 const DEPRECATED_NODE_LABELS: Readonly<Record<string, string>> = {
@@ -36,7 +37,7 @@ function specWarnings(spec: PodSpec | undefined, path: string, annotations: Reco
   if (!spec) return [];
   const warnings: string[] = [];
   for (const key in spec.nodeSelector) {
-    const why = DEPRECATED_NODE_LABELS[key];
+    const why = own(DEPRECATED_NODE_LABELS, key);
     if (why !== undefined) warnings.push(`${path}.nodeSelector[${key}]: ${why}`);
   }
   spec.volumes?.forEach((volume, i) => {
@@ -57,11 +58,11 @@ function specWarnings(spec: PodSpec | undefined, path: string, annotations: Reco
 function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
   required.forEach((term, i) => term.matchExpressions?.forEach(({ key }, j) => {
-    const why = DEPRECATED_NODE_LABELS[key];
+    const why = own(DEPRECATED_NODE_LABELS, key);
     if (why !== undefined) warnings.push(`${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[${i}].matchExpressions[${j}].key: ${key} is ${why}`);
   }));
   spec.topologySpreadConstraints?.forEach(({ topologyKey, labelSelector }, i) => {
-    const why = DEPRECATED_NODE_LABELS[topologyKey];
+    const why = own(DEPRECATED_NODE_LABELS, topologyKey);
     if (why !== undefined) warnings.push(`${path}.topologySpreadConstraints[${i}].topologyKey: ${topologyKey} is ${why}`);
     if (!labelSelector) warnings.push(`${path}.topologySpreadConstraints[${i}].labelSelector: a null labelSelector results in matching no pod`);
   });
