@@ -39,9 +39,11 @@ export interface WorkerOptions {
 }
 
 const STOP_TIMEOUT_MS = 60_000;
+/** Components make little garbage; V8's default of 48 MB per thread would mostly lie idle. */
+const YOUNG_HEAP_MB = 8;
 
 export function startWorker(options: WorkerOptions): WorkerHandle {
-  const worker = new Worker(options.file, { workerData: options.data, resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb } });
+  const worker = new Worker(options.file, { workerData: options.data, resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb, maxYoungGenerationSizeMb: YOUNG_HEAP_MB } });
   let stopping = false;
   let settle: { resolve(): void; reject(error: Error): void };
   const started = new Promise<void>((resolve, reject) => { settle = { resolve, reject }; });
