@@ -14,13 +14,14 @@ export const namespaces = defineResource<Namespace>({
   plural: 'namespaces',
   nameRule: 'dns-label',
   applyDefaults: (namespace) => {
-    const meta = metaOf(namespace);
-    if (meta.name) (meta.labels ??= {})[NAME_LABEL] = meta.name;
+    labelWithName(namespace);
     namespace.spec ??= {};
     namespace.status ??= {};
     namespace.status.phase ||= 'Active';
   },
   prepareForCreate: (namespace) => {
+    // A generated name is there only now.
+    labelWithName(namespace);
     namespace.status = { phase: 'Active' };
     const finalizers = (namespace.spec ??= {}).finalizers ?? [];
     if (!finalizers.includes('kubernetes')) namespace.spec.finalizers = [...finalizers, 'kubernetes'];
@@ -59,6 +60,11 @@ export const namespaces = defineResource<Namespace>({
     row: (namespace, context) => [nameOf(namespace), namespace.status?.phase ?? '', ageOf(namespace, context)],
   },
 });
+
+function labelWithName(namespace: Namespace): void {
+  const meta = metaOf(namespace);
+  if (meta.name) (meta.labels ??= {})[NAME_LABEL] = meta.name;
+}
 
 function checkFinalizer(name: string, path: Path, errors: Errors): void {
   errors.invalidEach(path, name, validateQualifiedName(name));
