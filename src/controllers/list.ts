@@ -5,9 +5,10 @@ import { replicaSetController } from './apps/replicaset-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
-import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
+import { taintEvictionController } from './core/taint-eviction-controller.ts';
+import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 
 export interface ControllersOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
@@ -27,8 +28,9 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     namespaceController,
     nodeLifecycleController,
     replicationControllerController,
-    taintEvictionController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
+    taintEvictionController,
+    endpointSliceController,
   ];
 }

@@ -1,0 +1,157 @@
+/**
+ * Keeps the EndpointSlices of each Service that selects pods: which addresses it has, and which of them are ready, serving, terminating.
+ * After upstream's pkg/controller/endpointslice. Proportional hints (annotation service.kubernetes.io/topology-mode: Auto) are not made;
+ * spec.trafficDistribution is.
+ */
+import type { Endpoint, EndpointSlice, Node, Pod, Service } from '#api/types.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { endpointSlices, nodes, pods, services } from '#client/refs.ts';
+import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
+import { podsByNode, podsOnNode } from '../core/pods-by-node.ts';
+import { controllerReference } from '../owners.ts';
+import { isPodReady } from '../pods.ts';
+import { addressesOf, hostnameOf, isHeadless, isIPv6, mayServe, podsOfService, selectsPods, servicesOfPod, targetPort } from './service-pods.ts';
+import { planSlices, portsId, type EndpointGroup, type SlicePorts } from './slice-plan.ts';
+import { writeSlices } from './write-slices.ts';
+
+const MANAGER = 'endpointslice-controller.k8s.io';
+const MANAGED_BY = 'endpointslice.kubernetes.io/managed-by';
+const SERVICE_NAME = 'kubernetes.io/service-name';
+const HEADLESS = 'service.kubernetes.io/headless';
+const ZONE = 'topology.kubernetes.io/zone';
+const RESERVED_LABELS: ReadonlySet<string> = new Set([MANAGED_BY, SERVICE_NAME, HEADLESS]);
+const MAX_ENDPOINTS = 100;
+/** Until a pod's node is looked for again. */
+const MISSING_NODE_MS = 1_000;
+/** Longer names leave no room for the generated end. */
+const MAX_PREFIX = 253;
+const BY_SERVICE = 'service';
+/** No key of a service begins so. */
+const NODE_KEY = 'node ';
+
+/** Of slices this controller keeps: their service's key. */
+function serviceKeyOf({ metadata }: EndpointSlice): readonly string[] {
+  const { labels = {}, namespace = '' } = metadata ?? {};
+  return labels[MANAGED_BY] === MANAGER && labels[SERVICE_NAME] ? [`${namespace}/${labels[SERVICE_NAME]}`] : [];
+}
+
+export const endpointSliceController = defineController({
+  name: 'endpointslice-controller',
+  serviceAccount: 'endpointslice-controller',
+  watches: [
+    watch(services),
+    watch(pods, { keys: (pod, { informer }) => servicesOfPod(pod, informer(services)) }),
+    watch(endpointSlices, {
+      keys: serviceKeyOf,
+      observe: { added: (slice, { expectations }) => { for (const key of serviceKeyOf(slice)) expectations.creationObserved(key); } },
+    }),
+    // Only a node's zone matters, and that it is there: reconcileNode() tells whether it changed.
+    watch(nodes, { keys: ({ metadata }) => [`${NODE_KEY}${metadata!.name!}`] }),
+  ],
+  indexes: [podsByNode, { resource: endpointSlices, name: BY_SERVICE, values: serviceKeyOf as (object: never) => readonly string[] }],
+  reconcile: (context) => context.key.startsWith(NODE_KEY) ? reconcileNode(context) : reconcileService(context),
+});
+
+
+async function reconcileNode({ key, informer, memory, enqueue }: ReconcileContext): Promise<void> {
+  const name = key.slice(NODE_KEY.length);
+  const node = informer(nodes).get(name);
+  const zone = node && (node.metadata?.labels?.[ZONE] ?? '');
+  if (memory.get(key) === zone) return;
+  if (zone === undefined) memory.delete(key);
+  else memory.set(key, zone);
+  const affected = new Set(podsOnNode(informer(pods), name).flatMap((pod) => servicesOfPod(pod, informer(services))));
+  for (const service of affected) enqueue(service);
+}
+
+async function reconcileService(context: ReconcileContext): Promise<ReconcileResult> {
+  const { key, informer, expectations, events } = context;
+  const service = informer(services).get(key);
+  // Slices of a service that is gone are the garbage collector's.
+  if (!service) return expectations.forget(key);
+  if (!selectsPods(service) || service.metadata?.deletionTimestamp) return;
+  if (!expectations.satisfied(key)) return { requeueAfterMs: expectations.expiresInMs(key) ?? 1 };
+  const { groups, misses } = groupsOf(service, context);
+  const { name = '', namespace = '' } = service.metadata ?? {};
+  const prefix = `${name}-`;
+  const plan = planSlices({
+    existing: informer(endpointSlices).byIndex(BY_SERVICE, key), groups, addressTypes: addressTypesOf(service), maxEndpoints: MAX_ENDPOINTS, labels: labelsOf(service),
+    metadata: { namespace, generateName: prefix.length > MAX_PREFIX ? name : prefix, ownerReferences: [controllerReference(service, services)] },
+  });
+  try {
+    await writeSlices(plan, context);
+  } catch (error) {
+    // A slice that is gone, or newer than the cache: the next look will be right.
+    if (!isStatusError(error, 'Conflict') && !isStatusError(error, 'NotFound')) {
+      events.event(service, { type: 'Warning', reason: 'FailedToUpdateEndpointSlices', message: `Error updating Endpoint Slices for Service ${key}: ${errorMessage(error)}` });
+    }
+    throw error;
+  }
+  return misses ? { requeueAfterMs: MISSING_NODE_MS } : undefined;
+}
+
+function addressTypesOf({ spec }: Service): string[] {
+  if (spec?.ipFamilies?.length) return [...spec.ipFamilies];
+  return [spec?.clusterIP && isIPv6(spec.clusterIP) ? 'IPv6' : 'IPv4'];
+}
+
+function labelsOf(service: Service): Record<string, string> {
+  const own = Object.entries(service.metadata?.labels ?? {}).filter(([name]) => !RESERVED_LABELS.has(name));
+  return { ...Object.fromEntries(own), ...(isHeadless(service) ? { [HEADLESS]: '' } : {}), [SERVICE_NAME]: service.metadata!.name!, [MANAGED_BY]: MANAGER };
+}
+
+/** `misses`: a pod was left out because its node is not known. */
+function groupsOf(service: Service, { informer }: ReconcileContext): { readonly groups: EndpointGroup[]; readonly misses: boolean } {
+  const addressTypes = addressTypesOf(service);
+  const groups = new Map<string, { addressType: string; ports: SlicePorts; endpoints: Endpoint[] }>();
+  let misses = false;
+  for (const pod of podsOfService(service, informer(pods))) {
+    if (!mayServe(pod)) continue;
+    const node = pod.spec?.nodeName ? informer(nodes).get(pod.spec.nodeName) : undefined;
+    if (pod.spec?.nodeName && !node) {
+      misses = true;
+      continue;
+    }
+    const ports = portsOf(service, pod);
+    for (const addressType of addressTypes) {
+      const addresses = addressesOf(pod).filter((address) => isIPv6(address) === (addressType === 'IPv6'));
+      if (addresses.length === 0) continue;
+      const id = `${addressType} ${portsId(ports)}`;
+      const group = groups.get(id) ?? { addressType, ports, endpoints: [] };
+      group.endpoints.push(endpointOf(pod, { service, node, addresses }));
+      groups.set(id, group);
+    }
+  }
+  return { groups: [...groups.values()], misses };
+}
+
+function portsOf(service: Service, pod: Pod): SlicePorts {
+  return (service.spec?.ports ?? []).flatMap((servicePort) => {
+    const port = targetPort(pod, servicePort);
+    const { name = '', protocol = 'TCP', appProtocol } = servicePort;
+    return port === undefined ? [] : [{ name, port, protocol, ...(appProtocol ? { appProtocol } : {}) }];
+  });
+}
+
+function endpointOf(pod: Pod, { service, node, addresses }: { readonly service: Service; readonly node: Node | undefined; readonly addresses: string[] }): Endpoint {
+  const serving = isPodReady(pod);
+  const terminating = pod.metadata?.deletionTimestamp !== undefined;
+  const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating);
+  const hostname = hostnameOf(pod, service);
+  const zone = node?.metadata?.labels?.[ZONE];
+  const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+  const nodeName = pod.spec?.nodeName;
+  const hints = ready ? hintsOf(service.spec?.trafficDistribution, { zone, nodeName }) : undefined;
+  return {
+    addresses, conditions: { ready, serving, terminating }, targetRef: { kind: 'Pod', namespace, name, uid },
+    ...(hostname ? { hostname } : {}), ...(nodeName ? { nodeName } : {}), ...(zone ? { zone } : {}), ...(hints ? { hints } : {}),
+  };
+}
+
+function hintsOf(distribution: string | undefined, { zone, nodeName }: { readonly zone: string | undefined; readonly nodeName: string | undefined }): Endpoint['hints'] {
+  const forZones = zone ? { forZones: [{ name: zone }] } : {};
+  if (distribution === 'PreferClose' || distribution === 'PreferSameZone') return zone ? forZones : undefined;
+  if (distribution === 'PreferSameNode' && nodeName) return { ...forZones, forNodes: [{ name: nodeName }] };
+  return undefined;
+}

@@ -1,0 +1,60 @@
+/** Which pods stand behind a service, and on which ports. Pure, but for reading caches. After upstream's endpoint utilities. */
+import type { Pod, Service, ServicePort } from '#api/types.ts';
+import type { Informer } from '#client/client.ts';
+import { isPodTerminal } from '../pods.ts';
+
+/** A service without a selector looks after its endpoints itself. */
+export function selectsPods(service: Service): boolean {
+  return service.spec?.selector !== undefined && service.spec.type !== 'ExternalName';
+}
+
+export function selects(service: Service, pod: Pod): boolean {
+  const selector = service.spec?.selector;
+  if (!selector) return false;
+  const labels = pod.metadata?.labels ?? {};
+  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+}
+
+export function servicesOfPod(pod: Pod, services: Informer<Service>): string[] {
+  const { namespace = '' } = pod.metadata ?? {};
+  return services.listNamespace(namespace).filter((service) => selects(service, pod)).map(({ metadata }) => `${namespace}/${metadata!.name!}`);
+}
+
+export function podsOfService(service: Service, pods: Informer<Pod>): Pod[] {
+  return pods.listNamespace(service.metadata!.namespace!).filter((pod) => selects(service, pod));
+}
+
+/** It has an address and may still serve. */
+export function mayServe(pod: Pod): boolean {
+  return !isPodTerminal(pod) && addressesOf(pod).length > 0;
+}
+
+export function addressesOf({ status }: Pod): string[] {
+  if (status?.podIPs?.length) return status.podIPs.map(({ ip }) => ip);
+  return status?.podIP ? [status.podIP] : [];
+}
+
+export function isIPv6(address: string): boolean {
+  return address.includes(':');
+}
+
+export function isHeadless(service: Service): boolean {
+  return service.spec?.clusterIP === 'None';
+}
+
+/** Where the pod listens for a port of the service; undefined when the pod has no port of that name. */
+export function targetPort(pod: Pod, { targetPort, port, protocol = 'TCP' }: ServicePort): number | undefined {
+  if (typeof targetPort === 'number') return targetPort === 0 ? port : targetPort;
+  if (targetPort === undefined || targetPort === '') return port;
+  const sidecars = (pod.spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
+  for (const container of [...(pod.spec?.containers ?? []), ...sidecars]) {
+    const found = container.ports?.find((candidate) => candidate.name === targetPort && (candidate.protocol ?? 'TCP') === protocol);
+    if (found) return found.containerPort;
+  }
+  return undefined;
+}
+
+/** The pod is found in DNS by its own name below the service's. */
+export function hostnameOf(pod: Pod, service: Service): string | undefined {
+  return pod.spec?.hostname && pod.spec.subdomain === service.metadata!.name ? pod.spec.hostname : undefined;
+}
