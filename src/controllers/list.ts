@@ -1,5 +1,6 @@
 /** Every controller there is, in the order of their groups. Adding one is one line here. */
 import type { ControllerDefinition } from '#runtime/controller.ts';
+import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
@@ -23,6 +24,7 @@ export interface ControllersOptions {
 
 export function controllers(options: ControllersOptions): ControllerDefinition[] {
   return [
+    daemonSetController,
     deploymentController,
     replicaSetController,
     namespaceController,

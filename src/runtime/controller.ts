@@ -18,6 +18,8 @@ export interface WatchSource<T extends KubeObject = KubeObject> {
    * For a change, it is called with the new and with the old object, and both results are enqueued. Pure; informers are synced.
    */
   readonly keys?: (object: T, context: SourceContext) => readonly string[];
+  /** False: this update changes nothing of interest (a heartbeat, say) and enqueues nothing. Default: every update does. Pure. */
+  readonly changed?: (object: T, previous: T) => boolean;
   /** Called before keys() for what the informer saw: where expectations are met. Nothing else may happen here; keys are enqueued anyway. */
   readonly observe?: SourceObserver<T>;
 }

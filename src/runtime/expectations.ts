@@ -40,9 +40,10 @@ export class Expectations {
     return !expected || this.satisfied(key) ? undefined : expected.sinceMs + TIMEOUT_MS - this.#clock.monotonic() + 1;
   }
 
-  /** Replaces what was expected for the key. Call before the requests are sent. */
-  expect(key: string, { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number }): void {
-    this.#expected.set(key, { creations, deletions, deletionKeys: new Set(), sinceMs: this.#clock.monotonic() });
+  /** Replaces what was expected for the key. Call before the requests are sent. Deletions by number, or by the objects ('namespace/name', or uids). */
+  expect(key: string, { creations = 0, deletions = 0 }: { readonly creations?: number; readonly deletions?: number | readonly string[] }): void {
+    const byKey = typeof deletions !== 'number';
+    this.#expected.set(key, { creations, deletions: byKey ? 0 : deletions, deletionKeys: new Set(byKey ? deletions : []), sinceMs: this.#clock.monotonic() });
   }
 
   expectCreations(key: string, count: number): void {
@@ -51,7 +52,7 @@ export class Expectations {
 
   /** Replaces what was expected for the key with the deletion of these objects ('namespace/name', or uids). */
   expectDeletions(key: string, objects: readonly string[]): void {
-    this.#expected.set(key, { creations: 0, deletions: 0, deletionKeys: new Set(objects), sinceMs: this.#clock.monotonic() });
+    this.expect(key, { deletions: objects });
   }
 
   /** One creation was seen, or its request failed. */

@@ -209,6 +209,7 @@ class RunningController {
       },
       updated: (object, previous) => {
         if (observe?.updated) guarded(() => observe.updated!(object, previous, this.#source));
+        if (source.changed?.(object, previous) === false) return;
         enqueue(object);
         if (source.keys) enqueue(previous);
       },

@@ -1,0 +1,130 @@
+/** Decides which daemon pods to make and which to delete; daemonset-controller.ts acts. Pure. */
+import type { DaemonSet, Node, Pod } from '#api/types.ts';
+import { byAge, isPodAvailable, isPodReady } from '../../pods.ts';
+import { isUpdated, maxSurge, maxUnavailable, placement } from './model.ts';
+
+export interface Situation {
+  readonly set: DaemonSet;
+  readonly hash: string;
+  readonly nodes: readonly Node[];
+  readonly podsByNode: ReadonlyMap<string, readonly Pod[]>;
+  readonly nowMs: number;
+}
+
+export interface Plan {
+  /** Names of nodes that need a pod. */
+  readonly create: string[];
+  readonly remove: Pod[];
+  /** Ended pods, which are among `remove` too: the caller tells of them, and waits between replacements of failed ones. */
+  readonly failed: Pod[];
+  readonly succeeded: Pod[];
+}
+
+/** One pod on each node where one belongs, and none elsewhere. */
+export function planPlacement(situation: Situation): Plan {
+  const plan: Plan = { create: [], remove: [], failed: [], succeeded: [] };
+  for (const node of situation.nodes) planNode(situation, node, plan);
+  const known = new Set(situation.nodes.map(({ metadata }) => metadata!.name!));
+  // Pods that no node will ever take: their node was deleted before the scheduler placed them.
+  for (const [name, pods] of situation.podsByNode) if (!known.has(name)) plan.remove.push(...pods.filter((pod) => !pod.spec?.nodeName && !pod.metadata?.deletionTimestamp));
+  return plan;
+}
+
+function planNode(situation: Situation, node: Node, plan: Plan): void {
+  const { set, podsByNode } = situation;
+  const name = node.metadata!.name!;
+  const pods = podsByNode.get(name) ?? [];
+  const { shouldRun, shouldContinue } = placement(set, node);
+  if (pods.length === 0) {
+    if (shouldRun) plan.create.push(name);
+    return;
+  }
+  if (!shouldContinue) return void plan.remove.push(...pods.filter(({ metadata }) => !metadata?.deletionTimestamp));
+  const running: Pod[] = [];
+  for (const pod of pods) {
+    if (pod.metadata?.deletionTimestamp) continue;
+    if (pod.status?.phase === 'Failed') plan.failed.push(pod);
+    else if (pod.status?.phase === 'Succeeded') plan.succeeded.push(pod);
+    else running.push(pod);
+  }
+  if (maxSurge(set, 1) === 0) plan.remove.push(...running.sort(byAge).slice(1));
+  else if (running.length === 0 && shouldRun && !plan.failed.some((pod) => pods.includes(pod))) plan.create.push(name);
+  else plan.remove.push(...surplusOfSurge(situation, running));
+}
+
+/** With a surge an old and a new pod may run side by side, until the new one is available or the old one is of no use. */
+function surplusOfSurge({ set, hash, nowMs }: Situation, running: readonly Pod[]): Pod[] {
+  if (running.length <= 1) return [];
+  const { minReadySeconds } = set.spec ?? {};
+  const sorted = running.toSorted(byAge);
+  const newest = sorted.filter((pod) => isUpdated(pod, { set, hash })), oldest = sorted.filter((pod) => !isUpdated(pod, { set, hash }));
+  const surplus = [...newest.slice(1), ...oldest.slice(1)];
+  const [newPod] = newest, [oldPod] = oldest;
+  if (newPod && oldPod && (!isPodReady(oldPod) || isPodAvailable(newPod, { minReadySeconds, nowMs }))) surplus.push(oldPod);
+  return surplus;
+}
+
+/** The next step from the old template to the present one, within maxUnavailable or maxSurge. */
+export function planUpdate(situation: Situation): { readonly create: string[]; readonly remove: Pod[] } {
+  const desired = situation.nodes.filter((node) => placement(situation.set, node).shouldRun).length;
+  const surge = maxSurge(situation.set, desired);
+  return surge === 0 ? planReplacement(situation, maxUnavailable(situation.set, desired)) : planSurge(situation, surge);
+}
+
+interface Pair { readonly oldPod: Pod | undefined; readonly newPod: Pod | undefined }
+
+/** undefined when the node has more than one of a kind: placement cleans up first. */
+function pairOf(pods: readonly Pod[], { set, hash }: Situation): Pair | undefined {
+  let oldPod: Pod | undefined, newPod: Pod | undefined;
+  for (const pod of pods) {
+    if (pod.metadata?.deletionTimestamp) continue;
+    if (isUpdated(pod, { set, hash })) {
+      if (newPod) return undefined;
+      newPod = pod;
+    } else {
+      if (oldPod) return undefined;
+      oldPod = pod;
+    }
+  }
+  return { oldPod, newPod };
+}
+
+function planReplacement(situation: Situation, most: number): { readonly create: string[]; readonly remove: Pod[] } {
+  const available = (pod: Pod): boolean => isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
+  const free: Pod[] = [], candidates: Pod[] = [];
+  let unavailable = 0;
+  for (const node of situation.nodes) {
+    const pods = situation.podsByNode.get(node.metadata!.name!);
+    const pair = pods && pairOf(pods, situation);
+    if (!pods) continue;
+    if (!pair || (!pair.oldPod && !pair.newPod)) unavailable += 1;
+    else if (pair.newPod) unavailable += available(pair.newPod) ? 0 : 1;
+    else if (!available(pair.oldPod!)) {
+      // It serves nobody: replacing it makes nothing worse.
+      free.push(pair.oldPod!);
+      unavailable += 1;
+    } else candidates.push(pair.oldPod!);
+  }
+  return { create: [], remove: [...free, ...candidates.slice(0, Math.max(0, most - unavailable))] };
+}
+
+function planSurge(situation: Situation, most: number): { readonly create: string[]; readonly remove: Pod[] } {
+  const available = (pod: Pod): boolean => isPodAvailable(pod, { minReadySeconds: situation.set.spec?.minReadySeconds, nowMs: situation.nowMs });
+  const free: string[] = [], candidates: string[] = [], remove: Pod[] = [];
+  let surging = 0;
+  for (const node of situation.nodes) {
+    const name = node.metadata!.name!;
+    const pods = situation.podsByNode.get(name);
+    if (!pods) continue;
+    const pair = pairOf(pods, situation);
+    if (!pair) surging += 1;
+    else if (pair.oldPod && !pair.newPod) {
+      if (!placement(situation.set, node).shouldRun) continue;
+      (available(pair.oldPod) ? candidates : free).push(name);
+    } else if (pair.oldPod && pair.newPod) {
+      if (available(pair.newPod)) remove.push(pair.oldPod);
+      else surging += 1;
+    }
+  }
+  return { create: [...free, ...candidates.slice(0, Math.max(0, most - surging))], remove };
+}

@@ -1,0 +1,93 @@
+/**
+ * ControllerRevisions: the templates an owner had, so that it can be rolled back and its pods told apart by template. Shared by DaemonSets
+ * and StatefulSets. After upstream's pkg/controller/history.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { ControllerRevision, PodTemplateSpec } from '#api/types.ts';
+import type { LabelSelector } from '#machinery/labels.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { ResourceRef } from '#client/client.ts';
+import { controllerRevisions } from '#client/refs.ts';
+import type { ReconcileContext } from '#runtime/controller.ts';
+import { claim, controlledBy, controllerOf, controllerReference, orphans } from '../owners.ts';
+import { byAge } from '../pods.ts';
+import { templateHash } from '../template-hash.ts';
+
+export interface HistoryOptions {
+  readonly context: ReconcileContext;
+  readonly owner: KubeObject;
+  readonly ownerResource: ResourceRef;
+  readonly selector: LabelSelector;
+  readonly template: PodTemplateSpec;
+  readonly collisionCount: number | undefined;
+  /** The label pods and revisions carry the hash in. */
+  readonly hashLabel: string;
+}
+
+/** The data of a revision: a strategic merge patch of the owner that brings its template back. kubectl rollout undo applies it. */
+function dataOf(template: PodTemplateSpec): Record<string, unknown> {
+  return { spec: { template: { ...template, $patch: 'replace' } } };
+}
+
+/** Oldest first. */
+export async function revisionsOf({ context, owner, ownerResource, selector }: HistoryOptions): Promise<ControllerRevision[]> {
+  const informer = context.informer(controllerRevisions);
+  const candidates = [...controlledBy(informer, owner), ...orphans(informer, owner.metadata!.namespace!)];
+  const claimed = await claim(candidates, { api: context.api, resource: controllerRevisions, owner, ownerResource, selector });
+  return claimed.sort((a, b) => a.revision - b.revision || byAge(a, b));
+}
+
+export interface History {
+  readonly current: ControllerRevision;
+  /** All others, oldest first. */
+  readonly old: readonly ControllerRevision[];
+}
+
+export class RevisionCollision extends Error {
+  override readonly name = 'RevisionCollision';
+}
+
+/**
+ * The revision of the present template: found (and then made the newest) or created. Throws RevisionCollision when its name is taken by
+ * something else: the caller counts that in its status and comes again.
+ */
+export async function currentRevision(options: HistoryOptions, revisions: readonly ControllerRevision[]): Promise<History> {
+  const data = dataOf(options.template);
+  const same = revisions.filter((revision) => isDeepStrictEqual(revision.data, data));
+  const found = same.at(-1);
+  const old = revisions.filter((revision) => revision !== found);
+  const newest = Math.max(0, ...old.map(({ revision }) => revision));
+  if (!found) return { current: await create(options, { data, revision: newest + 1 }), old };
+  if (found.revision > newest) return { current: found, old };
+  return { current: await options.context.api.update(controllerRevisions, { ...found, revision: newest + 1 }), old };
+}
+
+async function create({ context, owner, ownerResource, template, collisionCount, hashLabel }: HistoryOptions, { data, revision }: { readonly data: Record<string, unknown>; readonly revision: number }): Promise<ControllerRevision> {
+  const { name: ownerName = '', namespace, annotations } = owner.metadata!;
+  const hash = templateHash(template, collisionCount);
+  const name = `${ownerName}-${hash}`;
+  const labels = { ...template.metadata?.labels, [hashLabel]: hash };
+  try {
+    return await context.api.create(controllerRevisions, {
+      metadata: { name, namespace: namespace!, labels, ...(annotations ? { annotations } : {}), ownerReferences: [controllerReference(owner, ownerResource)] }, data, revision,
+    });
+  } catch (error) {
+    if (!isStatusError(error, 'AlreadyExists')) throw error;
+    const existing = await context.api.get(controllerRevisions, { name, namespace });
+    if (controllerOf(existing)?.uid === owner.metadata?.uid && isDeepStrictEqual(existing.data, data)) return existing;
+    throw new RevisionCollision(`controllerrevision ${namespace}/${name} is another one's`);
+  }
+}
+
+/** Deletes the oldest that no pod is of, beyond the limit. */
+export async function trimHistory({ api }: ReconcileContext, old: readonly ControllerRevision[], { limit, isLive }: { readonly limit: number; readonly isLive: (revision: ControllerRevision) => boolean }): Promise<void> {
+  const dead = old.filter((revision) => !isLive(revision));
+  for (const { metadata } of dead.slice(0, Math.max(0, dead.length - limit))) {
+    try {
+      await api.delete(controllerRevisions, { name: metadata!.name!, namespace: metadata!.namespace });
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+    }
+  }
+}
