@@ -3,6 +3,7 @@ import type { ControllerDefinition } from '#runtime/controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
+import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
@@ -27,6 +28,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     daemonSetController,
     deploymentController,
     replicaSetController,
+    garbageCollectorController,
     namespaceController,
     nodeLifecycleController,
     replicationControllerController,

@@ -1,0 +1,127 @@
+/** Who owns whom, by uid, as caches say. In memory, no I/O: what the garbage collector decides by. */
+import type { KubeObject, OwnerReference } from '#machinery/object.ts';
+import type { ResourceRef } from '#client/client.ts';
+
+export const ORPHAN_FINALIZER = 'orphan';
+export const FOREGROUND_FINALIZER = 'foregroundDeletion';
+
+export interface Owned { readonly resource: ResourceRef; readonly object: KubeObject }
+
+export class OwnershipGraph {
+  readonly #objects = new Map<string, Owned>();
+  /** Uids of dependents by the uid of an owner, which need not be known. */
+  readonly #dependents = new Map<string, Set<string>>();
+
+  get(uid: string): Owned | undefined {
+    return this.#objects.get(uid);
+  }
+
+  uids(): IterableIterator<string> {
+    return this.#objects.keys();
+  }
+
+  dependentsOf(uid: string): Owned[] {
+    return [...this.#dependents.get(uid) ?? []].map((dependent) => this.#objects.get(dependent)).filter((owned) => owned !== undefined);
+  }
+
+  hasDependents(uid: string): boolean {
+    return this.#dependents.has(uid);
+  }
+
+  /** Answers the uids of all that has to be looked at. */
+  set(object: KubeObject, resource: ResourceRef): string[] {
+    const uid = uidOf(object);
+    const before = this.#objects.get(uid)?.object;
+    this.#objects.set(uid, { resource, object });
+    const touched: string[] = [];
+    const refsChanged = !sameOwners(ownersOf(before), ownersOf(object));
+    if (refsChanged) {
+      this.#unlink(uid, ownersOf(before));
+      this.#link(uid, ownersOf(object));
+      touched.push(...this.#finishing([...ownersOf(before), ...ownersOf(object)]));
+    }
+    if ((refsChanged && this.#isDoubtful(object)) || (finishesDependents(object) && !(before && finishesDependents(before) && sameFinalizers(before, object)))) touched.push(uid);
+    return touched;
+  }
+
+  /** Answers the uids of all that has to be looked at. */
+  remove(object: KubeObject): string[] {
+    const uid = uidOf(object);
+    const owners = ownersOf(this.#objects.get(uid)?.object);
+    this.#objects.delete(uid);
+    this.#unlink(uid, owners);
+    return [...this.#dependents.get(uid) ?? [], ...this.#finishing(owners)];
+  }
+
+  /** Whether the object may have to be deleted, changed or finished. */
+  needsAttention(uid: string): boolean {
+    const object = this.#objects.get(uid)?.object;
+    return object !== undefined && (finishesDependents(object) || this.#isDoubtful(object));
+  }
+
+  /** An owner is not known, is of another namespace, or waits for this one to go. */
+  #isDoubtful(object: KubeObject): boolean {
+    return ownersOf(object).some(({ uid }) => {
+      const owner = this.#objects.get(uid)?.object;
+      return !owner || !isReachable(owner, object) || isWaiting(owner);
+    });
+  }
+
+  #finishing(owners: readonly OwnerReference[]): string[] {
+    return owners.map(({ uid }) => uid).filter((uid) => {
+      const owner = this.#objects.get(uid);
+      return owner && finishesDependents(owner.object);
+    });
+  }
+
+  #link(uid: string, owners: readonly OwnerReference[]): void {
+    for (const owner of owners) {
+      const dependents = this.#dependents.get(owner.uid);
+      if (dependents) dependents.add(uid);
+      else this.#dependents.set(owner.uid, new Set([uid]));
+    }
+  }
+
+  #unlink(uid: string, owners: readonly OwnerReference[]): void {
+    for (const owner of owners) {
+      const dependents = this.#dependents.get(owner.uid);
+      dependents?.delete(uid);
+      if (dependents?.size === 0) this.#dependents.delete(owner.uid);
+    }
+  }
+}
+
+export function uidOf(object: KubeObject): string {
+  return object.metadata!.uid!;
+}
+
+export function ownersOf(object: KubeObject | undefined): readonly OwnerReference[] {
+  return object?.metadata?.ownerReferences ?? [];
+}
+
+export function hasFinalizer(object: KubeObject, finalizer: string): boolean {
+  return object.metadata?.finalizers?.includes(finalizer) === true;
+}
+
+/** Deleted in the foreground: goes after what it owns. */
+export function isWaiting(object: KubeObject): boolean {
+  return object.metadata?.deletionTimestamp !== undefined && hasFinalizer(object, FOREGROUND_FINALIZER);
+}
+
+/** Is being deleted, and the garbage collector has something to do before it goes. */
+function finishesDependents(object: KubeObject): boolean {
+  return object.metadata?.deletionTimestamp !== undefined && (hasFinalizer(object, FOREGROUND_FINALIZER) || hasFinalizer(object, ORPHAN_FINALIZER));
+}
+
+/** Owners are of the same namespace, or of none. */
+export function isReachable(owner: KubeObject, dependent: KubeObject): boolean {
+  return !owner.metadata?.namespace || owner.metadata.namespace === dependent.metadata?.namespace;
+}
+
+function sameOwners(a: readonly OwnerReference[], b: readonly OwnerReference[]): boolean {
+  return a.length === b.length && a.every(({ uid, blockOwnerDeletion }, index) => uid === b[index]!.uid && blockOwnerDeletion === b[index]!.blockOwnerDeletion);
+}
+
+function sameFinalizers(a: KubeObject, b: KubeObject): boolean {
+  return a.metadata?.finalizers?.join() === b.metadata?.finalizers?.join();
+}
