@@ -5,6 +5,7 @@ import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
+import { nodeIPAMController } from './core/node-ipam-controller.ts';
 import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
@@ -30,6 +31,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     replicaSetController,
     garbageCollectorController,
     namespaceController,
+    nodeIPAMController(options),
     nodeLifecycleController,
     replicationControllerController,
     rootCACertificatePublisherController(options),

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { nodes } from '#client/refs.ts';
+import { startTestWorld, type TestWorld } from '../test-world.ts';
+import { CIDRSet } from './cidr-set.ts';
+import { nodeIPAMController } from './node-ipam-controller.ts';
+
+describe('CIDRSet', () => {
+  it('gives shares in turn, and never one that overlaps what is taken', () => {
+    const set = new CIDRSet('10.0.0.0/22', 24);
+    set.occupy('10.0.1.128/25');
+    assert.equal(set.allocate(), '10.0.0.0/24');
+    assert.equal(set.allocate(), '10.0.2.0/24');
+    set.release('10.0.0.0/24');
+    assert.equal(set.allocate(), '10.0.3.0/24');
+    assert.equal(set.allocate(), '10.0.0.0/24');
+    assert.equal(set.allocate(), undefined);
+    set.release('10.0.1.128/25');
+    set.occupy('192.168.0.0/16');
+    assert.equal(set.allocate(), '10.0.1.0/24');
+  });
+
+  it('knows ranges larger than its own, and IPv6', () => {
+    const set = new CIDRSet('10.0.0.0/23');
+    set.occupy('10.0.0.0/8');
+    assert.equal(set.allocate(), undefined);
+    assert.equal(new CIDRSet('fd00::/56').allocate(), 'fd00::/64');
+    assert.throws(() => new CIDRSet('10.0.0.0/25'), /smaller than a node's share/);
+    assert.throws(() => new CIDRSet('fd00::/32'), /too many shares/);
+  });
+});
+
+describe('node-ipam-controller', () => {
+  let world: TestWorld;
+  before(async () => { world = await startTestWorld([nodeIPAMController({ clusterCIDR: '10.1.0.0/22, fd00:1::/56' })]); });
+  after(() => world.stop());
+
+  const rangesOf = async (name: string): Promise<readonly string[] | undefined> => (await world.api.get(nodes, { name })).spec?.podCIDRs;
+
+  it('gives each node its own ranges, and those of a node that went to another', async () => {
+    await world.api.create(nodes, { metadata: { name: 'own' }, spec: { podCIDR: '10.1.0.0/24', podCIDRs: ['10.1.0.0/24'] } });
+    for (const name of ['a', 'b', 'c', 'd']) await world.api.create(nodes, { metadata: { name } });
+    const given = new Set<string>();
+    for (const name of ['a', 'b', 'c']) {
+      const ranges = await world.until('ranges', () => rangesOf(name));
+      assert.equal(ranges.length, 2);
+      for (const range of ranges) given.add(range);
+    }
+    assert.equal(given.size, 6);
+    assert.equal(given.has('10.1.0.0/24'), false);
+    assert.equal(await rangesOf('d'), undefined);
+    const [freed] = (await rangesOf('b'))!;
+    await world.api.delete(nodes, { name: 'b' });
+    assert.equal((await world.until('ranges', () => rangesOf('d')))[0], freed);
+  });
+});

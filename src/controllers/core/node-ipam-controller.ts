@@ -1,0 +1,109 @@
+/** Gives each node its share of the cluster's pod addresses (spec.podCIDRs). After upstream's pkg/controller/nodeipam, range allocator. */
+import type { Node } from '#api/types.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { nodes } from '#client/refs.ts';
+import { defineController, watch, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
+import { CIDRSet } from './cidr-set.ts';
+
+export interface NodeIPAMOptions {
+  /** '10.244.0.0/16', or one of each family with a comma between. */
+  readonly clusterCIDR: string;
+  /** Prefix length of a node's share, with one range only. Default 24 (IPv4) and 64 (IPv6). */
+  readonly nodeCIDRMaskSize?: number;
+}
+
+/** What is taken, by whom. One for each run of the controller. */
+interface Allocations {
+  readonly sets: readonly CIDRSet[];
+  readonly byNode: Map<string, readonly string[]>;
+}
+
+/** Throws an Error when the ranges are not usable. */
+export function nodeIPAMController(options: NodeIPAMOptions): ControllerDefinition {
+  // Refused when the program starts rather than when the first node comes.
+  makeSets(options);
+  return defineController({
+    name: 'node-ipam-controller',
+    serviceAccount: 'node-controller',
+    eventSource: 'cidrAllocator',
+    watches: [watch(nodes)],
+    // Two at once could be given the same share.
+    workers: 1,
+    reconcile: (context) => reconcile(context, options),
+  });
+}
+
+function makeSets({ clusterCIDR, nodeCIDRMaskSize }: NodeIPAMOptions): CIDRSet[] {
+  const cidrs = clusterCIDR.split(',').map((cidr) => cidr.trim());
+  return cidrs.map((cidr) => new CIDRSet(cidr, cidrs.length === 1 ? nodeCIDRMaskSize : undefined));
+}
+
+async function reconcile(context: ReconcileContext, options: NodeIPAMOptions): Promise<void> {
+  const { key, informer } = context;
+  const allocations = allocationsOf(context, options);
+  const node = informer(nodes).get(key);
+  if (!node) return release(allocations, key);
+  const own = rangesOf(node);
+  if (own.length > 0) return hold(allocations, { name: key, cidrs: own });
+  if (!node.metadata?.deletionTimestamp) await assign(node, allocations, context);
+}
+
+/** All that nodes have is taken before the first share is given. */
+function allocationsOf({ memory, informer }: ReconcileContext, options: NodeIPAMOptions): Allocations {
+  const known = memory.get('allocations') as Allocations | undefined;
+  if (known) return known;
+  const made: Allocations = { sets: makeSets(options), byNode: new Map() };
+  memory.set('allocations', made);
+  for (const node of informer(nodes).list()) hold(made, { name: node.metadata!.name!, cidrs: rangesOf(node) });
+  return made;
+}
+
+function rangesOf({ spec }: Node): readonly string[] {
+  if (spec?.podCIDRs?.length) return spec.podCIDRs;
+  return spec?.podCIDR ? [spec.podCIDR] : [];
+}
+
+function hold(allocations: Allocations, { name, cidrs }: { readonly name: string; readonly cidrs: readonly string[] }): void {
+  const held = allocations.byNode.get(name);
+  if (cidrs.length === 0 || (held && held.join() === cidrs.join())) return;
+  for (const set of allocations.sets) for (const cidr of cidrs) set.occupy(cidr);
+  release(allocations, name);
+  allocations.byNode.set(name, cidrs);
+}
+
+function release({ sets, byNode }: Allocations, name: string): void {
+  for (const cidr of byNode.get(name) ?? []) for (const set of sets) set.release(cidr);
+  byNode.delete(name);
+}
+
+async function assign(node: Node, allocations: Allocations, { api, key, events }: ReconcileContext): Promise<void> {
+  // Kept until the cache shows it: a second call before that gives the same.
+  const podCIDRs = allocations.byNode.get(key) ?? allocate(allocations, key);
+  if (!podCIDRs) {
+    events.event(node, { type: 'Normal', reason: 'CIDRNotAvailable', message: `Node ${key} status is now: CIDRNotAvailable` });
+    throw new Error(`no address range is left for node ${key}`);
+  }
+  try {
+    await api.patch(nodes, { name: key }, { type: 'merge', patch: { metadata: { uid: node.metadata!.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } } });
+  } catch (error) {
+    release(allocations, key);
+    if (isStatusError(error, 'NotFound')) return;
+    if (!isStatusError(error, 'Conflict')) events.event(node, { type: 'Normal', reason: 'CIDRAssignmentFailed', message: `Node ${key} status is now: CIDRAssignmentFailed` });
+    throw error;
+  }
+}
+
+/** One share of each range, or nothing. */
+function allocate({ sets, byNode }: Allocations, name: string): readonly string[] | undefined {
+  const cidrs: string[] = [];
+  for (const set of sets) {
+    const cidr = set.allocate();
+    if (cidr !== undefined) cidrs.push(cidr);
+  }
+  if (cidrs.length < sets.length) {
+    for (const cidr of cidrs) for (const set of sets) set.release(cidr);
+    return undefined;
+  }
+  byNode.set(name, cidrs);
+  return cidrs;
+}
