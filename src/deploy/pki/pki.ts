@@ -109,7 +109,7 @@ export async function ensurePki(options: PkiOptions): Promise<Pki> {
 export interface NodeCertificates { readonly client: KeyPair; readonly serving: KeyPair }
 
 /** A node's client certificate (user system:node:NAME) and its kubelet's serving certificate, kept under nodes/NAME. */
-export async function ensureNodeCertificates(pki: Pki, options: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number }): Promise<NodeCertificates> {
+export async function ensureNodeCertificates(pki: Pick<Pki, 'dir' | 'ca'>, options: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number }): Promise<NodeCertificates> {
   const folder = new PkiFolder(join(pki.dir, 'nodes', options.nodeName), options.nowMs);
   const identity: Subject = { commonName: `system:node:${options.nodeName}`, organizations: ['system:nodes'] };
   const [client, serving] = await Promise.all([

@@ -1,0 +1,66 @@
+/** The node of this machine in all-in-one: its own containerd, the node's certificates, and the node agent over both. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
+import { createNodeAgent } from '#node/agent/node-agent.ts';
+import { createContainerd } from '#node/containerd/containerd.ts';
+import { ContainerdError } from '#node/containerd/errors.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+
+/** Structured-cloneable. */
+export interface RealNodeData {
+  readonly nodeName: string;
+  /** The node's InternalIP; the kubelet API is served there. */
+  readonly address: string;
+  /** The bridge's address: where pods reach this machine. */
+  readonly gateway: string;
+  readonly podCIDR: string;
+  readonly clusterDNS: string;
+  /** The node's directory; the agent's files lie in `kubelet` below it. */
+  readonly dir: string;
+  readonly containerdDir: string;
+  readonly pkiDir: string;
+  readonly caPem: string;
+}
+
+export interface RealNode {
+  readonly component: Component;
+  /** Stops the agent, then the pods gracefully, then containerd. Throws what could not be stopped, after all of it was tried. */
+  stopContainers(): Promise<void>;
+  /** Ends the supervision: containers and containerd run on. */
+  leave(): Promise<void>;
+}
+
+export interface RealNodeOptions extends ComponentContext {
+  readonly data: RealNodeData;
+}
+
+const CLUSTER_DOMAIN = 'cluster.local';
+/** Who may use the kubelet API: the API server, by the name in its certificate. */
+const API_SERVER = 'kube-apiserver-kubelet-client';
+
+/** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
+export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
+  const { nodeName, address, gateway, podCIDR, clusterDNS, dir, containerdDir, pkiDir, caPem } = data;
+  const { clock, log } = context;
+  const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clock, log });
+  const caKeyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
+  const certificates = ensureNodeCertificates({ dir: pkiDir, ca: { certificatePem: caPem, keyPem: caKeyPem } }, { nodeName, addresses: [...new Set([address, gateway, '127.0.0.1'])], nowMs: clock.now() });
+  const [{ serving }] = await Promise.all([certificates, containerd.start()]);
+  const component = createNodeAgent({
+    context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: join(dir, 'kubelet'), imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
+    podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
+    tls: { certificatePem: serving.certificatePem, keyPem: serving.keyPem, clientCaPem: caPem, clients: [API_SERVER] },
+  });
+  return {
+    component,
+    async stopContainers() {
+      // Or it would start again what is being stopped.
+      await component.stop();
+      const problems = await containerd.stopAll();
+      if (problems.length > 0) throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
+    },
+    leave: () => containerd.stop(),
+  };
+}

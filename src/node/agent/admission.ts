@@ -1,0 +1,53 @@
+/** Whether this node takes a pod that was bound to it: the scheduler may have been wrong, or someone else bound it. Pure; upstream's lifecycle predicates. */
+import type { Node, Pod } from '#api/types.ts';
+import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { podAmounts } from './config/quality-of-service.ts';
+
+export interface Rejection { readonly reason: string; readonly message: string }
+
+export interface AdmissionOptions {
+  readonly pod: Pod;
+  /** Pods that hold resources of this node now, without this one. */
+  readonly others: readonly Pod[];
+  readonly node: Node | undefined;
+  readonly allocatable: Readonly<Record<string, string>>;
+}
+
+/** Upstream's words for resources in reasons and messages. */
+const NAMES: Readonly<Record<string, string>> = { cpu: 'cpu', memory: 'memory', 'ephemeral-storage': 'ephemeral-storage' };
+
+export function rejection(options: AdmissionOptions): Rejection | undefined {
+  return unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options);
+}
+
+/** Refused by name: running it without what it asks for would be a lie. */
+function unsupported({ spec }: Pod): Rejection | undefined {
+  if (spec?.os?.name && spec.os.name !== 'linux') return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
+  if (spec?.hostUsers === false) return { reason: 'UnsupportedFeature', message: 'user namespaces (hostUsers: false) are not supported by this node' };
+  if ((spec?.resourceClaims ?? []).length > 0) return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
+  return undefined;
+}
+
+function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefined {
+  const labels = node?.metadata?.labels;
+  if (!labels) return undefined;
+  const mismatch = Object.entries(pod.spec?.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value);
+  return mismatch ? { reason: 'NodeAffinity', message: 'Predicate NodeAffinity failed: node(s) didn\'t match Pod\'s node affinity/selector' } : undefined;
+}
+
+function insufficient({ pod, others, allocatable }: AdmissionOptions): Rejection | undefined {
+  const maximum = Number(allocatable['pods'] ?? Infinity);
+  if (others.length + 1 > maximum) {
+    return { reason: 'OutOfpods', message: `Node didn't have enough resource: pods, requested: 1, used: ${others.length}, capacity: ${maximum}` };
+  }
+  const wanted = podAmounts(pod.spec ?? { containers: [] }, 'requests');
+  for (const [name, amount] of Object.entries(wanted)) {
+    if (amount.isZero) continue;
+    const total = tryParseQuantity(allocatable[name] ?? '0') ?? Quantity.zero;
+    const used = others.map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero).reduce((sum, one) => sum.add(one), Quantity.zero);
+    if (used.add(amount).compare(total) <= 0) continue;
+    const shown = (quantity: Quantity): number => (name === 'cpu' ? quantity.milliValue() : quantity.value());
+    return { reason: `OutOf${NAMES[name] ?? name}`, message: `Node didn't have enough resource: ${name}, requested: ${shown(amount)}, used: ${shown(used)}, capacity: ${shown(total)}` };
+  }
+  return undefined;
+}

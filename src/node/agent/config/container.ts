@@ -1,0 +1,52 @@
+/** A container as CRI takes it, from its spec and what was prepared for it. Pure. */
+import type { Container, Pod } from '#api/types.ts';
+import type { ContainerConfig, CriInput, LinuxContainerResources, Mount, Signal } from '../../cri/types.ts';
+import { ANNOTATIONS, LABELS } from '../labels.ts';
+import { containerHash } from '../pod/restart-policy.ts';
+import { expand } from './expand.ts';
+import { containerSecurity } from './security.ts';
+import type { EnvironmentVariable } from './service-environment.ts';
+
+export interface ContainerOptions {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly restartCount: number;
+  /** What the runtime knows the image by. */
+  readonly imageRef: string;
+  readonly environment: readonly EnvironmentVariable[];
+  readonly mounts: readonly CriInput<Mount>[];
+  readonly resources: CriInput<LinuxContainerResources>;
+  readonly seccompDir: string;
+  /** The id of the container an ephemeral one looks into. */
+  readonly targetId?: string | undefined;
+}
+
+/** Relative to the sandbox's log directory. */
+export function containerLogPath(name: string, restartCount: number): string {
+  return `${name}/${restartCount}.log`;
+}
+
+export function containerConfig(options: ContainerOptions): CriInput<ContainerConfig> {
+  const { pod, container, restartCount, environment } = options;
+  const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+  const values = new Map(environment.map((variable) => [variable.name, variable.value]));
+  const expanded = (texts: readonly string[] = []): string[] => texts.map((text) => expand(text, (variable) => values.get(variable)));
+  return {
+    metadata: { name: container.name, attempt: restartCount },
+    image: { image: options.imageRef, userSpecifiedImage: container.image ?? '' },
+    command: expanded(container.command), args: expanded(container.args), workingDir: container.workingDir ?? '',
+    envs: environment.map(({ name: key, value }) => ({ key, value: Buffer.from(value) })),
+    mounts: options.mounts,
+    labels: { [LABELS.containerName]: container.name, [LABELS.podName]: name, [LABELS.podNamespace]: namespace, [LABELS.podUID]: uid },
+    annotations: {
+      [ANNOTATIONS.hash]: containerHash(container), [ANNOTATIONS.restartCount]: String(restartCount),
+      [ANNOTATIONS.terminationMessagePath]: container.terminationMessagePath ?? '/dev/termination-log',
+      [ANNOTATIONS.terminationMessagePolicy]: container.terminationMessagePolicy ?? 'File',
+      [ANNOTATIONS.podTerminationGracePeriod]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),
+    },
+    logPath: containerLogPath(container.name, restartCount),
+    stdin: container.stdin ?? false, stdinOnce: container.stdinOnce ?? false, tty: container.tty ?? false,
+    linux: { resources: options.resources, securityContext: containerSecurity({ pod, container, seccompDir: options.seccompDir, targetId: options.targetId }) },
+    ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal as Signal } : {}),
+  };
+}

@@ -1,0 +1,77 @@
+/** From requests and limits to what the kernel is told, with upstream's formulas (kubelet/cm, kuberuntime). Pure. */
+import type { Container, PodSpec } from '#api/types.ts';
+import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
+import { amount, podAmounts, qosClassOf, type QOSClass } from './quality-of-service.ts';
+
+const CPU_PERIOD = 100_000;
+const MIN_QUOTA = 1_000;
+const MIN_SHARES = 2;
+const MAX_SHARES = 262_144;
+
+export function milliCpuToShares(milli: number): number {
+  return milli === 0 ? MIN_SHARES : Math.min(MAX_SHARES, Math.max(MIN_SHARES, Math.floor((milli * 1024) / 1000)));
+}
+
+/** 0: no quota. */
+export function milliCpuToQuota(milli: number): number {
+  return milli === 0 ? 0 : Math.max(MIN_QUOTA, Math.floor((milli * CPU_PERIOD) / 1000));
+}
+
+/** cgroup v2's cpu.weight (1 … 10000) for v1's shares (2 … 262144). */
+export function sharesToWeight(shares: number): number {
+  return Math.floor(1 + ((shares - MIN_SHARES) * 9999) / 262_142);
+}
+
+/** Who dies first when the machine runs out of memory. */
+export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBytes: number): number {
+  // system-node-critical
+  if ((spec.priority ?? 0) >= 2_000_000_000 + 1000) return -997;
+  const qos = qosClassOf(spec);
+  if (qos === 'Guaranteed') return -997;
+  if (qos === 'BestEffort') return 1000;
+  const request = amount(container.resources?.requests, 'memory')?.value() ?? 0;
+  const score = 1000 - Math.floor((1000 * request) / machineMemoryBytes);
+  return Math.min(999, Math.max(3, score));
+}
+
+export interface ResourceOptions { readonly spec: PodSpec; readonly container: Container; readonly machineMemoryBytes: number; readonly cgroupVersion: 1 | 2 }
+
+export function linuxResources({ spec, container, machineMemoryBytes, cgroupVersion }: ResourceOptions): CriInput<LinuxContainerResources> {
+  const { requests, limits } = container.resources ?? {};
+  const cpuLimit = amount(limits, 'cpu')?.milliValue() ?? 0;
+  const cpuRequest = amount(requests, 'cpu')?.milliValue() ?? (requests?.['cpu'] === undefined ? cpuLimit : 0);
+  const memoryLimitInBytes = amount(limits, 'memory')?.value() ?? 0;
+  return {
+    cpuShares: milliCpuToShares(cpuRequest), cpuPeriod: CPU_PERIOD, cpuQuota: milliCpuToQuota(cpuLimit), memoryLimitInBytes,
+    oomScoreAdj: oomScoreAdj(spec, container, machineMemoryBytes),
+    // The whole container dies of an out-of-memory kill, not one process of it.
+    ...(cgroupVersion === 2 ? { unified: { 'memory.oom.group': '1' } } : {}),
+  };
+}
+
+export interface PodCgroup {
+  readonly path: string;
+  readonly cpuShares: number;
+  readonly cpuQuota: number;
+  /** 0: unlimited. */
+  readonly memoryLimitBytes: number;
+}
+
+/** '<root>/kubepods/burstable/pod<uid>'; guaranteed pods stand directly under kubepods. */
+export function podCgroup(spec: PodSpec, { root, uid }: { readonly root: string; readonly uid: string }): PodCgroup {
+  const qos = qosClassOf(spec);
+  const requests = podAmounts(spec, 'requests');
+  const limits = podAmounts(spec, 'limits');
+  const all = [...spec.containers, ...spec.initContainers ?? []];
+  const limitedIn = (name: string): boolean => spec.resources?.limits?.[name] !== undefined || all.every(({ resources }) => amount(resources?.limits, name));
+  return {
+    path: `${root}/kubepods${qosPath(qos)}/pod${uid}`,
+    cpuShares: milliCpuToShares(requests['cpu']?.milliValue() ?? 0),
+    cpuQuota: limitedIn('cpu') ? milliCpuToQuota(limits['cpu']?.milliValue() ?? 0) : 0,
+    memoryLimitBytes: limitedIn('memory') ? limits['memory']?.value() ?? 0 : 0,
+  };
+}
+
+function qosPath(qos: QOSClass): string {
+  return qos === 'Guaranteed' ? '' : `/${qos.toLowerCase()}`;
+}

@@ -1,0 +1,42 @@
+/** A pod's sandbox as CRI takes it. Pure. */
+import type { Pod } from '#api/types.ts';
+import type { CriInput, PodSandboxConfig, PortMapping, Protocol } from '../../cri/types.ts';
+import { ANNOTATIONS, LABELS } from '../labels.ts';
+import { podDns, podHostname, type DnsOptions } from './dns.ts';
+import { sandboxSecurity } from './security.ts';
+
+export interface SandboxOptions {
+  readonly pod: Pod;
+  readonly attempt: number;
+  readonly logDirectory: string;
+  readonly cgroupParent: string;
+  readonly dns: DnsOptions;
+}
+
+export function sandboxConfig({ pod, attempt, logDirectory, cgroupParent, dns }: SandboxOptions): CriInput<PodSandboxConfig> {
+  const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+  const { hostname, domain } = podHostname(pod, dns.clusterDomain);
+  const fqdn = pod.spec?.setHostnameAsFQDN && domain ? `${hostname}.${domain}` : hostname;
+  return {
+    metadata: { name, namespace, uid, attempt },
+    ...(pod.spec?.hostNetwork ? {} : { hostname: fqdn }),
+    logDirectory,
+    dnsConfig: podDns(pod, dns),
+    portMappings: portMappings(pod),
+    labels: { ...pod.metadata?.labels, [LABELS.podName]: name, [LABELS.podNamespace]: namespace, [LABELS.podUID]: uid },
+    annotations: { ...pod.metadata?.annotations, [ANNOTATIONS.configSource]: 'api' },
+    linux: {
+      cgroupParent,
+      sysctls: Object.fromEntries((pod.spec?.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value])),
+      securityContext: sandboxSecurity(pod),
+    },
+  };
+}
+
+function portMappings({ spec }: Pod): CriInput<PortMapping>[] {
+  if (spec?.hostNetwork) return [];
+  const sidecars = (spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
+  return [...spec?.containers ?? [], ...sidecars].flatMap(({ ports = [] }) => ports.filter(({ hostPort }) => hostPort).map(({ containerPort, hostPort = 0, protocol = 'TCP', hostIP = '' }) => (
+    { containerPort, hostPort, protocol: protocol as Protocol, hostIp: hostIP }
+  )));
+}

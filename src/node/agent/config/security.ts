@@ -1,0 +1,99 @@
+/** Security contexts of pods and containers as CRI takes them. Pure; after upstream's securitycontext and kuberuntime/security_context. */
+import { join } from 'node:path';
+import type { Container, Pod, SeccompProfile, SecurityContext } from '#api/types.ts';
+import type { CriInput, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceOption, SecurityProfile } from '../../cri/types.ts';
+import { ConfigError } from './downward.ts';
+
+export const MASKED_PATHS: readonly string[] = [
+  '/proc/asound', '/proc/acpi', '/proc/interrupts', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list', '/proc/timer_stats', '/proc/sched_debug',
+  '/proc/scsi', '/sys/firmware', '/sys/devices/virtual/powercap',
+];
+export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+/** A container's own settings over its pod's. */
+export function effectiveSecurity(pod: Pod, container: Container): SecurityContext {
+  const { runAsUser, runAsGroup, runAsNonRoot, seccompProfile, appArmorProfile, seLinuxOptions } = pod.spec?.securityContext ?? {};
+  const inherited: SecurityContext = {
+    ...(runAsUser === undefined ? {} : { runAsUser }), ...(runAsGroup === undefined ? {} : { runAsGroup }), ...(runAsNonRoot === undefined ? {} : { runAsNonRoot }),
+    ...(seccompProfile ? { seccompProfile } : {}), ...(appArmorProfile ? { appArmorProfile } : {}), ...(seLinuxOptions ? { seLinuxOptions } : {}),
+  };
+  return { ...inherited, ...container.securityContext };
+}
+
+export interface SecurityOptions {
+  readonly pod: Pod;
+  readonly container: Container;
+  /** Where localhost profiles lie. */
+  readonly seccompDir: string;
+  /** Of an ephemeral container that looks into another one's processes. */
+  readonly targetId?: string | undefined;
+}
+
+export function containerSecurity({ pod, container, seccompDir, targetId }: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
+  const security = effectiveSecurity(pod, container);
+  const privileged = security.privileged ?? false;
+  const unmasked = privileged || security.procMount === 'Unmasked';
+  return {
+    privileged,
+    capabilities: { addCapabilities: security.capabilities?.add ?? [], dropCapabilities: security.capabilities?.drop ?? [] },
+    namespaceOptions: targetId === undefined ? podNamespaces(pod) : { ...podNamespaces(pod), pid: 'TARGET', targetId },
+    ...(security.runAsUser === undefined ? {} : { runAsUser: { value: security.runAsUser } }),
+    ...(security.runAsGroup === undefined ? {} : { runAsGroup: { value: security.runAsGroup } }),
+    readonlyRootfs: security.readOnlyRootFilesystem ?? false,
+    supplementalGroups: supplementalGroups(pod),
+    supplementalGroupsPolicy: pod.spec?.securityContext?.supplementalGroupsPolicy === 'Strict' ? 'Strict' : 'Merge',
+    noNewPrivs: !(security.allowPrivilegeEscalation ?? true),
+    maskedPaths: unmasked ? [] : MASKED_PATHS, readonlyPaths: unmasked ? [] : READONLY_PATHS,
+    ...seccompOf(privileged ? undefined : security.seccompProfile, seccompDir),
+    ...(security.appArmorProfile ? { apparmor: { profileType: profileType(security.appArmorProfile.type), localhostRef: security.appArmorProfile.localhostProfile ?? '' } } : {}),
+    ...(security.seLinuxOptions ? { selinuxOptions: { ...security.seLinuxOptions } } : {}),
+  };
+}
+
+export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext> {
+  const { runAsUser, runAsGroup, seLinuxOptions } = pod.spec?.securityContext ?? {};
+  return {
+    namespaceOptions: podNamespaces(pod),
+    privileged: [...pod.spec?.containers ?? [], ...pod.spec?.initContainers ?? []].some(({ securityContext }) => securityContext?.privileged),
+    supplementalGroups: supplementalGroups(pod),
+    seccomp: { profileType: 'RuntimeDefault' },
+    // CRI takes a group only together with a user.
+    ...(runAsUser === undefined ? {} : { runAsUser: { value: runAsUser }, ...(runAsGroup === undefined ? {} : { runAsGroup: { value: runAsGroup } }) }),
+    ...(seLinuxOptions ? { selinuxOptions: { ...seLinuxOptions } } : {}),
+  };
+}
+
+function podNamespaces({ spec }: Pod): CriInput<NamespaceOption> {
+  return {
+    network: spec?.hostNetwork ? 'NODE' : 'POD', ipc: spec?.hostIPC ? 'NODE' : 'POD',
+    pid: spec?.hostPID ? 'NODE' : spec?.shareProcessNamespace ? 'POD' : 'CONTAINER',
+  };
+}
+
+function supplementalGroups({ spec }: Pod): number[] {
+  const { supplementalGroups: groups = [], fsGroup } = spec?.securityContext ?? {};
+  return [...groups, ...(fsGroup === undefined ? [] : [fsGroup])];
+}
+
+function seccompOf(profile: SeccompProfile | undefined, dir: string): { seccomp: CriInput<SecurityProfile> } {
+  if (!profile) return { seccomp: { profileType: 'Unconfined' } };
+  if (profile.type === 'Localhost') return { seccomp: { profileType: 'Localhost', localhostRef: join(dir, profile.localhostProfile ?? '') } };
+  return { seccomp: { profileType: profileType(profile.type) } };
+}
+
+function profileType(type: string): SecurityProfile['profileType'] {
+  return type === 'Localhost' ? 'Localhost' : type === 'RuntimeDefault' ? 'RuntimeDefault' : 'Unconfined';
+}
+
+/** Throws ConfigError when runAsNonRoot does not hold; user is the image's own, '' when it names none. */
+export function verifyNonRoot({ pod, container, imageUser }: { readonly pod: Pod; readonly container: Container; readonly imageUser: { readonly uid: number | undefined; readonly username: string } }): void {
+  const { runAsNonRoot, runAsUser } = effectiveSecurity(pod, container);
+  if (!runAsNonRoot) return;
+  const where = `(pod: "${pod.metadata?.name ?? ''}_${pod.metadata?.namespace ?? ''}(${pod.metadata?.uid ?? ''})", container: ${container.name})`;
+  if (runAsUser !== undefined) {
+    if (runAsUser === 0) throw new ConfigError(`container's runAsUser breaks non-root policy ${where}`);
+    return;
+  }
+  if (imageUser.uid === undefined && imageUser.username !== '') throw new ConfigError(`container has runAsNonRoot and image has non-numeric user (${imageUser.username}), cannot verify user is non-root ${where}`);
+  if ((imageUser.uid ?? 0) === 0) throw new ConfigError(`container has runAsNonRoot and image will run as root ${where}`);
+}

@@ -1,0 +1,67 @@
+/** Clears away what nobody needs: directories, cgroups and logs of pods that are gone (also of earlier runs), and images when the disk fills up. */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorMessage } from '#stdx/log.ts';
+import { ImageGarbageCollector } from '../images/garbage.ts';
+import type { AgentParts } from './pod/parts.ts';
+
+export interface GarbageCollectorOptions {
+  readonly parts: AgentParts;
+  /** Whether the pod of this uid is still someone's concern. */
+  readonly keeps: (uid: string) => boolean;
+}
+
+const PERIOD_MS = 60_000;
+const IMAGE_PERIOD_MS = 300_000;
+
+export class GarbageCollector {
+  readonly #options: GarbageCollectorOptions;
+  readonly #stop = new AbortController();
+  readonly #images: ImageGarbageCollector;
+  #lastImagesMs: number;
+  #running: Promise<void> | undefined;
+
+  constructor(options: GarbageCollectorOptions) {
+    this.#options = options;
+    const { cri, clock, log } = options.parts;
+    this.#images = new ImageGarbageCollector({ cri, clock, log });
+    this.#lastImagesMs = clock.monotonic();
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('node agent stopped'));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#options.parts;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await this.#collectPods().catch((error: unknown) => log.warn('leftovers of pods not cleared', { error: errorMessage(error) }));
+      if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
+        this.#lastImagesMs = clock.monotonic();
+        await this.#images.collect().catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
+      }
+      await clock.sleep(PERIOD_MS, signal).catch(() => {});
+    }
+  }
+
+  async #collectPods(): Promise<void> {
+    const { parts, keeps } = this.#options;
+    const { cri, volumes, cgroups, cgroupRoot, logsDir } = parts;
+    const { items } = await cri.listPodSandbox({});
+    const running = new Set(items.map(({ metadata }) => metadata?.uid));
+    const gone = (uid: string): boolean => !keeps(uid) && !running.has(uid);
+    for (const uid of (await volumes.leftovers()).filter(gone)) await volumes.remove(uid);
+    for (const { path, uid } of await cgroups.list(cgroupRoot)) if (gone(uid)) await cgroups.remove(path);
+    for (const name of await readdir(logsDir).catch((): string[] => [])) {
+      const uid = name.split('_')[2] ?? '';
+      if (gone(uid)) await rm(join(logsDir, name), { recursive: true, force: true });
+    }
+  }
+
+}

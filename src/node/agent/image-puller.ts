@@ -1,0 +1,151 @@
+/** Sees to it that a container's image is there, by its pull policy; failed pulls are tried again with backoff. After upstream's kubelet/images. */
+import type { Pod, Secret } from '#api/types.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { CriClient } from '../cri/client.ts';
+import { isCriError } from '../cri/errors.ts';
+import type { CriInput, Image, PodSandboxConfig } from '../cri/types.ts';
+import { credentialsOfSecret, type RegistryCredential } from '../images/keyring.ts';
+import { pullImage } from '../images/pull.ts';
+import { normalizeReference } from '../images/reference.ts';
+import { runtimeErrorText } from './cri-text.ts';
+import type { AnyContainer } from './pod/restart-policy.ts';
+
+/** Why a container waits for its image; the reason stands in its status. */
+export class ImageFailure extends Error {
+  override readonly name = 'ImageFailure';
+  readonly reason: 'ErrImagePull' | 'ImagePullBackOff' | 'ErrImageNeverPull' | 'InvalidImageName' | 'ImageInspectError';
+  /** When it is worth another try. */
+  readonly retryAtMs: number;
+  constructor(reason: ImageFailure['reason'], message: string, retryAtMs: number) {
+    super(message);
+    this.reason = reason;
+    this.retryAtMs = retryAtMs;
+  }
+}
+
+export interface PullRequest {
+  readonly pod: Pod;
+  readonly container: AnyContainer;
+  readonly secrets: readonly Secret[];
+  readonly sandbox: CriInput<PodSandboxConfig>;
+  readonly signal: AbortSignal;
+  /** Where the container stands in its pod, for events. */
+  readonly fieldPath: string;
+}
+
+const INITIAL_MS = 10_000;
+const MAXIMUM_MS = 300_000;
+const INSPECT_RETRY_MS = 10_000;
+
+interface Failure { readonly delayMs: number; readonly atMs: number; readonly message: string }
+
+export interface ImagePullerOptions {
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+  /** containerd's registry directory: see pullImage. */
+  readonly registryDir?: string | undefined;
+}
+
+export class ImagePuller {
+  readonly #options: ImagePullerOptions;
+  readonly #cri: CriClient;
+  readonly #clock: Clock;
+  readonly #events: EventRecorder;
+  /** By pod and image. */
+  readonly #failures = new Map<string, Failure>();
+
+  constructor(options: ImagePullerOptions) {
+    this.#options = options;
+    this.#cri = options.cri;
+    this.#clock = options.clock;
+    this.#events = options.events;
+  }
+
+  forget(uid: string): void {
+    for (const key of this.#failures.keys()) if (key.startsWith(`${uid}/`)) this.#failures.delete(key);
+  }
+
+  /** Throws ImageFailure; CriError 'cancelled' when the signal is aborted. */
+  async ensure(request: PullRequest): Promise<Image> {
+    const { pod, container, fieldPath } = request;
+    const image = container.image ?? '';
+    const policy = container.imagePullPolicy ?? 'IfNotPresent';
+    const present = await this.#inspect(image);
+    if (present && policy !== 'Always') {
+      this.#events.event(pod, { type: 'Normal', reason: 'Pulled', message: `Container image "${image}" already present on machine and can be accessed by the pod`, fieldPath });
+      return present;
+    }
+    if (policy === 'Never') {
+      const message = `Container image "${image}" is not present with pull policy of Never`;
+      this.#events.event(pod, { type: 'Warning', reason: 'ErrImageNeverPull', message, fieldPath });
+      throw new ImageFailure('ErrImageNeverPull', message, this.#clock.now() + INSPECT_RETRY_MS);
+    }
+    this.#checkBackoff(request, image);
+    return this.#pull(request, image);
+  }
+
+  async #inspect(image: string): Promise<Image | undefined> {
+    if (normalizeReference(image) === undefined) {
+      throw new ImageFailure('InvalidImageName', `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format`, this.#clock.now() + INSPECT_RETRY_MS);
+    }
+    try {
+      return (await this.#cri.imageStatus({ image: { image } })).image;
+    } catch (error) {
+      if (isCriError(error, 'cancelled') || isCriError(error, 'unavailable')) throw error;
+      throw new ImageFailure('ImageInspectError', `Failed to inspect image "${image}": ${runtimeErrorText(error)}`, this.#clock.now() + INSPECT_RETRY_MS);
+    }
+  }
+
+  #checkBackoff({ pod, fieldPath }: PullRequest, image: string): void {
+    const failure = this.#failures.get(`${pod.metadata?.uid}/${image}`);
+    if (!failure || this.#clock.now() >= failure.atMs + failure.delayMs) return;
+    const message = `Back-off pulling image "${image}"`;
+    this.#events.event(pod, { type: 'Normal', reason: 'BackOff', message, fieldPath });
+    throw new ImageFailure('ImagePullBackOff', `${message}: ErrImagePull: ${failure.message}`, failure.atMs + failure.delayMs);
+  }
+
+  async #pull(request: PullRequest, image: string): Promise<Image> {
+    const { pod, fieldPath } = request;
+    const key = `${pod.metadata?.uid}/${image}`;
+    this.#events.event(pod, { type: 'Normal', reason: 'Pulling', message: `Pulling image "${image}"`, fieldPath });
+    const startedMs = this.#clock.monotonic();
+    try {
+      const { registryDir } = this.#options;
+      await pullImage({ cri: this.#cri, image, credentials: this.#credentials(request), sandboxConfig: request.sandbox, signal: request.signal, ...(registryDir === undefined ? {} : { registryDir }) });
+      const pulled = (await this.#cri.imageStatus({ image: { image } })).image;
+      if (!pulled) throw new Error(`image "${image}" is not there after it was pulled`);
+      const seconds = goDuration(this.#clock.monotonic() - startedMs);
+      this.#events.event(pod, { type: 'Normal', reason: 'Pulled', message: `Successfully pulled image "${image}" in ${seconds} (${seconds} including waiting). Image size: ${pulled.size} bytes.`, fieldPath });
+      this.#failures.delete(key);
+      return pulled;
+    } catch (error) {
+      if (isCriError(error, 'cancelled')) throw error;
+      const text = runtimeErrorText(error);
+      const before = this.#failures.get(key);
+      const nowMs = this.#clock.now();
+      const failure = { delayMs: before ? Math.min(before.delayMs * 2, MAXIMUM_MS) : INITIAL_MS, atMs: nowMs, message: text };
+      this.#failures.set(key, failure);
+      this.#events.event(pod, { type: 'Warning', reason: 'Failed', message: `Failed to pull image "${image}": ${text}`, fieldPath });
+      throw new ImageFailure('ErrImagePull', text, nowMs + failure.delayMs);
+    }
+  }
+
+  /** A secret that is none gives no credentials, as upstream has it. */
+  #credentials({ pod, secrets }: PullRequest): RegistryCredential[] {
+    return secrets.flatMap((secret) => {
+      try {
+        return credentialsOfSecret(secret);
+      } catch (error) {
+        this.#events.event(pod, { type: 'Warning', reason: 'FailedToRetrieveImagePullSecret', message: `Unable to use image pull secret ${secret.metadata?.name ?? ''}: ${errorMessage(error)}` });
+        return [];
+      }
+    });
+  }
+}
+
+function goDuration(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`;
+}

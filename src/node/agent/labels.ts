@@ -1,0 +1,18 @@
+/** The labels and annotations that tie the runtime's sandboxes and containers to pods. Upstream's names, so that crictl and friends understand them. */
+
+export const LABELS = {
+  podName: 'io.kubernetes.pod.name',
+  podNamespace: 'io.kubernetes.pod.namespace',
+  podUID: 'io.kubernetes.pod.uid',
+  containerName: 'io.kubernetes.container.name',
+} as const;
+
+export const ANNOTATIONS = {
+  hash: 'io.kubernetes.container.hash',
+  restartCount: 'io.kubernetes.container.restartCount',
+  terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
+  terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
+  podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',
+  configSource: 'kubernetes.io/config.source',
+  configSeen: 'kubernetes.io/config.seen',
+} as const;

@@ -1,0 +1,277 @@
+/**
+ * The node agent (kubelet): registers this node, runs the pods bound to it through the container runtime, and serves what the API server asks
+ * of a node. Holds no state of its own that matters: pods come from the API, containers from the runtime, so a new agent goes on where
+ * the one before stopped, and containers run on in between.
+ *
+ *   API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──relist──► workers ──status──► API
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod } from '#api/types.ts';
+import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
+import type { Informer } from '#client/client.ts';
+import { pods, services } from '#client/refs.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { assert } from '#stdx/assert.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { CriClient } from '../cri/client.ts';
+import type { Image } from '../cri/types.ts';
+import { rejection } from './admission.ts';
+import { createCgroups } from './cgroups.ts';
+import { parseResolvConf, type DnsOptions } from './config/dns.ts';
+import { podAmounts, qosClassOf } from './config/quality-of-service.ts';
+import { GarbageCollector } from './garbage-collection.ts';
+import { ImagePuller } from './image-puller.ts';
+import { allocatable, capacity, diskUsage, memoryBytes, memoryUsage, processUsage, systemInfo } from './node/machine-facts.ts';
+import { NodeRegistration } from './node/node-registration.ts';
+import { nodeStatus } from './node/node-status.ts';
+import type { AgentParts } from './pod/parts.ts';
+import { PodWorker } from './pod/pod-worker.ts';
+import { isFinished, rejectedStatus } from './pod/status.ts';
+import { StatusWriter } from './pod/status-writer.ts';
+import { ReferencedObjects } from './referenced-objects.ts';
+import { Relist } from './relist.ts';
+import { RuntimeView, type PodDigest } from './runtime-view.ts';
+import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
+import { PodVolumes } from './volumes/pod-volumes.ts';
+import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
+
+export interface NodeAgentOptions {
+  readonly context: ComponentContext;
+  readonly nodeName: string;
+  readonly cri: CriClient;
+  /** '/capstan-<id>': the cgroup that all pods' cgroups lie below. */
+  readonly cgroupRoot: string;
+  /** The agent's own directory: pods' volumes and logs. */
+  readonly dir: string;
+  /** Where images lie: the file system whose fill level counts. */
+  readonly imageDir: string;
+  /** containerd's registry directory; with it registries on loopback are spoken to in plain HTTP. */
+  readonly registryDir?: string | undefined;
+  readonly podCIDR?: string | undefined;
+  /** Empty: pods resolve names as the machine does. */
+  readonly clusterDNS: readonly string[];
+  readonly clusterDomain: string;
+  /** InternalIP, and where the kubelet API is served. */
+  readonly address: string;
+  /** Default 10250; any free port when that is taken. */
+  readonly port?: number;
+  readonly tls: KubeletTls;
+  readonly kubeletVersion: string;
+  readonly maximumPods?: number;
+}
+
+const MAXIMUM_PODS = 110;
+const RUNTIME_SILENT_MS = 30_000;
+
+export interface NodeAgent extends Component {
+  /** Where the kubelet API listens, once started. */
+  readonly port: number;
+}
+
+export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
+  return new Agent(options);
+}
+
+class Agent implements NodeAgent {
+  readonly name = 'kubelet';
+  readonly #options: NodeAgentOptions;
+  readonly #log: Logger;
+  readonly #events: StoppableEventRecorder;
+  readonly #view: RuntimeView;
+  readonly #relist: Relist;
+  readonly #registration: NodeRegistration;
+  readonly #server: KubeletServer;
+  readonly #garbage: GarbageCollector;
+  readonly #parts: AgentParts;
+  readonly #objects: ReferencedObjects;
+  /** By uid. */
+  readonly #workers = new Map<string, PodWorker>();
+  /** Pods of the runtime that the API does not have, being removed. */
+  readonly #orphans = new Set<string>();
+  #pods: Informer<Pod> | undefined;
+  #allocatable: Record<string, string> = {};
+  #runtimeVersion = 'containerd://unknown';
+  #images: readonly Image[] = [];
+  #unsubscribe: (() => void)[] = [];
+  #synced = false;
+  #stopped = false;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: NodeAgentOptions) {
+    this.#options = options;
+    const { context, cri, dir, nodeName } = options;
+    const { api, clock } = context;
+    this.#log = context.log;
+    const log = this.#log;
+    this.#events = createEventRecorder(api, { component: 'kubelet', host: nodeName, clock, log });
+    this.#view = new RuntimeView(cri);
+    this.#objects = new ReferencedObjects({ api, clock, log, onChange: (uid) => this.#workers.get(uid)?.wake() });
+    const tokens = new ServiceAccountTokens({ api, clock });
+    const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
+    this.#relist = new Relist({
+      view: this.#view, clock, log, onChange: (uid) => this.#workers.get(uid)?.wake(), onList: (found) => this.#removeOrphans(found),
+    });
+    this.#parts = {
+      api, cri, clock, log, events: this.#events, view: this.#view, images, objects: this.#objects, tokens, nodeName, cgroupRoot: options.cgroupRoot,
+      volumes: new PodVolumes({ dir: join(dir, 'pods'), clock, objects: this.#objects, tokens }),
+      statuses: new StatusWriter({ api, clock, log }), cgroups: createCgroups(log), hostIPs: [options.address], machineMemoryBytes: memoryBytes(),
+      logsDir: join(dir, 'log', 'pods'), seccompDir: join(dir, 'seccomp'),
+      dns: () => this.#dns(), services: () => api.informer(services).list(), allocatable: () => this.#allocatable, expectChange: () => this.#relist.expectChange(),
+    };
+    this.#registration = new NodeRegistration({ api, clock, log, nodeName, podCIDR: options.podCIDR, measure: (before) => this.#measure(before) });
+    this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid) });
+    this.#server = new KubeletServer({
+      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir,
+      workers: () => [...this.#workers.values()],
+    });
+  }
+
+  get port(): number { return this.#server.port; }
+
+  async start(): Promise<void> {
+    const { context, cri, nodeName } = this.#options;
+    const version = await cri.version({});
+    this.#runtimeVersion = `${version.runtimeName}://${version.runtimeVersion.replace(/^v/, '')}`;
+    await this.#server.start();
+    await this.#registration.start();
+    const { api } = context;
+    this.#pods = api.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+    const serviceInformer = api.informer(services);
+    await Promise.all([this.#pods.synced(), serviceInformer.synced()]);
+    if (this.#stopped) return;
+    this.#adoptInOrder(this.#pods.list());
+    this.#unsubscribe.push(this.#pods.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) }));
+    this.#synced = true;
+    this.#relist.start();
+    this.#garbage.start();
+    this.#log.info('node agent is at work', { node: nodeName, port: this.port, pods: this.#workers.size, runtime: this.#runtimeVersion });
+  }
+
+  /** Containers run on. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopped = true;
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await this.#relist.stop();
+    await this.#garbage.stop();
+    await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
+    await this.#server.stop();
+    await this.#registration.stop();
+    await this.#parts.statuses.stop();
+    this.#objects.stop();
+    this.#events.stop();
+  }
+
+  /** Those that run hold their place; then the oldest first. */
+  #adoptInOrder(list: readonly Pod[]): void {
+    const age = (pod: Pod): string => pod.metadata?.creationTimestamp ?? '';
+    const placed = (pod: Pod): number => (pod.status?.startTime ? 0 : 1);
+    for (const pod of [...list].sort((a, b) => placed(a) - placed(b) || (age(a) < age(b) ? -1 : 1))) this.#seen(pod);
+  }
+
+  #seen(pod: Pod): void {
+    if (pod.spec?.nodeName !== this.#options.nodeName || this.#stopped) return;
+    const uid = pod.metadata?.uid ?? '';
+    const worker = this.#workers.get(uid);
+    if (worker) return worker.update(pod);
+    this.#displace(pod);
+    if (this.#rejected(pod)) return;
+    const made = new PodWorker({ parts: this.#parts, pod, onRemoved: () => this.#removed(uid) });
+    this.#workers.set(uid, made);
+    this.#balance();
+    made.wake();
+  }
+
+  /** Another pod of the same name: the one before went unseen. */
+  #displace({ metadata }: Pod): void {
+    for (const worker of this.#workers.values()) {
+      if (worker.pod.metadata?.name === metadata?.name && worker.pod.metadata?.namespace === metadata?.namespace) worker.gone();
+    }
+  }
+
+  #rejected(pod: Pod): boolean {
+    const { clock } = this.#options.context;
+    // It was taken before, or will not run any more.
+    if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return false;
+    const others = [...this.#workers.values()].filter(({ finished }) => !finished).map((worker) => worker.pod);
+    const refused = rejection({ pod, others, node: this.#registration.node, allocatable: this.#allocatable });
+    if (!refused) return false;
+    this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
+    this.#parts.statuses.set(pod, rejectedStatus(pod, { ...refused, nowMs: clock.now() }));
+    return true;
+  }
+
+  #gone(pod: Pod): void {
+    this.#workers.get(pod.metadata?.uid ?? '')?.gone();
+    this.#parts.statuses.forget(pod.metadata?.uid ?? '');
+  }
+
+  #removed(uid: string): void {
+    const worker = this.#workers.get(uid);
+    this.#workers.delete(uid);
+    this.#balance();
+    void worker?.stop();
+  }
+
+  /** Burstable pods together weigh what they ask for. */
+  #balance(): void {
+    const burstable = [...this.#workers.values()].filter(({ finished }) => !finished).map(({ pod }) => pod.spec ?? { containers: [] }).filter((spec) => qosClassOf(spec) === 'Burstable');
+    const milli = burstable.reduce((sum, spec) => sum + (podAmounts(spec, 'requests')['cpu']?.milliValue() ?? 0), 0);
+    void this.#parts.cgroups.setBurstableMilliCpu(this.#options.cgroupRoot, milli).catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));
+  }
+
+  /** What the runtime has of pods that the API has no more: stopped and removed, by a worker of their own. */
+  #removeOrphans(found: ReadonlyMap<string, PodDigest>): void {
+    if (!this.#synced) return;
+    for (const { uid, name, namespace } of found.values()) {
+      if (this.#workers.has(uid) || this.#orphans.has(uid)) continue;
+      this.#orphans.add(uid);
+      const pod: Pod = { apiVersion: 'v1', kind: 'Pod', metadata: { uid, name, namespace }, spec: { containers: [], terminationGracePeriodSeconds: 1 } };
+      const worker = new PodWorker({ parts: this.#parts, pod, onRemoved: () => {
+        this.#orphans.delete(uid);
+        void worker.stop();
+      } });
+      this.#log.info('removing a pod that was deleted meanwhile', { pod: `${namespace}/${name}` });
+      worker.gone();
+    }
+  }
+
+  async #dns(): Promise<DnsOptions> {
+    const { clusterDNS, clusterDomain } = this.#options;
+    const host = parseResolvConf(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
+    return { clusterDNS, clusterDomain, host };
+  }
+
+  async #measure(before: Parameters<typeof nodeStatus>[0]['before']): Promise<ReturnType<typeof nodeStatus>> {
+    const { cri, nodeName, address, imageDir, kubeletVersion, maximumPods = MAXIMUM_PODS, context } = this.#options;
+    const [disk, memory, processes] = await Promise.all([diskUsage(imageDir), memoryUsage(), processUsage()]);
+    const total = capacity(disk, maximumPods);
+    this.#allocatable = allocatable(total, disk);
+    const images = await cri.listImages({}).then((answer) => answer.images, () => this.#images);
+    this.#images = images;
+    return nodeStatus({
+      before, nowMs: context.clock.now(), nodeName, address, kubeletPort: this.#server.port, capacity: total, allocatable: this.#allocatable, images, memory, disk, processes,
+      systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }), problem: await this.#problem(),
+    });
+  }
+
+  /** Why pods cannot run here now. */
+  async #problem(): Promise<string | undefined> {
+    const { cri, context } = this.#options;
+    try {
+      const { status } = await cri.status({}, { deadlineMs: 5_000 });
+      const bad = (status?.conditions ?? []).filter((condition) => !condition.status);
+      if (bad.length > 0) return bad.map(({ type, reason, message }) => (type === 'NetworkReady' ? `container runtime network not ready: NetworkReady=false reason:${reason} message:${message}` : `container runtime not ready: ${type}=false reason:${reason} message:${message}`)).join(', ');
+    } catch (error) {
+      return `container runtime is down: ${errorMessage(error)}`;
+    }
+    const silentMs = context.clock.monotonic() - this.#relist.lastSuccessMs;
+    assert(!Number.isNaN(silentMs), 'a duration is a number');
+    return this.#synced && silentMs > RUNTIME_SILENT_MS && silentMs !== Infinity ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago` : undefined;
+  }
+}

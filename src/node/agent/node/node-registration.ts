@@ -1,0 +1,162 @@
+/**
+ * Keeps this node's Node and Lease: registers, renews the lease every 10 s, writes the status when it changes and every 5 minutes. A Node that
+ * someone deleted is registered anew.
+ */
+import type { Node, NodeStatus } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { leases, nodes } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { formatMicroTime } from '#machinery/time.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { goArchitecture } from './machine-facts.ts';
+import { essence } from './node-status.ts';
+
+export interface NodeRegistrationOptions {
+  readonly api: Client;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly nodeName: string;
+  readonly podCIDR: string | undefined;
+  /** The status now, built on the one before. */
+  readonly measure: (before: NodeStatus | undefined) => Promise<NodeStatus>;
+}
+
+const LEASE_NAMESPACE = 'kube-node-lease';
+const LEASE_SECONDS = 40;
+const LEASE_MS = 10_000;
+const CHECK_MS = 10_000;
+const STATUS_MS = 5 * 60_000;
+const RETRY_MS = 1_000;
+
+export class NodeRegistration {
+  readonly #options: NodeRegistrationOptions;
+  readonly #stop = new AbortController();
+  #node: Node | undefined;
+  #written = '';
+  #writtenAtMs = -Infinity;
+  #loops: Promise<void>[] = [];
+  #check = Promise.withResolvers<void>();
+
+  constructor(options: NodeRegistrationOptions) {
+    this.#options = options;
+  }
+
+  /** As it was when it was last read or written. */
+  get node(): Node | undefined { return this.#node; }
+
+  /** Resolves when the Node is there with its status. Tries until then. */
+  async start(): Promise<void> {
+    const { clock, log } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#register();
+        await this.#renewLease();
+        break;
+      } catch (error) {
+        log.warn('node not registered yet', { error: errorMessage(error) });
+        await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
+      }
+    }
+    this.#loops = [this.#every(LEASE_MS, () => this.#renewLease()), this.#statusLoop()];
+  }
+
+  /** Something about the node may have changed: its status is measured soon. */
+  checkNow(): void {
+    this.#check.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('node agent stopped'));
+    this.#check.resolve();
+    await Promise.all(this.#loops);
+  }
+
+  async #every(ms: number, work: () => Promise<void>): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await clock.sleep(ms, signal).catch(() => {});
+      if (signal.aborted) return;
+      await work().catch((error: unknown) => log.warn('heartbeat failed', { error: errorMessage(error) }));
+    }
+  }
+
+  async #statusLoop(): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await Promise.race([clock.sleep(CHECK_MS, signal).catch(() => {}), this.#check.promise]);
+      this.#check = Promise.withResolvers();
+      if (signal.aborted) return;
+      await this.#updateStatus().catch((error: unknown) => log.warn('node status not written', { error: errorMessage(error) }));
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { api, nodeName } = this.#options;
+    const wanted = this.#wanted();
+    const created = await api.create(nodes, wanted).catch(async (error: unknown) => {
+      if (!isStatusError(error, 'AlreadyExists')) throw error;
+      return this.#reconcile(await api.get(nodes, { name: nodeName }), wanted);
+    });
+    this.#node = created;
+    await this.#updateStatus(true);
+  }
+
+  /** A Node of an earlier start, or one made by hand: our labels and what we manage, the rest stays. */
+  async #reconcile(node: Node, wanted: Node): Promise<Node> {
+    const { api, nodeName, podCIDR } = this.#options;
+    const labels = Object.entries(wanted.metadata?.labels ?? {}).some(([key, value]) => node.metadata?.labels?.[key] !== value);
+    const range = podCIDR !== undefined && !node.spec?.podCIDR;
+    if (!labels && !range) return node;
+    const patch = { metadata: { labels: wanted.metadata?.labels }, ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}) };
+    return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
+  }
+
+  #wanted(): Node {
+    const { nodeName, podCIDR } = this.#options;
+    const architecture = goArchitecture();
+    return {
+      apiVersion: 'v1', kind: 'Node',
+      metadata: {
+        name: nodeName,
+        labels: {
+          'kubernetes.io/hostname': nodeName, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': architecture, 'beta.kubernetes.io/os': 'linux', 'beta.kubernetes.io/arch': architecture,
+        },
+        annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+      },
+      ...(podCIDR === undefined ? {} : { spec: { podCIDR, podCIDRs: [podCIDR] } }),
+    };
+  }
+
+  async #updateStatus(always = false): Promise<void> {
+    const { api, clock, nodeName, measure } = this.#options;
+    const status = await measure(this.#node?.status);
+    const text = essence(status);
+    if (!always && text === this.#written && clock.now() - this.#writtenAtMs < STATUS_MS) return;
+    try {
+      // Conditions of others (the network's, a problem detector's) are merged by their type.
+      this.#node = await api.patch(nodes, { name: nodeName }, { type: 'strategic', subresource: 'status', patch: { status } });
+      this.#written = text;
+      this.#writtenAtMs = clock.now();
+    } catch (error) {
+      if (always || !isStatusError(error, 'NotFound')) throw error;
+      await this.#register();
+    }
+  }
+
+  async #renewLease(): Promise<void> {
+    const { api, clock, nodeName } = this.#options;
+    const at = { name: nodeName, namespace: LEASE_NAMESPACE };
+    const spec = { holderIdentity: nodeName, leaseDurationSeconds: LEASE_SECONDS, renewTime: formatMicroTime(clock.now()) };
+    try {
+      await api.patch(leases, at, { type: 'merge', patch: { spec } });
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+      const uid = this.#node?.metadata?.uid;
+      const ownerReferences = uid ? [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid }] : [];
+      await api.create(leases, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { ...at, ownerReferences }, spec });
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/** A Node's status from what was measured. Pure; conditions in upstream's words (kubelet/nodestatus). */
+import type { ContainerImage, NodeCondition, NodeStatus, NodeSystemInfo } from '#api/types.ts';
+import { formatTime } from '#machinery/time.ts';
+import type { Image } from '../../cri/types.ts';
+import type { DiskUsage, MemoryUsage, ProcessUsage } from './machine-facts.ts';
+
+export interface NodeFacts {
+  readonly before: NodeStatus | undefined;
+  readonly nowMs: number;
+  readonly nodeName: string;
+  readonly address: string;
+  readonly kubeletPort: number;
+  readonly capacity: Readonly<Record<string, string>>;
+  readonly allocatable: Readonly<Record<string, string>>;
+  readonly systemInfo: NodeSystemInfo;
+  readonly images: readonly Image[];
+  readonly memory: MemoryUsage;
+  readonly disk: DiskUsage;
+  readonly processes: ProcessUsage;
+  /** Why the node cannot run pods now; undefined: it can. */
+  readonly problem: string | undefined;
+}
+
+const MINIMUM_MEMORY_BYTES = 100 * 1024 * 1024;
+const MINIMUM_DISK_SHARE = 0.1;
+const MINIMUM_INODE_SHARE = 0.05;
+const MAXIMUM_PROCESS_SHARE = 0.95;
+/** Upstream's node-status-max-images and names per image. */
+const MAX_IMAGES = 50;
+const MAX_NAMES = 5;
+
+export interface Pressure { readonly memory: boolean; readonly disk: boolean; readonly processes: boolean }
+
+export function pressureOf({ memory, disk, processes }: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
+  return {
+    memory: memory.availableBytes < MINIMUM_MEMORY_BYTES,
+    disk: disk.availableBytes < disk.capacityBytes * MINIMUM_DISK_SHARE || (disk.inodes > 0 && disk.inodesFree < disk.inodes * MINIMUM_INODE_SHARE),
+    processes: processes.running > processes.limit * MAXIMUM_PROCESS_SHARE,
+  };
+}
+
+export function nodeStatus(facts: NodeFacts): NodeStatus {
+  return {
+    capacity: facts.capacity, allocatable: facts.allocatable, conditions: conditions(facts),
+    addresses: [{ type: 'InternalIP', address: facts.address }, { type: 'Hostname', address: facts.nodeName }],
+    daemonEndpoints: { kubeletEndpoint: { Port: facts.kubeletPort } },
+    nodeInfo: facts.systemInfo, images: imageList(facts.images),
+  };
+}
+
+function conditions(facts: NodeFacts): NodeCondition[] {
+  const pressure = pressureOf(facts);
+  const own: readonly Omit<NodeCondition, 'lastHeartbeatTime' | 'lastTransitionTime'>[] = [
+    pressure.memory ? { type: 'MemoryPressure', status: 'True', reason: 'KubeletHasInsufficientMemory', message: 'kubelet has insufficient memory available' }
+      : { type: 'MemoryPressure', status: 'False', reason: 'KubeletHasSufficientMemory', message: 'kubelet has sufficient memory available' },
+    pressure.disk ? { type: 'DiskPressure', status: 'True', reason: 'KubeletHasDiskPressure', message: 'kubelet has disk pressure' }
+      : { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+    pressure.processes ? { type: 'PIDPressure', status: 'True', reason: 'KubeletHasInsufficientPID', message: 'kubelet has insufficient PID available' }
+      : { type: 'PIDPressure', status: 'False', reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
+    facts.problem === undefined ? { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' }
+      : { type: 'Ready', status: 'False', reason: 'KubeletNotReady', message: facts.problem },
+  ];
+  const now = formatTime(facts.nowMs);
+  const kept = (facts.before?.conditions ?? []).filter(({ type }) => !own.some((one) => one.type === type));
+  return [...kept, ...own.map((one) => {
+    const before = facts.before?.conditions?.find(({ type }) => type === one.type);
+    return { ...one, lastHeartbeatTime: now, lastTransitionTime: before?.status === one.status && before.lastTransitionTime ? before.lastTransitionTime : now };
+  })];
+}
+
+/** The largest ones. */
+function imageList(images: readonly Image[]): ContainerImage[] {
+  return [...images].sort((a, b) => b.size - a.size).slice(0, MAX_IMAGES)
+    .map(({ repoDigests, repoTags, size }) => ({ names: [...repoDigests, ...repoTags].slice(0, MAX_NAMES), sizeBytes: size }));
+}
+
+/** What tells whether a status is worth writing before its time: everything but the heartbeats. */
+export function essence(status: NodeStatus): string {
+  return JSON.stringify({ ...status, conditions: status.conditions?.map(({ lastHeartbeatTime: _heartbeat, ...condition }) => condition) });
+}

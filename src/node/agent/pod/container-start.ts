@@ -1,0 +1,190 @@
+/** Starts one container: image, configuration, create, start, postStart. Every failure becomes a StartFailure whose reason the pod's status shows. */
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Container, EphemeralContainer, Pod, Secret } from '#api/types.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { isCriError } from '../../cri/errors.ts';
+import type { CriInput, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
+import { containerConfig } from '../config/container.ts';
+import { hostNetworkHostsFile, hostsFile, podHostname } from '../config/dns.ts';
+import { ConfigError, type DownwardContext } from '../config/downward.ts';
+import { containerEnvironment, type ContainerEnvironment } from '../config/environment.ts';
+import { expand } from '../config/expand.ts';
+import { linuxResources } from '../config/resources.ts';
+import { verifyNonRoot } from '../config/security.ts';
+import { runtimeErrorText } from '../cri-text.ts';
+import { ImageFailure } from '../image-puller.ts';
+import { latestContainer, type PodRuntime } from '../runtime-view.ts';
+import { VolumeError } from '../volumes/errors.ts';
+import { bindSubPath } from '../volumes/sub-path.ts';
+import { runHook } from './hooks.ts';
+import { fieldPathOf, podLogDirectory, type AgentParts } from './parts.ts';
+import { findContainer } from './restart-policy.ts';
+
+export class StartFailure extends Error {
+  override readonly name = 'StartFailure';
+  readonly reason: string;
+  readonly retryAtMs: number | undefined;
+  /** The container runs and has to be stopped again. */
+  readonly startedId: string | undefined;
+  constructor(reason: string, message: string, options: { readonly retryAtMs?: number; readonly startedId?: string } = {}) {
+    super(message);
+    this.reason = reason;
+    this.retryAtMs = options.retryAtMs;
+    this.startedId = options.startedId;
+  }
+}
+
+export interface StartRequest {
+  readonly pod: Pod;
+  readonly name: string;
+  readonly runtime: PodRuntime;
+  readonly sandboxId: string;
+  readonly sandboxConfig: CriInput<PodSandboxConfig>;
+  readonly podIPs: readonly string[];
+  readonly volumes: ReadonlyMap<string, string>;
+  readonly signal: AbortSignal;
+}
+
+const CONFIG_RETRY_MS = 5_000;
+const CREATE_RETRY_MS = 5_000;
+const PROPAGATION = { None: 'PROPAGATION_PRIVATE', HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER', Bidirectional: 'PROPAGATION_BIDIRECTIONAL' } as const;
+
+/** Throws StartFailure, or what the aborted signal made of it. */
+export async function startContainer(parts: AgentParts, request: StartRequest): Promise<void> {
+  const { cri, clock, events } = parts;
+  const { pod, name, runtime, signal } = request;
+  const container = findContainer(pod, name);
+  if (!container) return;
+  const fieldPath = fieldPathOf(pod, name);
+  const fail = (reason: string, error: unknown, more: { readonly retryAtMs?: number; readonly startedId?: string } = {}): StartFailure => {
+    const message = isCriError(error) ? runtimeErrorText(error) : errorMessage(error);
+    events.event(pod, { type: 'Warning', reason: 'Failed', message: reason.startsWith('Err') || reason.startsWith('Image') ? `Error: ${reason}` : `Error: ${message}`, fieldPath });
+    return new StartFailure(reason, message, more);
+  };
+  const image = await imageFor(parts, request, container).catch((error: unknown) => {
+    if (!(error instanceof ImageFailure)) throw error;
+    throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
+  });
+  signal.throwIfAborted();
+  const restartCount = nextRestartCount(pod, runtime, name);
+  const config = await prepareConfig(parts, request, { container, image, restartCount }).catch((error: unknown) => {
+    throw fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
+  });
+  signal.throwIfAborted();
+  parts.expectChange();
+  const { containerId } = await cri.createContainer({ podSandboxId: request.sandboxId, config, sandboxConfig: request.sandboxConfig }).catch((error: unknown) => {
+    throw fail('CreateContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
+  });
+  events.event(pod, { type: 'Normal', reason: 'Created', message: 'Container created', fieldPath });
+  await cri.startContainer({ containerId }).catch((error: unknown) => {
+    throw fail('RunContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
+  });
+  events.event(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath });
+  const postStart = container.lifecycle?.postStart;
+  if (!postStart) return;
+  await runHook(postStart, { cri, clock, container, containerId, podIP: request.podIPs[0] ?? '', signal }).catch((error: unknown) => {
+    events.event(pod, { type: 'Warning', reason: 'FailedPostStartHook', message: `PostStartHook failed: ${errorMessage(error)}`, fieldPath });
+    throw new StartFailure('PostStartHookError', errorMessage(error), { startedId: containerId });
+  });
+}
+
+async function imageFor({ images, objects }: AgentParts, { pod, sandboxConfig, signal, name }: StartRequest, container: Container | EphemeralContainer): Promise<Image> {
+  const found = await Promise.all((pod.spec?.imagePullSecrets ?? []).map(async (reference) => objects.secret(pod.metadata?.namespace ?? '', reference.name ?? '').catch(() => undefined)));
+  const secrets = found.filter((secret): secret is Secret => secret !== undefined);
+  return images.ensure({ pod, container, secrets, sandbox: sandboxConfig, signal, fieldPath: fieldPathOf(pod, name) });
+}
+
+/** One more than the run before; what the API remembers counts when the runtime has forgotten. */
+function nextRestartCount(pod: Pod, runtime: PodRuntime, name: string): number {
+  const latest = latestContainer(runtime, name);
+  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
+  const known = [...containerStatuses, ...initContainerStatuses].find((status) => status.name === name);
+  const ran = known?.containerID !== undefined || known?.lastState?.terminated !== undefined;
+  return Math.max(latest ? latest.restartCount + 1 : 0, ran && !latest ? (known?.restartCount ?? 0) + 1 : 0);
+}
+
+interface Prepared { readonly container: Container | EphemeralContainer; readonly image: Image; readonly restartCount: number }
+
+async function prepareConfig(parts: AgentParts, request: StartRequest, { container, image, restartCount }: Prepared) {
+  const { pod, podIPs, runtime } = request;
+  const uid = image.uid?.value;
+  verifyNonRoot({ pod, container, imageUser: { uid, username: image.username } });
+  const context: DownwardContext = { pod, podIPs, hostIPs: parts.hostIPs, nodeName: parts.nodeName, allocatable: parts.allocatable() };
+  const environment = await containerEnvironment({ container, context, objects: parts.objects, services: parts.services() });
+  sayInvalidKeys(parts, pod, environment);
+  await mkdir(join(podLogDirectory(parts.logsDir, pod), container.name), { recursive: true, mode: 0o755 });
+  const mounts = [
+    ...await volumeMounts(parts, request, { container, environment }),
+    ...await hostsMount(parts, request, container),
+    await terminationLogMount(parts, request, { container, restartCount }),
+  ];
+  const target = 'targetContainerName' in container && container.targetContainerName ? latestContainer(runtime, container.targetContainerName) : undefined;
+  return containerConfig({
+    pod, container, restartCount, imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id,
+    resources: linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes: parts.machineMemoryBytes, cgroupVersion: parts.cgroups.version }),
+  });
+}
+
+function sayInvalidKeys({ events }: AgentParts, pod: Pod, { invalid }: ContainerEnvironment): void {
+  for (const { kind, name, keys } of invalid) {
+    events.event(pod, { type: 'Warning', reason: 'InvalidEnvironmentVariableNames', message: `Keys [${keys.join(', ')}] from the EnvFrom ${kind.toLowerCase()} ${name} were skipped since they are considered invalid environment variable names.` });
+  }
+}
+
+async function volumeMounts(parts: AgentParts, { pod, volumes }: StartRequest, { container, environment }: { readonly container: Container | EphemeralContainer; readonly environment: ContainerEnvironment }): Promise<CriInput<Mount>[]> {
+  const values = new Map(environment.variables.map(({ name, value }) => [name, value]));
+  const mounts: CriInput<Mount>[] = [];
+  for (const [index, volumeMount] of (container.volumeMounts ?? []).entries()) {
+    const base = volumes.get(volumeMount.name);
+    if (base === undefined) throw new ConfigError(`cannot find volume "${volumeMount.name}" to mount into container "${container.name}"`);
+    const subPath = volumeMount.subPathExpr ? expandStrictly(volumeMount.subPathExpr, values) : volumeMount.subPath ?? '';
+    let hostPath = base;
+    if (subPath !== '') {
+      hostPath = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'volume-subpaths', volumeMount.name, container.name, String(index));
+      await bindSubPath({ volumePath: base, subPath, target: hostPath, create: true }).catch((error: unknown) => {
+        throw new VolumeError(`failed to prepare subPath for volumeMount "${volumeMount.name}" of container "${container.name}": ${errorMessage(error)}`);
+      });
+    }
+    if (volumeMount.recursiveReadOnly === 'Enabled') throw new ConfigError(`volumeMount "${volumeMount.name}": recursiveReadOnly is not supported by this node's container runtime`);
+    const propagation = PROPAGATION[(volumeMount.mountPropagation ?? 'None') as keyof typeof PROPAGATION] ?? 'PROPAGATION_PRIVATE';
+    mounts.push({ hostPath, containerPath: absolute(volumeMount.mountPath), readonly: volumeMount.readOnly ?? false, propagation });
+  }
+  return mounts;
+}
+
+function absolute(path: string): string {
+  return path.startsWith('/') ? path : `/${path}`;
+}
+
+/** In paths a reference to what is not there is a mistake. */
+function expandStrictly(text: string, values: ReadonlyMap<string, string>): string {
+  const path = expand(text, (name) => {
+    const value = values.get(name);
+    if (value === undefined) throw new ConfigError(`missing value for ${JSON.stringify(name)} in subPathExpr`);
+    return value;
+  });
+  if (path.startsWith('/') || path.split('/').includes('..')) throw new ConfigError(`subPathExpr ${JSON.stringify(text)} leads to ${JSON.stringify(path)}: must be relative and without '..'`);
+  return path;
+}
+
+async function hostsMount(parts: AgentParts, { pod, podIPs }: StartRequest, container: Container | EphemeralContainer): Promise<CriInput<Mount>[]> {
+  if (container.volumeMounts?.some(({ mountPath }) => mountPath === '/etc/hosts')) return [];
+  const path = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'etc-hosts');
+  const { clusterDomain } = await parts.dns();
+  const text = pod.spec?.hostNetwork
+    ? hostNetworkHostsFile(pod, await readFile('/etc/hosts', 'utf8').catch(() => '127.0.0.1\tlocalhost\n'))
+    : hostsFile(pod, { podIPs, name: podHostname(pod, clusterDomain) });
+  await writeFile(path, text, { mode: 0o644 });
+  return [{ hostPath: path, containerPath: '/etc/hosts', readonly: false }];
+}
+
+async function terminationLogMount(parts: AgentParts, { pod }: StartRequest, { container, restartCount }: Pick<Prepared, 'container' | 'restartCount'>): Promise<CriInput<Mount>> {
+  const dir = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'containers', container.name);
+  await mkdir(dir, { recursive: true, mode: 0o750 });
+  const path = join(dir, String(restartCount));
+  await writeFile(path, '');
+  // Whoever the container runs as may leave its last words.
+  await chmod(path, 0o666);
+  return { hostPath: path, containerPath: container.terminationMessagePath || '/dev/termination-log', readonly: false };
+}

@@ -1,0 +1,58 @@
+/** What the workers of all pods share: the runtime, the node's facts and the agents' helpers. Made once by the node agent. */
+import type { Pod, Service } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import type { EventRecorder } from '#client/events.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { CriClient } from '../../cri/client.ts';
+import type { Cgroups } from '../cgroups.ts';
+import type { DnsOptions } from '../config/dns.ts';
+import type { ImagePuller } from '../image-puller.ts';
+import type { ReferencedObjects } from '../referenced-objects.ts';
+import type { RuntimeView } from '../runtime-view.ts';
+import type { PodVolumes } from '../volumes/pod-volumes.ts';
+import type { ServiceAccountTokens } from '../volumes/service-account-tokens.ts';
+import type { StatusWriter } from './status-writer.ts';
+
+export interface AgentParts {
+  readonly api: Client;
+  readonly cri: CriClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly events: EventRecorder;
+  readonly view: RuntimeView;
+  readonly images: ImagePuller;
+  readonly volumes: PodVolumes;
+  readonly objects: ReferencedObjects;
+  readonly tokens: ServiceAccountTokens;
+  readonly statuses: StatusWriter;
+  readonly cgroups: Cgroups;
+  /** '/capstan-<id>' */
+  readonly cgroupRoot: string;
+  readonly nodeName: string;
+  readonly hostIPs: readonly string[];
+  readonly machineMemoryBytes: number;
+  /** Pods' logs: '<logsDir>/<namespace>_<name>_<uid>'. */
+  readonly logsDir: string;
+  readonly seccompDir: string;
+  dns(): Promise<DnsOptions>;
+  services(): readonly Service[];
+  allocatable(): Readonly<Record<string, string>>;
+  /** The runtime is about to change: look closely for a while. */
+  expectChange(): void;
+}
+
+export function podLogDirectory(logsDir: string, { metadata }: Pod): string {
+  return `${logsDir}/${metadata?.namespace}_${metadata?.name}_${metadata?.uid}`;
+}
+
+/** How messages name a pod: 'web-0_default(uid)'. */
+export function podText({ metadata }: Pod): string {
+  return `${metadata?.name}_${metadata?.namespace}(${metadata?.uid})`;
+}
+
+/** Where a container stands in its pod, for events: 'spec.containers{web}'. */
+export function fieldPathOf(pod: Pod, name: string): string {
+  const list = pod.spec?.initContainers?.some((container) => container.name === name) ? 'initContainers' : pod.spec?.ephemeralContainers?.some((container) => container.name === name) ? 'ephemeralContainers' : 'containers';
+  return `spec.${list}{${name}}`;
+}

@@ -1,0 +1,33 @@
+/**
+ * How long a container that ended waits before it runs again: not at all the first time, then 10 s doubling to 300 s, from the moment it
+ * ended; a run of 10 minutes starts over. Pure; the pod's worker keeps the record.
+ */
+
+export interface BackoffRecord {
+  readonly delayMs: number;
+  /** When the container ended that this delay was set for. */
+  readonly sinceMs: number;
+}
+
+export const BACKOFF_INITIAL_MS = 10_000;
+export const BACKOFF_MAXIMUM_MS = 300_000;
+const RESET_AFTER_MS = 2 * BACKOFF_MAXIMUM_MS;
+
+/** When it may run again; undefined: now. */
+export function backoffUntilMs(record: BackoffRecord | undefined, endedMs: number, nowMs: number): number | undefined {
+  if (!record || endedMs - record.sinceMs > RESET_AFTER_MS) return undefined;
+  const untilMs = endedMs + record.delayMs;
+  return untilMs > nowMs ? untilMs : undefined;
+}
+
+/** The record after a restart of a container that ended at endedMs. */
+export function nextBackoff(record: BackoffRecord | undefined, endedMs: number): BackoffRecord {
+  if (!record || endedMs - record.sinceMs > RESET_AFTER_MS) return { delayMs: BACKOFF_INITIAL_MS, sinceMs: endedMs };
+  return { delayMs: Math.min(record.delayMs * 2, BACKOFF_MAXIMUM_MS), sinceMs: endedMs };
+}
+
+/** Go's text of a duration in whole seconds: '10s', '1m20s', '5m0s'. */
+export function goSeconds(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+}

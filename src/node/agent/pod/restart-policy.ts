@@ -1,0 +1,50 @@
+/** Which containers a pod runs, and whether one that ended is to run again. Pure. */
+import { createHash } from 'node:crypto';
+import type { Container, EphemeralContainer, Pod } from '#api/types.ts';
+import type { RuntimeContainer } from '../runtime-view.ts';
+
+export type AnyContainer = Container | EphemeralContainer;
+
+/** An init container that runs beside the others until they end. */
+export function isSidecar(container: AnyContainer): boolean {
+  return container.restartPolicy === 'Always';
+}
+
+export function isInitContainer(pod: Pod, name: string): boolean {
+  return pod.spec?.initContainers?.some((container) => container.name === name) ?? false;
+}
+
+export function allContainers(pod: Pod): AnyContainer[] {
+  return [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? [], ...pod.spec?.ephemeralContainers ?? []];
+}
+
+export function findContainer(pod: Pod, name: string): AnyContainer | undefined {
+  return allContainers(pod).find((container) => container.name === name);
+}
+
+export function podRestartPolicy(pod: Pod): string {
+  return pod.spec?.restartPolicy ?? 'Always';
+}
+
+/** Changes when a running container has to be replaced: its image may be changed in place. */
+export function containerHash({ name, image = '' }: AnyContainer): string {
+  return createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 8);
+}
+
+/** For a container that ended with this code; its own rules and policy come before the pod's. */
+export function restartsAfter(pod: Pod, container: AnyContainer, exitCode: number): boolean {
+  for (const { action, exitCodes } of container.restartPolicyRules ?? []) {
+    if (action !== 'Restart' || !exitCodes) continue;
+    const contained = exitCodes.values?.includes(exitCode) ?? false;
+    if (exitCodes.operator === 'NotIn' ? !contained : contained) return true;
+  }
+  const policy = container.restartPolicy || podRestartPolicy(pod);
+  return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
+}
+
+/** A regular container: to run because it never did, or because it ended and its policy says so. */
+export function shouldRun(pod: Pod, container: AnyContainer, status: RuntimeContainer | undefined): boolean {
+  if (pod.metadata?.deletionTimestamp) return false;
+  if (!status || status.phase === 'created' || status.phase === 'unknown') return true;
+  return status.phase === 'exited' && restartsAfter(pod, container, status.exitCode);
+}

@@ -1,0 +1,258 @@
+/**
+ * The kubelet API: what the API server asks of a node. HTTPS; only the API server's certificate opens it.
+ *
+ *   GET /pods /healthz /metrics /stats/summary /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { Pod } from '#api/types.ts';
+import { responseHead } from '#machinery/streams/upgrade.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { proxyStream } from '../../cri/streaming.ts';
+import type { AgentParts } from '../pod/parts.ts';
+import type { PodWorker } from '../pod/pod-worker.ts';
+import { findContainer } from '../pod/restart-policy.ts';
+import type { RuntimeContainer } from '../runtime-view.ts';
+import { activeSandbox } from '../runtime-view.ts';
+import { refusal } from './authorization.ts';
+import { writeLogs, type LogOptions } from './container-logs.ts';
+import { StatsSummary } from './stats.ts';
+
+export interface KubeletTls {
+  readonly certificatePem: string;
+  readonly keyPem: string;
+  /** Signs the API server's client certificate. */
+  readonly clientCaPem: string;
+  /** Common names of the client certificates that may use it. */
+  readonly clients: readonly string[];
+}
+
+export interface KubeletServerOptions {
+  readonly parts: AgentParts;
+  readonly tls: KubeletTls;
+  readonly address: string;
+  /** Any free one when it is taken. */
+  readonly port: number;
+  readonly nodeName: string;
+  /** Where images lie: the disk that stats speak of. */
+  readonly imageDir: string;
+  readonly workers: () => readonly PodWorker[];
+}
+
+/** An answer that is no success. */
+class HttpError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class KubeletServer {
+  readonly #options: KubeletServerOptions;
+  readonly #server: Server;
+  readonly #stats: StatsSummary;
+  readonly #sockets = new Set<Socket>();
+
+  constructor(options: KubeletServerOptions) {
+    this.#options = options;
+    const { tls, parts, nodeName, imageDir } = options;
+    this.#stats = new StatsSummary({ cri: parts.cri, nodeName, dir: imageDir });
+    this.#server = createServer({ cert: tls.certificatePem, key: tls.keyPem, ca: tls.clientCaPem, requestCert: true, rejectUnauthorized: false }, (request, response) => void this.#answer(request, response));
+    this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+  }
+
+  /** Where it listens; 0 before start. */
+  get port(): number { return (this.#server.address() as AddressInfo | null)?.port ?? 0; }
+
+  async start(): Promise<void> {
+    const { port } = this.#options;
+    await this.#listen(port).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' || port === 0) throw error;
+      await this.#listen(0);
+    });
+  }
+
+  /** Ends open streams, too. */
+  async stop(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (!this.#server.listening) return;
+    this.#server.close(() => resolve());
+    for (const socket of this.#sockets) socket.destroy();
+    await promise;
+  }
+
+  #listen(port: number): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once('error', reject);
+    this.#server.listen(port, this.#options.address, () => {
+      this.#server.off('error', reject);
+      resolve();
+    });
+    return promise;
+  }
+
+  #refusal(request: IncomingMessage): { readonly status: number; readonly text: string } | undefined {
+    const { tls, nodeName } = this.#options;
+    return refusal(request.socket as TLSSocket, { clients: tls.clients, method: request.method ?? 'GET', path: urlOf(request).pathname, nodeName });
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const refused = this.#refusal(request);
+      if (refused) throw new HttpError(refused.status, refused.text);
+      await this.#route(request, response);
+    } catch (error) {
+      const status = error instanceof HttpError ? error.status : 500;
+      if (response.headersSent) response.destroy();
+      else response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${errorMessage(error)}\n`);
+    }
+  }
+
+  async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname, searchParams } = urlOf(request);
+    const [first = '', ...rest] = pathname.split('/').slice(1).map(decodeURIComponent);
+    if (first === 'run') throw new HttpError(405, 'run is not supported: use exec');
+    if (['exec', 'attach', 'portForward'].includes(first)) throw new HttpError(400, 'Upgrade request required');
+    if (request.method !== 'GET') throw new HttpError(405, `${request.method} is not supported for ${pathname}`);
+    const json = (value: object): void => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+    if (pathname === '/healthz' || pathname === '/healthz/ping' || pathname === '/healthz/syncloop') response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
+    else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/') json(this.#podList());
+    else if (pathname === '/stats/summary') json(await this.#stats.summary());
+    else if (pathname === '/metrics') response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(this.#metrics());
+    else if (first === 'containerLogs' && rest.length === 3) await this.#logs(response, { namespace: rest[0] ?? '', name: rest[1] ?? '', container: rest[2] ?? '', query: searchParams });
+    else throw new HttpError(404, '404 page not found');
+  }
+
+  #podList(): object {
+    const items = this.#options.workers().map(({ pod, status }) => (status ? { ...pod, status } : pod));
+    return { kind: 'PodList', apiVersion: 'v1', metadata: {}, items };
+  }
+
+  #metrics(): string {
+    const workers = this.#options.workers();
+    const running = workers.filter(({ finished }) => !finished).length;
+    return [
+      '# HELP kubelet_running_pods Number of pods that have a running pod sandbox', '# TYPE kubelet_running_pods gauge', `kubelet_running_pods ${running}`,
+      '# HELP kubelet_desired_pods Number of pods bound to this node', '# TYPE kubelet_desired_pods gauge', `kubelet_desired_pods ${workers.length}`,
+      '# HELP process_resident_memory_bytes Resident memory size in bytes.', '# TYPE process_resident_memory_bytes gauge', `process_resident_memory_bytes ${process.memoryUsage.rss()}`, '',
+    ].join('\n');
+  }
+
+  #find(namespace: string, name: string): PodWorker {
+    const found = this.#options.workers().find(({ pod }) => pod.metadata?.name === name && pod.metadata.namespace === namespace);
+    if (!found) throw new HttpError(404, `pod "${name}/${namespace}" not found\n`.trim());
+    return found;
+  }
+
+  async #logs(response: ServerResponse, { namespace, name, container, query }: { readonly namespace: string; readonly name: string; readonly container: string; readonly query: URLSearchParams }): Promise<void> {
+    const { parts } = this.#options;
+    const { pod, uid } = this.#find(namespace, name);
+    if (!findContainer(pod, container)) throw new HttpError(404, `container "${container}" not found in pod "${name}"`);
+    const previous = isTrue(query.get('previous'));
+    const runs = (await parts.view.pod(uid)).containers.filter((one) => one.name === container);
+    const chosen = chooseRun(runs, { pod, container, previous });
+    const options = logOptions(query, parts.clock.now());
+    const stop = new AbortController();
+    response.on('close', () => stop.abort(new Error('the client went away')));
+    response.writeHead(200, { 'content-type': 'text/plain' });
+    response.flushHeaders();
+    await writeLogs({
+      path: chosen.logPath,
+      isRunning: async () => (await parts.view.pod(uid)).containers.some(({ id, phase }) => id === chosen.id && (phase === 'running' || phase === 'created')),
+    }, {
+      signal: stop.signal,
+      write: (chunk) => new Promise((resolve) => {
+        if (stop.signal.aborted || response.write(chunk)) return resolve();
+        response.once('drain', resolve);
+        stop.signal.addEventListener('abort', () => resolve(), { once: true });
+      }),
+    }, options);
+    response.end();
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    try {
+      const refused = this.#refusal(request);
+      if (refused) throw new HttpError(refused.status, refused.text);
+      const url = await this.#streamingUrl(request);
+      await proxyStream({ request, socket, head, url });
+    } catch (error) {
+      const status = error instanceof HttpError ? error.status : 500;
+      const body = Buffer.from(`${errorMessage(error)}\n`);
+      socket.write(responseHead({ status, reason: status === 404 ? 'Not Found' : status === 400 ? 'Bad Request' : status < 500 ? 'Forbidden' : 'Internal Server Error', headers: { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(body.length), connection: 'close' } }));
+      socket.end(body);
+    }
+  }
+
+  /** Where the runtime serves the streams. */
+  async #streamingUrl(request: IncomingMessage): Promise<string> {
+    const { cri, view } = this.#options.parts;
+    const { pathname, searchParams } = urlOf(request);
+    const [kind = '', namespace = '', name = '', ...rest] = pathname.split('/').slice(1).map(decodeURIComponent);
+    if (!['exec', 'attach', 'portForward'].includes(kind)) throw new HttpError(404, '404 page not found');
+    const worker = this.#find(namespace, name);
+    const runtime = await view.pod(worker.uid);
+    if (kind === 'portForward') {
+      const sandbox = activeSandbox(runtime);
+      if (!sandbox) throw new HttpError(404, `pod ${name}_${namespace} does not have a running sandbox`);
+      return (await cri.portForward({ podSandboxId: sandbox.id, port: searchParams.getAll('port').map(Number) })).url;
+    }
+    // A uid may stand before the container.
+    const containerName = rest.at(-1) ?? '';
+    const container = runtime.containers.find((one) => one.name === containerName && one.phase === 'running');
+    if (!container) throw new HttpError(404, `container not found ("${containerName}")`);
+    const flag = (key: string): boolean => isTrue(searchParams.get(key));
+    const tty = kind === 'attach' ? findContainer(worker.pod, containerName)?.tty ?? false : flag('tty');
+    const streams = { stdin: flag('input'), stdout: flag('output'), stderr: flag('error') && !tty, tty };
+    if (!streams.stdin && !streams.stdout && !streams.stderr) throw new HttpError(400, 'you must specify at least 1 of stdin, stdout, stderr');
+    if (kind === 'attach') return (await cri.attach({ containerId: container.id, ...streams })).url;
+    return (await cri.exec({ containerId: container.id, cmd: searchParams.getAll('command'), ...streams })).url;
+  }
+}
+
+function urlOf(request: IncomingMessage): URL {
+  return new URL(request.url ?? '/', 'https://kubelet');
+}
+
+function isTrue(text: string | null): boolean {
+  return text !== null && ['1', 't', 'true'].includes(text.toLowerCase());
+}
+
+function chooseRun(runs: readonly RuntimeContainer[], { pod, container, previous }: { readonly pod: Pod; readonly container: string; readonly previous: boolean }): RuntimeContainer {
+  const [latest, before] = runs;
+  const chosen = previous ? before : latest;
+  const name = pod.metadata?.name ?? '';
+  if (chosen && chosen.phase !== 'created') return chosen;
+  if (previous) throw new HttpError(400, `previous terminated container "${container}" in pod "${name}" not found`);
+  const waiting = [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []].find((status) => status.name === container)?.state?.waiting;
+  const reason = waiting?.reason ?? 'ContainerCreating';
+  const why = ['ImagePullBackOff', 'ErrImagePull'].includes(reason) ? `trying and failing to pull image` : reason === 'ContainerCreating' || reason === 'PodInitializing' ? reason : `${reason}`;
+  throw new HttpError(400, `container "${container}" in pod "${name}" is waiting to start: ${why}`);
+}
+
+function logOptions(query: URLSearchParams, nowMs: number): LogOptions {
+  const number = (key: string): number | undefined => {
+    const text = query.get(key);
+    if (text === null || text === '' || text === 'all') return undefined;
+    const value = Number(text);
+    if (!Number.isInteger(value)) throw new HttpError(400, `unable to decode the request's query: ${key} is ${JSON.stringify(text)}, should be a whole number`);
+    return value;
+  };
+  const sinceSeconds = number('sinceSeconds');
+  const sinceTime = query.get('sinceTime');
+  const stream = query.get('stream')?.toLowerCase();
+  return {
+    follow: isTrue(query.get('follow')), timestamps: isTrue(query.get('timestamps')), tailLines: number('tailLines'), limitBytes: number('limitBytes'),
+    sinceMs: sinceSeconds === undefined ? sinceTime ? Date.parse(sinceTime) : undefined : nowMs - sinceSeconds * 1000,
+    stream: stream === 'stdout' || stream === 'stderr' ? stream : undefined,
+  };
+}

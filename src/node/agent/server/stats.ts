@@ -1,0 +1,94 @@
+/** /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. */
+import { readFile } from 'node:fs/promises';
+import { uptime } from 'node:os';
+import type { CriClient } from '../../cri/client.ts';
+import type { ContainerStats } from '../../cri/types.ts';
+import { LABELS } from '../labels.ts';
+import { diskUsage, memoryUsage } from '../node/machine-facts.ts';
+
+const NANOS_PER_MS = 1e6;
+const CPU_TICKS_PER_SECOND = 100;
+
+interface Sample { readonly usage: number; readonly atMs: number }
+
+/** Keeps the counter before, to tell a rate: CRI's own rate is absent in older runtimes. */
+export class StatsSummary {
+  readonly #cri: CriClient;
+  readonly #nodeName: string;
+  readonly #dir: string;
+  readonly #samples = new Map<string, Sample & { readonly rate: number }>();
+
+  constructor({ cri, nodeName, dir }: { readonly cri: CriClient; readonly nodeName: string; readonly dir: string }) {
+    this.#cri = cri;
+    this.#nodeName = nodeName;
+    this.#dir = dir;
+  }
+
+  async summary(): Promise<object> {
+    const [{ stats }, node] = await Promise.all([this.#cri.listContainerStats({}), this.#node()]);
+    const byPod = new Map<string, ContainerStats[]>();
+    for (const one of stats) {
+      const uid = one.attributes?.labels[LABELS.podUID];
+      if (uid) byPod.set(uid, [...byPod.get(uid) ?? [], one]);
+    }
+    const ids = new Set(['node', ...stats.map(({ attributes }) => attributes?.id ?? '')]);
+    for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);
+    return { node, pods: [...byPod].map(([uid, containers]) => this.#pod(uid, containers)) };
+  }
+
+  #pod(uid: string, stats: readonly ContainerStats[]): object {
+    const labels = stats[0]?.attributes?.labels ?? {};
+    const containers = stats.map((one) => this.#container(one));
+    const sum = (read: (one: (typeof containers)[number]) => number): number => containers.reduce((total, one) => total + read(one), 0);
+    const time = containers[0]?.cpu.time ?? text(Date.now());
+    return {
+      podRef: { name: labels[LABELS.podName] ?? '', namespace: labels[LABELS.podNamespace] ?? '', uid },
+      startTime: time, containers,
+      cpu: { time, usageNanoCores: sum(({ cpu }) => cpu.usageNanoCores), usageCoreNanoSeconds: sum(({ cpu }) => cpu.usageCoreNanoSeconds) },
+      memory: { time, usageBytes: sum(({ memory }) => memory.usageBytes), workingSetBytes: sum(({ memory }) => memory.workingSetBytes), rssBytes: sum(({ memory }) => memory.rssBytes) },
+    };
+  }
+
+  #container({ attributes, cpu, memory, writableLayer }: ContainerStats) {
+    const usage = cpu?.usageCoreNanoSeconds?.value ?? 0;
+    const atMs = (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now();
+    const time = text(atMs);
+    return {
+      name: attributes?.labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '', startTime: time,
+      cpu: { time, usageNanoCores: cpu?.usageNanoCores?.value || this.#rate(attributes?.id ?? '', { usage, atMs }), usageCoreNanoSeconds: usage },
+      memory: {
+        time, usageBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0, workingSetBytes: memory?.workingSetBytes?.value ?? 0, rssBytes: memory?.rssBytes?.value ?? 0,
+        pageFaults: memory?.pageFaults?.value ?? 0, majorPageFaults: memory?.majorPageFaults?.value ?? 0,
+      },
+      rootfs: { time, usedBytes: writableLayer?.usedBytes?.value ?? 0, inodesUsed: writableLayer?.inodesUsed?.value ?? 0 },
+    };
+  }
+
+  async #node(): Promise<object> {
+    const [stat, memory, disk] = await Promise.all([readFile('/proc/stat', 'utf8'), memoryUsage(), diskUsage(this.#dir)]);
+    const ticks = (/^cpu\s+(.*)$/m.exec(stat)?.[1] ?? '').trim().split(/\s+/).map(Number);
+    // Without idle and waiting for I/O.
+    const busy = ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0);
+    const usage = (busy / CPU_TICKS_PER_SECOND) * 1e9;
+    const atMs = Date.now();
+    const time = text(atMs);
+    return {
+      nodeName: this.#nodeName, startTime: text(atMs - uptime() * 1000),
+      cpu: { time, usageNanoCores: this.#rate('node', { usage, atMs }), usageCoreNanoSeconds: usage },
+      memory: { time, availableBytes: memory.availableBytes, usageBytes: memory.totalBytes - memory.availableBytes, workingSetBytes: memory.totalBytes - memory.availableBytes },
+      fs: { time, availableBytes: disk.availableBytes, capacityBytes: disk.capacityBytes, usedBytes: disk.capacityBytes - disk.availableBytes, inodesFree: disk.inodesFree, inodes: disk.inodes },
+    };
+  }
+
+  #rate(id: string, { usage, atMs }: Sample): number {
+    const before = this.#samples.get(id);
+    if (before && atMs <= before.atMs) return before.rate;
+    const rate = before ? Math.max(0, Math.round(((usage - before.usage) / (atMs - before.atMs)) * 1000)) : 0;
+    this.#samples.set(id, { usage, atMs, rate });
+    return rate;
+  }
+}
+
+function text(ms: number): string {
+  return new Date(ms).toISOString();
+}

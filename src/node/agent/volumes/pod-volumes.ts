@@ -1,0 +1,125 @@
+/**
+ * The volumes of this node's pods: made before a pod's containers, kept up to date while it runs, taken down after it. Everything of a pod
+ * lies under DIR/<uid>, laid out as upstream does, so that leftovers of earlier runs are found and removed.
+ *
+ *   DIR/<uid>/volumes/kubernetes.io~empty-dir/<name>    DIR/<uid>/volume-subpaths/<name>/<container>/<index>    DIR/<uid>/etc-hosts
+ */
+import { chmod, chown, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod, Volume } from '#api/types.ts';
+import { tryParseQuantity } from '#machinery/quantity.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { ObjectReader } from '../config/environment.ts';
+import type { DownwardContext } from '../config/downward.ts';
+import { writeAtomically } from './atomic-writer.ts';
+import { VolumeError } from './errors.ts';
+import { prepareHostPath } from './host-path.ts';
+import { isOwnFileSystem, mount, unmountBelow } from './mounts.ts';
+import { payloadOf } from './payload.ts';
+import type { ServiceAccountTokens } from './service-account-tokens.ts';
+
+export interface PodVolumesOptions {
+  /** '…/pods' */
+  readonly dir: string;
+  readonly clock: Clock;
+  readonly objects: ObjectReader;
+  readonly tokens: ServiceAccountTokens;
+}
+
+export interface PreparedVolumes {
+  /** By volume name: where it is on the machine. */
+  readonly paths: ReadonlyMap<string, string>;
+  /** When prepare is to be called again although no object changed (tokens). */
+  readonly renewAtMs: number | undefined;
+}
+
+/** Says which volume it was; the text is an event's. */
+export class VolumeSetupError extends Error {
+  override readonly name = 'VolumeSetupError';
+  readonly volume: string;
+  constructor(volume: string, cause: unknown) {
+    super(`MountVolume.SetUp failed for volume "${volume}" : ${errorMessage(cause)}`, { cause });
+    this.volume = volume;
+  }
+}
+
+const EMPTY_DIR_MODE = 0o777;
+
+export class PodVolumes {
+  readonly #options: PodVolumesOptions;
+
+  constructor(options: PodVolumesOptions) {
+    this.#options = options;
+  }
+
+  podDir(uid: string): string { return join(this.#options.dir, uid); }
+
+  /** Idempotent: makes what is missing, writes what changed. Throws VolumeSetupError. */
+  async prepare(pod: Pod, downward: DownwardContext): Promise<PreparedVolumes> {
+    const paths = new Map<string, string>();
+    let renewAtMs: number | undefined;
+    const uid = pod.metadata?.uid ?? '';
+    await mkdir(join(this.podDir(uid), 'volumes'), { recursive: true, mode: 0o750 });
+    for (const volume of pod.spec?.volumes ?? []) {
+      try {
+        const made = await this.#prepareOne(pod, volume, downward);
+        paths.set(volume.name, made.path);
+        if (made.renewAtMs !== undefined) renewAtMs = Math.min(renewAtMs ?? Infinity, made.renewAtMs);
+      } catch (error) {
+        throw new VolumeSetupError(volume.name, error);
+      }
+    }
+    return { paths, renewAtMs };
+  }
+
+  async #prepareOne(pod: Pod, volume: Volume, downward: DownwardContext): Promise<{ readonly path: string; readonly renewAtMs?: number | undefined }> {
+    if (volume.hostPath) return { path: await prepareHostPath(volume.hostPath) };
+    const base = join(this.podDir(pod.metadata?.uid ?? ''), 'volumes');
+    const fsGroup = pod.spec?.securityContext?.fsGroup;
+    if (volume.emptyDir) return { path: await makeEmptyDir(join(base, 'kubernetes.io~empty-dir', volume.name), { ...volume.emptyDir, fsGroup }) };
+    const { clock, objects, tokens } = this.#options;
+    const kind = volume.configMap ? 'configmap' : volume.secret ? 'secret' : volume.downwardAPI ? 'downward-api' : volume.projected ? 'projected' : undefined;
+    if (!kind) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);
+    const payload = await payloadOf(volume, { objects, tokens, downward });
+    const path = join(base, `kubernetes.io~${kind}`, volume.name);
+    await mkdir(path, { recursive: true, mode: 0o755 });
+    // Secrets never touch a disk.
+    if (kind !== 'configmap' && !await isOwnFileSystem(path)) await mount(['-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', path]);
+    if (fsGroup !== undefined) await chown(path, 0, fsGroup);
+    await writeAtomically(path, { files: payload?.files ?? new Map(), fsGroup, nowMs: clock.now() });
+    return { path, renewAtMs: payload?.renewAtMs };
+  }
+
+  /** Unmounts and removes everything of a pod. Idempotent. */
+  async remove(uid: string): Promise<void> {
+    const dir = this.podDir(uid);
+    if (!await lstat(dir).catch(() => undefined)) return;
+    await unmountBelow(dir);
+    await rm(dir, { recursive: true, force: true });
+  }
+
+  /** Pods of which something lies on disk. */
+  async leftovers(): Promise<string[]> {
+    return readdir(this.#options.dir).catch(() => []);
+  }
+}
+
+function kindOf(volume: Volume): string {
+  return Object.keys(volume).find((key) => key !== 'name') ?? 'unknown';
+}
+
+async function makeEmptyDir(path: string, { medium = '', sizeLimit, fsGroup }: { readonly medium?: string | undefined; readonly sizeLimit?: string | undefined; readonly fsGroup: number | undefined }): Promise<string> {
+  if (medium !== '' && medium !== 'Memory') throw new VolumeError(`emptyDir with medium ${JSON.stringify(medium)} is not supported by this node`);
+  const existed = await lstat(path).then(() => true, () => false);
+  await mkdir(path, { recursive: true });
+  const mounted = medium === 'Memory' && await isOwnFileSystem(path);
+  if (medium === 'Memory' && !mounted) {
+    const bytes = sizeLimit === undefined ? 0 : tryParseQuantity(sizeLimit)?.value() ?? 0;
+    await mount(['-t', 'tmpfs', ...(bytes > 0 ? ['-o', `size=${bytes}`] : []), 'tmpfs', path]);
+  }
+  if (existed && (medium === '' || mounted)) return path;
+  if (fsGroup !== undefined) await lchown(path, 0, fsGroup);
+  await chmod(path, fsGroup === undefined ? EMPTY_DIR_MODE : EMPTY_DIR_MODE | 0o2000);
+  return path;
+}

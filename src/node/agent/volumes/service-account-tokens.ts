@@ -1,0 +1,64 @@
+/** Tokens of pods' service accounts, asked for by TokenRequest, kept in memory and renewed when four fifths of their life are over. */
+import type { Pod, TokenRequest } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { serviceAccounts } from '#client/refs.ts';
+import { timeMs } from '#machinery/time.ts';
+import type { Clock } from '#stdx/clock.ts';
+
+export interface PodToken {
+  readonly token: string;
+  /** When a new one should be asked for. */
+  readonly renewAtMs: number;
+}
+
+interface Kept extends PodToken { readonly uid: string; readonly expiresAtMs: number }
+
+const DEFAULT_SECONDS = 3600;
+/** A token is never kept longer than this, however long it lives. */
+const MAXIMUM_AGE_MS = 24 * 3_600_000;
+const RENEW_SHARE = 0.8;
+
+export class ServiceAccountTokens {
+  readonly #api: Client;
+  readonly #clock: Clock;
+  readonly #kept = new Map<string, Kept>();
+
+  constructor({ api, clock }: { readonly api: Client; readonly clock: Clock }) {
+    this.#api = api;
+    this.#clock = clock;
+  }
+
+  /** Throws StatusError, unless the token before is still good. */
+  async token(pod: Pod, { audience, expirationSeconds = DEFAULT_SECONDS }: { readonly audience?: string | undefined; readonly expirationSeconds?: number | undefined }): Promise<PodToken> {
+    const { uid = '' } = pod.metadata ?? {};
+    const key = `${uid}/${audience ?? ''}/${expirationSeconds}`;
+    const kept = this.#kept.get(key);
+    const nowMs = this.#clock.now();
+    if (kept && nowMs < kept.renewAtMs) return kept;
+    try {
+      const fresh = await this.#request(pod, { audience, expirationSeconds });
+      this.#kept.set(key, fresh);
+      return fresh;
+    } catch (error) {
+      if (kept && nowMs < kept.expiresAtMs) return { token: kept.token, renewAtMs: nowMs + 10_000 };
+      throw error;
+    }
+  }
+
+  forget(uid: string): void {
+    for (const [key, kept] of this.#kept) if (kept.uid === uid) this.#kept.delete(key);
+  }
+
+  async #request(pod: Pod, { audience, expirationSeconds }: { readonly audience: string | undefined; readonly expirationSeconds: number }): Promise<Kept> {
+    const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+    const body: TokenRequest = {
+      apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest',
+      spec: { audiences: audience ? [audience] : [], expirationSeconds, boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid } },
+    };
+    const startedMs = this.#clock.now();
+    const answer = await this.#api.createSubresource(serviceAccounts, { name: pod.spec?.serviceAccountName || 'default', namespace }, { subresource: 'token', body }) as TokenRequest;
+    const expiresAtMs = timeMs(answer.status?.expirationTimestamp) ?? startedMs + expirationSeconds * 1000;
+    const renewAtMs = Math.min(startedMs + (expiresAtMs - startedMs) * RENEW_SHARE, startedMs + MAXIMUM_AGE_MS);
+    return { uid, token: answer.status?.token ?? '', expiresAtMs, renewAtMs };
+  }
+}

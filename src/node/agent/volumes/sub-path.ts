@@ -1,0 +1,83 @@
+/**
+ * Part of a volume as a mount, safe against whoever can write in the volume: symbolic links are resolved once and must stay inside, then every
+ * step is opened without following links, and what was opened is what is bound. After upstream's volume/util/subpath.
+ */
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, realpath, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { VolumeError } from './errors.ts';
+import { mount, mountsBelow, unmount } from './mounts.ts';
+
+/** From Linux's asm-generic/fcntl.h; Node does not name it. */
+const O_PATH = 0o10000000;
+
+export interface SubPathOptions {
+  readonly volumePath: string;
+  /** Relative; checked by the API server to have no '..'. */
+  readonly subPath: string;
+  /** Where it is bound, on the machine. */
+  readonly target: string;
+  /** What is missing is made only in volumes that may be written. */
+  readonly create: boolean;
+}
+
+/** Binds it to target. Throws VolumeError. */
+export async function bindSubPath(options: SubPathOptions): Promise<void> {
+  const { target } = options;
+  const volumePath = await realpath(options.volumePath);
+  if (options.subPath.split('/').includes('..')) throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} must not contain '..'`);
+  const { existing, missing } = await resolveInside(volumePath, options.subPath);
+  if (missing.length > 0 && !options.create) throw new VolumeError(`subPath ${JSON.stringify(options.subPath)} does not exist in the volume, which is read-only`);
+  const handle = await openSteps(volumePath, { existing, missing });
+  try {
+    const source = `/proc/${process.pid}/fd/${handle.fd}`;
+    await prepareTarget(target, (await stat(source)).isDirectory());
+    await mount(['--no-canonicalize', '--bind', source, target]);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The deepest part that is there, links resolved, and what is to be made below it. */
+async function resolveInside(volumePath: string, subPath: string): Promise<{ readonly existing: string; readonly missing: readonly string[] }> {
+  const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
+  for (let count = parts.length; count >= 0; count -= 1) {
+    const path = join(volumePath, ...parts.slice(0, count));
+    if (!await lstat(path).catch(() => undefined)) continue;
+    const real = await realpath(path).catch(() => { throw new VolumeError(`subPath ${JSON.stringify(subPath)} is a link that leads nowhere`); });
+    if (real !== volumePath && !real.startsWith(`${volumePath}/`)) throw new VolumeError(`subPath ${JSON.stringify(subPath)} leads out of the volume`);
+    return { existing: relative(volumePath, real), missing: parts.slice(count) };
+  }
+  return { existing: '', missing: parts };
+}
+
+async function openSteps(volumePath: string, { existing, missing }: { readonly existing: string; readonly missing: readonly string[] }): Promise<FileHandle> {
+  let handle = await open(volumePath, O_PATH | constants.O_DIRECTORY);
+  const steps = [...existing.split('/').filter((part) => part !== '').map((part) => ({ part, make: false })), ...missing.map((part) => ({ part, make: true }))];
+  for (const { part, make } of steps) {
+    const path = `/proc/self/fd/${handle.fd}/${part}`;
+    try {
+      if (make) await mkdir(path, { mode: 0o755 });
+      const next = await open(path, O_PATH | constants.O_NOFOLLOW);
+      const stats = await next.stat();
+      if (stats.isSymbolicLink()) {
+        await next.close();
+        throw new VolumeError(`subPath changed while it was opened: ${JSON.stringify(part)} is a symbolic link now`);
+      }
+      await handle.close();
+      handle = next;
+    } catch (error) {
+      await handle.close().catch(() => {});
+      throw error;
+    }
+  }
+  return handle;
+}
+
+async function prepareTarget(target: string, directory: boolean): Promise<void> {
+  if ((await mountsBelow(target)).includes(target)) await unmount(target);
+  await rm(target, { recursive: true, force: true });
+  await mkdir(dirname(target), { recursive: true, mode: 0o750 });
+  if (directory) await mkdir(target, { mode: 0o750 });
+  else await writeFile(target, '');
+}
