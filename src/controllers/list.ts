@@ -7,6 +7,7 @@ import { garbageCollectorController } from './core/garbage-collector-controller.
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
 import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
+import { podGarbageCollectorController } from './core/pod-garbage-collector-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
@@ -33,6 +34,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     namespaceController,
     nodeIPAMController(options),
     nodeLifecycleController,
+    podGarbageCollectorController,
     replicationControllerController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
