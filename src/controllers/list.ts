@@ -12,6 +12,7 @@ import { replicationControllerController } from './core/replicationcontroller-co
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
+import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 
 export interface ControllersOptions {
@@ -39,6 +40,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     rootCACertificatePublisherController(options),
     serviceAccountController,
     taintEvictionController,
+    endpointsController,
     endpointSliceController,
   ];
 }
