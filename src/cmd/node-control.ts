@@ -5,6 +5,7 @@ import { containerdExists, createContainerd, destroyContainerd } from '#node/con
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { chooseSnapshotter, findTool } from '#node/containerd/machine.ts';
+import { unmountBelow } from '#node/containerd/teardown.ts';
 import { createCriClient } from '#node/cri/client.ts';
 import { ImageError } from '#node/images/errors.ts';
 import { importImage } from '#node/images/import.ts';
@@ -25,7 +26,8 @@ export async function stopNode({ dir, settings }: Target): Promise<void> {
 
 /** Removes every process, mount, interface, rule and cgroup of the cluster's node. */
 export async function destroyNode({ dir, settings }: Target): Promise<void> {
-  const problems = await destroyContainerd({ dir: containerdDir(dir) });
+  // containerd first: its containers hold the pods' volumes, which are mounts below the node's directory.
+  const problems = [...await destroyContainerd({ dir: containerdDir(dir) }), ...await unmountBelow([dir.node])];
   await destroyServiceProxy(settings.id);
   if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${dir.path} stays; try again: ${problems.join('; ')}`);
 }
