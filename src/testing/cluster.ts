@@ -1,6 +1,6 @@
 /** A whole cluster for integration tests, as a user has it: started by `./capstan up --detach` in a data directory of the test, killed or stopped, deleted at the end. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -77,7 +77,7 @@ export interface TestCluster {
   /** A client by the admin kubeconfig; the caller closes it. */
   client(): Promise<Client>;
   kubectl(words: readonly string[], options?: RunOptions): Promise<CommandResult>;
-  /** `capstan delete --yes`. */
+  /** `capstan delete --yes`; nothing when it is gone already. */
   delete(): Promise<void>;
 }
 
@@ -110,7 +110,9 @@ export async function testCluster(options: TestClusterOptions): Promise<TestClus
     },
     async client() { return createClient(await createKubeconfigTransport({ path: kubeconfig }), { userAgent: 'capstan-test' }); },
     kubectl: (words, more = {}) => runCommand([options.kubectl ?? 'kubectl', '--kubeconfig', kubeconfig, ...words], more),
-    delete: () => must(['delete', '--yes']),
+    async delete() {
+      if (existsSync(dir)) await must(['delete', '--yes']);
+    },
   };
 }
 

@@ -12,6 +12,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { containerdDir } from '#cmd/containerd-dir.ts';
+import { dataDir } from '#deploy/data-dir.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
 import { buildBusyboxImage, BUSYBOX } from './busybox.ts';
 import { capstan, freePort, runCommand, testCluster, until, type TestCluster } from './cluster.ts';
 import { foreignTools } from './foreign-tools.ts';
@@ -175,7 +178,7 @@ describe('a real node', { skip: missing }, () => {
     } finally {
       await rm(dir, { recursive: true });
     }
-    await kubectl('run', 'talker', `--image=${BUSYBOX}`, '--restart=Never', '--stdin', '--command', '--', 'sh', '-c', 'for i in 1 2 3; do echo line $i; done; while read l; do echo got $l; done');
+    await kubectl('run', 'talker', `--image=${BUSYBOX}`, '--restart=Never', '--stdin', '--attach=false', '--command', '--', 'sh', '-c', 'for i in 1 2 3; do echo line $i; done; while read l; do echo got $l; done');
     await kubectl('wait', '--for=condition=Ready', 'pod/talker', '--timeout=30s');
     const attached = await cluster.kubectl(['attach', '-i', 'talker'], { input: 'one\ntwo\n', timeoutMs: 20_000 });
     assert.match(attached.stdout, /got one[\s\S]*got two/);
@@ -224,9 +227,11 @@ describe('a real node', { skip: missing }, () => {
     await cluster.up();
     await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
     assert.match(await until('the node port after a restart', () => fetchText(`http://127.0.0.1:${nodePort}/index.html`)), /^hello/);
+    const { id, bridge, nftTable } = containerdLayout({ dir: containerdDir(dataDir(cluster.dir)) });
+    const settings = JSON.parse(await readFile(join(cluster.dir, 'capstan.json'), 'utf8')) as { readonly id: string };
     await cluster.delete();
     assert.equal(existsSync(cluster.dir), false);
-    const left = await runCommand(['sh', '-c', `ps ax -o args | grep -F '${cluster.dir}' | grep -v grep; mount | grep -F '${cluster.dir}'; nft list tables | grep capstan; ls /sys/class/net | grep -i capstan; true`]);
+    const left = await runCommand(['sh', '-c', `ps ax -o args | grep -F '${cluster.dir}' | grep -v grep; mount | grep -F '${cluster.dir}'; nft list tables | grep -E '${nftTable}|${settings.id}'; ls /sys/class/net | grep -F '${bridge}'; ip netns list | grep -F '${id}'; ls -d /sys/fs/cgroup/*/*${id}* 2>/dev/null; true`]);
     assert.equal(left.stdout.trim(), '');
   });
 });
