@@ -2,7 +2,7 @@
 import type { ContainerState, ContainerStateTerminated, ContainerStatus, Pod, VolumeMountStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
-import { isSidecar, type AnyContainer } from './restart-policy.ts';
+import { initRestartsAfter, isSidecar, restartsAfter, type AnyContainer } from './restart-policy.ts';
 
 export interface WaitingReason { readonly reason: string; readonly message?: string }
 
@@ -38,7 +38,7 @@ function containerStatus(facts: StatusFacts, container: AnyContainer, kind: 'ini
   const waiting = facts.waiting.get(container.name);
   const own = stateOf(facts, latest);
   // A container that is to run again waits, and its end is the state before.
-  const restarting = own.terminated !== undefined && waiting !== undefined && !facts.terminal;
+  const restarting = own.terminated !== undefined && waiting !== undefined && !facts.terminal && runsAgain(facts.pod, { container, kind, exitCode: own.terminated.exitCode });
   const state: ContainerState = restarting ? { waiting: { ...waiting } } : own.waiting ? { waiting: { ...defaultWaiting(facts, kind), ...waiting } } : own;
   const earlier = previous ? stateOf(facts, previous) : undefined;
   const lastState = restarting ? own : earlier?.terminated ? earlier : keptLastState(before, latest);
@@ -53,6 +53,11 @@ function containerStatus(facts: StatusFacts, container: AnyContainer, kind: 'ini
     ...(running && latest.user ? { user: { linux: { uid: latest.user.uid, gid: latest.user.gid, supplementalGroups: [...latest.user.supplementalGroups] } } } : {}),
     ...volumeMountsOf(container),
   };
+}
+
+function runsAgain(pod: Pod, { container, kind, exitCode }: { readonly container: AnyContainer; readonly kind: string; readonly exitCode: number }): boolean {
+  if (kind === 'ephemeral') return false;
+  return kind === 'init' ? initRestartsAfter(pod, container, exitCode) : restartsAfter(pod, container, exitCode);
 }
 
 function isContainerReady(facts: StatusFacts, { container, kind, latest, started }: { readonly container: AnyContainer; readonly kind: string; readonly latest: RuntimeContainer; readonly started: boolean }): boolean {

@@ -8,7 +8,7 @@
 import type { Container, Pod } from '#api/types.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer, type RuntimeSandbox } from '../runtime-view.ts';
 import { backoffUntilMs, type BackoffRecord } from './restart-backoff.ts';
-import { containerHash, isSidecar, podRestartPolicy, restartsAfter, shouldRun, type AnyContainer } from './restart-policy.ts';
+import { containerHash, initRestartsAfter, isSidecar, podRestartPolicy, restartsAfter, shouldRun, type AnyContainer } from './restart-policy.ts';
 
 /** What probes say of a running container; keyed by container id in ProbeResults. */
 export interface ProbeState {
@@ -140,7 +140,7 @@ class Plan {
       return false;
     }
     if (status.exitCode === 0) return true;
-    if (podRestartPolicy(this.#pod) === 'Never' && !restartsAfter(this.#pod, container, status.exitCode)) this.#failed = true;
+    if (!initRestartsAfter(this.#pod, container, status.exitCode)) this.#failed = true;
     else this.#startAfter(container.name, 'init', status.finishedAtMs);
     return false;
   }

@@ -42,6 +42,12 @@ export function restartsAfter(pod: Pod, container: AnyContainer, exitCode: numbe
   return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
 }
 
+/** An init container that is no sidecar runs again when it failed, unless the pod never restarts anything. */
+export function initRestartsAfter(pod: Pod, container: AnyContainer, exitCode: number): boolean {
+  if (isSidecar(container)) return true;
+  return exitCode !== 0 && restartsAfter(pod, { ...container, restartPolicy: container.restartPolicy || (podRestartPolicy(pod) === 'Never' ? 'Never' : 'OnFailure') }, exitCode);
+}
+
 /** A regular container: to run because it never did, or because it ended and its policy says so. */
 export function shouldRun(pod: Pod, container: AnyContainer, status: RuntimeContainer | undefined): boolean {
   if (pod.metadata?.deletionTimestamp) return false;

@@ -4,7 +4,7 @@ import { formatTime } from '#machinery/time.ts';
 import { activeSandbox } from '../runtime-view.ts';
 import { qosClassOf } from '../config/quality-of-service.ts';
 import { containerStatuses, type StatusFacts } from './container-status.ts';
-import { isSidecar, podRestartPolicy, restartsAfter } from './restart-policy.ts';
+import { initRestartsAfter, isSidecar, restartsAfter } from './restart-policy.ts';
 
 export interface PodFacts extends StatusFacts {
   readonly hostIPs: readonly string[];
@@ -77,7 +77,7 @@ function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: L
       continue;
     }
     if (exitCode === 0) continue;
-    if (exitCode !== undefined && !restartsAfter(pod, { ...container, restartPolicy: container.restartPolicy || initPolicy(pod) }, exitCode)) return 'Failed';
+    if (exitCode !== undefined && !initRestartsAfter(pod, container, exitCode)) return 'Failed';
     initPending = true;
   }
   const ran = regular.some(({ state, lastState }) => state?.running || state?.terminated || lastState?.terminated);
@@ -97,11 +97,6 @@ function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: L
   if (restarts) return 'Running';
   if (runtime.containers.length === 0 && !succeeded) return 'Failed';
   return succeeded ? 'Succeeded' : 'Failed';
-}
-
-/** Init containers of a pod with policy Always are tried again when they fail, and only then. */
-function initPolicy(pod: Pod): string {
-  return podRestartPolicy(pod) === 'Never' ? 'Never' : 'OnFailure';
 }
 
 interface Verdict { readonly value: boolean; readonly reason?: string; readonly message?: string }

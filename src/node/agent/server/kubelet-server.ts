@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Pod } from '#api/types.ts';
@@ -55,7 +55,7 @@ export class KubeletServer {
   readonly #options: KubeletServerOptions;
   readonly #server: Server;
   readonly #stats: StatsSummary;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Set<Duplex>();
 
   constructor(options: KubeletServerOptions) {
     this.#options = options;

@@ -1,0 +1,321 @@
+/** Real pods: an API server in this process, our own containerd, the node agent between them. Skipped where containers are not possible. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { request as httpsRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { ContainerStatus, Pod, PodSpec, PodStatus } from '#api/types.ts';
+import { configMaps, events, nodes, pods, secrets, serviceAccounts } from '#client/refs.ts';
+import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger, silentLogger } from '#stdx/log.ts';
+import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { createContainerd, destroyContainerd, type Containerd } from '../containerd/containerd.ts';
+import { inspectMachine } from '../containerd/machine.ts';
+import { buildBusyboxImage } from '../images/busybox-image.ts';
+import { createNodeAgent, type NodeAgent } from './node-agent.ts';
+import { unmountBelow } from './volumes/mounts.ts';
+
+const skip = await inspectMachine().then(() => existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static', (error: Error) => error.message);
+const NODE = 'real-node';
+const TIMEOUT_MS = 30_000;
+const RUN_ON = 'trap "exit 0" TERM; while true; do sleep 0.1; done';
+
+describe('node agent with real containers', { skip }, () => {
+  let dir: string;
+  let runtime: Containerd;
+  let cluster: TestApi;
+  let agent: NodeAgent;
+
+  async function startAgent(): Promise<NodeAgent> {
+    const { serving } = await ensureNodeCertificates(cluster.pki, { nodeName: NODE, addresses: ['127.0.0.1'], nowMs: Date.now() });
+    const made = createNodeAgent({
+      context: { api: cluster.clientAs({ name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] }), clock: realClock, log: process.env['TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger, identity: 'test' },
+      nodeName: NODE, cri: runtime.cri, cgroupRoot: runtime.cgroupRoot, dir: join(dir, 'kubelet'), imageDir: dir, podCIDR: '10.211.41.0/24',
+      clusterDNS: ['10.96.0.10'], clusterDomain: 'cluster.local', address: '127.0.0.1', port: 0, kubeletVersion: 'v1.36.0',
+      tls: { certificatePem: serving.certificatePem, keyPem: serving.keyPem, clientCaPem: cluster.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
+    });
+    await made.start();
+    return made;
+  }
+
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'capstan-agent-'));
+    cluster = await startTestApi();
+    runtime = createContainerd({ dir: join(dir, 'containerd'), podCIDRs: ['10.211.41.0/24'] });
+    await runtime.start();
+    await runtime.importImage((await buildBusyboxImage()).tar);
+    await cluster.api.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
+    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kube-root-ca.crt', namespace: 'default' }, data: { 'ca.crt': 'authority' } });
+    agent = await startAgent();
+  });
+
+  after(async () => {
+    await agent?.stop();
+    await runtime?.stop();
+    const problems = await destroyContainerd({ dir: join(dir, 'containerd') });
+    await unmountBelow(dir);
+    await cluster?.stop();
+    await rm(dir, { recursive: true, force: true });
+    assert.deepEqual(problems, []);
+  });
+
+  async function create(name: string, spec: Omit<PodSpec, 'containers'> & { readonly containers: readonly Partial<PodSpec['containers'][number]>[] }, metadata: Pod['metadata'] = {}): Promise<Pod> {
+    const containers = spec.containers.map((container, index) => ({ name: `c${index}`, image: 'busybox', imagePullPolicy: 'IfNotPresent', ...container }));
+    return cluster.api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default', ...metadata }, spec: { nodeName: NODE, terminationGracePeriodSeconds: 1, ...spec, containers } });
+  }
+
+  async function get(name: string): Promise<Pod | undefined> {
+    return cluster.api.get(pods, { name, namespace: 'default' }).catch(() => undefined);
+  }
+
+  /** Waits for a state of the pod; fails with the last one seen. */
+  async function until(name: string, holds: (status: PodStatus, pod: Pod) => boolean): Promise<PodStatus> {
+    const deadline = Date.now() + TIMEOUT_MS;
+    let last: Pod | undefined;
+    while (Date.now() < deadline) {
+      last = await get(name);
+      if (last?.status && holds(last.status, last)) return last.status;
+      await realClock.sleep(30);
+    }
+    const said = (await cluster.api.list(events, { namespace: 'default' })).items.map(({ reason, message }) => `${reason}: ${message}`);
+    throw new Error(`pod ${name} did not get there: ${JSON.stringify(last?.status, undefined, 1)}\n${said.join('\n')}`);
+  }
+
+  async function remove(name: string, gracePeriodSeconds?: number): Promise<void> {
+    await cluster.api.delete(pods, { name, namespace: 'default' }, gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds });
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (await get(name)) {
+      assert.ok(Date.now() < deadline, `pod ${name} is deleted: ${JSON.stringify((await get(name))?.status)}`);
+      await realClock.sleep(30);
+    }
+  }
+
+  async function run(name: string, command: string, index = 0): Promise<string> {
+    const id = (await get(name))?.status?.containerStatuses?.[index]?.containerID?.replace('containerd://', '') ?? '';
+    const { stdout, exitCode, stderr } = await runtime.cri.execSync({ containerId: id, cmd: ['sh', '-c', command], timeout: 10 });
+    assert.equal(exitCode, 0, stderr.toString());
+    return stdout.toString();
+  }
+
+  function kubelet(path: string, withCertificate = true): Promise<{ readonly status: number; readonly body: string }> {
+    const client = cluster.pki.clients['apiserver-kubelet-client'];
+    return new Promise((resolve, reject) => {
+      const outgoing = httpsRequest({ host: '127.0.0.1', port: agent.port, path, ca: cluster.pki.ca.certificatePem, ...(withCertificate ? { cert: client.certificatePem, key: client.keyPem } : {}) }, (response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }));
+        response.on('error', reject);
+      });
+      outgoing.on('error', reject);
+      outgoing.end();
+    });
+  }
+
+  const first = (status: PodStatus): ContainerStatus => status.containerStatuses?.[0] as ContainerStatus;
+  const conditionOf = (status: PodStatus, type: string): string | undefined => status.conditions?.find((condition) => condition.type === type)?.status;
+
+  test('the node registers itself', async () => {
+    const node = await cluster.api.get(nodes, { name: NODE });
+    assert.equal(node.spec?.podCIDR, '10.211.41.0/24');
+    assert.equal(node.status?.conditions?.find(({ type }) => type === 'Ready')?.status, 'True');
+    assert.equal(node.status?.daemonEndpoints?.kubeletEndpoint?.Port, agent.port);
+    assert.match(node.status?.nodeInfo?.containerRuntimeVersion ?? '', /^containerd:\/\/\d/);
+  });
+
+  test('init container, environment, volumes, tokens, and a config map that changes', async () => {
+    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' }, data: { color: 'blue', 'file.txt': 'one' } });
+    await cluster.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'word', namespace: 'default' }, data: { password: Buffer.from('hush').toString('base64') } });
+    await create('full', {
+      volumes: [
+        { name: 'shared', emptyDir: {} }, { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }, { name: 'settings', configMap: { name: 'settings' } },
+        { name: 'word', secret: { secretName: 'word', defaultMode: 0o400 } },
+        { name: 'about', downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+      ],
+      initContainers: [{ name: 'prepare', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['sh', '-c', 'echo prepared > /shared/done'], volumeMounts: [{ name: 'shared', mountPath: '/shared' }] }],
+      hostAliases: [{ ip: '10.1.2.3', hostnames: ['far.example'] }],
+      securityContext: { fsGroup: 2000 },
+      containers: [{
+        command: ['sh', '-c', RUN_ON],
+        env: [
+          { name: 'COLOR', valueFrom: { configMapKeyRef: { name: 'settings', key: 'color' } } }, { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'word', key: 'password' } } },
+          { name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }, { name: 'BOTH', value: '$(COLOR)-$(PASSWORD)-$(NONE)-$$(COLOR)' },
+          { name: 'MEMORY', valueFrom: { resourceFieldRef: { resource: 'limits.memory' } } },
+        ],
+        resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { memory: '32Mi' } },
+        volumeMounts: [
+          { name: 'shared', mountPath: '/shared' }, { name: 'memory', mountPath: '/memory' }, { name: 'settings', mountPath: '/settings' }, { name: 'word', mountPath: '/word', readOnly: true },
+          { name: 'about', mountPath: '/about' }, { name: 'settings', mountPath: '/one-file', subPath: 'file.txt' }, { name: 'shared', mountPath: '/part', subPath: 'a/b' },
+        ],
+      }],
+    }, { labels: { app: 'full' } });
+    const status = await until('full', ({ conditions }) => conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') ?? false);
+    assert.equal(status.phase, 'Running');
+    assert.equal(status.qosClass, 'Burstable');
+    assert.equal(status.initContainerStatuses?.[0]?.state?.terminated?.reason, 'Completed');
+    for (const type of ['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']) assert.equal(conditionOf(status, type), 'True', type);
+    assert.ok(status.conditions?.every(({ reason, status: value }) => value !== 'True' || reason === undefined), 'a true condition gives no reason');
+    assert.equal(await run('full', 'cat /shared/done; echo $COLOR $PASSWORD $MEMORY; echo "$BOTH"; echo $IP; echo $KUBERNETES_SERVICE_PORT'), `prepared\nblue hush 67108864\nblue-hush-$(NONE)-$(COLOR)\n${status.podIP}\n443\n`);
+    assert.equal(await run('full', 'cat /settings/file.txt /word/password /about/labels /one-file'), 'onehushapp="full"one');
+    assert.match(await run('full', 'stat -c "%a %g" -L /word/password; stat -c "%a %g" /shared'), /^440 2000\n2777 2000\n$/);
+    assert.match(await run('full', 'cat /etc/hosts; hostname; cat /etc/resolv.conf'), /10\.1\.2\.3\tfar\.example[\s\S]*full\n[\s\S]*search default\.svc\.cluster\.local svc\.cluster\.local[\s\S]*nameserver 10\.96\.0\.10/);
+    assert.match(await run('full', 'df /memory | tail -1'), /^tmpfs\s+1024\s/);
+    assert.equal((await run('full', 'cat /var/run/secrets/kubernetes.io/serviceaccount/token')).split('.').length, 3);
+    assert.equal(await run('full', 'ls -d /part; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace'), '/part\ndefault');
+    assert.ok(existsSync(join(dir, 'kubelet/pods', (await get('full'))?.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir/shared/a/b')));
+
+    await cluster.api.patch(configMaps, { name: 'settings', namespace: 'default' }, { type: 'merge', patch: { data: { 'file.txt': 'two' } } });
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (await run('full', 'cat /settings/file.txt') !== 'two') {
+      assert.ok(Date.now() < deadline, 'the change is seen in the volume');
+      await realClock.sleep(50);
+    }
+    assert.equal(first(await until('full', () => true)).restartCount, 0);
+    const { uid = '' } = (await get('full'))?.metadata ?? {};
+    await remove('full');
+    const gone = Date.now() + TIMEOUT_MS;
+    while (existsSync(join(dir, 'kubelet/pods', uid)) || (await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.uid': uid } } })).items.length > 0) {
+      assert.ok(Date.now() < gone, 'nothing is left of the pod');
+      await realClock.sleep(50);
+    }
+    assert.ok(!(await readFile('/proc/self/mountinfo', 'utf8')).includes(uid));
+    assert.deepEqual((await readdir(join(dir, 'kubelet/log/pods'))).filter((name) => name.includes(uid)), []);
+  });
+
+  test('liveness restarts, readiness follows its command, startup holds both back', async () => {
+    await create('probed', {
+      volumes: [{ name: 'state', emptyDir: {} }],
+      containers: [{
+        command: ['sh', '-c', `touch /tmp/alive; ${RUN_ON}`], volumeMounts: [{ name: 'state', mountPath: '/state' }],
+        startupProbe: { exec: { command: ['test', '-e', '/tmp/alive'] }, periodSeconds: 1 },
+        livenessProbe: { exec: { command: ['test', '-e', '/tmp/alive'] }, periodSeconds: 1, failureThreshold: 1 },
+        readinessProbe: { exec: { command: ['test', '-e', '/state/ready'] }, periodSeconds: 1 },
+      }],
+    });
+    const started = await until('probed', (status) => first(status)?.started === true);
+    assert.equal(first(started).ready, false);
+    assert.equal(conditionOf(started, 'Ready'), 'False');
+    await run('probed', 'touch /state/ready');
+    await until('probed', (status) => first(status).ready && conditionOf(status, 'Ready') === 'True');
+    await run('probed', 'rm /tmp/alive');
+    const restarted = await until('probed', (status) => first(status).restartCount === 1 && first(status).ready);
+    assert.equal(first(restarted).lastState?.terminated?.exitCode, 0);
+    await remove('probed');
+  });
+
+  test('restart policies: CrashLoopBackOff, OnFailure, Never, and last words', async () => {
+    await create('crashing', { containers: [{ command: ['sh', '-c', 'echo bye; exit 3'] }] });
+    await create('trying', { restartPolicy: 'OnFailure', volumes: [{ name: 'v', emptyDir: {} }], containers: [{ command: ['sh', '-c', 'test -e /v/again || { touch /v/again; exit 1; }'], volumeMounts: [{ name: 'v', mountPath: '/v' }] }] });
+    await create('failing', { restartPolicy: 'Never', containers: [{ command: ['sh', '-c', 'echo "last words" > /dev/termination-log; exit 7'] }, { command: ['sh', '-c', 'echo from the log; exit 1'], terminationMessagePolicy: 'FallbackToLogsOnError' }] });
+    const crashing = await until('crashing', (status) => first(status)?.state?.waiting?.reason === 'CrashLoopBackOff');
+    assert.equal(crashing.phase, 'Running');
+    assert.match(first(crashing).state?.waiting?.message ?? '', /^back-off 10s restarting failed container=c0 pod=crashing_default\(/);
+    assert.equal(first(crashing).lastState?.terminated?.exitCode, 3);
+    assert.equal(first(crashing).restartCount, 1);
+    assert.equal((await kubelet('/containerLogs/default/crashing/c0?previous=true')).body, 'bye\n');
+    const trying = await until('trying', ({ phase }) => phase === 'Succeeded');
+    assert.equal(first(trying).restartCount, 1);
+    assert.equal(trying.conditions?.find(({ type }) => type === 'Ready')?.reason, 'PodCompleted');
+    const failing = await until('failing', ({ phase }) => phase === 'Failed');
+    assert.deepEqual(failing.containerStatuses?.map(({ state }) => [state?.terminated?.exitCode, state?.terminated?.message]), [[7, 'last words\n'], [1, 'from the log\n']]);
+    await Promise.all(['crashing', 'trying', 'failing'].map((name) => remove(name)));
+  });
+
+  test('what cannot start says why', async () => {
+    await create('no-image', { containers: [{ image: 'localhost:1/none:1' }] });
+    await create('never', { containers: [{ image: 'none:1', imagePullPolicy: 'Never' }] });
+    await create('no-config', { containers: [{ env: [{ name: 'A', valueFrom: { configMapKeyRef: { name: 'nowhere', key: 'k' } } }] }] });
+    await create('no-volume', { volumes: [{ name: 'v', configMap: { name: 'nowhere' } }], containers: [{ command: ['sh'] }] });
+    await create('no-command', { restartPolicy: 'Never', containers: [{ command: ['/no/such/thing'] }] });
+    await create('too-big', { containers: [{ resources: { requests: { cpu: '10000' } } }] });
+    await create('root', { securityContext: { runAsNonRoot: true }, containers: [{ command: ['sh'] }] });
+    const reasonOf = (status: PodStatus): string | undefined => first(status)?.state?.waiting?.reason;
+    await until('no-image', (status) => ['ErrImagePull', 'ImagePullBackOff'].includes(reasonOf(status) ?? ''));
+    await until('never', (status) => reasonOf(status) === 'ErrImageNeverPull');
+    const noConfig = await until('no-config', (status) => reasonOf(status) === 'CreateContainerConfigError');
+    assert.equal(first(noConfig).state?.waiting?.message, 'configmap "nowhere" not found');
+    assert.match(first(await until('root', (status) => reasonOf(status) === 'CreateContainerConfigError')).state?.waiting?.message ?? '', /^container has runAsNonRoot and image will run as root \(pod: "root_default/);
+    const noCommand = await until('no-command', ({ phase }) => phase === 'Failed');
+    assert.equal(first(noCommand).state?.terminated?.reason, 'StartError');
+    const tooBig = await until('too-big', ({ phase }) => phase === 'Failed');
+    assert.equal(tooBig.reason, 'OutOfcpu');
+    assert.match(tooBig.message ?? '', /^Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000, used: \d+, capacity: \d+$/);
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await cluster.api.list(events, { namespace: 'default' })).items.some(({ reason, message, involvedObject }) => reason === 'FailedMount' && involvedObject.name === 'no-volume' && message === 'MountVolume.SetUp failed for volume "v" : configmap "nowhere" not found')) {
+      assert.ok(Date.now() < deadline, 'the missing volume is said in an event');
+      await realClock.sleep(50);
+    }
+    // It starts by itself once what it lacked is there.
+    await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'nowhere', namespace: 'default' }, data: { k: 'v' } });
+    await until('no-config', (status) => first(status)?.state?.waiting?.reason !== 'CreateContainerConfigError');
+    await Promise.all(['no-image', 'never', 'no-config', 'no-volume', 'no-command', 'too-big', 'root'].map((name) => remove(name)));
+  });
+
+  test('hooks, grace periods and sidecars', async () => {
+    const out = join(dir, 'words');
+    await writeFile(out, '');
+    await create('hooked', {
+      terminationGracePeriodSeconds: 10,
+      volumes: [{ name: 'out', hostPath: { path: out, type: 'File' } }],
+      initContainers: [{
+        name: 'side', image: 'busybox', imagePullPolicy: 'IfNotPresent', restartPolicy: 'Always', command: ['sh', '-c', 'trap "echo side-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done'],
+        volumeMounts: [{ name: 'out', mountPath: '/out' }],
+      }],
+      containers: [{
+        command: ['sh', '-c', 'trap "echo main-ended >> /out; exit 0" TERM; while true; do sleep 0.1; done'], volumeMounts: [{ name: 'out', mountPath: '/out' }],
+        lifecycle: { postStart: { exec: { command: ['sh', '-c', 'echo post-start >> /out'] } }, preStop: { exec: { command: ['sh', '-c', 'echo pre-stop >> /out'] } } },
+      }],
+    });
+    const status = await until('hooked', (now) => conditionOf(now, 'Ready') === 'True');
+    assert.equal(status.initContainerStatuses?.[0]?.ready, true);
+    await remove('hooked');
+    assert.equal(await readFile(out, 'utf8'), 'post-start\npre-stop\nmain-ended\nside-ended\n');
+  });
+
+  test('the kubelet API: logs, pods, stats, and who may ask', async () => {
+    await create('talking', { containers: [{ command: ['sh', '-c', `for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo err >&2; ${RUN_ON}`] }] });
+    await until('talking', (status) => conditionOf(status, 'Ready') === 'True');
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await kubelet('/containerLogs/default/talking/c0')).body.includes('err')) {
+      assert.ok(Date.now() < deadline, 'output is in the log');
+      await realClock.sleep(20);
+    }
+    assert.equal((await kubelet('/containerLogs/default/talking/c0?tailLines=2&stream=stdout')).status, 200);
+    assert.match((await kubelet('/containerLogs/default/talking/c0?tailLines=3')).body, /line 5\n/);
+    assert.equal((await kubelet('/containerLogs/default/talking/c0?limitBytes=6')).body, 'line 1');
+    assert.match((await kubelet('/containerLogs/default/talking/c0?timestamps=true')).body, /^\d{4}-\d\d-\d\dT[\d:.]+\S* line 1\n/);
+    assert.match((await kubelet('/pods')).body, /"name":"talking"/);
+    assert.match((await kubelet('/stats/summary')).body, /"nodeName":"real-node"[\s\S]*"name":"talking"/);
+    assert.equal((await kubelet('/containerLogs/default/talking/none')).status, 404);
+    assert.equal((await kubelet('/run/default/talking/c0')).status, 405);
+    assert.equal((await kubelet('/pods', false)).status, 401);
+    await remove('talking', 0);
+  });
+
+  test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {
+    await create('adopted', { containers: [{ command: ['sh', '-c', RUN_ON], readinessProbe: { exec: { command: ['true'] }, periodSeconds: 1 } }] });
+    await create('deleted-meanwhile', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    const before = await until('adopted', (status) => conditionOf(status, 'Ready') === 'True');
+    await until('deleted-meanwhile', (status) => conditionOf(status, 'Ready') === 'True');
+    await agent.stop();
+    await cluster.api.delete(pods, { name: 'deleted-meanwhile', namespace: 'default' }, { gracePeriodSeconds: 0 });
+    agent = await startAgent();
+    const deadline = Date.now() + TIMEOUT_MS;
+    const sandboxes = async (name: string): Promise<readonly string[]> => (await runtime.cri.listPodSandbox({ filter: { labelSelector: { 'io.kubernetes.pod.name': name } } })).items.map(({ id }) => id);
+    while ((await sandboxes('deleted-meanwhile')).length > 0) {
+      assert.ok(Date.now() < deadline, 'the deleted pod is removed');
+      await realClock.sleep(50);
+    }
+    const after = await until('adopted', (status) => conditionOf(status, 'Ready') === 'True');
+    assert.equal(first(after).containerID, first(before).containerID);
+    assert.equal(first(after).restartCount, 0);
+    assert.equal(after.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime, before.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime);
+    const [sandbox = ''] = await sandboxes('adopted');
+    await runtime.cri.stopPodSandbox({ podSandboxId: sandbox });
+    const again = await until('adopted', (status) => first(status).restartCount === 1 && conditionOf(status, 'Ready') === 'True');
+    assert.notEqual(first(again).containerID, first(before).containerID);
+    await remove('adopted');
+  });
+});
