@@ -9,6 +9,7 @@ import { nodeIPAMController } from './core/node-ipam-controller.ts';
 import { nodeLifecycleController } from './core/node-lifecycle-controller.ts';
 import { podGarbageCollectorController } from './core/pod-garbage-collector-controller.ts';
 import { replicationControllerController } from './core/replicationcontroller-controller.ts';
+import { resourceQuotaController } from './core/resourcequota-controller.ts';
 import { rootCACertificatePublisherController } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
@@ -37,6 +38,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     nodeLifecycleController,
     podGarbageCollectorController,
     replicationControllerController,
+    resourceQuotaController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
     taintEvictionController,

@@ -3,7 +3,7 @@ import type { Container, LimitRange, LimitRangeItem, PersistentVolumeClaim, Pod,
 import { parseQuantity } from '#machinery/quantity.ts';
 import { aggregate, forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
-import { amountsOf, podAmounts, type Amounts } from './pod-resources.ts';
+import { amountsOf, podAmounts, type Amounts } from '#api/pod-resources.ts';
 
 const ANNOTATION = 'kubernetes.io/limit-ranger';
 

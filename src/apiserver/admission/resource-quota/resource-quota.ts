@@ -13,8 +13,8 @@ import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import type { InternalApi } from '../../internal.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
-import { addAmounts, amountsOf, type Amounts } from '../pod-resources.ts';
-import { inScope, unstatedResources, usageOf, type QuotaTarget } from './usage.ts';
+import { addAmounts, amountsOf, type Amounts } from '#api/pod-resources.ts';
+import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
 
 const QUOTAS = { group: '', resource: 'resourcequotas' } as const;
 /** Tries of one charge before the client is told to come back. */

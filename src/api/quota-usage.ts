@@ -1,8 +1,8 @@
 /** What one object counts for in a ResourceQuota, and whether a quota's scopes speak of it. Pure; after upstream's quota evaluators (pkg/quota/v1/evaluator/core). */
-import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from '#api/types.ts';
+import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from './types.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import { groupResourceString, type KubeObject } from '#machinery/object.ts';
-import { addAmounts, amountsOf, podAmounts, type Amounts } from '../pod-resources.ts';
+import { addAmounts, amountsOf, podAmounts, type Amounts } from './pod-resources.ts';
 
 export interface QuotaTarget { readonly group: string; readonly resource: string }
 

@@ -1,5 +1,5 @@
 /** What a pod asks for in all, after upstream's component-helpers/resource: containers and sidecars together, init containers one by one, plus overhead. Pure. */
-import type { Container, PodSpec, Quantity as QuantityText } from '#api/types.ts';
+import type { Container, PodSpec, Quantity as QuantityText } from './types.ts';
 import { parseQuantity, type Quantity } from '#machinery/quantity.ts';
 
 export type Amounts = ReadonlyMap<string, Quantity>;
