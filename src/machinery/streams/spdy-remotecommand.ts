@@ -59,7 +59,8 @@ async function copyOut(from: SpdyStream | undefined, to: Writable | undefined): 
   if (!from) return;
   from.end(); // only read
   if (!to) return void from.resume();
-  await pipeline(from, to, { end: false });
+  // Ended, so that this waits until everything is handed on: the outcome must not overtake the output.
+  await pipeline(from, to);
 }
 
 async function readText(stream: Readable, maxBytes: number): Promise<string> {
