@@ -15,6 +15,7 @@ import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
+import { disruptionController } from './policy/disruption-controller.ts';
 
 export interface ControllersOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
@@ -44,5 +45,6 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     taintEvictionController,
     endpointsController,
     endpointSliceController,
+    disruptionController,
   ];
 }
