@@ -15,6 +15,7 @@ import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
+import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
 
 export interface ControllersOptions {
@@ -45,6 +46,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     taintEvictionController,
     endpointsController,
     endpointSliceController,
+    endpointSliceMirroringController,
     disruptionController,
   ];
 }
