@@ -22,6 +22,7 @@ import { parseResolvConf, type DnsOptions } from './config/dns.ts';
 import { podAmounts, qosClassOf } from './config/quality-of-service.ts';
 import { GarbageCollector } from './garbage-collection.ts';
 import { ImagePuller } from './image-puller.ts';
+import { LogRotation } from './log-rotation.ts';
 import { allocatable, capacity, diskUsage, memoryBytes, memoryUsage, processUsage, systemInfo } from './node/machine-facts.ts';
 import { NodeRegistration } from './node/node-registration.ts';
 import { nodeStatus } from './node/node-status.ts';
@@ -83,6 +84,7 @@ class Agent implements NodeAgent {
   readonly #registration: NodeRegistration;
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
+  readonly #logs: LogRotation;
   readonly #parts: AgentParts;
   readonly #objects: ReferencedObjects;
   /** By uid. */
@@ -121,6 +123,7 @@ class Agent implements NodeAgent {
     };
     this.#registration = new NodeRegistration({ api, clock, log, nodeName, podCIDR: options.podCIDR, measure: (before) => this.#measure(before) });
     this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid) });
+    this.#logs = new LogRotation({ cri, clock, log });
     this.#server = new KubeletServer({
       parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir,
       workers: () => [...this.#workers.values()],
@@ -145,6 +148,7 @@ class Agent implements NodeAgent {
     this.#synced = true;
     this.#relist.start();
     this.#garbage.start();
+    this.#logs.start();
     this.#log.info('node agent is at work', { node: nodeName, port: this.port, pods: this.#workers.size, runtime: this.#runtimeVersion });
   }
 
@@ -159,6 +163,7 @@ class Agent implements NodeAgent {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     await this.#relist.stop();
     await this.#garbage.stop();
+    await this.#logs.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
     await this.#server.stop();
     await this.#registration.stop();

@@ -1,8 +1,9 @@
 /** Mounting and unmounting through the machine's own tools, and reading what is mounted. */
 import { execFile } from 'node:child_process';
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
+import { mountsBelow } from '../../containerd/teardown.ts';
 
 const execute = promisify(execFile);
 
@@ -25,21 +26,12 @@ async function runTool(tool: string, words: readonly string[]): Promise<void> {
   }
 }
 
-/** Mount points at or below a directory, the last mounted first. */
-export async function mountsBelow(dir: string): Promise<string[]> {
-  const text = await readFile('/proc/self/mountinfo', 'utf8');
-  const points = text.split('\n').flatMap((line) => {
-    const point = line.split(' ')[4];
-    return point === undefined ? [] : [point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))];
-  });
-  return points.filter((point) => point === dir || point.startsWith(`${dir}/`)).reverse();
-}
-
+/** Deepest first. */
 export async function unmountBelow(dir: string): Promise<void> {
-  for (const point of await mountsBelow(dir)) await unmount(point);
+  for (const point of await mountsBelow([dir])) await unmount(point);
 }
 
-/** Another file system than its parent's. A bind mount of the same one is not seen: mountsBelow sees it. */
+/** Another file system than its parent's. A bind mount of the same one is not seen: mountsBelow in containerd/teardown.ts sees it. */
 export async function isOwnFileSystem(path: string): Promise<boolean> {
   const [own, parent] = await Promise.all([lstat(path).catch(() => undefined), lstat(dirname(path)).catch(() => undefined)]);
   return own !== undefined && own.dev !== parent?.dev;

@@ -5,8 +5,9 @@
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, realpath, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { mountsBelow } from '../../containerd/teardown.ts';
 import { VolumeError } from './errors.ts';
-import { mount, mountsBelow, unmount } from './mounts.ts';
+import { mount, unmount } from './mounts.ts';
 
 /** From Linux's asm-generic/fcntl.h; Node does not name it. */
 const O_PATH = 0o10000000;
@@ -75,7 +76,7 @@ async function openSteps(volumePath: string, { existing, missing }: { readonly e
 }
 
 async function prepareTarget(target: string, directory: boolean): Promise<void> {
-  if ((await mountsBelow(target)).includes(target)) await unmount(target);
+  if ((await mountsBelow([target])).includes(target)) await unmount(target);
   await rm(target, { recursive: true, force: true });
   await mkdir(dirname(target), { recursive: true, mode: 0o750 });
   if (directory) await mkdir(target, { mode: 0o750 });

@@ -1,0 +1,90 @@
+/**
+ * Keeps containers' logs small: a file above 10 MiB is renamed and the runtime opens a new one; five files of a run are kept, the newest
+ * included. After upstream's kubelet/logs/container_log_manager, but nothing is compressed, so that `kubectl logs` reads all of them.
+ */
+import { rename, rm, stat } from 'node:fs/promises';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { CriClient } from '../cri/client.ts';
+import { logFiles } from './server/log-file.ts';
+
+export interface LogRotationOptions {
+  readonly cri: Pick<CriClient, 'listContainers' | 'containerStatus' | 'reopenContainerLog'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Default 10 MiB. */
+  readonly maximumBytes?: number;
+  /** Default 5. */
+  readonly maximumFiles?: number;
+}
+
+const PERIOD_MS = 10_000;
+const MAXIMUM_BYTES = 10 * 1024 * 1024;
+const MAXIMUM_FILES = 5;
+
+export class LogRotation {
+  readonly #options: LogRotationOptions;
+  readonly #stop = new AbortController();
+  /** A container's path does not change. */
+  readonly #paths = new Map<string, string>();
+  #running: Promise<void> | undefined;
+
+  constructor(options: LogRotationOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('node agent stopped'));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await clock.sleep(PERIOD_MS, signal).catch(() => {});
+      if (!signal.aborted) await this.rotate().catch((error: unknown) => log.warn('logs not rotated', { error: errorMessage(error) }));
+    }
+  }
+
+  /** One look at all running containers. */
+  async rotate(): Promise<void> {
+    const { cri, log, maximumBytes = MAXIMUM_BYTES } = this.#options;
+    const { containers } = await cri.listContainers({ filter: { state: { state: 'CONTAINER_RUNNING' } } });
+    const ids = new Set(containers.map(({ id }) => id));
+    for (const id of this.#paths.keys()) if (!ids.has(id)) this.#paths.delete(id);
+    for (const { id } of containers) {
+      const path = await this.#path(id);
+      const size = path === '' ? 0 : await stat(path).then((stats) => stats.size, () => 0);
+      if (size > maximumBytes) await this.#rotateOne(id, path).catch((error: unknown) => log.warn('log not rotated', { path, error: errorMessage(error) }));
+    }
+  }
+
+  async #path(id: string): Promise<string> {
+    const known = this.#paths.get(id);
+    if (known !== undefined) return known;
+    const path = (await this.#options.cri.containerStatus({ containerId: id }))?.status?.logPath ?? '';
+    this.#paths.set(id, path);
+    return path;
+  }
+
+  async #rotateOne(id: string, path: string): Promise<void> {
+    const { cri, clock, maximumFiles = MAXIMUM_FILES } = this.#options;
+    const rotated = (await logFiles(path)).slice(0, -1);
+    // The present one becomes a rotated one, and a new one comes.
+    for (const old of rotated.slice(0, Math.max(0, rotated.length + 2 - maximumFiles))) await rm(old, { force: true });
+    const name = `${path}.${new Date(clock.now()).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}`;
+    await rename(path, name);
+    try {
+      await cri.reopenContainerLog({ containerId: id });
+    } catch (error) {
+      // It still writes into the renamed file: back to its name.
+      await rename(name, path);
+      throw error;
+    }
+  }
+}
