@@ -24,14 +24,18 @@ const DISCOVERY_EVERY_MS = 30_000;
 /** How long the first look at the world may take; what is missing by then is asked for one by one. */
 const SYNC_TIMEOUT_MS = 10_000;
 const SYNC_RETRY_MS = 500;
+/** A resource that cannot be listed for so long (a broken conversion webhook, say) does not hold up all others. */
+const SYNC_PATIENCE_MS = 30_000;
 const UNKNOWN_KIND_MS = 30_000;
 const ABSENT_REMEMBERED = 10_000;
+
+interface Source { readonly informer: Informer<KubeObject>; readonly sinceMs: number }
 
 /** One for each run of the controller. */
 interface Collector {
   readonly graph: OwnershipGraph;
   /** 'group/version/plural' of what is watched. */
-  readonly sources: Map<string, Informer<KubeObject>>;
+  readonly sources: Map<string, Source>;
   /** Uids that are known to be gone. */
   readonly absent: Lru<string, true>;
   resources: readonly ServedResource[];
@@ -67,7 +71,7 @@ async function discover(context: ReconcileContext): Promise<void> {
     if (collector.sources.has(id) || !isCollectable(resource)) continue;
     const { group, version, plural, kind, namespaced } = resource;
     const informer = shared.informer({ group, version, plural, kind, namespaced });
-    collector.sources.set(id, informer);
+    collector.sources.set(id, { informer, sinceMs: context.clock.monotonic() });
     const unsubscribe = subscribe(informer, { resource, collector, context });
     signal.addEventListener('abort', unsubscribe, { once: true });
   }
@@ -103,7 +107,7 @@ function subscribe(informer: Informer<KubeObject>, { resource, collector, contex
 
 async function becomeReady(context: ReconcileContext, collector: Collector): Promise<void> {
   const { clock, signal, enqueue } = context;
-  const synced = Promise.allSettled([...collector.sources.values()].map((informer) => informer.synced(signal)));
+  const synced = Promise.allSettled([...collector.sources.values()].map(({ informer }) => informer.synced(signal)));
   const late = Promise.withResolvers<void>();
   const timer = clock.after(SYNC_TIMEOUT_MS, late.resolve);
   await Promise.race([synced, late.promise]);
@@ -131,7 +135,8 @@ async function decide(item: Owned, collector: Collector, context: ReconcileConte
   const orphans = hasFinalizer(object, ORPHAN_FINALIZER);
   if (!orphans && !hasFinalizer(object, FOREGROUND_FINALIZER)) return;
   // What is not in the graph yet could be a dependent.
-  if (![...collector.sources.values()].every(({ hasSynced }) => hasSynced)) return { requeueAfterMs: SYNC_RETRY_MS };
+  const patientUntilMs = context.clock.monotonic() - SYNC_PATIENCE_MS;
+  if ([...collector.sources.values()].some(({ informer, sinceMs }) => !informer.hasSynced && sinceMs > patientUntilMs)) return { requeueAfterMs: SYNC_RETRY_MS };
   return orphans ? orphanDependents(item, collector, context) : awaitDependents(item, collector, context);
 }
 
