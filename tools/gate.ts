@@ -95,6 +95,7 @@ async function main(): Promise<void> {
     check('types', [process.execPath, 'node_modules/typescript/bin/tsc', '--noEmit']),
     check('lint', [process.execPath, 'node_modules/oxlint/bin/oxlint', ...(flag('--fix') ? ['--fix'] : []), 'src', 'tools', 'bench']),
     check('layers', [process.execPath, 'tools/check-layers.ts']),
+    check('lock file', [process.execPath, 'tools/complete-lock.ts', ...(flag('--fix') ? [] : ['--check'])]),
     ...(existsSync(join(root, 'tools/generate-api/main.ts')) ? [check('generated is fresh', [process.execPath, 'tools/generate-api/main.ts', ...(flag('--fix') ? [] : ['--check'])])] : []),
   ];
   const found = globSync('{src,tools}/**/*.test.ts', { cwd: root }).filter((file) => !only || file.includes(only)).sort().map((file) => join(root, file));
