@@ -4,16 +4,32 @@
  */
 import { assert } from '#stdx/assert.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Resource, ServedVersion } from '#resources/resource.ts';
+import type { CacheEntry } from './cache/entry.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
 import type { WatchCache } from './cache/watch-cache.ts';
+
+/** Between the stored form of a resource and one served version, where they differ by more than hooks of the record can tell. */
+export interface VersionCodec {
+  /** True when ready() may have to wait: reads must call it first. */
+  readonly waits: boolean;
+  /** Afterwards read() answers for these entries; undefined when it does already. Rejects with StatusError. */
+  ready(entries: readonly CacheEntry[]): Promise<void> | undefined;
+  /** In the served version. Shared: never change it. */
+  read(entry: CacheEntry): KubeObject;
+  /** As it is to be stored; may be the object itself. */
+  write(object: KubeObject): KubeObject | Promise<KubeObject>;
+}
 
 /** One resource in one served version: what a URL names. */
 export interface Endpoint {
   readonly resource: Resource;
   readonly served: ServedVersion;
+  /** Of the registry; custom resources are not. */
+  readonly isBuiltin: boolean;
   readonly gvr: GroupVersionResource;
   readonly gvk: GroupVersionKind;
   readonly apiVersion: string;
@@ -29,6 +45,20 @@ export interface Endpoint {
   readonly groupResource: { readonly group: string; readonly resource: string };
   /** Field selectors it knows. */
   readonly selectableFields: ReadonlySet<string>;
+  /** Values of the selectable fields, where they are of the served version rather than the stored one. */
+  readonly fieldsOf?: (object: KubeObject) => Readonly<Record<string, string>>;
+  /** Absent: the stored form is what hooks see, and the record converts. With it, hooks see objects of the served version. */
+  readonly codec?: VersionCodec | undefined;
+  /** Reads a body of this kind, where the schema alone does not say how. */
+  readonly decode?: (value: unknown, mode: DecodeMode) => Decoded;
+  /** Default: kind + 'List'. */
+  readonly listKind?: string;
+  /** Of custom resources, for OpenAPI; absent: any object. */
+  readonly publishedSchema?: Readonly<Record<string, unknown>> | undefined;
+}
+
+export function listKindOf({ listKind, served }: Endpoint): string {
+  return listKind ?? `${served.kind}List`;
 }
 
 export interface CatalogueOptions {
@@ -40,11 +70,31 @@ export interface CatalogueOptions {
 
 export class Catalogue {
   readonly #endpoints = new Map<string, Endpoint>();
-  /** In the registry's order, then in each resource's order of versions. */
+  /** In the registry's order, then in each resource's order of versions; custom resources after them. */
   readonly endpoints: Endpoint[] = [];
+  #revision = 0;
 
   constructor({ resources, cache, isEnabled }: CatalogueOptions) {
     for (const resource of resources) this.#add(resource, { cache, isEnabled });
+  }
+
+  /** Counts changes of what is served: documents derived from it are made anew. */
+  get revision(): number { return this.#revision; }
+
+  /** Serves a resource in these versions in place of those before; none takes it away. What the registry serves keeps its place. */
+  serve({ group, resource }: { readonly group: string; readonly resource: string }, { endpoints, stored }: { readonly endpoints: readonly Endpoint[]; readonly stored?: Endpoint | undefined }): void {
+    for (const [key, endpoint] of this.#endpoints) if (!endpoint.isBuiltin && endpoint.gvr.group === group && endpoint.gvr.resource === resource) this.#endpoints.delete(key);
+    const kept = this.endpoints.filter((endpoint) => endpoint.isBuiltin || endpoint.gvr.group !== group || endpoint.gvr.resource !== resource);
+    this.endpoints.splice(0, this.endpoints.length, ...kept);
+    for (const endpoint of endpoints) {
+      const key = `${group}/${endpoint.gvr.version}/${resource}`;
+      if (this.#endpoints.has(key)) continue;
+      this.#endpoints.set(key, endpoint);
+      this.endpoints.push(endpoint);
+    }
+    const preferred = stored ?? endpoints[0];
+    if (preferred && !this.#endpoints.has(`${group}//${resource}`)) this.#endpoints.set(`${group}//${resource}`, preferred);
+    this.#revision++;
   }
 
   find(group: string, version: string, plural: string): Endpoint | undefined {
@@ -73,7 +123,7 @@ export class Catalogue {
       if (!isEnabled({ group, version: served.version, resource: plural })) continue;
       const gvk = { group, version: served.version, kind: served.kind };
       const endpoint: Endpoint = {
-        resource, served, gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
+        resource, served, isBuiltin: true, gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
         storageGvk: { ...storage, kind: served.kind }, isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
         schema: schemaForKind(gvk), verbs: new Set(served.verbs), cache: stored, groupResource: { group, resource: plural },
         selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fieldSelectors.map(([field]) => field)]),

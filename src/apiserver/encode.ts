@@ -1,6 +1,6 @@
 /** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
-import { cannotBeHandled, decodeObject, strictProblems, type DecodeMode } from '#machinery/decode.ts';
+import { cannotBeHandled, decodeObject, strictProblems, type Decoded, type DecodeMode } from '#machinery/decode.ts';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJson } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
@@ -28,6 +28,8 @@ export interface DecodeTarget {
   readonly schema: ObjectSchema;
   /** Other kinds that are taken: a Scale or an Eviction of an older version. */
   readonly alsoAccepted?: readonly GroupVersionKind[];
+  /** In place of decoding by the schema. */
+  readonly decode?: ((value: unknown, mode: DecodeMode) => Decoded) | undefined;
 }
 
 export interface DecodeRequest {
@@ -50,7 +52,7 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   if (!isJsonObject(value)) throw cannotBeHandled(target.schema, value, 'json: cannot unmarshal into Go value');
   const found = checkKind(target, value as KubeObject);
   const schema = found === target.gvk ? target.schema : schemaForKind(found) ?? target.schema;
-  const decoded = decodeObject(schema, value, mode);
+  const decoded = target.decode && schema === target.schema ? target.decode(value, mode) : decodeObject(schema, value, mode);
   decoded.object.kind = found.kind;
   decoded.object.apiVersion = apiVersionOf(found);
   if (mode !== 'ignore') {

@@ -13,8 +13,9 @@ import { StoreError } from '#storage/store.ts';
 import type { AdmissionAttributes, AdmissionOperation } from './admission/plugin.ts';
 import type { CacheEntry } from './cache/entry.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
-import type { Endpoint } from './catalogue.ts';
+import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
+import { objectOf } from './views.ts';
 
 export type StoredEndpoint = Endpoint & { readonly cache: ResourceCache };
 
@@ -49,6 +50,8 @@ export interface UpdateRequest {
   /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
   readonly mustHaveResourceVersion?: boolean;
 }
+
+interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }
 
 /** Attempts of an update whose conflicts are not the client's business. */
 const MAX_ATTEMPTS = 30;
@@ -139,8 +142,10 @@ export class Objects {
   }
 
   async #updateOnce(endpoint: StoredEndpoint, request: UpdateRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Written> {
-    const { resource, cache } = endpoint;
-    const previous = cache.parsed.of(entry);
+    const { resource } = endpoint;
+    const converting = endpoint.codec?.ready([entry]);
+    if (converting) await converting;
+    const previous = objectOf(endpoint, entry);
     const changed = request.change(previous);
     const next = changed instanceof Promise ? await changed : changed;
     const meta = (next.metadata ??= {});
@@ -191,9 +196,10 @@ export class Objects {
   }
 
   /** Writes the object, which is not changed any more after this, unless it is stored just so already. */
-  async #put(endpoint: StoredEndpoint, object: KubeObject, options: { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }): Promise<Written> {
+  async #put(endpoint: StoredEndpoint, object: KubeObject, options: PutOptions): Promise<Written> {
     const { store, cache } = this.#core;
     const { key, expected, dryRun, created, entry } = options;
+    if (endpoint.codec) return this.#putConverted(endpoint, object, { ...options, codec: endpoint.codec });
     delete object.metadata!.resourceVersion;
     const value = serializeObject(object);
     if (entry) {
@@ -212,6 +218,16 @@ export class Objects {
     } finally {
       cache.forget(value);
     }
+  }
+
+  /** As #put, with the stored form made by a codec; answers the object in its own version. */
+  async #putConverted(endpoint: StoredEndpoint, object: KubeObject, { codec, ...options }: PutOptions & { readonly codec: VersionCodec }): Promise<Written> {
+    delete object.metadata!.resourceVersion;
+    const stored = await codec.write(object);
+    const written = await this.#put({ ...endpoint, codec: undefined }, stored === object ? deepClone(object) : stored, options);
+    const { resourceVersion } = written.object.metadata ?? {};
+    if (resourceVersion !== undefined) object.metadata!.resourceVersion = resourceVersion;
+    return { object, get bytes() { return Buffer.from(JSON.stringify(object)); }, created: written.created };
   }
 
   async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: { readonly key: string; readonly expected: number; readonly dryRun: boolean }): Promise<Written> {
@@ -243,7 +259,9 @@ export class Objects {
   }
 
   async #deleteOnce(endpoint: StoredEndpoint, request: DeleteRequest, { entry, target, context }: { readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
-    const previous = endpoint.cache.parsed.of(entry);
+    const converting = endpoint.codec?.ready([entry]);
+    if (converting) await converting;
+    const previous = objectOf(endpoint, entry);
     checkPreconditions(endpoint, { meta: previous.metadata!, request });
     if (context.admission) {
       const attributes = this.#attributes({ operation: 'DELETE', endpoint, target, context, object: undefined, oldObject: previous });
@@ -415,7 +433,7 @@ function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOpti
   const meta = next.metadata!;
   const grace = markGraceful(endpoint, { next, request, nowMs });
   if (grace === 'pending') return { kind: 'nothing' };
-  const finalizers = deletionFinalizers(endpoint, meta.finalizers ?? [], request);
+  const finalizers = deletionFinalizers(endpoint, previous.metadata!, request);
   const finalizersChange = finalizers.length !== (meta.finalizers ?? []).length || finalizers.some((finalizer, i) => finalizer !== meta.finalizers![i]);
   if (finalizers.length > 0) meta.finalizers = finalizers;
   else delete meta.finalizers;
@@ -455,9 +473,12 @@ function markDeleting(meta: ObjectMeta, nowMs: number): void {
   meta.deletionGracePeriodSeconds = 0;
 }
 
-function deletionFinalizers(endpoint: Endpoint, finalizers: readonly string[], request: DeleteRequest): string[] {
+/** begins: it was not under deletion yet. */
+function deletionFinalizers(endpoint: Endpoint, { finalizers = [], deletionTimestamp }: ObjectMeta, request: DeleteRequest): string[] {
+  const begins = deletionTimestamp === undefined;
   const wanted = propagation(endpoint, finalizers, request);
   const kept = finalizers.filter((finalizer) => finalizer !== ORPHAN && finalizer !== FOREGROUND);
+  for (const finalizer of endpoint.resource.behaviour.finalizersOnDelete ?? []) if (begins && !kept.includes(finalizer)) kept.push(finalizer);
   return wanted === 'Orphan' ? [...kept, ORPHAN] : wanted === 'Foreground' ? [...kept, FOREGROUND] : kept;
 }
 

@@ -15,6 +15,8 @@ import type { Resource } from '#resources/resource.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Store } from '#storage/store.ts';
 import { AdmissionChain } from './admission-chain.ts';
+import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
+import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
@@ -101,10 +103,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
-  const catalogue = new Catalogue({ resources: registry, cache, isEnabled });
+  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks), cache, isEnabled });
   const services = new ServiceAllocation({ cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}) });
   const metrics = new Metrics();
   const health = new HealthChecks();
+  const customResources = new CustomResources({ store, cache, catalogue, clock, log });
+  await customResources.prepare();
   await cache.start();
   const allServices = catalogue.byGroup('', 'services')?.cache;
   if (allServices) services.rebuild(allServices);
@@ -121,14 +125,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
     audit: options.audit,
     routePath: createPathRouter({
-      documents, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
+      documents, customOpenapi: new CustomOpenapi(catalogue), health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
     }),
     stopping: false, running: new Set(),
   };
+  customResources.start({ internal, objects: objectsFor(core) });
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));
-  return new Server(core, { bootstrap, log });
+  return new Server(core, { bootstrap, customResources, log });
 }
 
 class Server implements ApiServer {
@@ -136,11 +141,13 @@ class Server implements ApiServer {
   readonly upgrade: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
   readonly #core: ServerCore;
   readonly #bootstrap: Bootstrap;
+  readonly #customResources: CustomResources;
   readonly #log: Logger;
   readonly #carriers: TlsCarrier[] = [];
 
-  constructor(core: ServerCore, { bootstrap, log }: { readonly bootstrap: Bootstrap; readonly log: Logger }) {
+  constructor(core: ServerCore, { bootstrap, customResources, log }: { readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly log: Logger }) {
     this.#core = core;
+    this.#customResources = customResources;
     this.#bootstrap = bootstrap;
     this.#log = log;
     this.handler = createHandler(core);
@@ -172,6 +179,7 @@ class Server implements ApiServer {
     this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
     await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
+    await this.#customResources.stop();
     this.#core.cache.stop();
   }
 }

@@ -17,7 +17,14 @@ export function inVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
   return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
 }
 
+/** As hooks see it: of the storage version, or the served one where a codec stands between. Shared. */
+export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): KubeObject {
+  return codec ? codec.read(entry) : cache!.parsed.of(entry);
+}
+
 export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
+  const { codec } = endpoint;
+  if (codec) return { get object() { return codec.read(entry); }, get bytes() { return Buffer.from(JSON.stringify(codec.read(entry))); } };
   const { parsed } = endpoint.cache!;
   return { get object() { return parsed.of(entry); }, get bytes() { return entry.bytes; } };
 }

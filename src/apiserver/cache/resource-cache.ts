@@ -63,6 +63,11 @@ export class ResourceCache {
     this.entries.load(entries);
     this.lastRevision = revision;
     this.#window = new EventWindow(revision);
+    this.endWatches();
+  }
+
+  /** Every listener is reset, as when the cache was filled anew. */
+  endWatches(): void {
     const listeners = [...this.#listeners.values()].flatMap((set) => [...set]);
     this.#listeners.clear();
     for (const listener of listeners) listener.reset();

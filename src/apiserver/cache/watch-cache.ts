@@ -49,16 +49,27 @@ export class WatchCache {
   get live(): boolean { return this.#live; }
   get resources(): Iterable<ResourceCache> { return this.#byPrefix.values(); }
 
-  /** Before start(). Resources that share a prefix share the cache. */
+  /**
+   * Resources that share a prefix share the cache. After start() only for a prefix under which nothing is stored yet: what is written from
+   * now on is taken in.
+   */
   add(prefix: string, fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>): ResourceCache {
     let cache = this.#byPrefix.get(prefix);
     if (!cache) {
       cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf });
       this.#byPrefix.set(prefix, cache);
+      if (this.#live) cache.fill([], this.#revision);
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');
       if (segments.length > 2) this.#twoSegments.add(segments[0]!);
     }
     return cache;
+  }
+
+  /** Nobody writes under this prefix any more: its watches end. */
+  remove(prefix: string): void {
+    const cache = this.#byPrefix.get(prefix);
+    this.#byPrefix.delete(prefix);
+    cache?.fill([], this.#revision);
   }
 
   async start(): Promise<void> {

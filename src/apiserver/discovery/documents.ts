@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { apiGroups } from '#api/resources.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { compareVersions } from '../apiextensions/version-order.ts';
 import type { Catalogue, Endpoint } from '../catalogue.ts';
 
 export interface DiscoveryDocument { readonly bytes: Buffer; readonly object: KubeObject; readonly etag: string }
@@ -9,29 +10,44 @@ export interface DiscoveryDocument { readonly bytes: Buffer; readonly object: Ku
 interface Group { readonly name: string; readonly versions: readonly { readonly version: string; readonly endpoints: readonly Endpoint[] }[] }
 
 export class DiscoveryDocuments {
-  readonly #groups: readonly Group[];
+  readonly #catalogue: Catalogue;
   readonly #serverAddress: string;
+  #groups: readonly Group[];
+  #revision: number;
   readonly #made = new Map<string, DiscoveryDocument>();
 
   constructor(catalogue: Catalogue, serverAddress: string) {
+    this.#catalogue = catalogue;
     this.#groups = groupsOf(catalogue);
+    this.#revision = catalogue.revision;
     this.#serverAddress = serverAddress;
   }
 
   /** '/api', '/apis', '/apis/apps', '/apis/apps/v1'; undefined for what is not served. */
   classic(path: string): DiscoveryDocument | undefined {
+    this.#refresh();
     return this.#make(path, () => this.#classic(path));
   }
 
   /** Of '/api' or '/apis', as apidiscovery.k8s.io of this version. */
   aggregated(path: '/api' | '/apis', version: string): DiscoveryDocument {
+    this.#refresh();
     return this.#make(`${path} ${version}`, () => ({
       kind: 'APIGroupDiscoveryList', apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {},
       items: this.#groups.filter(({ name }) => (name === '') === (path === '/api')).map(aggregatedGroup),
     }))!;
   }
 
+  /** Documents are of what is served now. */
+  #refresh(): void {
+    if (this.#revision === this.#catalogue.revision) return;
+    this.#revision = this.#catalogue.revision;
+    this.#groups = groupsOf(this.#catalogue);
+    this.#made.clear();
+  }
+
   get groupPaths(): string[] {
+    this.#refresh();
     return this.#groups.flatMap(({ name, versions }) => name === ''
       ? ['/api', ...versions.map(({ version }) => `/api/${version}`)]
       : [`/apis/${name}`, ...versions.map(({ version }) => `/apis/${name}/${version}`)]);
@@ -69,12 +85,21 @@ export class DiscoveryDocuments {
 
 function groupsOf(catalogue: Catalogue): Group[] {
   const groups: Group[] = [];
-  for (const { name, versions } of apiGroups) {
+  for (const { name, versions: known } of [...apiGroups, ...customGroups(catalogue)]) {
+    const custom = catalogue.endpoints.filter(({ gvk, isBuiltin }) => !isBuiltin && gvk.group === name).map(({ gvk }) => gvk.version);
+    const versions = [...known, ...[...new Set(custom)].filter((version) => !known.includes(version)).sort(compareVersions)];
     const served = versions.map((version) => ({ version, endpoints: catalogue.endpoints.filter(({ gvk }) => gvk.group === name && gvk.version === version) }))
       .filter(({ endpoints }) => endpoints.length > 0);
     if (served.length > 0) groups.push({ name, versions: served });
   }
   return groups;
+}
+
+/** In order of their names, after all others. */
+function customGroups(catalogue: Catalogue): { readonly name: string; readonly versions: readonly string[] }[] {
+  const builtin = new Set(apiGroups.map(({ name }) => name));
+  const names = new Set(catalogue.endpoints.map(({ gvk }) => gvk.group).filter((group) => !builtin.has(group)));
+  return [...names].sort().map((name) => ({ name, versions: [] }));
 }
 
 function groupFields({ name, versions }: Group): Record<string, unknown> {

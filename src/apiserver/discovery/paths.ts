@@ -1,9 +1,9 @@
 /** Every path that is no resource: discovery, OpenAPI, version, health, metrics, token issuer documents, the list of paths. */
 import { arch, platform } from 'node:process';
-import { openapiV2Document } from '#api/openapi-v2.ts';
 import { openapiV3Document, openapiV3Hash, openapiV3Index } from '#api/openapi-v3.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, GroupVersion } from '#machinery/object.ts';
+import type { CustomOpenapi } from '../apiextensions/openapi.ts';
 import type { TokenIssuer } from '../authn/authenticator.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../encode.ts';
@@ -18,6 +18,7 @@ export const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
 
 export interface PathOptions {
   readonly documents: DiscoveryDocuments;
+  readonly customOpenapi: CustomOpenapi;
   readonly health: HealthChecks;
   readonly metrics: Metrics;
   readonly tokenIssuer: TokenIssuer | undefined;
@@ -30,7 +31,7 @@ const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
 
 export function createPathRouter(options: PathOptions): (context: RequestContext) => ApiResponse {
-  const openapi = new OpenapiBytes(options.isEnabled);
+  const openapi = new OpenapiBytes(options.isEnabled, options.customOpenapi);
   const version = versionInfo(options.programVersion);
   const exact: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(context, version),
@@ -118,26 +119,40 @@ function discoveryResponse({ request, info }: RequestContext, { object, bytes }:
 class OpenapiBytes {
   readonly #isEnabled: (gv: GroupVersion) => boolean;
   readonly #documents = new Map<string, Buffer>();
+  readonly #custom: CustomOpenapi;
   #v2: Buffer | undefined;
+  #revision = -1;
 
-  constructor(isEnabled: (gv: GroupVersion) => boolean) {
+  constructor(isEnabled: (gv: GroupVersion) => boolean, custom: CustomOpenapi) {
     this.#isEnabled = isEnabled;
+    this.#custom = custom;
+  }
+
+  /** The documents of the whole API are of what is served now. */
+  #refresh(): void {
+    if (this.#revision === this.#custom.revision) return;
+    this.#revision = this.#custom.revision;
+    this.#v2 = undefined;
+    this.#documents.delete('');
   }
 
   v2({ request }: RequestContext): ApiResponse {
     const accept = request.headers['accept'] ?? '*/*';
     if (!/application\/json|\*\/\*|application\/\*/.test(accept)) throw statusErrors.notAcceptable(['application/json']);
-    this.#v2 ??= Buffer.from(JSON.stringify(openapiV2Document(this.#isEnabled)));
+    this.#refresh();
+    this.#v2 ??= Buffer.from(JSON.stringify(this.#custom.v2(this.#isEnabled)));
     return { status: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-cache, private' }, body: this.#v2 };
   }
 
   v3({ request, info }: RequestContext, name: string): ApiResponse {
     const accept = request.headers['accept'] ?? '*/*';
     if (!/application\/json|\*\/\*|application\/\*/.test(accept)) throw statusErrors.notAcceptable(['application/json']);
-    const body = this.#v3(name);
+    this.#refresh();
+    const custom = this.#custom.document(name);
+    const body = custom?.bytes ?? this.#v3(name);
     if (!body) throw statusErrors.pathNotFound();
     if (name === '') return { status: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-cache, private' }, body };
-    const hash = openapiV3Hash(name);
+    const hash = custom?.hash ?? openapiV3Hash(name);
     const etag = `"${hash}"`;
     if (info.query['hash'] !== undefined && info.query['hash'] !== hash) return { status: 301, headers: { location: `${OPENAPI_V3}/${name}?hash=${hash}` }, body: Buffer.alloc(0) };
     const cache: Record<string, string> = info.query['hash'] === undefined ? { 'cache-control': 'no-cache, private' }
@@ -146,10 +161,16 @@ class OpenapiBytes {
     return { status: 200, headers: { 'content-type': 'application/json', etag, vary: 'Accept', ...cache }, body };
   }
 
+  #index(): object {
+    const { paths } = openapiV3Index(this.#isEnabled);
+    for (const path of this.#custom.paths()) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${this.#custom.document(path)!.hash}` };
+    return { paths: Object.fromEntries(Object.entries(paths).toSorted(([left], [right]) => (left < right ? -1 : 1))) };
+  }
+
   #v3(name: string): Buffer | undefined {
     let bytes = this.#documents.get(name);
     if (!bytes) {
-      const document = name === '' ? openapiV3Index(this.#isEnabled) : openapiV3Document(name);
+      const document = name === '' ? this.#index() : openapiV3Document(name);
       if (!document) return undefined;
       bytes = Buffer.from(JSON.stringify(document));
       this.#documents.set(name, bytes);

@@ -6,11 +6,13 @@ import type { StoredEndpoint, Target } from '../objects.ts';
 import { respondWithObject, storedOf, viewOptions } from '../views.ts';
 import { parseResourceVersion } from './options.ts';
 
-export function get(endpoint: StoredEndpoint, { context, core, target }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target }): ApiResponse {
+export function get(endpoint: StoredEndpoint, { context, core, target }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target }): ApiResponse | Promise<ApiResponse> {
   const options = viewOptions(context, core.clock.now());
   requireRevision(core, parseResourceVersion(context.info.query['resourceVersion']));
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  const waiting = endpoint.codec?.ready([entry]);
+  if (waiting) return waiting.then(() => respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options }));
   return respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options });
 }
 

@@ -8,13 +8,13 @@ import { apiVersionOf, type KubeObject, type ListMeta } from '#machinery/object.
 import { schemaForKind } from '#api/schemas.ts';
 import { StoreError } from '#storage/store.ts';
 import { CacheEntry } from '../cache/entry.ts';
-import type { Endpoint } from '../catalogue.ts';
+import { listKindOf, type Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { jsonResponse } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, objectOf, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
 import { checkListOptions, parseListOptions, type ListOptions } from './options.ts';
@@ -30,7 +30,7 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
   const isPlain = options.limit === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
-  if (isPlain && endpoint.isStorageVersion && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
+  if (isPlain && endpoint.isStorageVersion && !endpoint.codec && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
     const prefix = namespace === '' ? '' : cache.key({ namespace, name: '' });
     return jsonResponse(200, [listHead(endpoint, { resourceVersion: String(core.cache.revision) }), ...cache.entries.pieces(prefix), LIST_TAIL]);
   }
@@ -40,7 +40,7 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
 const LIST_TAIL = Buffer.from(']}\n');
 
 function listHead(endpoint: Endpoint, metadata: ListMeta): Buffer {
-  return Buffer.from(`{"kind":"${endpoint.served.kind}List","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`);
+  return Buffer.from(`{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`);
 }
 
 async function listSlowly(endpoint: StoredEndpoint, { core, namespace, options, view }: ListCall & { readonly options: ListOptions; readonly view: ViewOptions }): Promise<ApiResponse> {
@@ -66,7 +66,7 @@ interface Selection { readonly core: ServerCore; readonly namespace: string; rea
 export async function selectPage(endpoint: StoredEndpoint, { core, namespace, options }: Selection): Promise<Page> {
   const { cache } = endpoint;
   const prefix = namespace === '' ? cache.prefix : cache.key({ namespace, name: '' });
-  const filter = filterOf(cache, options);
+  const filter = filterOf(endpoint, options);
   const { limit } = options;
   if (options.continue !== '' && options.resourceVersion) throw statusErrors.badRequest('specifying resource version is not allowed when using continue');
   const token = options.continue === '' ? undefined : decodeContinue(options.continue);
@@ -83,7 +83,10 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   } else {
     source = await fromHistory(core, { prefix, startKey, revision, limit: filter ? 0 : limit, isContinue: token !== undefined });
   }
+  // A filter may look at any of them; without one the page alone is read.
+  if (endpoint.codec?.waits && filter) await endpoint.codec.ready(source);
   const picked = await pick(source, { filter, limit });
+  if (endpoint.codec?.waits && !filter) await endpoint.codec.ready(picked.entries);
   if (picked.next === undefined) return { revision, entries: picked.entries, continue: undefined, remaining: undefined };
   return {
     revision, entries: picked.entries,
@@ -148,7 +151,7 @@ async function renderList(endpoint: StoredEndpoint, { entries, metadata, view }:
   if (accepted.encoding === 'json' && !pretty) return jsonResponse(200, await jsonPieces(endpoint, { entries, metadata, view }));
   if (accepted.encoding === 'protobuf' && accepted.view === 'object') return protobufList(endpoint, { entries, metadata, view });
   const objects: KubeObject[] = [];
-  await inSlices(entries, (entry) => void objects.push(endpoint.cache.parsed.of(entry)));
+  await inSlices(entries, (entry) => void objects.push(objectOf(endpoint, entry)));
   return respondEncoded(listObject(endpoint, { objects, metadata, view }), { status: 200, options: view });
 }
 
@@ -160,7 +163,7 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
       kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${accepted.viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
       items: objects.map((object) => metadataOf(object, accepted.viewVersion)),
     };
-    default: return { kind: `${endpoint.served.kind}List`, apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => inVersion(endpoint, object)) };
+    default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => inVersion(endpoint, object)) };
   }
 }
 
@@ -198,16 +201,15 @@ async function jsonPieces(endpoint: StoredEndpoint, { entries, metadata, view }:
 /** How a list of this view begins, and each item of it. */
 function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly metadata: ListMeta; readonly view: ViewOptions }): { readonly head: Buffer; item(entry: CacheEntry): Buffer } {
   const { accepted } = view;
-  const { parsed } = endpoint.cache;
   if (accepted.view === 'object') return { head: listHead(endpoint, metadata), item: (entry) => jsonBytes(endpoint, storedOf(endpoint, entry)) };
   const empty = listObject(endpoint, { objects: [], metadata, view });
   const text = JSON.stringify(empty);
   // The list is the last field and empty.
   const head = Buffer.from(text.slice(0, -2));
   if (accepted.view === 'table') {
-    return { head, item: (entry) => Buffer.from(JSON.stringify((tableOf(endpoint, [parsed.of(entry)], { metadata: {}, options: view, withoutHeaders: true })['rows'] as unknown[])[0])) };
+    return { head, item: (entry) => Buffer.from(JSON.stringify((tableOf(endpoint, [objectOf(endpoint, entry)], { metadata: {}, options: view, withoutHeaders: true })['rows'] as unknown[])[0])) };
   }
-  return { head, item: (entry) => Buffer.from(JSON.stringify(metadataOf(parsed.of(entry), accepted.viewVersion))) };
+  return { head, item: (entry) => Buffer.from(JSON.stringify(metadataOf(objectOf(endpoint, entry), accepted.viewVersion))) };
 }
 
 async function protobufList(endpoint: StoredEndpoint, { entries, metadata }: Rendered): Promise<ApiResponse> {
@@ -215,7 +217,7 @@ async function protobufList(endpoint: StoredEndpoint, { entries, metadata }: Ren
   const listMeta = schemaForKind({ ...gvk, kind: `${served.kind}List` })?.byName.get('metadata')?.value;
   if (!schema || listMeta?.kind !== 'object') throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.yaml]);
   const items: Buffer[] = [];
-  await inSlices(entries, (entry) => void items.push(encodeMessage(inVersion(endpoint, endpoint.cache.parsed.of(entry)), schema)));
+  await inSlices(entries, (entry) => void items.push(encodeMessage(inVersion(endpoint, objectOf(endpoint, entry)), schema)));
   const body = encodeList({ apiVersion: apiVersionOf(gvk), kind: `${served.kind}List`, metadata: encodeMessage(metadata as Record<string, unknown>, listMeta.type()), items });
   return { status: 200, headers: { 'content-type': MEDIA_TYPES.protobuf, 'cache-control': 'no-cache, private' }, body };
 }

@@ -6,7 +6,7 @@ import { schemaForKind } from '#api/schemas.ts';
 import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
-import { respondEncoded, viewOptions } from '../views.ts';
+import { objectOf, respondEncoded, viewOptions } from '../views.ts';
 import { parseMutationOptions } from './options.ts';
 import { applyPatch, readPatch } from './patch.ts';
 import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
@@ -24,10 +24,11 @@ function scaleOf(endpoint: StoredEndpoint, object: KubeObject): KubeObject {
   };
 }
 
-export function getScale(endpoint: StoredEndpoint, { context, core, target }: WriteCall): ApiResponse {
+export async function getScale(endpoint: StoredEndpoint, { context, core, target }: WriteCall): Promise<ApiResponse> {
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
-  return respondEncoded(scaleOf(endpoint, endpoint.cache.parsed.of(entry)), { status: 200, options: viewOptions(context, core.clock.now()) });
+  await endpoint.codec?.ready([entry]);
+  return respondEncoded(scaleOf(endpoint, objectOf(endpoint, entry)), { status: 200, options: viewOptions(context, core.clock.now()) });
 }
 
 export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, method: 'update' | 'patch'): Promise<ApiResponse> {

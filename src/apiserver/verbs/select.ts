@@ -2,17 +2,19 @@
 import type { FieldSelector } from '#machinery/fields.ts';
 import type { LabelSelector } from '#machinery/labels.ts';
 import type { CacheEntry } from '../cache/entry.ts';
-import type { ResourceCache } from '../cache/resource-cache.ts';
+import type { StoredEndpoint } from '../objects.ts';
+import { objectOf } from '../views.ts';
 
 export type EntryFilter = (entry: CacheEntry) => boolean;
 
 /** Undefined when everything matches. namespace and name are left to the caller's key range where it has narrowed by them. */
-export function filterOf(cache: ResourceCache, { labelSelector, fieldSelector }: { readonly labelSelector: LabelSelector | undefined; readonly fieldSelector: FieldSelector | undefined }): EntryFilter | undefined {
+export function filterOf(endpoint: StoredEndpoint, { labelSelector, fieldSelector }: { readonly labelSelector: LabelSelector | undefined; readonly fieldSelector: FieldSelector | undefined }): EntryFilter | undefined {
   if (!labelSelector && !fieldSelector) return undefined;
+  const { cache } = endpoint;
   return (entry) => {
     if (labelSelector && !labelSelector.matches(cache.labels(entry))) return false;
     if (!fieldSelector) return true;
-    const fields = cache.fields(entry);
+    const fields = endpoint.fieldsOf ? endpoint.fieldsOf(objectOf(endpoint, entry)) : cache.fields(entry);
     return fieldSelector.matches((field) => fields[field] ?? '');
   };
 }

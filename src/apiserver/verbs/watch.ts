@@ -17,7 +17,7 @@ import type { ApiResponse, ResponseSink } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { statusOf } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, objectOf, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from './options.ts';
 import { filterOf, type EntryFilter } from './select.ts';
@@ -42,7 +42,7 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   const { cache } = endpoint;
   const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
   const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
-  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(cache, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options) });
+  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options) });
   try {
     await watcher.begin(options);
   } catch (error) {
@@ -88,13 +88,12 @@ function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
 }
 
 function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {
-  const { parsed } = endpoint.cache;
   const { accepted } = view;
-  if (accepted.view === 'metadata' || accepted.view === 'metadata-list') return (entry) => metadataOf(parsed.of(entry), accepted.viewVersion);
-  if (accepted.view !== 'table') return (entry) => inVersion(endpoint, parsed.of(entry));
+  if (accepted.view === 'metadata' || accepted.view === 'metadata-list') return (entry) => metadataOf(objectOf(endpoint, entry), accepted.viewVersion);
+  if (accepted.view !== 'table') return (entry) => inVersion(endpoint, objectOf(endpoint, entry));
   let first = true;
   return (entry) => {
-    const object = parsed.of(entry);
+    const object = objectOf(endpoint, entry);
     const table = tableOf(endpoint, [object], { metadata: { resourceVersion: object.metadata?.resourceVersion ?? '' }, options: { ...view, nowMs: Date.now() }, withoutHeaders: !first });
     first = false;
     return table;
@@ -144,6 +143,8 @@ class Watcher implements CacheListener {
   /** Events up to here came by replay. */
   #replayedUpTo = 0;
   #announceInitialEnd = false;
+  /** Set while the writer of the backlog waits for an event. */
+  #wake: (() => void) | undefined;
   #pending: Buffer[] = [];
   #sink: ResponseSink | undefined;
   #ended = false;
@@ -192,13 +193,22 @@ class Watcher implements CacheListener {
     try {
       const initial = this.#initial;
       this.#initial = [];
+      await this.#readyFor(initial);
       await this.#writeAll(initial, (entry) => (this.#matches === undefined || this.#matches(entry) ? this.#options.form.frame('ADDED', entry) : undefined));
       const replayed = this.#replayed.filter(({ key }) => key.startsWith(this.keyPrefix));
       this.#replayed = [];
+      await this.#readyFor(replayed.flatMap(entriesOf));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
       if (this.#announceInitialEnd) this.#sink!.write(this.#bookmark(true));
-      for (let backlog = this.#backlog; backlog !== undefined && backlog.length > 0; backlog = this.#backlog) {
+      for (let backlog = this.#backlog; backlog !== undefined; backlog = this.#backlog) {
+        if (backlog.length === 0) {
+          // Where conversions take time the events pass through the backlog for good.
+          if (!this.#options.endpoint.codec?.waits) break;
+          await this.#nextEvent();
+          continue;
+        }
         this.#backlog = [];
+        await this.#readyFor(backlog.flatMap(entriesOf));
         await this.#writeAll(backlog, (event) => this.#frameOf(event));
       }
       this.#backlog = undefined;
@@ -206,6 +216,15 @@ class Watcher implements CacheListener {
       this.#options.core.log.error('a watch failed', { resource: this.#options.endpoint.resource.plural, error: error instanceof Error ? error.message : String(error) });
       this.end();
     }
+  }
+
+  async #readyFor(entries: readonly CacheEntry[]): Promise<void> {
+    const { codec } = this.#options.endpoint;
+    if (codec?.waits) await codec.ready(entries);
+  }
+
+  #nextEvent(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
   }
 
   async #writeAll<T>(items: readonly T[], frameOf: (item: T) => Buffer | undefined): Promise<void> {
@@ -244,6 +263,7 @@ class Watcher implements CacheListener {
     if (this.#backlog) {
       if (event.revision <= this.#replayedUpTo) return;
       this.#backlog.push(event);
+      this.#wake?.();
       if (this.#backlog.length > MAX_BACKLOG_EVENTS) this.#cut('its backlog is full');
       return;
     }
@@ -297,8 +317,14 @@ class Watcher implements CacheListener {
     for (const timer of this.#timers) timer.cancel();
     this.#pending = [];
     this.#backlog = undefined;
+    this.#wake?.();
     this.#sink?.end();
   }
+}
+
+/** All that an event's frame may be made of. */
+function entriesOf(event: CacheEvent): CacheEntry[] {
+  return [event.current, event.previous, event.previous && event.departed].filter((entry) => entry !== undefined);
 }
 
 function only(entry: CacheEntry | undefined): CacheEntry[] {

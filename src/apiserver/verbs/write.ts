@@ -3,7 +3,7 @@ import { isStatusError, fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { apiVersionOf, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import type { Endpoint } from '../catalogue.ts';
+import { listKindOf, type Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import { decodeBody } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
@@ -44,10 +44,10 @@ function bodyEncoding({ request }: RequestContext): Encoding {
 }
 
 /** The body as an object of the endpoint's kind and version. */
-export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
+export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
   const encoding = bodyEncoding(context);
   const bytes = await context.request.body(MAX_BODY_BYTES);
-  return decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema! }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
+  return decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
 }
 
 export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
@@ -88,7 +88,7 @@ export async function update(endpoint: StoredEndpoint, { context, core, objects,
   const read = (): KubeObject => {
     const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
     first = false;
-    const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema! }, { bytes, encoding, mode: options.fieldValidation, warn });
+    const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode: options.fieldValidation, warn });
     checkName(object.metadata, target, endpoint.resource.namespaced);
     return toStorage(endpoint, object);
   };
@@ -204,7 +204,7 @@ export async function removeCollection(endpoint: StoredEndpoint, { context, core
     }
   };
   await Promise.all(Array.from({ length: Math.min(COLLECTION_WORKERS, page.entries.length) }, work));
-  const result: KubeObject = { kind: `${endpoint.served.kind}List`, apiVersion: endpoint.apiVersion, metadata: { resourceVersion: String(core.cache.revision) }, items };
+  const result: KubeObject = { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: { resourceVersion: String(core.cache.revision) }, items };
   return respondEncoded(result, { status: 200, options: { ...view, accepted: { ...view.accepted, view: 'object' } } });
 }
 

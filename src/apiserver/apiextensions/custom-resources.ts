@@ -1,0 +1,304 @@
+/**
+ * Custom resources of one API server: follows the CustomResourceDefinitions, writes what the server has to say of them into their status,
+ * and serves the resources they define. Those who see a definition established can use it at once, since the catalogue changes in the same
+ * step in which the write of that status is handed out.
+ *
+ *   created --names accepted--> Established, served --delete--> Terminating (no creates) --all objects gone--> finalizer off, gone
+ */
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { isStatusError, type FieldError } from '#machinery/errors.ts';
+import { deepEqual, type JsonObject } from '#machinery/json.ts';
+import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { customDefinitionName } from '#api/openapi-custom.ts';
+import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
+import type { Resource } from '#resources/resource.ts';
+import type { Store } from '#storage/store.ts';
+import type { ResourceCache } from '../cache/resource-cache.ts';
+import type { WatchCache } from '../cache/watch-cache.ts';
+import type { Catalogue, Endpoint } from '../catalogue.ts';
+import type { InternalApi } from '../internal.ts';
+import type { Objects, StoredEndpoint } from '../objects.ts';
+import { createConverter } from './conversion-webhook.ts';
+import { decodeCustom, envelopeSchema } from './coerce.ts';
+import { customResource, customStoragePrefix, isConditionTrue, structuralOf } from './custom-resource.ts';
+import { checkDefinition } from './definition-checks.ts';
+import { simplePath, valueAt } from './json-path.ts';
+import { statusOf, withTime } from './names.ts';
+import { toObjectSchema } from './object-schema.ts';
+import type { Structural } from './structural.ts';
+import { createCodec } from './version-codec.ts';
+
+const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
+const DEFINITIONS_PREFIX = '/registry/apiextensions.k8s.io/customresourcedefinitions/';
+const CLEANUP = 'customresourcecleanup.apiextensions.k8s.io';
+const RETRY_MS = 500;
+/** Objects of a definition under deletion that are deleted at once. */
+const DELETIONS_AT_ONCE = 16;
+
+/** Adds to the record of definitions what only this server can check: that their schemas are structural and compile. */
+export function withCustomResourceChecks(resource: Resource): Resource {
+  if (resource.group !== DEFINITIONS.group || resource.plural !== DEFINITIONS.resource) return resource;
+  return {
+    ...resource,
+    behaviour: { ...resource.behaviour, finalizersOnDelete: [CLEANUP] },
+    validate: (object, context) => joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
+    validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition)),
+  };
+}
+
+function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
+  return [...errors, ...more()];
+}
+
+export interface CustomResourcesOptions {
+  readonly store: Store;
+  readonly cache: WatchCache;
+  readonly catalogue: Catalogue;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Served { readonly uid: string; readonly fingerprint: string; readonly prefix: string; readonly cache: ResourceCache; readonly endpoints: readonly Endpoint[] }
+
+export class CustomResources {
+  readonly #options: CustomResourcesOptions;
+  #internal!: InternalApi;
+  #objects!: Objects;
+  readonly #served = new Map<string, Served>();
+  readonly #pending = new Set<string>();
+  readonly #leaving = new Map<string, () => void>();
+  #working: Promise<void> | undefined;
+  #unwatch: (() => void) | undefined;
+  #stopped = false;
+
+  constructor(options: CustomResourcesOptions) {
+    this.#options = options;
+  }
+
+  /** Before the cache is filled: it is to hold the objects of the definitions that exist. */
+  async prepare(): Promise<void> {
+    const { store, cache } = this.#options;
+    const { items } = await store.list(DEFINITIONS_PREFIX);
+    for (const { value } of items) {
+      const definition = JSON.parse(value.toString()) as CustomResourceDefinition;
+      if (isConditionTrue(definition, 'Established')) cache.add(customStoragePrefix(definition), fieldsOfMetadata);
+    }
+  }
+
+  start({ internal, objects }: { readonly internal: InternalApi; readonly objects: Objects }): void {
+    if (!this.#options.catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
+    this.#internal = internal;
+    this.#objects = objects;
+    this.#unwatch = internal.watch(DEFINITIONS, {
+      added: (object) => this.#take(object as CustomResourceDefinition),
+      updated: (object) => this.#take(object as CustomResourceDefinition),
+      deleted: (object) => this.#gone(object as CustomResourceDefinition),
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#unwatch?.();
+    for (const leave of this.#leaving.values()) leave();
+    await this.#working;
+  }
+
+  #take(definition: CustomResourceDefinition): void {
+    if (isConditionTrue(definition, 'Established')) this.#serve(definition);
+    this.#enqueue(definition.metadata!.name!);
+  }
+
+  #gone(definition: CustomResourceDefinition): void {
+    const name = definition.metadata!.name!;
+    const served = this.#served.get(name);
+    this.#leaving.get(name)?.();
+    this.#leaving.delete(name);
+    if (served) {
+      this.#served.delete(name);
+      this.#options.catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints: [] });
+      this.#options.cache.remove(served.prefix);
+    }
+    // Names that are free now may be waited for.
+    for (const other of this.#definitions()) if (other.spec.group === definition.spec.group && !isConditionTrue(other, 'NamesAccepted')) this.#enqueue(other.metadata!.name!);
+  }
+
+  #definitions(): CustomResourceDefinition[] {
+    return this.#internal.list(DEFINITIONS) as CustomResourceDefinition[];
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- serving
+
+  #serve(definition: CustomResourceDefinition): void {
+    const name = definition.metadata!.name!, uid = definition.metadata?.uid ?? '';
+    const fingerprint = JSON.stringify([uid, definition.spec, definition.status?.acceptedNames, definition.status?.storedVersions, isConditionTrue(definition, 'Terminating')]);
+    const before = this.#served.get(name);
+    if (before?.fingerprint === fingerprint) return;
+    const { catalogue, cache, log } = this.#options;
+    const prefix = customStoragePrefix(definition);
+    const stored = cache.add(prefix, fieldsOfMetadata);
+    try {
+      const endpoints = this.#endpoints(definition, stored);
+      catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints, stored: endpoints.find(({ isStorageVersion, gvk, resource }) => isStorageVersion && resource.storageApiVersion === apiVersionOf(gvk)) });
+      this.#served.set(name, { uid, fingerprint, prefix, cache: stored, endpoints });
+      // As upstream: watches of the old schema end, their clients come back.
+      if (before && before.endpoints.length > 0) stored.endWatches();
+    } catch (error) {
+      log.error('a custom resource cannot be served', { definition: name, error: errorMessage(error) });
+    }
+  }
+
+  #endpoints(definition: CustomResourceDefinition, cache: ResourceCache): Endpoint[] {
+    const { spec } = definition;
+    const nodes = new Map(spec.versions.map((version) => [version.name, structuralOf(version, { preservesAll: spec.preserveUnknownFields === true })]));
+    return spec.versions.filter(({ served }) => served).toSorted((left, right) => Number(right.storage) - Number(left.storage)).map((version) => this.#endpoint(definition, version, { cache, nodes }));
+  }
+
+  #endpoint(definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion, { cache, nodes }: { readonly cache: ResourceCache; readonly nodes: ReadonlyMap<string, Structural> }): Endpoint {
+    const { spec } = definition;
+    const node = nodes.get(version.name)!;
+    const resource = customResource(definition, version, node);
+    const [served] = resource.versions;
+    const { group } = spec;
+    const gvk = { group, version: version.name, kind: resource.kind };
+    const apiVersion = apiVersionOf(gvk);
+    const name = customDefinitionName(gvk);
+    const envelope = envelopeSchema(name);
+    const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({ field: jsonPath.slice(1), path: simplePath(jsonPath) ?? [] }));
+    const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec({
+      nodeOf: (wanted) => nodes.get(wanted), storageApiVersion: resource.storageApiVersion,
+      convert: spec.conversion?.strategy === 'Webhook' ? createConverter(definition, { internal: this.#internal, clock: this.#options.clock }) : undefined,
+    }, apiVersion, (entry) => cache.parsed.of(entry));
+    return {
+      resource, served: served!, isBuiltin: false, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
+      // Hooks see the served version; what differs from it in the store is the codec's business.
+      storageGvk: gvk, isStorageVersion: true, codec,
+      schema: toObjectSchema(node, name), decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
+      verbs: new Set(VERBS), cache, groupResource: { group, resource: resource.plural },
+      selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fields.map(({ field }) => field)]),
+      fieldsOf: (object) => ({ ...fieldsOfMetadata(object), ...Object.fromEntries(fields.map(({ field, path }) => [field, textOf(valueAt(object, path))])) }),
+      ...(definition.status?.acceptedNames?.listKind && { listKind: definition.status.acceptedNames.listKind }),
+      publishedSchema: spec.preserveUnknownFields ? undefined : version.schema?.openAPIV3Schema as JsonObject | undefined,
+    };
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ controller
+
+  #enqueue(name: string): void {
+    this.#pending.add(name);
+    this.#working ??= this.#work();
+  }
+
+  async #work(): Promise<void> {
+    // The event at hand is still being handed out to others.
+    await Promise.resolve();
+    for (const name of this.#pending) {
+      if (this.#stopped) break;
+      this.#pending.delete(name);
+      try {
+        await this.#reconcile(name);
+      } catch (error) {
+        if (this.#stopped) break;
+        this.#options.log.warn('a custom resource definition could not be taken care of, trying again', { definition: name, error: errorMessage(error) });
+        this.#options.clock.after(RETRY_MS, () => {
+          if (!this.#stopped) this.#enqueue(name);
+        });
+      }
+    }
+    this.#working = undefined;
+  }
+
+  async #reconcile(name: string): Promise<void> {
+    const definition = this.#internal.get(DEFINITIONS, { name }) as CustomResourceDefinition | undefined;
+    if (!definition) return;
+    const nowMs = this.#options.clock.now();
+    const violations = checkDefinition(definition).map(({ field, detail }) => `${field}: ${detail}`);
+    const status = statusOf(definition, { others: this.#definitions(), violations, nowMs });
+    if (!deepEqual(status, definition.status)) await this.#modify(name, (current) => void (current.status = statusOf(current, { others: this.#definitions(), violations, nowMs })), { subresource: 'status' });
+    if (definition.metadata?.deletionTimestamp && definition.metadata.finalizers?.includes(CLEANUP)) await this.#cleanUp(definition);
+  }
+
+  async #modify(name: string, change: (definition: CustomResourceDefinition) => void, options?: { readonly subresource: 'status' }): Promise<void> {
+    try {
+      await this.#internal.modify(DEFINITIONS, { name }, (object) => change(object as CustomResourceDefinition), options);
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) throw error;
+    }
+  }
+
+  #setTerminating(name: string, condition: { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }): Promise<void> {
+    return this.#modify(name, (definition) => {
+      const conditions = definition.status?.conditions ?? [];
+      const old = conditions.find(({ type }) => type === 'Terminating');
+      const next = withTime({ type: 'Terminating', ...condition }, { old, nowMs: this.#options.clock.now() });
+      definition.status = { ...definition.status, conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next] } as NonNullable<CustomResourceDefinition['status']>;
+    }, { subresource: 'status' });
+  }
+
+  /** Deletes the objects, then lets the definition go. Called again each time one of the objects is gone. */
+  async #cleanUp(definition: CustomResourceDefinition): Promise<void> {
+    const name = definition.metadata!.name!;
+    if (!isConditionTrue(definition, 'Terminating')) await this.#setTerminating(name, { status: 'True', reason: 'InstanceDeletionInProgress', message: 'CustomResource deletion is in progress' });
+    const served = this.#served.get(name);
+    if (served) {
+      await this.#deleteObjects(served);
+      if (served.cache.entries.size > 0) {
+        // Their finalizers are others' to take off.
+        this.#follow(name, served.cache);
+        return;
+      }
+    }
+    await this.#setTerminating(name, { status: 'False', reason: 'InstanceDeletionCompleted', message: 'removed all instances' });
+    await this.#modify(name, ({ metadata }) => {
+      metadata!.finalizers = (metadata!.finalizers ?? []).filter((finalizer) => finalizer !== CLEANUP);
+    });
+  }
+
+  async #deleteObjects({ cache, endpoints: [endpoint] }: Served): Promise<void> {
+    if (!endpoint) return;
+    const stored = { ...endpoint, codec: undefined } as StoredEndpoint;
+    const context = { user: { name: 'system:apiserver', groups: ['system:masters'] }, dryRun: false, admission: false, subresource: '', options: {}, warn: () => {} };
+    const queue = cache.entries.list('').values();
+    const work = async (): Promise<void> => {
+      for (const entry of queue) {
+        const { name = '', namespace = '' } = cache.parsed.of(entry).metadata ?? {};
+        try {
+          await this.#objects.delete(stored, {}, { target: { name, namespace }, context });
+        } catch (error) {
+          if (!isStatusError(error, 'NotFound')) throw error;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: DELETIONS_AT_ONCE }, work));
+  }
+
+  #follow(name: string, cache: ResourceCache): void {
+    if (this.#leaving.has(name)) return;
+    const subscribe = (): void => void this.#leaving.set(name, cache.subscribe({
+      keyPrefix: cache.prefix,
+      deliver: ({ current }) => {
+        if (!current && cache.entries.size === 0) this.#enqueue(name);
+      },
+      reset: () => {
+        this.#leaving.delete(name);
+        if (!this.#stopped) this.#enqueue(name);
+      },
+    }));
+    subscribe();
+  }
+}
+
+const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
+
+/** Every object was written under this very schema in this version: stored bytes can be answered as they are. */
+function isAlwaysCurrent({ metadata, spec, status }: CustomResourceDefinition, version: CustomResourceDefinitionVersion): boolean {
+  return version.storage && metadata?.generation === 1 && spec.versions.length >= 1 && (status?.storedVersions ?? []).every((stored) => stored === version.name);
+}
+
+function fieldsOfMetadata({ metadata }: KubeObject): Record<string, string> {
+  return { 'metadata.name': metadata?.name ?? '', 'metadata.namespace': metadata?.namespace ?? '' };
+}
+
+function textOf(value: unknown): string {
+  return value === undefined || value === null ? '' : typeof value === 'object' ? '' : String(value);
+}

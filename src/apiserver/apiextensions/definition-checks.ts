@@ -1,0 +1,3 @@
+import type { FieldError } from '#machinery/errors.ts';
+import type { CustomResourceDefinition } from '#api/types.ts';
+export function checkDefinition(_definition: CustomResourceDefinition, _previous?: CustomResourceDefinition): FieldError[] { return []; }

@@ -1,0 +1,118 @@
+/** OpenAPI of the custom resources that are served now, beside that of the built-in API. Made when asked for, kept until what is served changes. */
+import { createHash } from 'node:crypto';
+import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { customResourceDocument, customSchemas, type CustomResource } from '#api/openapi-custom.ts';
+import { groupVersionPath, type Paths } from '#api/openapi-paths.ts';
+import { componentSchemas } from '#api/openapi-schemas.ts';
+import { buildV2Document, type OpenapiV2Document } from '#api/openapi-v2.ts';
+import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#api/openapi-v3.ts';
+import { listKindOf, type Catalogue, type Endpoint } from '../catalogue.ts';
+
+export interface CustomDocument { readonly bytes: Buffer; readonly hash: string }
+
+export class CustomOpenapi {
+  readonly #catalogue: Catalogue;
+  #revision = -1;
+  #byPath = new Map<string, readonly Endpoint[]>();
+  readonly #made = new Map<string, CustomDocument>();
+
+  constructor(catalogue: Catalogue) {
+    this.#catalogue = catalogue;
+  }
+
+  /** What documents are made from changed when this does. */
+  get revision(): number { return this.#catalogue.revision; }
+
+  /** 'apis/stable.example.com/v1' */
+  paths(): string[] {
+    this.#refresh();
+    return [...this.#byPath.keys()];
+  }
+
+  document(path: string): CustomDocument | undefined {
+    this.#refresh();
+    const endpoints = this.#byPath.get(path);
+    if (!endpoints) return undefined;
+    let document = this.#made.get(path);
+    if (!document) {
+      const { group, version } = endpoints[0]!.gvk;
+      const bytes = Buffer.from(JSON.stringify(customResourceDocument({ group, version }, endpoints.map((endpoint) => customResourceOf(endpoint, 3)))));
+      document = { bytes, hash: createHash('sha512').update(bytes).digest('hex').toUpperCase() };
+      this.#made.set(path, document);
+    }
+    return document;
+  }
+
+  /** The whole API, custom resources included. */
+  v2(serves: Serves): OpenapiV2Document {
+    this.#refresh();
+    const builtin = openapiV3Paths(serves).map((name) => openapiV3Document(name)!.paths);
+    const custom = [...this.#byPath.values()].map((endpoints) => {
+      const { group, version } = endpoints[0]!.gvk;
+      return customResourceDocument({ group, version }, endpoints.map((endpoint) => customResourceOf(endpoint, 2))).paths;
+    });
+    const ownPaths = Object.assign({}, ...custom) as Paths;
+    const paths = Object.assign({}, ...builtin, ownPaths) as Paths;
+    const resources = [...this.#byPath.values()].flat().map((endpoint) => customResourceOf(endpoint, 2));
+    const own = customSchemas(resources, { paths: ownPaths, style: { openapi: 2 } });
+    const names = new Set([...definitionsIn(builtin)]);
+    return buildV2Document(paths, { ...componentSchemas(names, { openapi: 2 }), ...own });
+  }
+
+  #refresh(): void {
+    if (this.#revision === this.#catalogue.revision) return;
+    this.#revision = this.#catalogue.revision;
+    this.#made.clear();
+    this.#byPath = new Map();
+    for (const endpoint of this.#catalogue.endpoints) {
+      if (endpoint.isBuiltin) continue;
+      const path = groupVersionPath(endpoint.gvk);
+      this.#byPath.set(path, [...this.#byPath.get(path) ?? [], endpoint]);
+    }
+  }
+}
+
+function customResourceOf(endpoint: Endpoint, openapi: 2 | 3): CustomResource {
+  const { resource, served, gvk, publishedSchema } = endpoint;
+  return {
+    facts: {
+      group: gvk.group, version: gvk.version, plural: resource.plural, singular: resource.singular, kind: gvk.kind, namespaced: resource.namespaced, verbs: served.verbs,
+      shortNames: resource.shortNames, categories: resource.categories, subresources: [...served.subresources.values()], ...(served.storageVersionHash && { storageVersionHash: served.storageVersionHash }),
+    },
+    listKind: listKindOf(endpoint),
+    ...(publishedSchema && { schema: openapi === 3 ? withFullObjects(publishedSchema) : forV2(publishedSchema) }),
+  };
+}
+
+const EMBEDDED_META = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
+
+/** Embedded objects have what every object has. */
+function withFullObjects(schema: JsonObject): JsonObject {
+  return mapSchemas(schema, (inner) => (inner['x-kubernetes-embedded-resource'] !== true ? inner : {
+    ...inner, properties: { ...(inner['properties'] as JsonObject | undefined), apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: { allOf: [{ $ref: `#/components/schemas/${EMBEDDED_META}` }] } },
+  }));
+}
+
+/** Swagger knows neither nullable values nor alternatives: what they would restrict is left open, so that no valid object is refused. */
+function forV2(schema: JsonObject): JsonObject {
+  return mapSchemas(schema, (inner) => {
+    const { nullable, anyOf: _a, oneOf: _o, allOf: _l, not: _n, default: _d, 'x-kubernetes-validations': _v, ...kept } = inner;
+    if (inner['x-kubernetes-preserve-unknown-fields'] === true) {
+      delete kept['properties'];
+      delete kept['items'];
+      delete kept['required'];
+    }
+    if (nullable === true || inner['x-kubernetes-int-or-string'] === true) {
+      delete kept['type'];
+      if (nullable === true) for (const name of ['items', 'properties', 'required']) delete kept[name];
+    }
+    return kept;
+  });
+}
+
+function mapSchemas(schema: JsonObject, change: (schema: JsonObject) => JsonObject): JsonObject {
+  const inner: JsonObject = { ...schema };
+  if (isJsonObject(schema['properties'])) inner['properties'] = Object.fromEntries(Object.entries(schema['properties']).map(([name, value]) => [name, mapSchemas(value as JsonObject, change)]));
+  for (const name of ['items', 'additionalProperties']) if (isJsonObject(schema[name])) inner[name] = mapSchemas(schema[name], change);
+  return change(inner);
+}

@@ -1,0 +1,65 @@
+/**
+ * Between what is stored of a custom resource and the version a client speaks. What was stored under an older schema or version is
+ * pruned, defaulted and converted when it is read; what is written is converted to the storage version.
+ */
+import { deepClone } from '#machinery/json.ts';
+import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import type { CacheEntry } from '../cache/entry.ts';
+import type { VersionCodec } from '../catalogue.ts';
+import { normalise } from './coerce.ts';
+import type { Structural } from './structural.ts';
+
+export interface Versions {
+  /** Of every version that objects are, or were, stored as. */
+  nodeOf(version: string): Structural | undefined;
+  readonly storageApiVersion: string;
+  /** By webhook; undefined where only the apiVersion differs. Answers as many objects in the same order. */
+  readonly convert: ((objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>) | undefined;
+}
+
+export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, apiVersion: string, parse: (entry: CacheEntry) => KubeObject): VersionCodec {
+  const { version } = parseApiVersion(apiVersion);
+  /** By parsed form, which the cache keeps within its bound. */
+  const normalised = new WeakMap<KubeObject, KubeObject>();
+  /** What the webhook answered, as long as the entry is remembered by anyone. */
+  const converted = new WeakMap<CacheEntry, KubeObject>();
+
+  const asStored = (entry: CacheEntry): KubeObject => {
+    const parsed = parse(entry);
+    let object = normalised.get(parsed);
+    if (!object) {
+      object = deepClone(parsed);
+      const node = nodeOf(parseApiVersion(object.apiVersion ?? '').version) ?? nodeOf(version);
+      if (node) normalise(object, node);
+      if (!convert) change(object, apiVersion);
+      normalised.set(parsed, object);
+    }
+    return object;
+  };
+  /** Only the apiVersion differs; fields the other version does not know go. */
+  const change = (object: KubeObject, to: string): void => {
+    if (object.apiVersion === to) return;
+    object.apiVersion = to;
+    const node = nodeOf(parseApiVersion(to).version);
+    if (node) normalise(object, node);
+  };
+  const needsWebhook = (entry: CacheEntry): boolean => !converted.has(entry) && asStored(entry).apiVersion !== apiVersion;
+
+  return {
+    waits: convert !== undefined,
+    ready: (entries) => {
+      if (!convert) return undefined;
+      const waiting = entries.filter(needsWebhook);
+      if (waiting.length === 0) return undefined;
+      return convert(waiting.map(asStored), apiVersion).then((objects) => objects.forEach((object, i) => converted.set(waiting[i]!, object)));
+    },
+    read: (entry) => converted.get(entry) ?? asStored(entry),
+    write: (object) => {
+      if (object.apiVersion === storageApiVersion) return object;
+      if (convert) return convert([object], storageApiVersion).then(([stored]) => stored!);
+      const stored = deepClone(object);
+      change(stored, storageApiVersion);
+      return stored;
+    },
+  };
+}
