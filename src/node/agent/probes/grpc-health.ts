@@ -20,8 +20,11 @@ export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly h
     resolve(answer);
     session.destroy();
   };
-  const timer = setTimeout(() => end({ status: undefined, message: `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: context deadline exceeded` }), timeoutMs);
-  session.on('error', (error: NodeJS.ErrnoException) => end({ status: undefined, message: `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: ${error.message}` }));
+  let connected = false;
+  const fail = (why: string): void => end({ status: undefined, message: connected ? `error: health rpc probe failed: ${why}` : `error: failed to connect service "${address}" within ${timeoutMs / 1000}s: ${why}` });
+  const timer = setTimeout(() => fail('context deadline exceeded'), timeoutMs);
+  session.on('connect', () => { connected = true; });
+  session.on('error', (error) => fail(error.message));
   const stream = session.request({
     [constants.HTTP2_HEADER_METHOD]: 'POST', [constants.HTTP2_HEADER_PATH]: '/grpc.health.v1.Health/Check',
     'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': `${Math.ceil(timeoutMs)}m`,
@@ -37,7 +40,7 @@ export function checkGrpcHealth({ host, port, service, timeoutMs }: { readonly h
   stream.on('response', readCode);
   stream.on('trailers', readCode);
   stream.on('data', (part: Buffer) => parts.push(part));
-  stream.on('error', (error) => end({ status: undefined, message: error.message }));
+  stream.on('error', (error) => fail(error.message));
   stream.on('end', () => {
     if (code === '0') {
       const status = statusOf(Buffer.concat(parts));

@@ -16,6 +16,8 @@ export interface LogRecord {
 const NEWLINE = 10;
 const SPACE = 32;
 const CHUNK = 64 * 1024;
+/** What stands before a line's text, at most. */
+const MAX_HEAD = 64;
 
 /** undefined for what is no record. The line is without its newline. */
 export function parseRecord(line: Buffer): LogRecord | undefined {
@@ -77,7 +79,7 @@ export async function offsetOfTail(file: FileHandle, lines: number): Promise<{ r
 /** The text of the last lines, for messages. */
 export async function tailOfLog(path: string, { lines, bytes }: { readonly lines: number; readonly bytes: number }): Promise<string> {
   const { size } = await stat(path);
-  const from = Math.max(0, size - bytes * 4);
+  const from = Math.max(0, size - bytes - lines * MAX_HEAD);
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
