@@ -5,6 +5,7 @@ import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
 import { createNodeAgent } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
+import { unmountBelow } from '#node/containerd/teardown.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
@@ -48,8 +49,9 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
   const caKeyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
   const certificates = ensureNodeCertificates({ dir: pkiDir, ca: { certificatePem: caPem, keyPem: caKeyPem } }, { nodeName, addresses: [...new Set([address, gateway, '127.0.0.1'])], nowMs: clock.now() });
   const [{ serving }] = await Promise.all([certificates, containerd.start()]);
+  const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({
-    context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: join(dir, 'kubelet'), imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
+    context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: agentDir, imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
     podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
     tls: { certificatePem: serving.certificatePem, keyPem: serving.keyPem, clientCaPem: caPem, clients: [API_SERVER] },
   });
@@ -58,7 +60,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     async stopContainers() {
       // Or it would start again what is being stopped.
       await component.stop();
-      const problems = await containerd.stopAll();
+      const problems = [...await containerd.stopAll(), ...await unmountBelow([agentDir])];
       if (problems.length > 0) throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
     },
     leave: () => containerd.stop(),

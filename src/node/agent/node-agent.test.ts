@@ -162,6 +162,7 @@ describe('node agent with real containers', { skip }, () => {
     assert.match(await run('full', 'stat -c "%a %g" -L /word/password; stat -c "%a %g" /shared'), /^440 2000\n2777 2000\n$/);
     assert.match(await run('full', 'cat /etc/hosts; hostname; cat /etc/resolv.conf'), /10\.1\.2\.3\tfar\.example[\s\S]*full\n[\s\S]*search default\.svc\.cluster\.local svc\.cluster\.local[\s\S]*nameserver 10\.96\.0\.10/);
     assert.match(await run('full', 'df /memory | tail -1'), /^tmpfs\s+1024\s/);
+    assert.equal(await run('full', 'touch /settings/x /one-file 2>&1 || true'), 'touch: /settings/x: Read-only file system\ntouch: /one-file: Read-only file system\n');
     assert.equal((await run('full', 'cat /var/run/secrets/kubernetes.io/serviceaccount/token')).split('.').length, 3);
     assert.equal(await run('full', 'ls -d /part; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace'), '/part\ndefault');
     assert.ok(existsSync(join(dir, 'kubelet/pods', (await get('full'))?.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir/shared/a/b')));
@@ -241,6 +242,7 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal(first(noCommand).state?.terminated?.reason, 'StartError');
     const tooBig = await until('too-big', ({ phase }) => phase === 'Failed');
     assert.equal(tooBig.reason, 'OutOfcpu');
+    assert.equal(tooBig.containerStatuses, undefined);
     assert.match(tooBig.message ?? '', /^Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000, used: \d+, capacity: \d+$/);
     const deadline = Date.now() + TIMEOUT_MS;
     while (!(await cluster.api.list(events, { namespace: 'default' })).items.some(({ reason, message, involvedObject }) => reason === 'FailedMount' && involvedObject.name === 'no-volume' && message === 'MountVolume.SetUp failed for volume "v" : configmap "nowhere" not found')) {

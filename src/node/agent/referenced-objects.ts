@@ -28,6 +28,10 @@ interface Entry {
 
 const REFS: Readonly<Record<Kind, ResourceRef<KubeObject>>> = { configMap: configMaps as ResourceRef<KubeObject>, secret: secrets as ResourceRef<KubeObject> };
 const RETRY = { initialMs: 200, maximumMs: 15_000 };
+/** Refusals that are not told yet. */
+const PATIENCE = 3;
+/** A watch that ends sooner is not begun again at once. */
+const SHORT_WATCH_MS = 1_000;
 
 export interface ReferencedObjectsOptions {
   readonly api: Client;
@@ -106,15 +110,18 @@ export class ReferencedObjects implements ObjectReader {
     const { signal } = entry.stop;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
+        const startedMs = clock.monotonic();
         await this.#listAndWatch(entry);
         failures = -1;
+        if (clock.monotonic() - startedMs < SHORT_WATCH_MS) await clock.sleep(SHORT_WATCH_MS, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof StatusError && error.code === 410) continue;
         log.debug('cannot follow an object', { kind: entry.kind, namespace: entry.namespace, name: entry.name, error: errorMessage(error) });
-        entry.first.reject(error);
+        // The authorizer learns of a pod on this node a moment after us.
+        if (failures >= PATIENCE || !isStatusError(error, 'Forbidden')) entry.first.reject(error);
         await clock.sleep(backoffMs(failures, RETRY), signal).catch(() => {});
-        if (!entry.object) entry.first = newPromise();
+        if (!entry.object && (failures >= PATIENCE || !isStatusError(error, 'Forbidden'))) entry.first = newPromise();
       }
     }
   }

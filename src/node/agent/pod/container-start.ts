@@ -138,19 +138,26 @@ async function volumeMounts(parts: AgentParts, { pod, volumes }: StartRequest, {
   for (const [index, volumeMount] of (container.volumeMounts ?? []).entries()) {
     const base = volumes.get(volumeMount.name);
     if (base === undefined) throw new ConfigError(`cannot find volume "${volumeMount.name}" to mount into container "${container.name}"`);
+    const readonly = (volumeMount.readOnly ?? false) || isWrittenByNode(pod, volumeMount.name);
     const subPath = volumeMount.subPathExpr ? expandStrictly(volumeMount.subPathExpr, values) : volumeMount.subPath ?? '';
     let hostPath = base;
     if (subPath !== '') {
       hostPath = join(parts.volumes.podDir(pod.metadata?.uid ?? ''), 'volume-subpaths', volumeMount.name, container.name, String(index));
-      await bindSubPath({ volumePath: base, subPath, target: hostPath, create: true }).catch((error: unknown) => {
+      await bindSubPath({ volumePath: base, subPath, target: hostPath, create: !readonly }).catch((error: unknown) => {
         throw new VolumeError(`failed to prepare subPath for volumeMount "${volumeMount.name}" of container "${container.name}": ${errorMessage(error)}`);
       });
     }
     if (volumeMount.recursiveReadOnly === 'Enabled') throw new ConfigError(`volumeMount "${volumeMount.name}": recursiveReadOnly is not supported by this node's container runtime`);
     const propagation = PROPAGATION[(volumeMount.mountPropagation ?? 'None') as keyof typeof PROPAGATION] ?? 'PROPAGATION_PRIVATE';
-    mounts.push({ hostPath, containerPath: absolute(volumeMount.mountPath), readonly: volumeMount.readOnly ?? false, propagation });
+    mounts.push({ hostPath, containerPath: absolute(volumeMount.mountPath), readonly, propagation });
   }
   return mounts;
+}
+
+/** What the node itself keeps up to date, containers only read. */
+function isWrittenByNode({ spec }: Pod, name: string): boolean {
+  const volume = spec?.volumes?.find((one) => one.name === name);
+  return (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI) !== undefined;
 }
 
 function absolute(path: string): string {

@@ -382,13 +382,20 @@ export class PodWorker {
     const runtime = await this.#parts.view.pod(this.uid);
     if (isAlive(runtime)) return clock.now();
     await this.#readMessages(runtime);
-    this.#status = this.#computeStatus(runtime, true);
+    this.#status = this.#finalStatus(runtime);
     await this.#tearDown();
     if (!deleted && this.#pod.metadata?.deletionTimestamp) return clock.now();
     this.#ended = deleted;
     if (deleted) statuses.setAndRemove(this.#pod, this.#status);
     else statuses.set(this.#pod, this.#status);
     return undefined;
+  }
+
+  /** Of a pod that ended in an earlier life of this agent, or never began here, the API knows more than the runtime. */
+  #finalStatus(runtime: PodRuntime): PodStatus {
+    const known = this.#pod.status;
+    if (known && isFinished(known) && runtime.containers.length === 0 && !this.#failure) return known;
+    return this.#computeStatus(runtime, true);
   }
 
   #grace(): number {
