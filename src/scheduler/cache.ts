@@ -13,19 +13,26 @@ interface Placement { readonly nodeName: string; readonly assumed: boolean }
 export class SchedulerCache {
   readonly #nodes = new Map<string, NodeInfo>();
   readonly #placements = new Map<string, Placement>();
+  /** Kept beside the nodes, so that a decision does not look through all of them. */
+  readonly #withAffinity = new Set<NodeInfo>();
+  readonly #withRequiredAntiAffinity = new Set<NodeInfo>();
+  readonly #imageNodes = new Map<string, number>();
   #ordered: readonly NodeInfo[] | undefined;
 
   setNode(node: Node): void {
     const name = node.metadata?.name ?? '';
     const info = this.#info(name);
     const before = info.node;
+    this.#countImages(info, -1);
     info.setNode(node);
+    this.#countImages(info, 1);
     if (!before || zoneOf(before) !== zoneOf(node)) this.#ordered = undefined;
   }
 
   removeNode(name: string): void {
     const info = this.#nodes.get(name);
     if (!info) return;
+    this.#countImages(info, -1);
     info.setNode(undefined);
     if (info.pods.size === 0) this.#nodes.delete(name);
     this.#ordered = undefined;
@@ -36,9 +43,8 @@ export class SchedulerCache {
     const uid = pod.metadata?.uid ?? '';
     const nodeName = pod.spec?.nodeName ?? '';
     const before = this.#placements.get(uid);
-    if (before && before.nodeName !== nodeName) this.#nodes.get(before.nodeName)?.removePod(uid);
-    this.#info(nodeName).addPod(podInfo(pod));
-    this.#placements.set(uid, { nodeName, assumed: false });
+    if (before && before.nodeName !== nodeName) this.removePod(uid);
+    this.#put(podInfo(pod), { nodeName, assumed: false });
   }
 
   removePod(uid: string): void {
@@ -46,13 +52,14 @@ export class SchedulerCache {
     if (!placement) return;
     this.#placements.delete(uid);
     const info = this.#nodes.get(placement.nodeName);
-    info?.removePod(uid);
-    if (info && !info.node && info.pods.size === 0) this.#nodes.delete(placement.nodeName);
+    if (!info) return;
+    info.removePod(uid);
+    this.#noteAffinity(info);
+    if (!info.node && info.pods.size === 0) this.#nodes.delete(placement.nodeName);
   }
 
   assume(pod: PodInfo, nodeName: string): void {
-    this.#info(nodeName).addPod(pod);
-    this.#placements.set(pod.uid, { nodeName, assumed: true });
+    this.#put(pod, { nodeName, assumed: true });
   }
 
   /** Takes an assumed pod back; a pod that the API has confirmed meanwhile stays. */
@@ -65,11 +72,36 @@ export class SchedulerCache {
   node(name: string): NodeInfo | undefined { return this.#nodes.get(name); }
 
   get byName(): ReadonlyMap<string, NodeInfo> { return this.#nodes; }
+  get withAffinity(): ReadonlySet<NodeInfo> { return this.#withAffinity; }
+  get withRequiredAntiAffinity(): ReadonlySet<NodeInfo> { return this.#withRequiredAntiAffinity; }
+  get imageNodes(): ReadonlyMap<string, number> { return this.#imageNodes; }
 
   /** Nodes in the API, zones taking turns, so that sampling a part of them spreads over zones. */
   nodes(): readonly NodeInfo[] {
     this.#ordered ??= interleaveByZone([...this.#nodes.values()].filter((info) => info.node));
     return this.#ordered;
+  }
+
+  #put(pod: PodInfo, placement: Placement): void {
+    const info = this.#info(placement.nodeName);
+    info.addPod(pod);
+    this.#noteAffinity(info);
+    this.#placements.set(pod.uid, placement);
+  }
+
+  #noteAffinity(info: NodeInfo): void {
+    if (info.withAffinity.size > 0) this.#withAffinity.add(info);
+    else this.#withAffinity.delete(info);
+    if (info.withRequiredAntiAffinity.size > 0) this.#withRequiredAntiAffinity.add(info);
+    else this.#withRequiredAntiAffinity.delete(info);
+  }
+
+  #countImages(info: NodeInfo, step: 1 | -1): void {
+    for (const name of info.images.keys()) {
+      const count = (this.#imageNodes.get(name) ?? 0) + step;
+      if (count > 0) this.#imageNodes.set(name, count);
+      else this.#imageNodes.delete(name);
+    }
   }
 
   #info(name: string): NodeInfo {

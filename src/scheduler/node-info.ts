@@ -2,8 +2,10 @@
 import type { Node, Taint } from '#api/types.ts';
 import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.ts';
 import type { HostPort, PodInfo } from './pod-info.ts';
+import type { PodMatcher } from './snapshot.ts';
 
-const DEFAULT_POD_LIMIT = 110;
+/** Counts remembered per node; all are dropped when one more is asked for. */
+const MAX_COUNTS = 256;
 
 export class NodeInfo {
   readonly name: string;
@@ -22,6 +24,8 @@ export class NodeInfo {
   readonly withAffinity: Set<PodInfo>;
   readonly withRequiredAntiAffinity: Set<PodInfo>;
   #ports: HostPort[];
+  /** How many pods a matcher finds, until pods come or go. */
+  readonly #counts = new Map<string, number>();
 
   constructor(name: string) {
     this.name = name;
@@ -39,13 +43,15 @@ export class NodeInfo {
     this.taints = node?.spec?.taints ?? [];
     const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
     this.allocatable = amountsOf(allocatable);
-    this.podLimit = allocatable['pods'] === undefined ? DEFAULT_POD_LIMIT : Number(allocatable['pods']);
+    // A node that says nothing takes nothing: it has not reported its status yet.
+    this.podLimit = Number(allocatable['pods'] ?? 0);
     this.images = new Map((node?.status?.images ?? []).flatMap((image) => (image.names ?? []).map((name) => [name, image.sizeBytes ?? 0] as const)));
   }
 
   addPod(pod: PodInfo): void {
     if (this.pods.has(pod.uid)) this.removePod(pod.uid);
     this.pods.set(pod.uid, pod);
+    this.#counts.clear();
     addAmounts(this.requested, pod.requests);
     addAmounts(this.scoringRequested, pod.scoringRequests);
     if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
@@ -57,6 +63,7 @@ export class NodeInfo {
     const pod = this.pods.get(uid);
     if (!pod) return undefined;
     this.pods.delete(uid);
+    this.#counts.clear();
     addAmounts(this.requested, pod.requests, -1);
     addAmounts(this.scoringRequested, pod.scoringRequests, -1);
     if (pod.hostPorts.length > 0) this.#ports = [...this.pods.values()].flatMap((other) => other.hostPorts);
@@ -65,12 +72,35 @@ export class NodeInfo {
     return pod;
   }
 
-  /** A copy to try removals on. */
+  /** A copy to try changes on. */
   clone(): NodeInfo {
     const copy = new NodeInfo(this.name);
-    copy.setNode(this.node);
-    for (const pod of this.pods.values()) copy.addPod(pod);
+    copy.node = this.node;
+    copy.labels = this.labels;
+    copy.taints = this.taints;
+    copy.allocatable = this.allocatable;
+    copy.podLimit = this.podLimit;
+    copy.images = this.images;
+    for (const [uid, pod] of this.pods) copy.pods.set(uid, pod);
+    addAmounts(copy.requested, this.requested);
+    addAmounts(copy.scoringRequested, this.scoringRequested);
+    for (const pod of this.withAffinity) copy.withAffinity.add(pod);
+    for (const pod of this.withRequiredAntiAffinity) copy.withRequiredAntiAffinity.add(pod);
+    copy.#ports = this.#ports;
     return copy;
+  }
+
+  /** Pods of a namespace that the matcher selects and that are not being deleted. */
+  count(namespace: string, matcher: PodMatcher): number {
+    if (this.pods.size === 0) return 0;
+    const key = `${namespace}/${matcher.key}`;
+    const known = this.#counts.get(key);
+    if (known !== undefined) return known;
+    let count = 0;
+    for (const pod of this.pods.values()) if (pod.namespace === namespace && !pod.pod.metadata?.deletionTimestamp && matcher.matches(pod.labels)) count += 1;
+    if (this.#counts.size >= MAX_COUNTS) this.#counts.clear();
+    this.#counts.set(key, count);
+    return count;
   }
 
   portConflicts(wanted: readonly HostPort[]): boolean {

@@ -22,6 +22,8 @@ export interface Cycle {
   readonly pod: PodInfo;
   readonly snapshot: Snapshot;
   readonly state: Map<string, unknown>;
+  /** The plugins whose filter has a say: those that did not skip. */
+  filters: readonly SchedulerPlugin[];
 }
 
 /** What kind of change in the cluster may make a pod schedulable that a plugin refused. */
@@ -45,15 +47,27 @@ export interface SchedulerPlugin {
   score?(cycle: Cycle, node: NodeInfo): number;
   /** In place, to 0…100. Absent: scores are already so. */
   normalize?(cycle: Cycle, scores: Float64Array, nodes: readonly NodeInfo[]): void;
-  /** For preemption simulation: keep this plugin's preFilter state true when a pod is taken from or put on a node. */
+  /**
+   * Keep this plugin's preFilter state true when a pod is taken from or put on a (copy of a) node, to see how it would be. Called on a copy of
+   * the state that cloneState made, and only when the filter was not skipped.
+   */
   podRemoved?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
   podAdded?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
+  /** A copy of what preFilter put into cycle.state under the plugin's name, so that podRemoved and podAdded leave the original as it is. */
+  cloneState?(state: unknown): unknown;
 }
 
 export const MAX_NODE_SCORE = 100;
 
 export function refusal(plugin: string, reasons: string | readonly string[], options: { readonly resolvable?: boolean } = {}): Refusal {
   return { plugin, reasons: typeof reasons === 'string' ? [reasons] : reasons, resolvable: options.resolvable ?? true };
+}
+
+/** The cycle with its own copy of the filters' state, for trying changes. */
+export function cloneCycle(cycle: Cycle): Cycle {
+  const state = new Map(cycle.state);
+  for (const plugin of cycle.filters) if (plugin.cloneState && state.has(plugin.name)) state.set(plugin.name, plugin.cloneState(state.get(plugin.name)));
+  return { ...cycle, state };
 }
 
 /** Brings the highest score to 100 (and, reversed, the highest to 0). */

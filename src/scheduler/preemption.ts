@@ -4,14 +4,13 @@
  */
 import type { PodDisruptionBudget } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import type { Cycle, Refusal, SchedulerPlugin } from './plugin.ts';
+import { cloneCycle, type Cycle, type Refusal } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import { passesFilters } from './schedule.ts';
 
 export interface PreemptionInput {
   readonly cycle: Cycle;
-  readonly plugins: readonly SchedulerPlugin[];
   readonly refusals: ReadonlyMap<string, Refusal>;
   readonly budgets: readonly PodDisruptionBudget[];
 }
@@ -44,49 +43,39 @@ export function findPreemption(input: PreemptionInput): Preemption | { readonly 
 }
 
 /** Take all lower-priority pods away; if the pod then fits, put back as many as possible, the most important first. */
-function victimsOn(original: NodeInfo, { cycle, plugins, budgets }: PreemptionInput): Candidate | undefined {
+function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Candidate | undefined {
   const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
   if (lower.length === 0) return undefined;
   const node = original.clone();
-  const trial: Cycle = { ...cycle, state: new Map([...cycle.state].map(([name, value]) => [name, structuredCloneState(value)])) };
-  for (const pod of lower) remove(trial, { node, pod, plugins });
-  if (!passesFilters(trial, { node, plugins })) return undefined;
+  const trial = cloneCycle(cycle);
+  for (const pod of lower) remove(trial, { node, pod });
+  if (!passesFilters(trial, node)) return undefined;
   const { violating, rest } = splitByBudgets(lower.sort(moreImportantFirst), budgets);
   const victims: PodInfo[] = [];
   let violations = 0;
-  for (const pod of violating) if (!reprieve(trial, { node, pod, plugins })) {
+  for (const pod of violating) if (!reprieve(trial, { node, pod })) {
     victims.push(pod);
     violations += 1;
   }
-  for (const pod of rest) if (!reprieve(trial, { node, pod, plugins })) victims.push(pod);
+  for (const pod of rest) if (!reprieve(trial, { node, pod })) victims.push(pod);
   return victims.length === 0 ? undefined : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
 }
 
-interface Change { readonly node: NodeInfo; readonly pod: PodInfo; readonly plugins: readonly SchedulerPlugin[] }
+interface Change { readonly node: NodeInfo; readonly pod: PodInfo }
 
-function remove(cycle: Cycle, { node, pod, plugins }: Change): void {
+function remove(cycle: Cycle, { node, pod }: Change): void {
   node.removePod(pod.uid);
-  for (const plugin of plugins) plugin.podRemoved?.(cycle, { pod, node });
+  for (const plugin of cycle.filters) plugin.podRemoved?.(cycle, { pod, node });
 }
 
 /** Puts a pod back; false (and takes it away again) when the incoming pod no longer fits. */
 function reprieve(cycle: Cycle, change: Change): boolean {
-  const { node, pod, plugins } = change;
+  const { node, pod } = change;
   node.addPod(pod);
-  for (const plugin of plugins) plugin.podAdded?.(cycle, { pod, node });
-  if (passesFilters(cycle, { node, plugins })) return true;
+  for (const plugin of cycle.filters) plugin.podAdded?.(cycle, { pod, node });
+  if (passesFilters(cycle, node)) return true;
   remove(cycle, change);
   return false;
-}
-
-/** Plugin state holds maps of counts beside functions: copy maps and arrays, share the rest. */
-function structuredCloneState(value: unknown): unknown {
-  if (value instanceof Map) return new Map(value);
-  if (Array.isArray(value)) return value.map(structuredCloneState);
-  if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, inner instanceof Map || Array.isArray(inner) ? structuredCloneState(inner) : inner]));
-  }
-  return value;
 }
 
 function startOf(pod: PodInfo): number {

@@ -5,7 +5,7 @@
 import type { Random } from '#stdx/random.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
-import type { Cycle, Refusal, SchedulerPlugin } from './plugin.ts';
+import { cloneCycle, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
 import type { Snapshot } from './snapshot.ts';
 
 export interface Profile {
@@ -40,9 +40,10 @@ const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;
 
 export function schedule(input: ScheduleInput): Decision {
-  const cycle: Cycle = { pod: input.pod, snapshot: input.snapshot, state: new Map() };
+  const cycle: Cycle = { pod: input.pod, snapshot: input.snapshot, state: new Map(), filters: [] };
   const prepared = runPreFilters(cycle, input.profile.plugins);
   if ('refused' in prepared) return { kind: 'none', cycle, failure: { nodeCount: input.snapshot.nodes.length, refusals: new Map(), everywhere: prepared.refused } };
+  cycle.filters = prepared.filters;
   const { feasible, refusals } = findFeasible(cycle, { ...input, ...prepared });
   if (feasible.length === 0) return { kind: 'none', cycle, failure: { nodeCount: input.snapshot.nodes.length, refusals } };
   const best = feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile: input.profile, random: input.random });
@@ -67,12 +68,31 @@ function runPreFilters(cycle: Cycle, plugins: readonly SchedulerPlugin[]): Prepa
 }
 
 /** For preemption: does the pod pass every filter on this (changed copy of a) node, in this cycle's state? */
-export function passesFilters(cycle: Cycle, options: { readonly node: NodeInfo; readonly plugins: readonly SchedulerPlugin[] }): boolean {
-  return firstRefusal(cycle, { node: options.node, filters: options.plugins.filter((plugin) => plugin.filter) }) === undefined;
+export function passesFilters(cycle: Cycle, node: NodeInfo): boolean {
+  return refusalOf(cycle, node) === undefined;
 }
 
-function firstRefusal(cycle: Cycle, { node, filters }: { readonly node: NodeInfo; readonly filters: readonly SchedulerPlugin[] }): Refusal | undefined {
-  for (const plugin of filters) {
+/**
+ * Twice where pods of at least this priority were promised the node: once as if they were there already, and once without them (upstream does
+ * the same, since affinity to a pod that is not there yet must not count).
+ */
+function refusalOf(cycle: Cycle, node: NodeInfo): Refusal | undefined {
+  const promised = cycle.snapshot.nominated(node.name).filter((other) => other.priority >= cycle.pod.priority && other.uid !== cycle.pod.uid && !node.pods.has(other.uid));
+  if (promised.length > 0) {
+    const trial = cloneCycle(cycle);
+    const crowded = node.clone();
+    for (const pod of promised) {
+      crowded.addPod(pod);
+      for (const plugin of trial.filters) plugin.podAdded?.(trial, { pod, node: crowded });
+    }
+    const refused = firstRefusal(trial, crowded);
+    if (refused) return refused;
+  }
+  return firstRefusal(cycle, node);
+}
+
+function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {
+  for (const plugin of cycle.filters) {
     const refused = plugin.filter?.(cycle, node);
     if (refused) return refused;
   }
@@ -92,7 +112,7 @@ function findFeasible(cycle: Cycle, input: ScheduleInput & Prepared): { feasible
       refusals.set(node.name, NARROWED);
       continue;
     }
-    const refused = firstRefusal(cycle, { node, filters: input.filters });
+    const refused = refusalOf(cycle, node);
     if (refused) refusals.set(node.name, refused);
     else feasible.push(node);
   }

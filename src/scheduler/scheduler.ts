@@ -7,8 +7,10 @@
  *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
  *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
  */
-import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, StorageClass } from '#api/types.ts';
-import { namespaces, nodes, persistentVolumeClaims, persistentVolumes, podDisruptionBudgets, pods, services, storageClasses } from '#client/refs.ts';
+import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicaSet, ReplicationController, Service, StatefulSet, StorageClass } from '#api/types.ts';
+import {
+  namespaces, nodes, persistentVolumeClaims, persistentVolumes, podDisruptionBudgets, pods, replicaSets, replicationControllers, services, statefulSets, storageClasses,
+} from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
@@ -23,8 +25,10 @@ import type { ClusterEvent } from './plugin.ts';
 import { matchesTerm } from './plugins/node-affinity.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
+import { Nominations } from './nominations.ts';
 import { SchedulingQueue } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
+import { Siblings } from './siblings.ts';
 import type { PersistentVolumes, Snapshot } from './snapshot.ts';
 
 export interface SchedulerOptions extends ComponentContext {
@@ -51,6 +55,9 @@ interface Informers {
   readonly nodes: Informer<Node>;
   readonly namespaces: Informer<Namespace>;
   readonly services: Informer<Service>;
+  readonly replicaSets: Informer<ReplicaSet>;
+  readonly replicationControllers: Informer<ReplicationController>;
+  readonly statefulSets: Informer<StatefulSet>;
   readonly claims: Informer<PersistentVolumeClaim>;
   readonly volumes: Informer<PersistentVolume>;
   readonly classes: Informer<StorageClass>;
@@ -66,7 +73,10 @@ class Scheduler implements Component {
   readonly #stop = new AbortController();
   readonly #binding = new Set<Promise<void>>();
   readonly #unsubscribe: (() => void)[] = [];
+  readonly #nominations = new Nominations();
   #informers: Informers | undefined;
+  #siblings: Siblings | undefined;
+  #snapshot: Snapshot | undefined;
   #leading = false;
   #looping = false;
   #startIndex = 0;
@@ -79,9 +89,8 @@ class Scheduler implements Component {
     this.#recorders = new Map(profiles.map(({ schedulerName }) => [schedulerName, createEventRecorder(options.api, { component: schedulerName, clock: options.clock })]));
     this.#queue = new SchedulingQueue({
       clock: options.clock,
-      plugins: profiles[0]?.plugins ?? [],
+      plugins: [...new Set(profiles.flatMap((profile) => profile.plugins))],
       onReady: () => this.#kick(),
-      onGated: (pod, message) => void this.#setUnscheduled(pod, { reason: 'SchedulingGated', message }),
     });
   }
 
@@ -89,9 +98,12 @@ class Scheduler implements Component {
     const { api } = this.#options;
     const informers: Informers = {
       pods: api.informer(pods), nodes: api.informer(nodes), namespaces: api.informer(namespaces), services: api.informer(services),
+      replicaSets: api.informer(replicaSets), replicationControllers: api.informer(replicationControllers), statefulSets: api.informer(statefulSets),
       claims: api.informer(persistentVolumeClaims), volumes: api.informer(persistentVolumes), classes: api.informer(storageClasses),
     };
     this.#informers = informers;
+    this.#siblings = new Siblings(informers);
+    this.#snapshot = this.#liveSnapshot(informers, this.#siblings);
     this.#subscribe(informers);
     await Promise.all(Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)));
     this.#work = this.#options.leaderElect === false ? this.#lead(this.#stop.signal) : this.#stand();
@@ -131,6 +143,11 @@ class Scheduler implements Component {
         updated: (node, before) => { this.#cache.setNode(node); if (nodeChanged(node, before)) this.#queue.event('node-updated'); },
         deleted: (node) => { this.#cache.removeNode(node.metadata?.name ?? ''); this.#queue.event('node-deleted'); },
       }),
+      informers.services.subscribe({
+        added: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
+        updated: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
+        deleted: (service) => this.#siblings?.forget(service.metadata?.namespace ?? ''),
+      }),
       ...[informers.claims, informers.volumes, informers.classes].map((informer) => informer.subscribe(this.#forward('storage-changed') as never)),
     );
   }
@@ -144,11 +161,13 @@ class Scheduler implements Component {
     const uid = pod.metadata?.uid ?? '';
     if (isFinished(pod)) return this.#podGone(pod);
     if (!pod.spec?.nodeName) {
-      if (this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') && !pod.metadata?.deletionTimestamp) this.#queue.set(pod);
-      else this.#queue.remove(uid);
+      if (this.#profiles.has(pod.spec?.schedulerName ?? 'default-scheduler') && !pod.metadata?.deletionTimestamp) {
+        this.#nominations.seen(podInfo(pod), before && podInfo(before));
+        this.#queue.set(pod);
+      } else this.#forgetWaiting(uid);
       return;
     }
-    this.#queue.remove(uid);
+    this.#forgetWaiting(uid);
     this.#cache.setPod(pod);
     if (!before?.spec?.nodeName) this.#queue.event('pod-added');
     else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before)) this.#queue.event('pod-updated');
@@ -156,10 +175,15 @@ class Scheduler implements Component {
 
   #podGone(pod: Pod): void {
     const uid = pod.metadata?.uid ?? '';
-    this.#queue.remove(uid);
+    this.#forgetWaiting(uid);
     if (!this.#cache.isPlaced(uid)) return;
     this.#cache.removePod(uid);
     this.#queue.event('pod-deleted');
+  }
+
+  #forgetWaiting(uid: string): void {
+    this.#queue.remove(uid);
+    this.#nominations.delete(uid);
   }
 
   /** Starts the deciding loop when it is idle and there is something to do. */
@@ -193,7 +217,7 @@ class Scheduler implements Component {
     const info = podInfo(pod);
     let decision: Decision;
     try {
-      decision = schedule({ pod: info, snapshot: this.#snapshot(info), profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex });
+      decision = schedule({ pod: info, snapshot: this.#snapshot as Snapshot, profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex });
     } catch (error) {
       this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
       return this.#queue.failed(uid, new Set());
@@ -239,7 +263,7 @@ class Scheduler implements Component {
     if (failure.refusals.size > 0) {
       const budgets = this.#options.api.informer(podDisruptionBudgets);
       await budgets.synced(this.#stop.signal);
-      const outcome = this.#preemptionAwaited(info) ?? findPreemption({ cycle, plugins: profile.plugins, refusals: failure.refusals, budgets: budgets.list() });
+      const outcome = this.#preemptionAwaited(info) ?? findPreemption({ cycle, refusals: failure.refusals, budgets: budgets.list() });
       if ('victims' in outcome) return this.#preempt(info, { preemption: outcome, message, profile });
       message = `${message} preemption: ${outcome.message}`;
     }
@@ -256,6 +280,7 @@ class Scheduler implements Component {
 
   async #preempt(info: PodInfo, { preemption, message, profile }: { readonly preemption: Preemption; readonly message: string; readonly profile: Profile }): Promise<void> {
     const { api } = this.#options;
+    this.#nominations.set(info, preemption.node);
     await this.#setUnscheduled(info.pod, { reason: 'Unschedulable', message, nominatedNodeName: preemption.node });
     await Promise.all(preemption.victims.map(async ({ pod: victim }) => {
       const at = { name: victim.metadata?.name ?? '', namespace: victim.metadata?.namespace };
@@ -299,20 +324,19 @@ class Scheduler implements Component {
     return new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
   }
 
-  /** Pods of at least this pod's priority that were promised a node (nominated) count as being there. */
-  #snapshot(info: PodInfo): Snapshot {
-    void info;
-    const informers = this.#informers as Informers;
+  /** Reads the cache as it is at each decision: one object serves them all. */
+  #liveSnapshot(informers: Informers, siblings: Siblings): Snapshot {
+    const cache = this.#cache;
     return {
-      nodes: this.#cache.nodes(),
-      byName: this.#cache.byName,
+      get nodes() { return cache.nodes(); },
+      byName: cache.byName,
+      withAffinity: cache.withAffinity,
+      withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
+      imageNodes: cache.imageNodes,
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
-      servicesSelecting: (namespace, labels) => informers.services.listNamespace(namespace).flatMap((service) => {
-        const selector = Object.entries(service.spec?.selector ?? {});
-        const matches = (other: Readonly<Record<string, string>>): boolean => selector.every(([key, value]) => other[key] === value);
-        return selector.length > 0 && matches(labels) ? [{ matches }] : [];
-      }),
+      siblings: (pod) => siblings.of(pod),
       volumes: volumesFrom(informers),
+      nominated: (node) => this.#nominations.on(node),
     };
   }
 }
@@ -342,7 +366,7 @@ function volumesFrom(informers: Informers): PersistentVolumes {
       const volume = informers.volumes.get(volumeName);
       if (!volume) return { problem: `persistentvolume "${volumeName}" not found` };
       const terms = volume.spec?.nodeAffinity?.required?.nodeSelectorTerms;
-      return { nodeFits: (labels) => !terms || terms.some((term) => matchesTerm(term, { labels, name: labels['kubernetes.io/hostname'] ?? '' })) };
+      return { nodeFits: (node) => !terms || terms.some((term) => matchesTerm(term, node)) };
     },
   };
 }

@@ -1,25 +1,36 @@
 /**
  * What one scheduling decision sees: the nodes as they are at this moment. Decisions are synchronous, so the snapshot shares the cache's
- * NodeInfos instead of copying them; preemption makes copies of the nodes it tries on.
+ * NodeInfos instead of copying them; preemption and nominated pods are tried on copies of single nodes.
  */
 import type { NodeInfo } from './node-info.ts';
-import type { NamespaceLabels } from './pod-info.ts';
+import type { NamespaceLabels, PodInfo } from './pod-info.ts';
 
-export interface OwnerSelectors {
-  /** The label selectors of the Services, ReplicaSets, … that own or select pods like this one (for default spreading); see plugins/pod-topology-spread.ts. */
-  (namespace: string, labels: Readonly<Record<string, string>>): readonly { matches(labels: Readonly<Record<string, string>>): boolean }[];
+/** Selects pods of one namespace. */
+export interface PodMatcher {
+  /** The same for selectors that select the same pods: counts are remembered under it. */
+  readonly key: string;
+  matches(labels: Readonly<Record<string, string>>): boolean;
 }
 
 export interface PersistentVolumes {
   /** How a pod's claim stands: bound to a volume usable on nodes the function accepts, or why not. */
-  claim(namespace: string, name: string): { readonly nodeFits: (labels: Readonly<Record<string, string>>) => boolean } | { readonly problem: string };
+  claim(namespace: string, name: string): { readonly nodeFits: (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean } | { readonly problem: string };
 }
 
 export interface Snapshot {
   /** Only nodes that exist in the API, in zone-interleaved order. */
   readonly nodes: readonly NodeInfo[];
+  /** Also nodes that pods are on but which are not in the API (`node` undefined). */
   readonly byName: ReadonlyMap<string, NodeInfo>;
+  /** Nodes with pods that have any pod affinity or anti-affinity, and those with required anti-affinity. */
+  readonly withAffinity: Iterable<NodeInfo>;
+  readonly withRequiredAntiAffinity: Iterable<NodeInfo>;
+  /** On how many nodes an image is, by its name. */
+  readonly imageNodes: ReadonlyMap<string, number>;
   readonly namespaceLabels: NamespaceLabels;
-  readonly servicesSelecting: OwnerSelectors;
+  /** Selects the pods that the same Services and the same controller stand behind, for default spreading; undefined = there are none. */
+  readonly siblings: (pod: PodInfo) => PodMatcher | undefined;
   readonly volumes: PersistentVolumes;
+  /** Pods that were promised this node and are not there yet. */
+  readonly nominated: (node: string) => readonly PodInfo[];
 }

@@ -8,11 +8,11 @@ const HIGH_BYTES_PER_CONTAINER = 1000 * MIB;
 export const imageLocality: SchedulerPlugin = {
   name: 'ImageLocality',
   weight: 1,
-  preScore(cycle, nodes) {
+  preScore(cycle) {
     const names = imagesOf(cycle.pod.pod);
-    const spread = new Map(names.map((name) => [name, nodes.filter((node) => node.images.has(name)).length]));
+    const spread = new Map(names.map((name) => [name, cycle.snapshot.imageNodes.get(name) ?? 0]));
     if ([...spread.values()].every((count) => count === 0)) return 'skip';
-    cycle.state.set('ImageLocality', { spread, total: nodes.length });
+    cycle.state.set('ImageLocality', { spread, total: cycle.snapshot.nodes.length });
     return undefined;
   },
   score(cycle, node) {

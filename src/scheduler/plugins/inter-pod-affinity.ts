@@ -27,7 +27,7 @@ export const interPodAffinity: SchedulerPlugin = {
     const { pod, snapshot } = cycle;
     const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;
     const state: FilterState = { refusedBy: new Map(), wanted: new Map(), unwanted: new Map() };
-    for (const node of snapshot.nodes) {
+    for (const node of ownTerms ? snapshot.nodes : snapshot.withRequiredAntiAffinity) {
       for (const existing of ownTerms ? node.pods.values() : node.withRequiredAntiAffinity) count(cycle, { state, existing, node, step: 1 });
     }
     if (!ownTerms && state.refusedBy.size === 0) return 'skip';
@@ -44,6 +44,10 @@ export const interPodAffinity: SchedulerPlugin = {
     }
     return undefined;
   },
+  cloneState: (state) => {
+    const { refusedBy, wanted, unwanted } = state as FilterState;
+    return { refusedBy: new Map(refusedBy), wanted: new Map(wanted), unwanted: new Map(unwanted) } satisfies FilterState;
+  },
   podRemoved: (cycle, { pod, node }) => recount(cycle, { existing: pod, node, step: -1 }),
   podAdded: (cycle, { pod, node }) => recount(cycle, { existing: pod, node, step: 1 }),
   preScore(cycle) {
@@ -54,7 +58,7 @@ export const interPodAffinity: SchedulerPlugin = {
       const value = at.node.labels[term.topologyKey];
       if (value !== undefined) scores.set(`${term.topologyKey}=${value}`, (scores.get(`${term.topologyKey}=${value}`) ?? 0) + at.weight);
     };
-    for (const node of snapshot.nodes) {
+    for (const node of own ? snapshot.nodes : snapshot.withAffinity) {
       for (const existing of own ? node.pods.values() : node.withAffinity) {
         for (const term of pod.preferredAffinity) if (termMatches(term, existing, snapshot.namespaceLabels)) add(term, { node, weight: term.weight });
         for (const term of pod.preferredAntiAffinity) if (termMatches(term, existing, snapshot.namespaceLabels)) add(term, { node, weight: -term.weight });

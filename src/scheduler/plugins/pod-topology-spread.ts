@@ -4,19 +4,18 @@ import { compileLabelSelector, type LabelSelectorObject } from '#machinery/label
 import { refusal, type Cycle, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
+import type { PodMatcher } from '../snapshot.ts';
 import { matchesRequired } from './node-affinity.ts';
 import { firstUntolerated } from './tolerations.ts';
 
 const NAME = 'PodTopologySpread';
 const HOSTNAME = 'kubernetes.io/hostname';
 
-interface Matcher { matches(labels: Readonly<Record<string, string>>): boolean }
-
 interface Constraint {
   readonly topologyKey: string;
   readonly maxSkew: number;
   readonly minDomains: number;
-  readonly matcher: Matcher;
+  readonly matcher: PodMatcher;
   readonly honourAffinity: boolean;
   readonly honourTaints: boolean;
 }
@@ -45,6 +44,7 @@ export const podTopologySpread: SchedulerPlugin = {
     }
     return undefined;
   },
+  cloneState: (state) => (state as readonly Counted[]).map((one) => ({ ...one, domains: new Map(one.domains) })),
   podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
   podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
   preScore(cycle, nodes) {
@@ -88,10 +88,15 @@ function ownConstraints(pod: PodInfo, whenUnsatisfiable: string): Constraint[] {
     topologyKey: raw.topologyKey,
     maxSkew: raw.maxSkew,
     minDomains: raw.minDomains ?? 1,
-    matcher: compileLabelSelector(selectorWithKeys(raw, pod)),
+    matcher: matcherOf(selectorWithKeys(raw, pod)),
     honourAffinity: raw.nodeAffinityPolicy !== 'Ignore',
     honourTaints: raw.nodeTaintsPolicy === 'Honor',
   }));
+}
+
+function matcherOf(selector: LabelSelectorObject | undefined): PodMatcher {
+  const compiled = compileLabelSelector(selector);
+  return { key: JSON.stringify(selector ?? null), matches: (labels) => compiled.matches(labels) };
 }
 
 function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSelectorObject | undefined {
@@ -103,9 +108,8 @@ function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSel
 
 /** Spread what one Service or controller selects over hosts (skew 3) and zones (skew 5). */
 function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
-  const selectors = snapshot.servicesSelecting(pod.namespace, pod.labels);
-  if (selectors.length === 0) return [];
-  const matcher: Matcher = { matches: (labels) => selectors.every((selector) => selector.matches(labels)) };
+  const matcher = snapshot.siblings(pod);
+  if (!matcher) return [];
   const shared = { minDomains: 1, matcher, honourAffinity: true, honourTaints: false };
   return [{ topologyKey: HOSTNAME, maxSkew: 3, ...shared }, { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, ...shared }];
 }
@@ -116,7 +120,7 @@ function countDomains({ pod, snapshot }: Cycle, { constraint, all }: { readonly 
   for (const node of snapshot.nodes) {
     const value = node.labels[constraint.topologyKey];
     if (value === undefined || all.some(({ topologyKey }) => node.labels[topologyKey] === undefined) || !eligible(pod, { node, constraint })) continue;
-    domains.set(value, (domains.get(value) ?? 0) + countMatching(node, { namespace: pod.namespace, matcher: constraint.matcher }));
+    domains.set(value, (domains.get(value) ?? 0) + node.count(pod.namespace, constraint.matcher));
   }
   return { constraint, domains, selfMatch: constraint.matcher.matches(pod.labels) ? 1 : 0 };
 }
@@ -124,14 +128,6 @@ function countDomains({ pod, snapshot }: Cycle, { constraint, all }: { readonly 
 function eligible(pod: PodInfo, { node, constraint }: { readonly node: NodeInfo; readonly constraint: Constraint }): boolean {
   if (constraint.honourAffinity && !matchesRequired(pod, node)) return false;
   return !constraint.honourTaints || firstUntolerated(node.taints, { tolerations: pod.pod.spec?.tolerations ?? [], effects: ['NoSchedule', 'NoExecute'] }) === undefined;
-}
-
-function countMatching(node: NodeInfo, { namespace, matcher }: { readonly namespace: string; readonly matcher: Matcher }): number {
-  let count = 0;
-  for (const other of node.pods.values()) {
-    if (other.namespace === namespace && !other.pod.metadata?.deletionTimestamp && matcher.matches(other.labels)) count += 1;
-  }
-  return count;
 }
 
 function shift(cycle: Cycle, { pod, node, step }: { readonly pod: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }): void {

@@ -1,4 +1,4 @@
-/** SchedulingGates: a pod with gates does not enter the queue. */
+/** SchedulingGates: a pod with gates does not enter the queue. That it is gated stands in its status from the API server. */
 import type { SchedulerPlugin } from '../plugin.ts';
 
 export const schedulingGates: SchedulerPlugin = {

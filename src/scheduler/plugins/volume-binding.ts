@@ -1,7 +1,8 @@
 /** VolumeBinding: bound claims keep the pod on nodes that can reach their volumes; unbound ones keep it waiting. Binding itself is the controller's. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
+import type { NodeInfo } from '../node-info.ts';
 
-type Fits = (labels: Readonly<Record<string, string>>) => boolean;
+type Fits = (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean;
 
 export const volumeBinding: SchedulerPlugin = {
   name: 'VolumeBinding',
@@ -23,6 +24,6 @@ export const volumeBinding: SchedulerPlugin = {
   },
   filter(cycle, node) {
     const fits = cycle.state.get('VolumeBinding') as readonly Fits[];
-    return fits.every((fit) => fit(node.labels)) ? undefined : refusal('VolumeBinding', "node(s) didn't match PersistentVolume's node affinity", { resolvable: false });
+    return fits.every((fit) => fit(node)) ? undefined : refusal('VolumeBinding', "node(s) didn't match PersistentVolume's node affinity", { resolvable: false });
   },
 };
