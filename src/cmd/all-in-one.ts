@@ -14,6 +14,7 @@ import { StoreError, type Store } from '#storage/store.ts';
 import { dataDir, describeDiskError, readSettings, UserError, writeFileAtomic, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import type { DaemonMessage, DaemonState } from '#deploy/daemon.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
+import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
@@ -83,6 +84,7 @@ class Cluster {
         server: this.url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin',
         credentials: { certificate: pki.clients.admin },
       });
+      await writeComponentKubeconfigs(this.#dir, { server: this.url, pki, nowMs: Date.now() });
       await Promise.all([
         this.#step('scheduler and controllers', () => (this.#control as WorkerHandle).started),
         this.#step(this.#settings.runtime === 'cri' ? 'node, service proxy and DNS' : 'simulated nodes', () => (this.#node as WorkerHandle).started),

@@ -1,6 +1,6 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
 import { createAdmission } from '#apiserver/admission/admission.ts';
-import { createAuthentication } from '#apiserver/authn/authentication.ts';
+import { createAuthentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
 import { createAuthorization, type Authorization } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { ApiHandler } from '#apiserver/http.ts';
@@ -14,9 +14,25 @@ import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
+/** What of a Pki the server needs; flags may name other files for each. */
+export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKey'> {
+  readonly ca: Pick<Pki['ca'], 'certificatePem'>;
+  readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'>;
+}
+
+/** What `capstan apiserver` lets flags change. */
+export interface ApiServerSettings {
+  readonly authorizationModes?: readonly string[];
+  readonly disabledAdmission?: readonly string[];
+  readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
+  readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri'>;
+  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+}
+
 export interface ComposeOptions {
   readonly store: Store;
-  readonly pki: Pki;
+  readonly pki: ApiServerKeys;
+  readonly settings?: ApiServerSettings;
   readonly serviceCIDR: string;
   /** Addresses to listen on, all on one port. */
   readonly listen: readonly string[];
@@ -36,7 +52,7 @@ export interface ComposedApiServer {
 
 /** Resolves once listening. */
 export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
-  const { store, pki, clock, log } = options;
+  const { store, pki, clock, log, settings = {} } = options;
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
@@ -44,21 +60,22 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const server = await createApiServer({
     store, clock, log,
     serviceCidr: options.serviceCIDR,
+    ...(settings.serviceNodePorts ? { serviceNodePorts: settings.serviceNodePorts } : {}),
     // Endpoints may not be loopback addresses: then the kubernetes Service has none.
     ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
     programVersion: KUBERNETES_VERSION,
     authentication: ({ internal }) => createAuthentication({
-      internal, log, nowMs: () => clock.now(),
-      serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem] },
+      internal, log, nowMs: () => clock.now(), ...settings.authentication,
+      serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem], ...settings.serviceAccounts },
     }),
     authorization: ({ internal }) => {
-      authorization = createAuthorization({ internal, log });
+      authorization = createAuthorization({ internal, log, ...(settings.authorizationModes ? { modes: settings.authorizationModes } : {}) });
       return authorization.authorizer;
     },
     admission: () => {
       assert(authorization, 'authorization is made before admission');
-      return createAdmission({ authorization });
+      return createAdmission({ authorization, ...(settings.disabledAdmission ? { disabled: settings.disabledAdmission } : {}) });
     },
     connect: streams,
     bootstrap: async (internal) => {

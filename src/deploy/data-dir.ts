@@ -3,6 +3,7 @@
  *
  *   DIR/capstan.json        settings and format version (this file)      DIR/pki/              certificates and keys (pki/)
  *   DIR/admin.kubeconfig    the administrator's way in                   DIR/store/            the embedded store
+ *   DIR/kubeconfigs/        one for each component run by itself
  *   DIR/node/               containerd's root and state, pods' files     DIR/logs/             log files
  *   DIR/run/lock            which process runs the cluster               DIR/run/state.json    what it is doing
  *
@@ -41,6 +42,7 @@ export interface DataDir {
   readonly path: string;
   readonly settingsFile: string;
   readonly kubeconfig: string;
+  readonly kubeconfigs: string;
   readonly pki: string;
   readonly store: string;
   readonly node: string;
@@ -58,6 +60,7 @@ export function dataDir(path: string | undefined): DataDir {
     path: base,
     settingsFile: inside('capstan.json'),
     kubeconfig: inside('admin.kubeconfig'),
+    kubeconfigs: inside('kubeconfigs'),
     pki: inside('pki'),
     store: inside('store'),
     node: inside('node'),

@@ -86,7 +86,7 @@ test('HTTP/2: bodies both ways, watches, a client certificate', async () => {
 
 function http1Get(path: string, options: RequestOptions = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    httpsGet({ host: '127.0.0.1', port, path, ca: ca.cert, ALPNProtocols: ['http/1.1'], ...options }, (response) => {
+    httpsGet({ host: '127.0.0.1', port, path, ca: ca.cert, ALPNProtocols: ['http/1.1'], ...options } as RequestOptions, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (body += chunk)).on('end', () => resolve({ status: response.statusCode ?? 0, body }));
     }).on('error', reject);

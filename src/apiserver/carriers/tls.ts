@@ -333,8 +333,14 @@ function readBody(stream: ServerHttp2Stream | IncomingMessage, { limitBytes, dec
       } else if (first === undefined) first = chunk;
       else (rest ??= [first]).push(chunk);
     });
-    stream.on('end', () => resolve(rest ? Buffer.concat(rest) : first ?? EMPTY));
-    stream.on('close', () => reject(statusErrors.badRequest('the client went away before its request was complete')));
+    let complete = false;
+    stream.on('end', () => {
+      complete = true;
+      resolve(rest ? Buffer.concat(rest) : first ?? EMPTY);
+    });
+    stream.on('close', () => {
+      if (!complete) reject(statusErrors.badRequest('the client went away before its request was complete'));
+    });
     if (stream.readableEnded) resolve(EMPTY);
   });
 }

@@ -1,0 +1,72 @@
+/** `capstan apiserver`: its flags have upstream's names where they mean the same; upstream's others are refused by name. */
+import { Option, type Command } from 'commander';
+import { UserError } from '#deploy/data-dir.ts';
+import { runApiServer, type ApiServerFlags } from '#cmd/apiserver.ts';
+import { list, loggingOptions, yesOrNo } from './component-options.ts';
+import { action, wholeNumber } from './context.ts';
+
+/** Upstream flags that someone may bring along, and why they do nothing here. */
+const REFUSED: Readonly<Record<string, string>> = {
+  'etcd-servers': 'etcd is not supported yet: use --storage lmdb',
+  'etcd-prefix': 'etcd is not supported yet: use --storage lmdb',
+  'etcd-cafile': 'etcd is not supported yet: use --storage lmdb',
+  'etcd-certfile': 'etcd is not supported yet: use --storage lmdb',
+  'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
+  'storage-backend': 'use --storage lmdb or --storage memory',
+  'insecure-port': 'the API is served over TLS only: use --secure-port',
+  'encryption-provider-config': 'encryption at rest is not supported yet',
+  'audit-policy-file': 'audit logs are not supported yet',
+  'audit-log-path': 'audit logs are not supported yet',
+  'audit-webhook-config-file': 'audit logs are not supported yet',
+  'oidc-issuer-url': 'OpenID Connect is not supported yet',
+  'authentication-config': 'authentication configuration files are not supported yet: use the flags',
+  'authentication-token-webhook-config-file': 'token review webhooks are not supported yet',
+  'authorization-config': 'authorization configuration files are not supported yet: use --authorization-mode',
+  'authorization-policy-file': 'ABAC is not supported',
+  'authorization-webhook-config-file': 'authorization webhooks are not supported yet',
+  'admission-control-config-file': 'admission configuration files are not supported yet',
+  'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
+  'feature-gates': 'there are no feature gates yet',
+  'runtime-config': 'which versions are served cannot be chosen yet: the stable ones are',
+  'requestheader-client-ca-file': 'an authenticating proxy in front is not supported yet',
+  'enable-aggregator-routing': 'extension API servers are not supported yet',
+  'egress-selector-config-file': 'egress selection is not supported',
+};
+
+export function register(program: Command): void {
+  const command = program.command('apiserver').description('run the API server by itself');
+  const strings: Readonly<Record<string, string>> = {
+    '--data-dir <dir>': 'keep everything here: store, certificates, kubeconfigs (made when missing)',
+    '--storage-dir <dir>': "the store's directory (default: DIR/store)",
+    '--bind-address <address>': 'address to listen on (default: 127.0.0.1 with --data-dir, else 0.0.0.0)',
+    '--advertise-address <address>': 'where clients inside the cluster reach it (default: the bind address)',
+    '--service-cluster-ip-range <range>': 'addresses of services (default: 10.96.0.0/16)',
+    '--service-node-port-range <from-to>': 'node ports of services (default: 30000-32767)',
+    '--tls-cert-file <file>': 'serving certificate (default: DIR/pki/apiserver.crt)',
+    '--tls-private-key-file <file>': 'its key',
+    '--client-ca-file <file>': 'authority of client certificates (default: DIR/pki/ca.crt)',
+    '--service-account-signing-key-file <file>': 'key that signs service account tokens (default: DIR/pki/sa.key)',
+    '--service-account-jwks-uri <uri>': "where the tokens' keys are published",
+    '--kubelet-client-certificate <file>': 'shown to nodes (default: DIR/pki/apiserver-kubelet-client.crt)',
+    '--kubelet-client-key <file>': 'its key',
+    '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
+  };
+  command.addOption(new Option('--storage <driver>', 'where objects are kept; memory loses them at the end').choices(['lmdb', 'memory']).default('lmdb'));
+  command.addOption(new Option('--secure-port <n>', 'port to listen on (default: 6443)').argParser(wholeNumber('secure-port', { min: 1, max: 65535 })));
+  for (const [flag, text] of Object.entries(strings)) command.option(flag, text);
+  command
+    .addOption(new Option('--service-account-key-file <file>', 'further public keys whose tokens are accepted; may be given several times').argParser(list))
+    .addOption(new Option('--service-account-issuer <url>', 'issuer of tokens, the first issues; may be given several times').argParser(list))
+    .addOption(new Option('--api-audiences <names>', 'audiences of tokens (default: the issuers)').argParser(list))
+    .addOption(new Option('--authorization-mode <modes>', 'in the order asked: Node, RBAC, AlwaysAllow, AlwaysDeny (default: Node,RBAC)').argParser(list))
+    .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous').argParser(yesOrNo('anonymous-auth')).preset('true').default(true))
+    .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list));
+  for (const [name, why] of Object.entries(REFUSED)) {
+    command.addOption(new Option(`--${name} [value]`).hideHelp().argParser(refuse(name, why)).preset(''));
+  }
+  loggingOptions(command).action(action((flags: ApiServerFlags) => runApiServer(flags)));
+}
+
+function refuse(name: string, why: string): () => never {
+  return () => { throw new UserError(`--${name} is refused: ${why}.`); };
+}

@@ -1,0 +1,21 @@
+/** `capstan controller-manager` */
+import { Option, type Command } from 'commander';
+import { runControllerManager, type ControllerManagerFlags } from '#cmd/controller-manager.ts';
+import { componentOptions, electionOptions, list, loggingOptions, yesOrNo } from './component-options.ts';
+import { action } from './context.ts';
+
+interface Flags extends Omit<ControllerManagerFlags, 'clusterCIDR'> { readonly clusterCidr: string }
+
+export function register(program: Command): void {
+  const command = program
+    .command('controller-manager')
+    .description('run the controllers by themselves');
+  componentOptions(command)
+    .option('--cluster-cidr <range>', "addresses of the cluster's pods, of which each node gets a /24", '10.244.0.0/16')
+    .option('--root-ca-file <file>', "certificate authority to publish in every namespace (default: the kubeconfig's)")
+    .option('--cluster-signing-cert-file <file>', 'certificate authority that signs certificate requests')
+    .option('--cluster-signing-key-file <file>', 'its key')
+    .addOption(new Option('--controllers <names>', "'*' for those on by default, NAME to add one, -NAME to leave one out").argParser(list))
+    .addOption(new Option('--use-service-account-credentials [true|false]', 'each controller acts as its own service account').argParser(yesOrNo('use-service-account-credentials')).preset('true').default(true));
+  loggingOptions(electionOptions(command)).action(action(({ clusterCidr, ...flags }: Flags) => runControllerManager({ ...flags, clusterCIDR: clusterCidr })));
+}

@@ -1,0 +1,14 @@
+/** `capstan node` */
+import { Option, type Command } from 'commander';
+import { runNode, type NodeFlags } from '#cmd/node.ts';
+import { componentOptions, loggingOptions } from './component-options.ts';
+import { action, wholeNumber } from './context.ts';
+
+export function register(program: Command): void {
+  const command = program.command('node').description('run a node, or simulated nodes, by itself');
+  componentOptions(command)
+    .addOption(new Option('--runtime <kind>', 'real containers (cri) or simulated nodes').choices(['cri', 'simulated']).default('cri'))
+    .option('--node-name <name>', 'name of the node (default: the host name; simulated nodes: node-1, node-2 …)')
+    .addOption(new Option('--nodes <n>', 'simulated: how many (default: 1)').argParser(wholeNumber('nodes', { min: 1, max: 10_000 })));
+  loggingOptions(command).action(action((flags: NodeFlags) => runNode(flags)));
+}

@@ -1,0 +1,251 @@
+/**
+ * `capstan apiserver`: the API server as a program of its own, from a data directory, from flags with upstream's names, or from both (a flag
+ * wins). In the foreground; SIGTERM lets requests under way finish.
+ *
+ *   flags ─► [data directory: lock, certificates] ─► store ─► listening ─► ready ──SIGTERM──► closed, unlocked, exit 0
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
+import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
+import { StoreError } from '#storage/store.ts';
+import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
+import {
+  DATA_FORMAT, dataDir, describeDiskError, newClusterId, prepareDataDir, readSettings, UserError, writeFileAtomic, writeSettings, type ClusterSettings, type DataDir,
+} from '#deploy/data-dir.ts';
+import type { DaemonState } from '#deploy/daemon.ts';
+import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
+import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
+import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
+import { requireIPv4Range } from './proxy.ts';
+
+export interface ApiServerFlags {
+  readonly dataDir?: string;
+  readonly storage?: StorageDriver;
+  readonly storageDir?: string;
+  readonly bindAddress?: string;
+  readonly securePort?: number;
+  readonly advertiseAddress?: string;
+  readonly serviceClusterIpRange?: string;
+  readonly serviceNodePortRange?: string;
+  readonly tlsCertFile?: string;
+  readonly tlsPrivateKeyFile?: string;
+  readonly clientCaFile?: string;
+  readonly serviceAccountKeyFile?: readonly string[];
+  readonly serviceAccountSigningKeyFile?: string;
+  readonly serviceAccountIssuer?: readonly string[];
+  readonly serviceAccountJwksUri?: string;
+  readonly apiAudiences?: readonly string[];
+  readonly kubeletClientCertificate?: string;
+  readonly kubeletClientKey?: string;
+  readonly authorizationMode?: readonly string[];
+  readonly tokenAuthFile?: string;
+  readonly anonymousAuth?: boolean;
+  readonly disableAdmissionPlugins?: readonly string[];
+  readonly loggingFormat?: 'text' | 'json';
+  readonly logLevel?: LogLevel;
+}
+
+interface Plan {
+  readonly bindAddress: string;
+  readonly port: number;
+  readonly serviceCIDR: string;
+  readonly advertiseAddress: string;
+  readonly driver: StorageDriver;
+  readonly storeDir: string | undefined;
+}
+
+/** Resolves after it was stopped by a signal; throws a UserError when it cannot start. */
+export async function runApiServer(flags: ApiServerFlags): Promise<void> {
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: 'kube-apiserver' });
+  const dir = flags.dataDir === undefined ? undefined : dataDir(flags.dataDir);
+  const stopped = stopRequest(log);
+  const cleanup: (() => Promise<void> | void)[] = [];
+  try {
+    const stored = dir ? openDataDir(dir, cleanup) : undefined;
+    const plan = planFrom(flags, { dir, stored });
+    if (dir) writeSettings(dir, stored ?? newSettings(plan));
+    const pki = dir ? await ensurePki(pkiOptions(dir, plan)) : undefined;
+    const keys = keysFrom(flags, pki);
+    const store = await openStore({ driver: plan.driver, dir: plan.storeDir, log: log.with({ component: 'store' }) });
+    cleanup.push(() => store.close());
+    const server = await composeApiServer({
+      store, pki: keys, settings: settingsFrom(flags), serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
+    });
+    cleanup.push(() => server.stop());
+    await server.ready();
+    const url = serverUrl(plan);
+    if (dir && pki) await publish(dir, { pki, url });
+    log.info('ready', { server: url });
+    await stopped;
+  } catch (error) {
+    throw explained(error, { flags, dir });
+  } finally {
+    for (const step of cleanup.toReversed()) await step();
+  }
+  log.info('stopped');
+}
+
+/** Takes the lock; what the directory says. */
+function openDataDir(dir: DataDir, cleanup: (() => void)[]): ClusterSettings | undefined {
+  prepareDataDir(dir);
+  const lock = acquireProcessLock(dir.lock);
+  cleanup.push(() => lock.release());
+  return readSettings(dir);
+}
+
+function planFrom(flags: ApiServerFlags, { dir, stored }: { readonly dir: DataDir | undefined; readonly stored: ClusterSettings | undefined }): Plan {
+  const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
+  const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
+  requireAddress('--bind-address', bindAddress);
+  if (flags.advertiseAddress !== undefined) requireAddress('--advertise-address', flags.advertiseAddress);
+  requireIPv4Range('--service-cluster-ip-range', serviceCIDR);
+  if (stored && serviceCIDR !== stored.serviceCIDR) throw new UserError(`--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`);
+  const driver = flags.storage ?? 'lmdb';
+  const storeDir = driver === 'memory' ? undefined : flags.storageDir ?? dir?.store;
+  if (driver !== 'memory' && storeDir === undefined) throw new UserError(`--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`);
+  if (storeDir !== undefined) makeDir(storeDir);
+  const advertise = bindAddress === '0.0.0.0' || bindAddress === '::' ? '127.0.0.1' : bindAddress;
+  return { bindAddress, port: flags.securePort ?? stored?.httpsPort ?? 6443, serviceCIDR, driver, storeDir, advertiseAddress: flags.advertiseAddress ?? advertise };
+}
+
+function makeDir(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw describeDiskError(path, error);
+  }
+}
+
+function requireAddress(flag: string, text: string): void {
+  if (isIP(text) === 0) throw new UserError(`${flag} is "${text}"; it should be an IP address.`);
+}
+
+/** Of a directory that `up` has not made: it has no nodes until some are started. */
+function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings {
+  return { format: DATA_FORMAT, id: newClusterId(), httpsPort: port, bindAddress, runtime: 'simulated', nodes: 0, podCIDR: DEFAULT_NETWORKS.podCIDR, serviceCIDR };
+}
+
+function pkiOptions(dir: DataDir, { serviceCIDR, bindAddress, advertiseAddress }: Plan): Parameters<typeof ensurePki>[0] {
+  const [base = ''] = serviceCIDR.split('/');
+  const octets = base.split('.').map(Number);
+  const serviceIP = [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
+  return { dir: dir.pki, nowMs: Date.now(), apiServer: { hostName: hostname(), serviceIP, bindAddresses: [...new Set([bindAddress, advertiseAddress])] } };
+}
+
+/** Files that flags name, else those of the data directory. */
+function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
+  const needed = { '--tls-cert-file': flags.tlsCertFile, '--tls-private-key-file': flags.tlsPrivateKeyFile, '--client-ca-file': flags.clientCaFile, '--service-account-signing-key-file': flags.serviceAccountSigningKeyFile };
+  const missing = Object.entries(needed).filter(([, file]) => file === undefined).map(([flag]) => flag);
+  if (!pki && missing.length > 0) throw new UserError(`Without --data-dir DIR, which brings its own certificates, these are needed too: ${missing.join(', ')}.`);
+  pairOf('--tls-cert-file', flags.tlsCertFile, flags.tlsPrivateKeyFile);
+  pairOf('--kubelet-client-certificate', flags.kubeletClientCertificate, flags.kubeletClientKey);
+  const none = { certificatePem: '', keyPem: '' };
+  const { tlsCertFile, tlsPrivateKeyFile, clientCaFile, serviceAccountSigningKeyFile, kubeletClientCertificate, kubeletClientKey } = flags;
+  const publicKeys = (flags.serviceAccountKeyFile ?? []).map((file) => readPem('--service-account-key-file', file)).join('\n');
+  return {
+    ca: clientCaFile ? { certificatePem: readPem('--client-ca-file', clientCaFile) } : { certificatePem: pki?.ca.certificatePem ?? '' },
+    apiServer: tlsCertFile && tlsPrivateKeyFile
+      ? { certificatePem: readPem('--tls-cert-file', tlsCertFile), keyPem: readPem('--tls-private-key-file', tlsPrivateKeyFile) }
+      : pki?.apiServer ?? none,
+    clients: {
+      'apiserver-kubelet-client': kubeletClientCertificate && kubeletClientKey
+        ? { certificatePem: readPem('--kubelet-client-certificate', kubeletClientCertificate), keyPem: readPem('--kubelet-client-key', kubeletClientKey) }
+        : pki?.clients['apiserver-kubelet-client'] ?? none,
+    },
+    serviceAccountKey: serviceAccountSigningKeyFile
+      ? { keyPem: readPem('--service-account-signing-key-file', serviceAccountSigningKeyFile), publicKeyPem: publicKeys }
+      : { keyPem: pki?.serviceAccountKey.keyPem ?? '', publicKeyPem: `${pki?.serviceAccountKey.publicKeyPem ?? ''}\n${publicKeys}` },
+  };
+}
+
+function pairOf(flag: string, certificate: string | undefined, key: string | undefined): void {
+  if ((certificate === undefined) !== (key === undefined)) throw new UserError(`${flag} and its key go together: give both or neither.`);
+}
+
+function readPem(flag: string, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+  if (!text.includes('-----BEGIN ')) throw new UserError(`${flag} ${path} holds no PEM block; it should begin with -----BEGIN.`);
+  return text;
+}
+
+function settingsFrom(flags: ApiServerFlags): ApiServerSettings {
+  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri, authorizationMode, disableAdmissionPlugins } = flags;
+  if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
+  const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
+  return {
+    authentication: {
+      ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
+      ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }), ...(apiAudiences ? { apiAudiences } : {}),
+    },
+    serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}) },
+    ...(authorizationMode ? { authorizationModes: authorizationMode } : {}),
+    ...(disableAdmissionPlugins ? { disabledAdmission: disableAdmissionPlugins } : {}),
+    ...(serviceNodePorts ? { serviceNodePorts } : {}),
+  };
+}
+
+function readFileFor(flag: string, path: string): void {
+  try {
+    readFileSync(path);
+  } catch (error) {
+    throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+}
+
+function portRange(text: string): { readonly from: number; readonly to: number } {
+  const [, from = '', to = ''] = /^(\d+)-(\d+)$/.exec(text) ?? [];
+  if (from === '' || Number(from) < 1 || Number(to) > 65535 || Number(from) > Number(to)) throw new UserError(`--service-node-port-range is "${text}"; it should be FROM-TO, for example 30000-32767.`);
+  return { from: Number(from), to: Number(to) };
+}
+
+export function serverUrl({ bindAddress, port }: { readonly bindAddress: string; readonly port: number }): string {
+  const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '::1' : bindAddress;
+  return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
+
+/** How others find it: kubeconfigs, and the state that `capstan status` reads. */
+async function publish(dir: DataDir, { pki, url }: { readonly pki: Pki; readonly url: string }): Promise<void> {
+  await writeKubeconfig(dir.kubeconfig, { server: url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin', credentials: { certificate: pki.clients.admin } });
+  await writeComponentKubeconfigs(dir, { server: url, pki, nowMs: Date.now() });
+  const state: DaemonState = { pid: process.pid, server: url, startedAt: new Date().toISOString(), phase: 'ready', components: { 'kube-apiserver': 'running' } };
+  writeFileAtomic(dir.state, JSON.stringify(state));
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
+function stopRequest(log: Logger): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (asked) process.exit(1);
+        asked = true;
+        log.info('stopping', { signal });
+        resolve();
+      });
+    }
+  });
+}
+
+function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFlags; readonly dir: DataDir | undefined }): unknown {
+  if (error instanceof UserError) return error;
+  if (error instanceof LockedError) return new UserError(`The cluster in ${dir?.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir?.path}`, error);
+  if (error instanceof StoreError || error instanceof PkiError) return new UserError(error.message, error);
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  if (code === 'EADDRINUSE') return new UserError(`${errorMessage(error)}: another program listens there; choose another with --secure-port.`, error);
+  if (code === 'EADDRNOTAVAIL') return new UserError(`${flags.bindAddress ?? ''} is not an address of this machine: choose one with --bind-address.`, error);
+  if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
+  if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
+  // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
+  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization mode|admission plugin|token file/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
+  return error;
+}

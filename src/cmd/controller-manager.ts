@@ -1,0 +1,64 @@
+/** `capstan controller-manager`: the controllers as a program of their own, each acting as its own service account. */
+import { readFileSync } from 'node:fs';
+import { UserError } from '#deploy/data-dir.ts';
+import { createClient } from '#client/create.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { startControllerManager } from './controllers.ts';
+import { requireIPv4Range } from './proxy.ts';
+import { runComponent, type ComponentFlags, type RunContext } from './run-component.ts';
+import { createServiceAccountTransport } from './service-account-transport.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+
+export interface ControllerManagerFlags extends ComponentFlags {
+  readonly clusterCIDR: string;
+  /** Published in every namespace as kube-root-ca.crt. Default: the kubeconfig's authority. */
+  readonly rootCaFile?: string;
+  /** Both or neither; without them no certificate requests are signed. */
+  readonly clusterSigningCertFile?: string;
+  readonly clusterSigningKeyFile?: string;
+  /** Default true. False: all controllers act as the kubeconfig's user. */
+  readonly useServiceAccountCredentials?: boolean;
+}
+
+export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
+  requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
+  const { clusterSigningCertFile, clusterSigningKeyFile } = flags;
+  if ((clusterSigningCertFile === undefined) !== (clusterSigningKeyFile === undefined)) throw new UserError('--cluster-signing-cert-file and --cluster-signing-key-file go together: give both or neither.');
+  const caKeyPem = clusterSigningKeyFile === undefined ? '' : readFileOf('--cluster-signing-key-file', clusterSigningKeyFile);
+  if (clusterSigningCertFile !== undefined) readFileOf('--cluster-signing-cert-file', clusterSigningCertFile);
+  await runComponent({
+    name: 'kube-controller-manager', flags,
+    create: (context) => startControllerManager({
+      api: context.api, clock: context.clock, log: context.log, identity: context.identity,
+      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), caKeyPem,
+      apiFor: clientsFor(flags, context),
+    }),
+  });
+}
+
+/** One client for each controller, over one connection without credentials that their tokens go through. */
+function clientsFor(flags: ControllerManagerFlags, context: RunContext): (controller: string) => Promise<RunContext['api']> {
+  if (flags.useServiceAccountCredentials === false) return () => Promise.resolve(context.api);
+  const { server, ca, caFile, serverName, insecureSkipVerify } = context.connection.options;
+  const bare = { server, ...(ca ? { ca } : {}), ...(caFile ? { caFile } : {}), ...(serverName ? { serverName } : {}), ...(insecureSkipVerify ? { insecureSkipVerify } : {}) };
+  const shared = context.transportTo(bare);
+  return (name) => Promise.resolve(createClient(
+    createServiceAccountTransport({ shared, api: context.api, namespace: 'kube-system', name, clock: context.clock }),
+    { userAgent: `kube-controller-manager/${KUBERNETES_VERSION} ${name}`, log: context.log },
+  ));
+}
+
+function rootCa({ rootCaFile }: ControllerManagerFlags, { connection: { options } }: RunContext): string {
+  if (rootCaFile !== undefined) return readFileOf('--root-ca-file', rootCaFile);
+  if (options.ca) return String(options.ca);
+  if (options.caFile) return readFileOf('certificate-authority', options.caFile);
+  throw new UserError('--root-ca-file FILE is needed: the kubeconfig names no certificate authority.');
+}
+
+function readFileOf(flag: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+}

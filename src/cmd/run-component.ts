@@ -1,0 +1,173 @@
+/**
+ * One component as a program of its own: reads a kubeconfig, waits until the API server answers, runs the component in the foreground and
+ * stops it on SIGTERM or SIGINT. Knows no component; src/cmd/<name>.ts say how each is made.
+ *
+ *   kubeconfig ─► API server answers ─► create ─► start ─► running ──SIGTERM──► stop ─► exit 0
+ *      '── unreadable │ nobody there, not trusted, not accepted │ cannot start, failed ──► one sentence, exit 1
+ */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { UserError } from '#deploy/data-dir.ts';
+import type { Client } from '#client/client.ts';
+import { createClient } from '#client/create.ts';
+import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
+import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
+import type { Transport } from '#client/transport.ts';
+import { isTransportError } from '#client/transport-error.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+
+/** What every component's command takes. */
+export interface ComponentFlags {
+  /** Default: $KUBECONFIG. */
+  readonly kubeconfig?: string;
+  /** Default: the kubeconfig's current context. */
+  readonly context?: string;
+  /** Name in leader elections and events. Default '<host>_<uuid>'. */
+  readonly identity?: string;
+  readonly loggingFormat?: 'text' | 'json';
+  readonly logLevel?: LogLevel;
+  /** How long to wait for an API server that does not answer yet. */
+  readonly apiTimeoutSeconds?: number;
+}
+
+export interface Connection {
+  readonly file: string;
+  readonly options: HttpsOptions;
+}
+
+export interface RunContext extends ComponentContext {
+  readonly connection: Connection;
+  /** A further transport, closed when the program ends. */
+  transportTo(options: HttpsOptions): Transport;
+}
+
+export interface RunOptions {
+  /** Of the command; in the log and as the user agent. */
+  readonly name: string;
+  readonly flags: ComponentFlags;
+  create(context: RunContext): Component | Promise<Component>;
+}
+
+export const DEFAULT_API_TIMEOUT_SECONDS = 30;
+const PROBE_EVERY_MS = 500;
+const PROBE_TIMEOUT_MS = 5_000;
+const STOP_TIMEOUT_MS = 60_000;
+
+/** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
+export async function runComponent({ name, flags, create }: RunOptions): Promise<void> {
+  const connection = readConnection(flags);
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: name });
+  const stopping = stopSignal(log);
+  const transports: Transport[] = [];
+  const transportTo = (options: HttpsOptions): Transport => {
+    const transport = createHttpsTransport(options);
+    transports.push(transport);
+    return transport;
+  };
+  const transport = transportTo(connection.options);
+  try {
+    await waitForApi({ transport, connection, log, stopping: stopping.signal, timeoutMs: (flags.apiTimeoutSeconds ?? DEFAULT_API_TIMEOUT_SECONDS) * 1000 });
+    if (stopping.signal.aborted) return;
+    const api = createClient(transport, { userAgent: `${name}/${KUBERNETES_VERSION}`, log });
+    const identity = flags.identity ?? `${hostname()}_${randomUUID()}`;
+    const component = await create({ api, clock: realClock, log, identity, connection, transportTo });
+    await runUntilStopped({ component, api, log, signal: stopping.signal });
+  } finally {
+    await Promise.all(transports.map((one) => one.close()));
+    stopping.end();
+  }
+}
+
+interface Running { readonly component: Component; readonly api: Client; readonly log: Logger; readonly signal: AbortSignal }
+
+async function runUntilStopped({ component, api, log, signal }: Running): Promise<void> {
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  component.onFailure?.((error) => failed.reject(error));
+  const stopped = aborted(signal);
+  // Timers of components do not keep a process alive, and a standby may have nothing else.
+  const alive = setInterval(() => {}, 2 ** 30);
+  try {
+    const start = component.start();
+    start.catch(() => {});
+    await Promise.race([start, stopped, failed.promise]);
+    if (!signal.aborted) log.info('at work');
+    await Promise.race([stopped, failed.promise]);
+  } finally {
+    await bounded(component.stop(), { ms: STOP_TIMEOUT_MS, log });
+    await api.close();
+    clearInterval(alive);
+  }
+  log.info('stopped');
+}
+
+async function bounded(work: Promise<void>, { ms, log }: { readonly ms: number; readonly log: Logger }): Promise<void> {
+  const late = realClock.after(ms, () => {
+    log.error('not stopped in time, ending anyway', { ms });
+    process.exit(1);
+  });
+  await work;
+  late.cancel();
+}
+
+/** The first SIGTERM or SIGINT asks to stop, the second ends the process. */
+function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(1);
+    log.info('stopping', { signal });
+    controller.abort(new Error(`stopped by ${signal}`));
+  };
+  const signals = ['SIGTERM', 'SIGINT'] as const;
+  for (const signal of signals) process.on(signal, onSignal);
+  return { signal: controller.signal, end: () => signals.forEach((signal) => process.off(signal, onSignal)) };
+}
+
+function readConnection({ kubeconfig = process.env['KUBECONFIG'], context }: ComponentFlags): Connection {
+  if (!kubeconfig) throw new UserError('--kubeconfig FILE is needed: it says where the API server is and who this component is there (capstan up writes one for each into DIR/kubeconfigs).');
+  try {
+    return { file: kubeconfig, options: resolveContext(loadKubeconfig({ path: kubeconfig }), { context }).options };
+  } catch (error) {
+    throw new UserError(`${errorMessage(error)} (--kubeconfig ${kubeconfig}).`, error);
+  }
+}
+
+interface Wait { readonly transport: Transport; readonly connection: Connection; readonly log: Logger; readonly stopping: AbortSignal; readonly timeoutMs: number }
+
+/** Nobody answering may pass (the server is starting); a refused certificate does not. */
+async function waitForApi({ transport, connection, log, stopping, timeoutMs }: Wait): Promise<void> {
+  const deadline = realClock.monotonic() + timeoutMs;
+  for (let said = false; !stopping.aborted;) {
+    const problem = await probe(transport, connection);
+    if (problem === undefined) return;
+    if (realClock.monotonic() >= deadline) throw new UserError(`The API server ${connection.options.server} does not answer after ${timeoutMs / 1000} s: ${problem}.`);
+    if (!said) log.info('waiting for the API server', { server: connection.options.server, problem });
+    said = true;
+    await realClock.sleep(PROBE_EVERY_MS, stopping).catch(() => {});
+  }
+}
+
+/** Undefined when it answers, else what may pass; throws what will not. */
+async function probe(transport: Transport, { file, options: { server } }: Connection): Promise<string | undefined> {
+  let status: number;
+  try {
+    const response = await transport.request({ method: 'GET', path: '/version', signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) });
+    await response.bytes();
+    status = response.status;
+  } catch (error) {
+    if (isTransportError(error, 'tls')) throw new UserError(`The certificate of ${server}, or ours, was not accepted (${errorMessage(error)}): is ${file} of this cluster?`, error);
+    return errorMessage(error);
+  }
+  if (status === 401) throw new UserError(`The API server ${server} does not accept the credentials in ${file} (401 Unauthorized): they are expired or of another cluster.`);
+  return status >= 500 ? `it answers with HTTP ${status}` : undefined;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,75 @@
+/**
+ * Requests as a service account, over a connection shared by many of them: what kube-controller-manager --use-service-account-credentials
+ * does. The account is made when missing, its token requested when first needed and again before it ends.
+ */
+import type { Client } from '#client/client.ts';
+import { serviceAccounts } from '#client/refs.ts';
+import type { Transport, TransportRequest, TransportResponse } from '#client/transport.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+
+export interface ServiceAccountTransportOptions {
+  /** Has no credentials of its own. Stays the caller's. */
+  readonly shared: Transport;
+  /** May create service accounts and their tokens. */
+  readonly api: Client;
+  readonly namespace: string;
+  readonly name: string;
+  readonly clock: Clock;
+}
+
+interface TokenRequest extends KubeObject { readonly status?: { readonly token?: string; readonly expirationTimestamp?: string } }
+interface Token { readonly value: string; readonly renewAtMs: number }
+
+const LIFETIME_SECONDS = 3600;
+/** Part of a token's life after which another is asked for. */
+const RENEW_AFTER = 0.8;
+
+/** close() leaves the shared transport open. */
+export function createServiceAccountTransport(options: ServiceAccountTransportOptions): Transport {
+  let token: Promise<Token> | undefined;
+
+  async function current(): Promise<string> {
+    const known = await token?.catch(() => undefined);
+    if (known && options.clock.now() < known.renewAtMs) return known.value;
+    const asked = requestToken(options);
+    token = asked;
+    // A failure is the present caller's; the next one asks again.
+    asked.catch(() => { if (token === asked) token = undefined; });
+    return (await asked).value;
+  }
+
+  async function send(request: TransportRequest): Promise<TransportResponse> {
+    return options.shared.request({ ...request, headers: { ...request.headers, authorization: `Bearer ${await current()}` } });
+  }
+
+  return {
+    async request(request) {
+      const response = await send(request);
+      if (response.status !== 401) return response;
+      // The account may have been deleted and made anew, or the signing key changed.
+      await response.bytes();
+      token = undefined;
+      return send(request);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+async function requestToken({ api, namespace, name, clock }: ServiceAccountTransportOptions): Promise<Token> {
+  const body: KubeObject = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME_SECONDS } } as KubeObject;
+  const ask = (): Promise<KubeObject> => api.createSubresource(serviceAccounts, { name, namespace }, { subresource: 'token', body });
+  const answer = await ask().catch(async (error: unknown) => {
+    if (!isStatusError(error, 'NotFound')) throw error;
+    await api.create(serviceAccounts, { metadata: { name, namespace } }).catch((problem: unknown) => {
+      if (!isStatusError(problem, 'AlreadyExists')) throw problem;
+    });
+    return ask();
+  });
+  const { token, expirationTimestamp } = (answer as TokenRequest).status ?? {};
+  if (!token) throw new Error(`service account ${namespace}/${name}: the server issued no token`);
+  const now = clock.now();
+  const endMs = expirationTimestamp ? Date.parse(expirationTimestamp) : now + LIFETIME_SECONDS * 1000;
+  return { value: token, renewAtMs: now + RENEW_AFTER * (endMs - now) };
+}

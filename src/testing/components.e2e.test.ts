@@ -1,0 +1,89 @@
+/** Every component as a process of its own, meeting the others only at the API through kubeconfigs; and taking over from one that was killed. */
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createClient } from '#client/create.ts';
+import type { Client } from '#client/client.ts';
+import { createKubeconfigTransport } from '#client/kubeconfig.ts';
+import { deployments, leases, nodes, pods } from '#client/refs.ts';
+import { freePort, runCommand, until } from './cluster.ts';
+
+const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
+
+interface Part { readonly child: ChildProcess; readonly ended: Promise<number | null>; output(): string }
+
+describe('components as separate processes', () => {
+  let dir: string;
+  let api: Client;
+  const parts: Part[] = [];
+
+  function start(...words: string[]): Part {
+    const child = spawn(CAPSTAN, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (piece: string) => { text = (text + piece).slice(-20_000); });
+    const part = { child, ended: new Promise<number | null>((done) => child.once('exit', done)), output: () => text };
+    parts.push(part);
+    return part;
+  }
+  const kubeconfig = (name: string): string => join(dir, 'kubeconfigs', `${name}.kubeconfig`);
+
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'capstan-parts-'));
+    const port = await freePort();
+    const server = start('apiserver', '--data-dir', dir, '--secure-port', String(port));
+    await until(`the API server (${server.output()})`, () => existsSync(kubeconfig('scheduler')));
+    api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), { userAgent: 'test' });
+    await until('the API', async () => (await api.list(nodes)).items.length === 0);
+  });
+
+  after(async () => {
+    await api?.close();
+    for (const { child } of parts) child.kill('SIGKILL');
+    await Promise.all(parts.map((part) => part.ended));
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  it('a Deployment becomes ready', { timeout: 60_000 }, async () => {
+    start('controller-manager', '--kubeconfig', kubeconfig('controller-manager'));
+    start('scheduler', '--kubeconfig', kubeconfig('scheduler'), '--identity', 'first');
+    start('node', '--runtime', 'simulated', '--nodes', '2', '--kubeconfig', join(dir, 'admin.kubeconfig'));
+    await api.create(deployments, {
+      apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web', namespace: 'default' },
+      spec: { replicas: 3, selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'web:1' }] } } },
+    });
+    await until('three ready replicas', async () => (await api.get(deployments, { name: 'web', namespace: 'default' })).status?.readyReplicas === 3);
+  });
+
+  it('another scheduler takes over from one that was killed', { timeout: 90_000 }, async () => {
+    const lease = async (): Promise<string | undefined> => (await api.get(leases, { name: 'kube-scheduler', namespace: 'kube-system' })).spec?.holderIdentity;
+    assert.equal(await lease(), 'first');
+    start('scheduler', '--kubeconfig', kubeconfig('scheduler'), '--identity', 'second');
+    parts.find((part) => part.child.spawnargs.includes('first'))?.child.kill('SIGKILL');
+    await until('the second scheduler to lead', async () => (await lease()) === 'second');
+    await api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'late', namespace: 'default' }, spec: { containers: [{ name: 'main', image: 'late:1' }] } });
+    await until('a pod scheduled by it', async () => (await api.get(pods, { name: 'late', namespace: 'default' })).status?.phase === 'Running');
+  });
+
+  it('stops cleanly on SIGTERM', { timeout: 60_000 }, async () => {
+    for (const part of parts.toReversed()) {
+      if (part.child.exitCode !== null || part.child.signalCode !== null) continue;
+      part.child.kill('SIGTERM');
+      assert.equal(await part.ended, 0, part.output());
+    }
+  });
+
+  it('says what is wrong in one sentence', { timeout: 60_000 }, async () => {
+    const missing = await runCommand([CAPSTAN, 'scheduler', '--kubeconfig', '/does/not/exist']);
+    assert.equal(missing.code, 1);
+    assert.match(missing.stderr, /\/does\/not\/exist/);
+    const nobody = await runCommand([CAPSTAN, 'scheduler', '--kubeconfig', kubeconfig('scheduler'), '--api-timeout-seconds', '1']);
+    assert.equal(nobody.code, 1);
+    assert.match(nobody.stderr, /127\.0\.0\.1/);
+    const unknown = await runCommand([CAPSTAN, 'apiserver', '--etcd-servers', 'x']);
+    assert.notEqual(unknown.code, 0);
+  });
+});
