@@ -3,6 +3,7 @@ import type { ControllerDefinition } from '#runtime/controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
+import { jobController } from './batch/job-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
@@ -34,6 +35,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     daemonSetController,
     deploymentController,
     replicaSetController,
+    jobController,
     garbageCollectorController,
     namespaceController,
     nodeIPAMController(options),

@@ -1,0 +1,189 @@
+/** Makes and deletes a job's pods: as many active ones as parallelism and what is left to do allow, not too soon after failures. */
+import type { Container, Pod, PodTemplateSpec } from '#api/types.ts';
+import { objectKey } from '#machinery/object.ts';
+import { backoffMs } from '#stdx/backoff.ts';
+import { jobs } from '#client/refs.ts';
+import type { ReconcileContext } from '#runtime/controller.ts';
+import { controllerReference } from '../../owners.ts';
+import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../../pod-control.ts';
+import { podsToDelete } from '../../pod-ranking.ts';
+import { judge } from './failure-policy.ts';
+import { INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, TRACKING, completionIndex, countIn, finishedMs, isIndexed, isSuspended, replacesOnlyFailed } from './model.ts';
+import type { JobView } from './view.ts';
+
+/** Pods created or deleted in one go. */
+const BURST = 500;
+const FAILURE_BACKOFF = { initialMs: 10_000, maximumMs: 600_000 };
+
+export interface Managed {
+  /** Pods active after this. */
+  readonly active: number;
+  readonly removed: number;
+  /** Come again after this long: a failure was too recent. */
+  readonly waitMs?: number | undefined;
+  /** What the server refused with. */
+  readonly failure?: unknown;
+}
+
+/** Never throws: what was done before a refusal is in the answer too. */
+export async function manage(context: ReconcileContext, view: JobView): Promise<Managed> {
+  const { spec, active, job } = view;
+  const { parallelism = 1, completions } = spec;
+  const wanted = completions === undefined
+    ? (view.succeeded > 0 ? active.length : parallelism)
+    : Math.max(0, Math.min(completions - view.succeeded - view.failedIndexes.size, parallelism));
+  const surplus = isSuspended(job) ? active : surplusPods(view, Math.max(0, active.length - wanted));
+  if (surplus.length > 0 || isSuspended(job)) {
+    const { removed, failure } = await remove(context, view, surplus);
+    return { active: active.length - removed, removed, failure };
+  }
+  const missing = wanted - active.length - (replacesOnlyFailed(spec) ? view.terminating : 0);
+  if (missing <= 0) return { active: active.length, removed: 0 };
+  return create(context, view, Math.min(missing, BURST));
+}
+
+interface Removed { readonly removed: number; readonly failure: unknown }
+
+/** Deletes all that runs. */
+export async function removeActive(context: ReconcileContext, view: JobView): Promise<Removed> {
+  return remove(context, view, view.active);
+}
+
+/** Pods beyond the number, and of indexes that another pod has or that are done. */
+function surplusPods(view: JobView, count: number): Pod[] {
+  if (!isIndexed(view.job)) return count === 0 ? [] : podsToDelete(view.active, count, { ranks: new Map(), nowMs: view.nowMs });
+  const seen = new Set<number>();
+  const surplus: Pod[] = [], kept: Pod[] = [];
+  for (const pod of view.active) {
+    const index = completionIndex(pod);
+    if (index === undefined || index >= (view.spec.completions ?? 0) || seen.has(index) || view.failedIndexes.has(index)) surplus.push(pod);
+    else {
+      seen.add(index);
+      kept.push(pod);
+    }
+  }
+  const more = count - surplus.length;
+  return more > 0 ? [...surplus, ...podsToDelete(kept, more, { ranks: new Map(), nowMs: view.nowMs })] : surplus;
+}
+
+/** At most a burst of them: deletions that are seen bring the job back for the rest. */
+async function remove(context: ReconcileContext, { job }: JobView, pods: readonly Pod[]): Promise<Removed> {
+  const doomed = pods.slice(0, BURST);
+  if (doomed.length === 0) return { removed: 0, failure: undefined };
+  const { key, expectations } = context;
+  expectations.expectDeletions(key, doomed.map(objectKey));
+  const outcomes = await Promise.allSettled(doomed.map((pod) => deletePod(pod, { owner: job, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) })));
+  const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+  return { removed: doomed.length - failed.length, failure: failed[0]?.reason };
+}
+
+async function create(context: ReconcileContext, view: JobView, missing: number): Promise<Managed> {
+  const { key, expectations } = context;
+  const { job, active } = view;
+  const unchanged = { active: active.length, removed: 0 };
+  const waitMs = view.spec.backoffLimitPerIndex === undefined ? failureWaitMs(context, view) : 0;
+  if (waitMs > 0) return { ...unchanged, waitMs };
+  const pending = isIndexed(job) ? pendingIndexes(view, missing) : undefined;
+  const indexes = pending?.indexes;
+  const count = indexes ? indexes.length : missing;
+  if (count === 0) return { ...unchanged, waitMs: pending?.waitMs };
+  expectations.expectCreations(key, count);
+  let refused = 0;
+  const { succeeded, error } = await slowStart(count, async (at) => {
+    try {
+      await createPod(newPod(view, indexes?.[at]), { owner: job, context });
+    } catch (caught) {
+      // A namespace that goes away takes no pods; its deletion removes the job too.
+      if (isNamespaceTerminating(caught)) return;
+      refused += 1;
+      expectations.creationObserved(key);
+      throw caught;
+    }
+  });
+  const skipped = count - succeeded - refused;
+  if (skipped > 0) expectations.lower(key, { creations: skipped });
+  return { active: active.length + succeeded, removed: 0, waitMs: pending?.waitMs, failure: error };
+}
+
+function newPod(view: JobView, index: number | undefined): Pod {
+  const { job } = view;
+  const template = index === undefined ? view.spec.template : indexedTemplate(view, index);
+  return podFromTemplate({
+    template, owner: job, reference: controllerReference(job, jobs), finalizers: [TRACKING],
+    ...(index === undefined ? {} : { generateName: `${job.metadata!.name!}-${index}-` }),
+  });
+}
+
+function indexedTemplate(view: JobView, index: number): PodTemplateSpec {
+  const { job, spec: { template, backoffLimitPerIndex } } = view;
+  const { metadata, spec } = template;
+  const counts = backoffLimitPerIndex === undefined ? {} : failureCounts(view, index);
+  const withIndex = (container: Container): Container => (container.env?.some(({ name }) => name === 'JOB_COMPLETION_INDEX') ? container : {
+    ...container, env: [...(container.env ?? []), { name: 'JOB_COMPLETION_INDEX', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: `metadata.labels['${INDEX}']` } } }],
+  });
+  return {
+    metadata: { ...metadata, labels: { ...metadata?.labels, [INDEX]: String(index) }, annotations: { ...metadata?.annotations, [INDEX]: String(index), ...counts } },
+    spec: {
+      ...spec!, hostname: `${job.metadata!.name!}-${index}`, containers: spec!.containers.map(withIndex),
+      ...(spec!.initContainers ? { initContainers: spec!.initContainers.map(withIndex) } : {}),
+    },
+  };
+}
+
+/** What the last failed pod of the index leaves to the next one. */
+function failureCounts(view: JobView, index: number): Record<string, string> {
+  const last = lastFailed(view, index);
+  const ignored = last !== undefined && judge(view.spec.podFailurePolicy, last)?.action === 'Ignore';
+  const failures = last ? countIn(last, INDEX_FAILURES) + (ignored ? 0 : 1) : 0;
+  const ignoredFailures = last ? countIn(last, INDEX_IGNORED_FAILURES) + (ignored ? 1 : 0) : 0;
+  return { [INDEX_FAILURES]: String(failures), ...(ignoredFailures > 0 ? { [INDEX_IGNORED_FAILURES]: String(ignoredFailures) } : {}) };
+}
+
+export function lastFailed(view: JobView, index: number): Pod | undefined {
+  const weight = (pod: Pod): number => countIn(pod, INDEX_FAILURES) + countIn(pod, INDEX_IGNORED_FAILURES);
+  return view.newFailed.filter((pod) => completionIndex(pod) === index).sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
+}
+
+/** The first indexes that are neither done, given up, nor being worked on; with a backoff for each index, those whose time has come. */
+function pendingIndexes(view: JobView, count: number): { readonly indexes: number[]; readonly waitMs?: number | undefined } {
+  const { completions = 0, backoffLimitPerIndex } = view.spec;
+  const busy = new Set(view.active.map(completionIndex));
+  if (replacesOnlyFailed(view.spec)) for (const pod of view.pods) if (pod.metadata?.deletionTimestamp && pod.status?.phase !== 'Failed') busy.add(completionIndex(pod));
+  const indexes: number[] = [];
+  let waitMs: number | undefined;
+  for (let index = 0; index < completions && indexes.length < count; index++) {
+    if (busy.has(index) || view.succeededIndexes.has(index) || view.failedIndexes.has(index)) continue;
+    const last = backoffLimitPerIndex === undefined ? undefined : lastFailed(view, index);
+    const leftMs = last ? finishedMs(last) + backoffMs(countIn(last, INDEX_FAILURES) + countIn(last, INDEX_IGNORED_FAILURES), FAILURE_BACKOFF) - view.nowMs : 0;
+    if (leftMs > 0) waitMs = Math.min(waitMs ?? Infinity, leftMs);
+    else indexes.push(index);
+  }
+  return { indexes, waitMs };
+}
+
+interface Failures { readonly seen: ReadonlySet<string>; readonly count: number; readonly lastMs: number }
+
+/** Remembers failures in a row; a success forgets them. */
+export function noteFailures({ memory, key }: ReconcileContext, view: JobView): void {
+  const known = memory.get(`failures/${key}`) as Failures | undefined;
+  let { count, lastMs } = known ?? { count: 0, lastMs: 0 };
+  const ended = [...view.newSucceeded, ...view.newFailed].sort((a, b) => finishedMs(a) - finishedMs(b));
+  for (const pod of ended) {
+    if (known?.seen.has(pod.metadata!.uid!)) continue;
+    count = pod.status?.phase === 'Succeeded' ? 0 : count + 1;
+    if (count > 0) lastMs = finishedMs(pod);
+  }
+  // Those that are counted do not show up as new again, unless the cache is behind: then they are still among the pods.
+  const seen = new Set([...ended.map(({ metadata }) => metadata!.uid!), ...view.pods.map(({ metadata }) => metadata!.uid!).filter((uid) => known?.seen.has(uid))]);
+  memory.set(`failures/${key}`, { count, lastMs, seen } satisfies Failures);
+}
+
+/** How long to wait after the last of several failures in a row. */
+function failureWaitMs({ memory, key }: ReconcileContext, view: JobView): number {
+  const { count, lastMs } = memory.get(`failures/${key}`) as Failures;
+  return count === 0 ? 0 : lastMs + backoffMs(count - 1, FAILURE_BACKOFF) - view.nowMs;
+}
+
+export function forgetFailures({ memory, key }: ReconcileContext): void {
+  memory.delete(`failures/${key}`);
+}
