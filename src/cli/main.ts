@@ -1,5 +1,6 @@
 /** The command line: one file per command, folders as the command tree. Commands are loaded by name only when called, so that each starts quickly. */
 import { Command } from 'commander';
+import { CAPSTAN_VERSION, KUBERNETES_VERSION } from '#cmd/version.ts';
 import { fail, type Register } from './context.ts';
 
 type Loader = () => Promise<{ readonly register: Register }>;
@@ -22,9 +23,11 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
 };
 
 async function main(): Promise<void> {
+  // A reader that has seen enough (`| head`) is no error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const program = new Command('capstan')
     .description('A Kubernetes 1.36 cluster in one program')
-    .version('0.1.0', '-V, --version')
+    .version(`${CAPSTAN_VERSION} (Kubernetes ${KUBERNETES_VERSION})`, '-V, --version')
     .showHelpAfterError('(capstan --help lists the commands)')
     .configureHelp({ sortSubcommands: false });
   const called = process.argv[2] ?? '';

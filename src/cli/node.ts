@@ -9,6 +9,12 @@ export function register(program: Command): void {
   componentOptions(command)
     .addOption(new Option('--runtime <kind>', 'real containers (cri) or simulated nodes').choices(['cri', 'simulated']).default('cri'))
     .option('--node-name <name>', 'name of the node (default: the host name; simulated nodes: node-1, node-2 …)')
-    .addOption(new Option('--nodes <n>', 'simulated: how many (default: 1)').argParser(wholeNumber('nodes', { min: 1, max: 10_000 })));
+    .addOption(new Option('--nodes <n>', 'simulated: how many (default: 1)').argParser(wholeNumber('nodes', { min: 1, max: 10_000 })))
+    .option('--data-dir <dir>', "cri: where containerd and the pods' files live")
+    .option('--pod-cidr <range>', "cri: addresses of this node's pods (default: 10.244.0.0/24)")
+    .option('--node-ip <address>', 'cri: where the API server reaches this node (default: the address of the pods\' bridge)')
+    .option('--cluster-dns <address>', 'cri: resolver of the pods (default: 10.96.0.10)')
+    .option('--tls-cert-file <file>', "cri: certificate of the kubelet API, of an authority that the API server trusts")
+    .option('--tls-private-key-file <file>', 'cri: its key');
   loggingOptions(command).action(action((flags: NodeFlags) => runNode(flags)));
 }

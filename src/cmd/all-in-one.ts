@@ -142,7 +142,7 @@ class Cluster {
       ...shared, simulatedNodes: 0,
       real: {
         nodeName: hostname().toLowerCase(), address: network.advertise, gateway: network.gateway, podCIDR: network.nodePodCIDR, clusterDNS: network.dns,
-        dir: this.#dir.node, containerdDir: containerdDir(this.#dir), pkiDir: this.#dir.pki, caPem: pki.ca.certificatePem,
+        dir: this.#dir.node, containerdDir: containerdDir(this.#dir), serving: { pkiDir: this.#dir.pki }, caPem: pki.ca.certificatePem,
       },
     };
   }

@@ -6,7 +6,7 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
 import { StoreError } from '#storage/store.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
@@ -216,7 +216,8 @@ export function serverUrl({ bindAddress, port }: { readonly bindAddress: string;
 /** How others find it: kubeconfigs, and the state that `capstan status` reads. */
 async function publish(dir: DataDir, { pki, url }: { readonly pki: Pki; readonly url: string }): Promise<void> {
   await writeKubeconfig(dir.kubeconfig, { server: url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin', credentials: { certificate: pki.clients.admin } });
-  await writeComponentKubeconfigs(dir, { server: url, pki, nowMs: Date.now() });
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter((one) => one.family === 'IPv4').map((one) => one.address));
+  await writeComponentKubeconfigs(dir, { server: url, pki, nowMs: Date.now(), node: { name: hostname().toLowerCase(), addresses } });
   const state: DaemonState = { pid: process.pid, server: url, startedAt: new Date().toISOString(), phase: 'ready', components: { 'kube-apiserver': 'running' } };
   writeFileAtomic(dir.state, JSON.stringify(state));
 }

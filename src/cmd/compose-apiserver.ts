@@ -12,7 +12,7 @@ import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
-import { KUBERNETES_VERSION } from './version.ts';
+import { CAPSTAN_VERSION } from './version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
 export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKey'> {
@@ -64,7 +64,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     // Endpoints may not be loopback addresses: then the kubernetes Service has none.
     ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
-    programVersion: KUBERNETES_VERSION,
+    programVersion: CAPSTAN_VERSION,
     authentication: ({ internal }) => createAuthentication({
       internal, log, nowMs: () => clock.now(), ...settings.authentication,
       serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem], ...settings.serviceAccounts },

@@ -1,5 +1,6 @@
 /** What the command line does to a node of this machine from outside: stop its containers, remove all its traces, load an image. */
 import { createReadStream, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
@@ -19,7 +20,7 @@ interface Target { readonly dir: DataDir; readonly settings: ClusterSettings }
 export async function stopNode({ dir, settings }: Target): Promise<void> {
   const options = { dir: containerdDir(dir) };
   if (!await containerdExists(options)) return;
-  const problems = await createContainerd(options).stopAll();
+  const problems = [...await createContainerd(options).stopAll(), ...await unmountBelow([join(dir.node, 'kubelet')])];
   await destroyServiceProxy(settings.id);
   if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);
 }

@@ -1,5 +1,13 @@
-/** `capstan node`: simulated nodes as a program of its own. */
+/** `capstan node`: the node of this machine, or simulated nodes, as a program of its own. */
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { UserError } from '#deploy/data-dir.ts';
+import type { KeyPair } from '#deploy/pki/certificate.ts';
+import { ensureBridge } from '#node/containerd/bridge.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
+import { errorMessage } from '#stdx/log.ts';
+import { containerdDir as containerdDirOf } from './containerd-dir.ts';
+import { createRealNode, type RealNode } from './real-node.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
 import { KUBERNETES_VERSION } from './version.ts';
@@ -10,15 +18,61 @@ export interface NodeFlags extends ComponentFlags {
   readonly nodes?: number;
   /** Simulated: name of the only node, or what the names of several begin with. Default 'node'. */
   readonly nodeName?: string;
+  /** The rest is for real containers. */
+  readonly dataDir?: string;
+  readonly podCidr?: string;
+  /** Default: the bridge's address. */
+  readonly nodeIp?: string;
+  readonly clusterDns?: string;
+  readonly tlsCertFile?: string;
+  readonly tlsPrivateKeyFile?: string;
 }
 
 export async function runNode(flags: NodeFlags): Promise<void> {
-  if (flags.runtime === 'cri') throw new UserError('--runtime cri is not possible by itself yet: real containers come with capstan up.');
+  if (flags.runtime === 'cri') return runRealNode(flags);
   const names = nodeNames(flags);
   await runComponent({
     name: 'simulated-nodes', flags,
     create: (context) => createSimulatedNodes({ ...context, names, kubeletVersion: KUBERNETES_VERSION }),
   });
+}
+
+/** Containers outlive it: they are adopted when it starts again. */
+async function runRealNode(flags: NodeFlags): Promise<void> {
+  const dir = requireFlag(flags.dataDir, { flag: '--data-dir', why: "it is where containerd and the pods' files live" });
+  const podCIDR = flags.podCidr ?? '10.244.0.0/24';
+  const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
+  const serving = await servingFlags(flags);
+  const containerdDir = containerdDirOf({ node: dir });
+  const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), podCIDR);
+  let node: RealNode | undefined;
+  await runComponent({
+    name: 'kubelet', flags,
+    create: async (context) => {
+      const { ca } = context.connection.options;
+      if (!ca) throw new UserError(`${context.connection.file} names no certificate authority: the node needs it to know the API server.`);
+      node = await createRealNode({
+        ...context,
+        data: { nodeName, address: flags.nodeIp ?? gateway, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving },
+      });
+      return node.component;
+    },
+  });
+  await node?.leave();
+}
+
+async function servingFlags({ tlsCertFile, tlsPrivateKeyFile }: NodeFlags): Promise<KeyPair> {
+  const why = "the kubelet API's certificate must be one that the API server trusts (capstan apiserver --data-dir DIR writes one for this machine to DIR/pki/nodes/NAME/kubelet.crt and .key)";
+  const read = async (path: string, flag: string): Promise<string> => readFile(path, 'utf8').catch((error: unknown) => { throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}`, error); });
+  return {
+    certificatePem: await read(requireFlag(tlsCertFile, { flag: '--tls-cert-file', why }), '--tls-cert-file'),
+    keyPem: await read(requireFlag(tlsPrivateKeyFile, { flag: '--tls-private-key-file', why }), '--tls-private-key-file'),
+  };
+}
+
+function requireFlag(value: string | undefined, { flag, why }: { readonly flag: string; readonly why: string }): string {
+  if (!value) throw new UserError(`${flag} is needed: ${why}.`);
+  return value;
 }
 
 export function nodeNames({ nodeName, nodes = 1 }: Pick<NodeFlags, 'nodeName' | 'nodes'>): string[] {

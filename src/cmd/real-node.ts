@@ -1,6 +1,7 @@
 /** The node of this machine in all-in-one: its own containerd, the node's certificates, and the node agent over both. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { KeyPair } from '#deploy/pki/certificate.ts';
 import { ensureNodeCertificates } from '#deploy/pki/pki.ts';
 import { createNodeAgent } from '#node/agent/node-agent.ts';
 import { createContainerd } from '#node/containerd/containerd.ts';
@@ -21,8 +22,10 @@ export interface RealNodeData {
   /** The node's directory; the agent's files lie in `kubelet` below it. */
   readonly dir: string;
   readonly containerdDir: string;
-  readonly pkiDir: string;
+  /** Authority of the API server's client certificate. */
   readonly caPem: string;
+  /** The kubelet API's certificate; or the cluster's pki folder, to issue it from. */
+  readonly serving: KeyPair | { readonly pkiDir: string };
 }
 
 export interface RealNode {
@@ -43,17 +46,15 @@ const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
 export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
-  const { nodeName, address, gateway, podCIDR, clusterDNS, dir, containerdDir, pkiDir, caPem } = data;
+  const { nodeName, address, podCIDR, clusterDNS, dir, containerdDir, caPem } = data;
   const { clock, log } = context;
   const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clock, log });
-  const caKeyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
-  const certificates = ensureNodeCertificates({ dir: pkiDir, ca: { certificatePem: caPem, keyPem: caKeyPem } }, { nodeName, addresses: [...new Set([address, gateway, '127.0.0.1'])], nowMs: clock.now() });
-  const [{ serving }] = await Promise.all([certificates, containerd.start()]);
+  const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
   const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({
     context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: agentDir, imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
     podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
-    tls: { certificatePem: serving.certificatePem, keyPem: serving.keyPem, clientCaPem: caPem, clients: [API_SERVER] },
+    tls: { ...serving, clientCaPem: caPem, clients: [API_SERVER] },
   });
   return {
     component,
@@ -65,4 +66,12 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
     },
     leave: () => containerd.stop(),
   };
+}
+
+async function servingCertificate({ serving, caPem, nodeName, address, gateway }: RealNodeData, nowMs: number): Promise<KeyPair> {
+  if ('keyPem' in serving) return serving;
+  const { pkiDir } = serving;
+  const keyPem = await readFile(join(pkiDir, 'ca.key'), 'utf8');
+  const addresses = [...new Set([address, gateway, '127.0.0.1'])];
+  return (await ensureNodeCertificates({ dir: pkiDir, ca: { certificatePem: caPem, keyPem } }, { nodeName, addresses, nowMs })).serving;
 }

@@ -1,2 +1,3 @@
-/** What Capstan says it is: the Kubernetes version it implements, with its own behind the plus sign. */
-export const KUBERNETES_VERSION = 'v1.36.0+capstan.0.1.0';
+/** What Capstan says it is: its own version, and the Kubernetes version it implements with its own behind the plus sign. */
+export const CAPSTAN_VERSION = '0.1.0';
+export const KUBERNETES_VERSION = `v1.36.0+capstan.${CAPSTAN_VERSION}`;
