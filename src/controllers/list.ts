@@ -3,7 +3,9 @@ import type { ControllerDefinition } from '#runtime/controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
+import { cronJobController } from './batch/cronjob-controller.ts';
 import { jobController } from './batch/job-controller.ts';
+import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
@@ -35,7 +37,9 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     daemonSetController,
     deploymentController,
     replicaSetController,
+    cronJobController,
     jobController,
+    ttlAfterFinishedController,
     garbageCollectorController,
     namespaceController,
     nodeIPAMController(options),
