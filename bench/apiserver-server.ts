@@ -1,0 +1,92 @@
+/** What bench/apiserver.ts loads: the API server of `capstan apiserver` over an lmdb store, or a bare HTTP/2 server over lmdb, in a process of its own. */
+import { writeFileSync } from 'node:fs';
+import { createSecureServer } from 'node:http2';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { open } from 'lmdb';
+import { composeApiServer } from '#cmd/compose-apiserver.ts';
+import { ensurePki } from '#deploy/pki/pki.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger } from '#stdx/log.ts';
+import { openStore } from '#storage/drivers/index.ts';
+
+interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number }
+
+const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
+
+/** Processor time and the longest hold-up of the event loop since the last question. */
+let lastCpu = process.cpuUsage();
+const delays = monitorEventLoopDelay({ resolution: 5 });
+delays.enable();
+process.on('message', (message) => {
+  if (message !== 'cpu') return;
+  const { user, system } = process.cpuUsage(lastCpu);
+  lastCpu = process.cpuUsage();
+  process.send!({ type: 'cpu', cpuMicroseconds: user + system, longestDelayMs: delays.max / 1e6 });
+  delays.reset();
+});
+
+/** 'bench' is bound to cluster-admin by its group, so that RBAC is evaluated; 'root' is in system:masters and makes that binding. */
+const TOKENS = 'bench,bench,1,bench-admins\nroot,root,2,system:masters\n';
+
+/** As `capstan apiserver` composes it: certificates, all authenticators, Node and RBAC, every admission plugin. */
+async function startApi(): Promise<void> {
+  const tokenFile = `${config.dir}.tokens`;
+  writeFileSync(tokenFile, TOKENS);
+  const pki = await ensurePki({ dir: join(config.dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
+  const log = createLogger({ level: 'warn' });
+  const store = await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
+  const port = await freePort();
+  const server = await composeApiServer({
+    store, pki, settings: { authentication: { tokenFile } }, serviceCIDR: '10.96.0.0/16', listen: ['127.0.0.1'], port, advertiseAddress: '127.0.0.1', clock: realClock, log,
+  });
+  await server.ready();
+  process.send!({ type: 'ready', port });
+  process.on('message', (message) => {
+    if (message === 'memory') process.send!({ type: 'memory', ...process.memoryUsage() });
+    if (message === 'stop') void server.stop().then(() => store.close()).then(() => process.exit(0));
+  });
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise<void>((resolve) => probe.close(() => resolve()));
+  return port;
+}
+
+/** The ceiling (puts resolve once synced, as the store's do): reads a body, puts it durably, answers it; answers ready bytes. No API at all. */
+async function startBare(): Promise<void> {
+  const database = open({ path: config.dir, encoding: 'binary', keyEncoding: 'uint32', overlappingSync: false });
+  const small = Buffer.alloc(1100, 'x');
+  const list = Buffer.alloc(config.listBytes, 'x');
+  let next = 0;
+  const server = createSecureServer({ cert: config.cert, key: config.key });
+  server.on('stream', (stream, headers) => {
+    if (headers[':method'] !== 'POST') {
+      stream.respond({ ':status': 200, 'content-type': 'application/json' });
+      stream.end(headers[':path'] === '/list' ? list : small);
+      return;
+    }
+    const chunks: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.on('end', () => {
+      const body = Buffer.concat(chunks);
+      void database.put(next++, body).then(() => {
+        if (stream.destroyed) return;
+        stream.respond({ ':status': 201, 'content-type': 'application/json' });
+        stream.end(body);
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  process.on('message', (message) => {
+    if (message === 'stop') void database.close().then(() => process.exit(0));
+  });
+  const { port } = server.address() as AddressInfo;
+  process.send!({ type: 'ready', port });
+}
+
+await (config.kind === 'api' ? startApi() : startBare());

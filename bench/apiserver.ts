@@ -1,0 +1,164 @@
+/**
+ * The API server under h2load (TLS, HTTP/2, one request at a time on each connection), every write durable in lmdb before it is
+ * answered. Beside it, in the same run, a bare Node server: the ceiling of one process on this machine. Ratios are to upstream's
+ * API server 1.36 with etcd on a machine of two cores. Requests carry a bearer token of a user who may do all by RBAC.
+ *
+ *   node bench/apiserver.ts [--seconds=5] [--only=gets] [--no-bare] [--cpu-prof=DIR]
+ */
+import { execFile, fork, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { selfSigned } from './self-signed.ts';
+
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '5' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
+const run = promisify(execFile);
+
+interface Case {
+  readonly name: string;
+  readonly path: string;
+  readonly connections: number;
+  readonly upstreamPerSecond: number;
+  readonly body?: object;
+  readonly bare?: string;
+  /** Instead of a duration: enough that the case after it has what it counts on. */
+  readonly requests?: number;
+}
+
+const padding = (length: number): string => 'x'.repeat(length);
+const CONFIG_MAP = { kind: 'ConfigMap', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } }, data: { value: padding(800) } };
+const POD = {
+  kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench', 'pod-template-hash': 'abcdef' }, annotations: { note: padding(700) } },
+  spec: {
+    containers: ['one', 'two'].map((name) => ({
+      name, image: 'registry.example.com/library/image:1.2.3', ports: [{ containerPort: 8080 }], env: Array.from({ length: 8 }, (_, i) => ({ name: `VARIABLE_${i}`, value: padding(40) })),
+      resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { cpu: '1', memory: '256Mi' } }, readinessProbe: { httpGet: { path: '/healthz', port: 8080 } },
+    })),
+  },
+};
+
+const BINDING = {
+  kind: 'ClusterRoleBinding', apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'bench' },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' }, subjects: [{ kind: 'Group', apiGroup: 'rbac.authorization.k8s.io', name: 'bench-admins' }],
+};
+
+const CASES: readonly Case[] = [
+  { name: 'ConfigMap creates (1 kB)', path: '/api/v1/namespaces/default/configmaps', connections: 16, upstreamPerSecond: 1850, body: CONFIG_MAP, bare: '/put' },
+  { name: 'Pod creates', path: '/api/v1/namespaces/pods/pods', connections: 16, upstreamPerSecond: 1240, body: POD, bare: '/put' },
+  { name: 'gets', path: '/api/v1/namespaces/lists/configmaps/fixed', connections: 16, upstreamPerSecond: 4340, bare: '/get' },
+  { name: 'lists of 500 ConfigMaps', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: 198, bare: '/list' },
+  { name: 'lists of 6,000 Pods', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: 9.2 },
+];
+
+const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
+const children: Child[] = [];
+
+class Child {
+  readonly #process: ChildProcess;
+  /** startMs: from the start of the process to /readyz. */
+  readonly ready: Promise<{ readonly port: number; readonly startMs: number }>;
+
+  constructor(kind: 'api' | 'bare', options: { readonly dir: string; readonly cert: string; readonly key: string }) {
+    const startedMs = performance.now();
+    const profile = kind === 'api' && values['cpu-prof'] ? ['--cpu-prof', `--cpu-prof-dir=${values['cpu-prof']}`] : [];
+    this.#process = fork(new URL('./apiserver-server.ts', import.meta.url), {
+      execArgv: [...process.execArgv, ...profile], env: { ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: 300_000, ...options }) },
+    });
+    this.ready = (this.#answer('ready') as Promise<{ port: number }>).then(({ port }) => ({ port, startMs: performance.now() - startedMs }));
+    children.push(this);
+  }
+
+  #answer(type: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const ended = (code: number | null): void => reject(new Error(`the server ended with code ${code}`));
+      const hear = (message: { readonly type: string }): void => {
+        if (message.type !== type) return;
+        this.#process.off('message', hear).off('exit', ended);
+        resolve(message);
+      };
+      this.#process.on('message', hear).on('exit', ended);
+    });
+  }
+
+  /** 'resident 120 MB (heap 30 of 40, buffers 20)' */
+  async memory(): Promise<string> {
+    const answer = this.#answer('memory') as Promise<NodeJS.MemoryUsage>;
+    this.#process.send('memory');
+    const { rss, heapUsed, heapTotal, arrayBuffers } = await answer;
+    const mb = (bytes: number): string => String(Math.round(bytes / 2 ** 20));
+    return `resident ${mb(rss)} MB (heap ${mb(heapUsed)} of ${mb(heapTotal)}, buffers ${mb(arrayBuffers)})`;
+  }
+
+  /** Since this was last asked. Processor time, unlike a rate, hardly depends on what else the machine does. */
+  async usage(): Promise<Usage> {
+    const answer = this.#answer('cpu') as Promise<Usage>;
+    this.#process.send('cpu');
+    return answer;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode !== null) return;
+    const gone = new Promise((resolve) => this.#process.once('exit', resolve));
+    this.#process.send('stop');
+    await gone;
+  }
+}
+
+interface Usage { readonly cpuMicroseconds: number; readonly longestDelayMs: number }
+
+interface Load { readonly token?: string; readonly path: string; readonly connections: number; readonly body?: object | undefined; readonly requests?: number | undefined }
+
+/** Processor time is that of one request. */
+interface Rate extends Usage { readonly perSecond: number }
+
+async function load(child: Child, { path, connections, body, requests, token = 'bench' }: Load): Promise<Rate> {
+  const { port } = await child.ready;
+  const file = join(directory, 'body.json');
+  if (body) writeFileSync(file, JSON.stringify(body));
+  const amount = requests === undefined ? ['-D', values.seconds] : ['-n', String(requests)];
+  await child.usage();
+  const { stdout } = await run('h2load', [
+    ...amount, '-c', String(connections), '-m', '1', '-t', '1', '-H', `authorization: Bearer ${token}`, ...(body ? ['-d', file, '-H', 'content-type: application/json'] : []),
+    `https://127.0.0.1:${port}${path}`,
+  ], { maxBuffer: 2 ** 24 });
+  const failed = /(\d+) failed, (\d+) errored/.exec(stdout), codes = /status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx/.exec(stdout);
+  if (Number(failed?.[1]) > 0 || Number(codes?.[3]) > 0 || Number(codes?.[4]) > 0) throw new Error(`requests of ${path} failed:\n${stdout}`);
+  const done = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? NaN);
+  const usage = await child.usage();
+  return { perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN), ...usage, cpuMicroseconds: usage.cpuMicroseconds / done };
+}
+
+try {
+  const tls = await selfSigned();
+  const dir = join(directory, 'api');
+  const api = new Child('api', { dir, ...tls });
+  const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
+  console.log(`cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`);
+  await load(api, { path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', connections: 1, requests: 1, token: 'root', body: BINDING });
+  for (const name of ['lists', 'many', 'pods']) {
+    await load(api, { path: '/api/v1/namespaces', connections: 1, requests: 1, body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name } } });
+    // Which the controller of service accounts would make; pods are refused without.
+    await load(api, { path: `/api/v1/namespaces/${name}/serviceaccounts`, connections: 1, requests: 1, body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } } });
+  }
+  await load(api, { path: '/api/v1/namespaces/lists/configmaps', connections: 1, requests: 1, body: { ...CONFIG_MAP, metadata: { name: 'fixed' }, data: { value: padding(800) } } });
+  await load(api, { path: '/api/v1/namespaces/lists/configmaps', connections: 16, requests: 499, body: { ...CONFIG_MAP, data: { value: padding(350) } } });
+  await load(api, { path: '/api/v1/namespaces/many/pods', connections: 16, requests: 6000, body: POD });
+  await load(api, { path: '/api/v1/namespaces/default/configmaps', connections: 16, requests: 9500, body: CONFIG_MAP });
+  console.log(`after 10,000 ConfigMaps and 6,000 Pods: ${await api.memory()}`);
+  for (const { name, path, connections, upstreamPerSecond, body, bare: barePath } of CASES) {
+    if (values.only && !name.includes(values.only)) continue;
+    const ceiling = bare && barePath ? await load(bare, { path: barePath, connections, body }) : undefined;
+    const { perSecond, cpuMicroseconds, longestDelayMs } = await load(api, { path, connections, body });
+    const beside = ceiling ? `  bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs` : '';
+    console.log(`${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${(perSecond / upstreamPerSecond).toFixed(2).padStart(6)}x upstream  ${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms${beside}`);
+  }
+  console.log(`after all: ${await api.memory()}`);
+  await api.stop();
+  const warm = new Child('api', { dir, ...tls });
+  const { startMs } = await warm.ready;
+  console.log(`warm start over the filled store, to /readyz: ${startMs.toFixed(0)} ms`);
+} finally {
+  for (const child of children) await child.stop();
+  rmSync(directory, { recursive: true, force: true });
+}
