@@ -1,7 +1,7 @@
 /** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { cannotBeHandled, decodeObject, strictProblems, type Decoded, type DecodeMode } from '#machinery/decode.ts';
-import { isStatusError, statusErrors } from '#machinery/errors.ts';
+import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJson } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
@@ -65,13 +65,16 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   return decoded.object;
 }
 
-function checkKind({ gvk, schema, alsoAccepted = [] }: DecodeTarget, value: KubeObject): GroupVersionKind {
+function checkKind({ gvk, schema, alsoAccepted = [], decode }: DecodeTarget, value: KubeObject): GroupVersionKind {
   const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
   const expected = apiVersionOf(gvk);
   const apiVersion = typeof value.apiVersion === 'string' && value.apiVersion !== '' ? value.apiVersion : expected;
   if (kind === gvk.kind && apiVersion === expected) return gvk;
   const other = alsoAccepted.find((accepted) => accepted.kind === kind && apiVersionOf(accepted) === apiVersion);
   if (other) return other;
+  // Custom resources are known by their version; the kind is a value to them.
+  if (decode && apiVersion === expected) throw statusErrors.invalid({ ...gvk, name: String(value.metadata?.name ?? '') }, [fieldErrors.invalid('kind', kind, `must be ${gvk.kind}`)]);
+  if (decode) throw statusErrors.badRequest(`the API version in the data (${apiVersion}) does not match the expected API version (${expected})`);
   const given = { ...parseApiVersion(apiVersion), kind };
   if (!schemaForKind(given)) {
     throw cannotBeHandled(schema, value, `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"`);

@@ -22,7 +22,7 @@ import type { Objects, StoredEndpoint } from '../objects.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
 import { customResource, customStoragePrefix, isConditionTrue, structuralOf } from './custom-resource.ts';
-import { checkDefinition } from './definition-checks.ts';
+import { checkDefinition, violationsOf } from './definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
@@ -167,7 +167,7 @@ export class CustomResources {
     const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({ field: jsonPath.slice(1), path: simplePath(jsonPath) ?? [] }));
     const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec({
       nodeOf: (wanted) => nodes.get(wanted), storageApiVersion: resource.storageApiVersion,
-      convert: spec.conversion?.strategy === 'Webhook' ? createConverter(definition, { internal: this.#internal, clock: this.#options.clock }) : undefined,
+      convert: spec.conversion?.strategy === 'Webhook' ? createConverter(definition, { internal: this.#internal }) : undefined,
     }, apiVersion, (entry) => cache.parsed.of(entry));
     return {
       resource, served: served!, isBuiltin: false, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
@@ -212,7 +212,7 @@ export class CustomResources {
     const definition = this.#internal.get(DEFINITIONS, { name }) as CustomResourceDefinition | undefined;
     if (!definition) return;
     const nowMs = this.#options.clock.now();
-    const violations = checkDefinition(definition).map(({ field, detail }) => `${field}: ${detail}`);
+    const violations = violationsOf(definition);
     const status = statusOf(definition, { others: this.#definitions(), violations, nowMs });
     if (!deepEqual(status, definition.status)) await this.#modify(name, (current) => void (current.status = statusOf(current, { others: this.#definitions(), violations, nowMs })), { subresource: 'status' });
     if (definition.metadata?.deletionTimestamp && definition.metadata.finalizers?.includes(CLEANUP)) await this.#cleanUp(definition);

@@ -55,7 +55,7 @@ export class CustomOpenapi {
     const paths = Object.assign({}, ...builtin, ownPaths) as Paths;
     const resources = [...this.#byPath.values()].flat().map((endpoint) => customResourceOf(endpoint, 2));
     const own = customSchemas(resources, { paths: ownPaths, style: { openapi: 2 } });
-    const names = new Set([...definitionsIn(builtin)]);
+    const names = definitionsIn(builtin);
     return buildV2Document(paths, { ...componentSchemas(names, { openapi: 2 }), ...own });
   }
 

@@ -29,6 +29,8 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   const { info } = context;
   const endpoint = core.catalogue.find(info.group, info.version, info.resource);
   if (!endpoint) throw statusErrors.pathNotFound();
+  const { deprecation } = endpoint.resource.behaviour;
+  if (deprecation !== undefined) context.warnings.push(deprecation);
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   if (!endpoint.verbs.has(info.verb)) throw methodNotAllowed();
   const { namespaced } = endpoint.resource;

@@ -21,16 +21,17 @@ const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
   'application/json-patch+json': 'json', 'application/merge-patch+json': 'merge', 'application/strategic-merge-patch+json': 'strategic',
   'application/apply-patch+yaml': 'apply', 'application/apply-patch+cbor': 'apply',
 };
+const CUSTOM_ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml'];
 const ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json'];
 
 export interface ReadPatch { readonly kind: PatchKind; readonly patch: unknown }
 
-/** What the body says, not yet applied. */
+/** What the body says, not yet applied. schema: undefined where strategic merge patches are not taken. */
 export async function readPatch({ context }: Pick<WriteCall, 'context'>, schema: ObjectSchema | undefined): Promise<ReadPatch> {
   const type = (context.request.headers['content-type'] ?? '').split(';')[0]!.trim();
   const kind = KINDS[type];
   if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
-  if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(ACCEPTED);
+  if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(schema ? ACCEPTED : CUSTOM_ACCEPTED);
   const bytes = await context.request.body(MAX_BODY_BYTES);
   return { kind, patch: kind === 'json' ? parseJson(bytes.toString()) : parseLenient(bytes.toString()) };
 }
@@ -58,7 +59,7 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
-  const read = await readPatch(call, endpoint.schema);
+  const read = await readPatch(call, endpoint.isBuiltin ? endpoint.schema : undefined);
   const written = await objects.update(endpoint, {
     ...(prepare ? { prepare } : {}),
     change: (current) => {

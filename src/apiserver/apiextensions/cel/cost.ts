@@ -1,0 +1,158 @@
+/**
+ * What a rule may cost at most, estimated from the sizes its schema allows: after upstream's cost model, with the same limits. Sizes that the
+ * schema leaves open are what fits into a request.
+ */
+import { fieldOf, type Structural } from '../structural.ts';
+import { escapeName } from './types.ts';
+import { isNode, type SyntaxNode } from './syntax.ts';
+
+/** Of one rule times the places it may run at. */
+export const RULE_COST_LIMIT = 10_000_000;
+/** Of all rules of a definition's version. */
+export const SCHEMA_COST_LIMIT = 100_000_000;
+const MAX_REQUEST_BYTES = 3 * 1024 * 1024;
+
+interface Estimate {
+  readonly cost: number;
+  /** What the value is, where the schema says. */
+  readonly node?: Structural | undefined;
+  /** Of a text, list or map. */
+  readonly size: number;
+}
+
+type Scope = ReadonlyMap<string, Estimate>;
+
+export function costMessage(what: string, { cost, limit }: { readonly cost: number; readonly limit: number }): string {
+  const factor = cost / limit;
+  const text = factor > 100 ? 'more than 100x' : `${factor < 1.5 ? factor.toFixed(6) : factor.toFixed(1)}x`;
+  return `${what} exceeds budget by factor of ${text} (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)`;
+}
+
+/** How many items or fields a value may have. */
+export function maxCount(node: Structural): number {
+  const { maxItems, maxProperties } = node.schema as { maxItems?: number; maxProperties?: number };
+  if (node.type === 'array') return maxItems ?? Math.floor((MAX_REQUEST_BYTES - 2) / ((node.items ? minBytes(node.items) : 1) + 1));
+  return maxProperties ?? Math.floor((MAX_REQUEST_BYTES - 2) / ((typeof node.additional === 'object' ? minBytes(node.additional) : 1) + 6));
+}
+
+function minBytes(node: Structural): number {
+  switch (node.type) {
+    case 'string': return 2;
+    case 'boolean': return 4;
+    case 'array': return 2;
+    case 'object': {
+      const required = (node.schema['required'] as string[] | undefined) ?? [];
+      return 2 + required.reduce((sum, name) => sum + name.length + 4 + (node.properties.get(name)?.default === undefined ? minBytes(node.properties.get(name) ?? node) : 0), 0);
+    }
+    default: return 1;
+  }
+}
+
+function sizeOf(node: Structural): number {
+  if (node.type === 'array' || node.type === 'object') return node.type === 'object' && node.properties.size > 0 ? node.properties.size : maxCount(node);
+  if (node.type !== 'string' && !node.intOrString) return 1;
+  const { maxLength, enum: values, format } = node.schema as { maxLength?: number; enum?: unknown[]; format?: string };
+  if (values) return Math.max(...values.map((value) => String(value).length), 0);
+  if (format === 'date' || format === 'date-time' || format === 'duration') return 32;
+  return maxLength ?? MAX_REQUEST_BYTES - 2;
+}
+
+function estimateOf(node: Structural | undefined): Estimate {
+  return { cost: 0, node, size: node ? sizeOf(node) : MAX_REQUEST_BYTES };
+}
+
+export function estimateCost(root: SyntaxNode, self: Structural): number {
+  const scope: Scope = new Map([['self', estimateOf(self)], ['oldSelf', estimateOf(self)]]);
+  return estimate(root, scope).cost;
+}
+
+const COMPREHENSIONS = new Set(['all', 'exists', 'exists_one', 'existsOne', 'map', 'filter']);
+/** Functions that read their receiver and arguments. */
+const READING = new Set(['startsWith', 'endsWith', 'contains', 'lowerAscii', 'upperAscii', 'replace', 'split', 'join', 'substring', 'trim', 'indexOf', 'lastIndexOf', 'reverse', 'format', 'url', 'isURL', 'ip', 'isIP', 'cidr', 'isCIDR', 'quantity', 'isQuantity', 'validate', 'charAt', 'quote', 'string', 'bytes']);
+const WHOLE = new Set(['isSorted', 'sum', 'min', 'max']);
+
+function estimate(node: SyntaxNode, scope: Scope): Estimate {
+  const { op } = node;
+  const args = node.args as never;
+  switch (op) {
+    case 'value': return { cost: 0, size: typeof args === 'string' ? (args as string).length : 1 };
+    case 'id': return { ...(scope.get(args) ?? { size: 1, cost: 0 }), cost: 1 };
+    case '.': case '.?': return field(estimate(args[0], scope), args[1]);
+    case '[]': case '[?]': {
+      const list = estimate(args[0], scope), key = estimate(args[1], scope);
+      return { ...estimateOf(list.node && itemNode(list.node)), cost: list.cost + key.cost + 1 };
+    }
+    case 'call': return call(args[0], { receiver: undefined, args: args[1], scope });
+    case 'rcall': return call(args[0], { receiver: args[1], args: args[2], scope });
+    case '?:': {
+      const [condition, yes, no] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate, Estimate];
+      return { ...(yes.size >= no.size ? yes : no), cost: condition.cost + Math.max(yes.cost, no.cost) };
+    }
+    case '==': case '!=': case '<': case '<=': case '>': case '>=': case '+': {
+      const [left, right] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
+      const read = op === '+' ? left.size + right.size : Math.min(left.size, right.size);
+      return { cost: left.cost + right.cost + Math.max(1, Math.ceil(read * 0.1)), size: op === '+' ? left.size + right.size : 1, node: undefined };
+    }
+    case 'in': {
+      const [item, list] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
+      return { cost: item.cost + list.cost + (list.node?.type === 'object' ? 1 : Math.max(1, list.size)), size: 1 };
+    }
+    default: {
+      const parts = partsOf(args).map((part) => estimate(part, scope));
+      const base = op === 'list' ? 10 : op === 'map' ? 30 : op === '&&' || op === '||' ? 0 : 1;
+      return { cost: base + parts.reduce((sum, part) => sum + part.cost, 0), size: Math.max(parts.length, 1) };
+    }
+  }
+}
+
+function partsOf(args: unknown): SyntaxNode[] {
+  return isNode(args) ? [args] : Array.isArray(args) ? args.flatMap(partsOf) : [];
+}
+
+function itemNode(node: Structural): Structural | undefined {
+  return node.type === 'array' ? node.items : typeof node.additional === 'object' ? node.additional : undefined;
+}
+
+function field(of: Estimate, name: string): Estimate {
+  const original = of.node && (Array.from(of.node.properties.keys()).find((candidate) => escapeName(candidate) === name) ?? name);
+  const node = original === undefined ? undefined : fieldOf(of.node, original);
+  return { ...(node ? estimateOf(node) : { size: name === 'name' || name === 'generateName' ? 253 : MAX_REQUEST_BYTES }), cost: of.cost + 1 };
+}
+
+interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Scope }
+
+function call(name: string, { receiver, args, scope }: Call): Estimate {
+  if (name === 'has') return { ...estimate(args[0]!, scope), size: 1, node: undefined };
+  if (name === 'bind' && args.length === 3) {
+    const bound = estimate(args[1]!, scope);
+    const body = estimate(args[2]!, new Map([...scope, [String(args[0]!.args), { ...bound, cost: 0 }]]));
+    return { ...body, cost: body.cost + bound.cost };
+  }
+  const of = receiver && estimate(receiver, scope);
+  if (of && COMPREHENSIONS.has(name) && args.length > 1) return comprehension(name, { of, args, scope });
+  const parts = [...(of ? [of] : []), ...args.map((part) => estimate(part, scope))];
+  const before = parts.reduce((sum, part) => sum + part.cost, 0);
+  const size = parts[0]?.size ?? 1;
+  if (name === 'matches' || name === 'matchesInLinearTime' || name === 'find' || name === 'findAll') {
+    return { cost: before + Math.ceil((size + 1) * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.25), size };
+  }
+  if (WHOLE.has(name)) return { cost: before + size, size: 1, node: of?.node && itemNode(of.node) };
+  if (READING.has(name)) {
+    // Texts are read once, lists of them in full.
+    const read = parts.reduce((sum, part) => sum + Math.ceil(part.size * 0.1), 0);
+    return { cost: before + Math.max(1, read), size: parts.reduce((sum, part) => sum + part.size, 0) };
+  }
+  if (receiver?.op === 'id' && receiver.args === 'sets') return { cost: before + parts.slice(1).reduce((product, part) => product * Math.max(part.size, 1), 1), size: 1 };
+  if (name === 'orValue' || name === 'value' || name === 'dyn') return { ...parts[0]!, cost: before + 1 };
+  return { cost: before + 1, size: name === 'size' ? 1 : size };
+}
+
+function comprehension(name: string, { of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Scope }): Estimate {
+  const variable = String(args[0]!.args);
+  const item = of.node ? (of.node.type === 'object' ? { cost: 0, size: 63 } : estimateOf(itemNode(of.node))) : { cost: 0, size: of.size };
+  const inner = new Map([...scope, [variable, item]]);
+  const bodies = args.slice(1).map((part) => estimate(part, inner));
+  const step = bodies.reduce((sum, part) => sum + part.cost, 0) + (name === 'map' || name === 'filter' ? 12 : 3);
+  const node = name === 'filter' ? of.node : undefined;
+  return { cost: of.cost + 1 + of.size * step, size: name === 'map' || name === 'filter' ? of.size : 1, node };
+}

@@ -1,0 +1,299 @@
+/**
+ * Kubernetes' CEL functions on top of the evaluator's own: strings, regular expressions (in linear time), lists, sets, URLs, IP addresses,
+ * CIDRs, quantities, formats. What is not here does not compile.
+ */
+import { Environment, EvaluationError, Optional } from '@marcbachmann/cel-js';
+import { RE2JS } from 're2js';
+import { cidrContains, formatCIDR, formatIP, parseCIDR, parseIP, type CIDRBlock, type IPAddress } from '#machinery/ip.ts';
+import { validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
+import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { STRING_FORMATS } from '../formats.ts';
+import { charge, traversal } from './budget.ts';
+import { equalValues, textOf } from './equality.ts';
+
+/** Values of the library's own types. */
+export class CelIP { readonly address: IPAddress; constructor(address: IPAddress) { this.address = address; } }
+export class CelCIDR { readonly block: CIDRBlock; constructor(block: CIDRBlock) { this.block = block; } }
+export class CelQuantity { readonly value: Quantity; constructor(value: Quantity) { this.value = value; } }
+export class CelURL { readonly url: URL; readonly text: string; constructor(url: URL, text: string) { this.url = url; this.text = text; } }
+export class CelFormat { readonly name: string; readonly check: (text: string) => string[]; constructor(name: string, check: (text: string) => string[]) { this.name = name; this.check = check; } }
+class SetsNamespace {}
+class FormatNamespace {}
+class IpNamespace {}
+
+/** Rewritten to before the check: the evaluator's own matches() is not linear. */
+export const LINEAR_MATCHES = 'matchesInLinearTime';
+
+export function kubernetesEnvironment(): Environment {
+  const env = new Environment({ enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } });
+  // Signatures are checked by the evaluator when they are registered.
+  const add = (signature: string, handler: (...args: never[]) => unknown): void => void env.registerFunction(signature, handler, { async: false } as never);
+  addStrings(add);
+  addRegularExpressions(add);
+  addLists(add);
+  env.registerType('k8s.Sets', { ctor: SetsNamespace, fields: {} }).registerConstant('sets', 'k8s.Sets', new SetsNamespace());
+  addSets(add);
+  env.registerType('k8s.URL', CelURL);
+  addUrls(add);
+  env.registerType('k8s.IP', CelIP).registerType('k8s.CIDR', CelCIDR).registerType('k8s.IPNamespace', { ctor: IpNamespace, fields: {} }).registerConstant('ip', 'k8s.IPNamespace', new IpNamespace());
+  addAddresses(add);
+  env.registerType('k8s.Quantity', CelQuantity);
+  addQuantities(add);
+  env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
+  addFormats(add);
+  for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity']) env.registerOperator(`${type} == ${type}`, equalValues);
+  return env;
+}
+
+type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
+
+function fail(message: string): never {
+  throw new EvaluationError(message);
+}
+
+// --------------------------------------------------------------------------------------------------------------- strings
+
+function addStrings(add: Add): void {
+  add('string.charAt(int): string', (text: string, at: bigint) => {
+    const characters = Array.from(text);
+    if (at < 0n || at > BigInt(characters.length)) fail(`index out of range: ${at}`);
+    return characters[Number(at)] ?? '';
+  });
+  add('string.replace(string, string): string', (text: string, from: string, to: string) => read(text, () => text.replaceAll(from, () => to)));
+  add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => read(text, () => replaceSome(text, { from, to, times: Number(times) })));
+  add('string.reverse(): string', (text: string) => read(text, () => Array.from(text).toReversed().join('')));
+  add('string.format(list): string', (template: string, args: readonly unknown[]) => read(template, () => format(template, args)));
+  add('string.quote(): string', (text: string) => JSON.stringify(text));
+}
+
+function read<T>(text: string, work: () => T): T {
+  charge(traversal(text.length));
+  return work();
+}
+
+function replaceSome(text: string, { from, to, times }: { readonly from: string; readonly to: string; readonly times: number }): string {
+  if (times < 0) return text.replaceAll(from, () => to);
+  let rest = text, result = '';
+  for (let i = 0; i < times; i++) {
+    const found = rest.indexOf(from);
+    if (found < 0) break;
+    result += rest.slice(0, found) + to;
+    rest = rest.slice(found + from.length);
+  }
+  return result + rest;
+}
+
+function format(template: string, args: readonly unknown[]): string {
+  let next = 0;
+  return template.replaceAll(/%(?:\.(\d+))?([a-zA-Z%])/g, (_, precision: string | undefined, verb: string) => {
+    if (verb === '%') return '%';
+    if (next >= args.length) fail(`index ${next} out of range`);
+    const value = args[next++];
+    switch (verb) {
+      case 's': return textOf(value);
+      case 'd': return typeof value === 'bigint' ? String(value) : fail('integer clause can only be used on integers');
+      case 'f': return Number(value).toFixed(precision === undefined ? 6 : Number(precision));
+      case 'e': return Number(value).toExponential(precision === undefined ? 6 : Number(precision)).replace(/e([+-])(\d)$/, 'e$10$2');
+      case 'b': return typeof value === 'boolean' ? (value ? '1' : '0') : BigInt(value as bigint).toString(2);
+      case 'o': return BigInt(value as bigint).toString(8);
+      case 'x': return typeof value === 'string' ? Buffer.from(value).toString('hex') : BigInt(value as bigint).toString(16);
+      case 'X': return (typeof value === 'string' ? Buffer.from(value).toString('hex') : BigInt(value as bigint).toString(16)).toUpperCase();
+      default: return fail(`could not parse formatting clause: unrecognized formatting clause ${JSON.stringify(verb)}`);
+    }
+  });
+}
+
+/** Compiled patterns, up to this many; rules use few and the same ones. */
+const MAX_PATTERNS = 500;
+const patterns = new Map<string, RE2JS>();
+
+export function compiledPattern(pattern: string): RE2JS {
+  let compiled = patterns.get(pattern);
+  if (!compiled) {
+    try {
+      compiled = RE2JS.compile(pattern);
+    } catch (error) {
+      fail(`error parsing regexp: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    if (patterns.size >= MAX_PATTERNS) patterns.clear();
+    patterns.set(pattern, compiled!);
+  }
+  return compiled!;
+}
+
+function addRegularExpressions(add: Add): void {
+  const search = (text: string, pattern: string): RE2JS => {
+    charge(traversal(text.length + 1) * Math.ceil(pattern.length * 0.25));
+    return compiledPattern(pattern);
+  };
+  const findAll = (text: string, pattern: string, most: number): string[] => {
+    const matcher = search(text, pattern).matcher(text), found: string[] = [];
+    while ((most < 0 || found.length < most) && matcher.find()) found.push(matcher.group() ?? '');
+    return found;
+  };
+  add(`string.${LINEAR_MATCHES}(string): bool`, (text: string, pattern: string) => search(text, pattern).matcher(text).find());
+  add(`${LINEAR_MATCHES}(string, string): bool`, (text: string, pattern: string) => search(text, pattern).matcher(text).find());
+  add('string.find(string): string', (text: string, pattern: string) => findAll(text, pattern, 1)[0] ?? '');
+  add('string.findAll(string): list<string>', (text: string, pattern: string) => findAll(text, pattern, -1));
+  add('string.findAll(string, int): list<string>', (text: string, pattern: string, most: bigint) => findAll(text, pattern, Number(most)));
+}
+
+// ----------------------------------------------------------------------------------------------------------------- lists
+
+function compareOrdered(left: unknown, right: unknown): number {
+  const a = left as number, b = right as number;
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function addLists(add: Add): void {
+  const passing = <R>(work: (list: readonly unknown[], item?: unknown) => R) => (list: readonly unknown[], item?: unknown): R => {
+    charge(list.length);
+    return work(list, item);
+  };
+  const nonEmpty = (list: readonly unknown[], name: string): readonly unknown[] => (list.length === 0 ? fail(`${name} called on empty list`) : list);
+  add('list.isSorted(): bool', passing((list) => list.every((item, i) => i === 0 || compareOrdered(list[i - 1], item) <= 0)));
+  for (const type of ['int', 'double']) {
+    const zero: unknown = type === 'int' ? 0n : 0;
+    add(`list<${type}>.sum(): ${type}`, passing((list) => list.reduce((sum, item) => (sum as number) + (item as number), zero)));
+  }
+  for (const type of ['int', 'double', 'string', 'bool']) {
+    add(`list<${type}>.min(): ${type}`, passing((list) => nonEmpty(list, 'min').reduce((best, item) => (compareOrdered(item, best) < 0 ? item : best))));
+    add(`list<${type}>.max(): ${type}`, passing((list) => nonEmpty(list, 'max').reduce((best, item) => (compareOrdered(item, best) > 0 ? item : best))));
+  }
+  add('list.indexOf(dyn): int', passing((list, item) => BigInt(list.findIndex((candidate) => equalValues(candidate, item)))));
+  add('list.lastIndexOf(dyn): int', passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))));
+}
+
+function addSets(add: Add): void {
+  const contains = (list: readonly unknown[], items: readonly unknown[]): boolean => {
+    charge(list.length * items.length);
+    return items.every((item) => list.some((candidate) => equalValues(candidate, item)));
+  };
+  add('k8s.Sets.contains(list, list): bool', (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items));
+  add('k8s.Sets.equivalent(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => contains(list, other) && contains(other, list));
+  add('k8s.Sets.intersects(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
+    charge(list.length * other.length);
+    return list.some((item) => other.some((candidate) => equalValues(candidate, item)));
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------------------ URLs
+
+function parseUrl(text: string): CelURL | undefined {
+  charge(traversal(text.length));
+  if (text.startsWith('/') && URL.canParse(text, 'path://x')) return new CelURL(new URL(text, 'path://x'), text);
+  return URL.canParse(text) ? new CelURL(new URL(text), text) : undefined;
+}
+
+function addUrls(add: Add): void {
+  const isPath = ({ text }: CelURL): boolean => text.startsWith('/');
+  add('url(string): k8s.URL', (text: string) => parseUrl(text) ?? fail(`URL parse error during conversion from string: parse ${JSON.stringify(text)}: invalid URI for request`));
+  add('isURL(string): bool', (text: string) => parseUrl(text) !== undefined);
+  add('k8s.URL.getScheme(): string', (url: CelURL) => (isPath(url) ? '' : url.url.protocol.slice(0, -1)));
+  add('k8s.URL.getHost(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).host));
+  add('k8s.URL.getHostname(): string', (url: CelURL) => (isPath(url) ? '' : url.url.hostname.replace(/^\[|\]$/g, '')));
+  add('k8s.URL.getPort(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).port));
+  add('k8s.URL.getEscapedPath(): string', ({ url, text }: CelURL) => (url.pathname === '/' && !/^[^?#]*[^/:]\/($|[?#])/.test(text) && !text.startsWith('/') ? '' : url.pathname));
+  add('k8s.URL.getQuery(): map<string, list<string>>', ({ url }: CelURL) => {
+    const query = new Map<string, string[]>();
+    for (const [key, value] of url.searchParams) query.set(key, [...query.get(key) ?? [], value]);
+    return query;
+  });
+}
+
+/** As it is written: the platform's URL drops default ports. */
+function hostOf({ text, url }: CelURL): { readonly host: string; readonly port: string } {
+  const authority = /^[^:]+:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1] ?? url.host;
+  return { host: authority, port: /:(\d+)$/.exec(authority)?.[1] ?? '' };
+}
+
+// ------------------------------------------------------------------------------------------------------------- addresses
+
+function strictIP(text: string): IPAddress | undefined {
+  charge(traversal(text.length));
+  const address = parseIP(text);
+  return address?.mapped || address?.leadingZeros ? undefined : address;
+}
+
+function addAddresses(add: Add): void {
+  const ipOf = (text: string): CelIP => new CelIP(strictIP(text) ?? fail(`IP Address ${JSON.stringify(text)} parse error during conversion from string: invalid IP address`));
+  const cidrOf = (text: string): CelCIDR => new CelCIDR(parseCIDR(text) ?? fail(`CIDR ${JSON.stringify(text)} parse error during conversion from string: invalid CIDR`));
+  const within = (...blocks: string[]) => ({ address }: CelIP): boolean => blocks.some((block) => cidrContains(parseCIDR(block)!, address));
+  add('ip(string): k8s.IP', ipOf);
+  add('isIP(string): bool', (text: string) => strictIP(text) !== undefined);
+  add('k8s.IPNamespace.isCanonical(string): bool', (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text);
+  add('string(k8s.IP): string', ({ address }: CelIP) => formatIP(address));
+  add('k8s.IP.family(): int', ({ address }: CelIP) => BigInt(address.family));
+  add('k8s.IP.isUnspecified(): bool', within('0.0.0.0/32', '::/128'));
+  add('k8s.IP.isLoopback(): bool', within('127.0.0.0/8', '::1/128'));
+  add('k8s.IP.isLinkLocalMulticast(): bool', within('224.0.0.0/24', 'ff02::/16'));
+  add('k8s.IP.isLinkLocalUnicast(): bool', within('169.254.0.0/16', 'fe80::/10'));
+  const notGlobal = within('0.0.0.0/32', '255.255.255.255/32', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '::/128', '::1/128', 'fe80::/10', 'ff00::/8');
+  add('k8s.IP.isGlobalUnicast(): bool', (ip: CelIP) => !notGlobal(ip));
+  add('cidr(string): k8s.CIDR', cidrOf);
+  add('isCIDR(string): bool', (text: string) => parseCIDR(text) !== undefined);
+  add('string(k8s.CIDR): string', ({ block }: CelCIDR) => formatCIDR(block));
+  add('k8s.CIDR.containsIP(k8s.IP): bool', ({ block }: CelCIDR, { address }: CelIP) => cidrContains(block, address));
+  add('k8s.CIDR.containsIP(string): bool', ({ block }: CelCIDR, text: string) => cidrContains(block, ipOf(text).address));
+  const containsCIDR = (outer: CIDRBlock, inner: CIDRBlock): boolean => outer.prefixLength <= inner.prefixLength && cidrContains(outer, inner.address);
+  add('k8s.CIDR.containsCIDR(k8s.CIDR): bool', (outer: CelCIDR, inner: CelCIDR) => containsCIDR(outer.block, inner.block));
+  add('k8s.CIDR.containsCIDR(string): bool', (outer: CelCIDR, text: string) => containsCIDR(outer.block, cidrOf(text).block));
+  add('k8s.CIDR.ip(): k8s.IP', ({ block }: CelCIDR) => new CelIP(block.address));
+  add('k8s.CIDR.masked(): k8s.CIDR', ({ block }: CelCIDR) => new CelCIDR({ ...block, address: { ...block.address, bits: block.network } }));
+  add('k8s.CIDR.prefixLength(): int', ({ block }: CelCIDR) => BigInt(block.prefixLength));
+}
+
+// ------------------------------------------------------------------------------------------------------------ quantities
+
+function addQuantities(add: Add): void {
+  const compare = (left: CelQuantity, right: CelQuantity): number => left.value.compare(right.value);
+  const ofInt = (value: bigint): Quantity => parseQuantity(String(value));
+  add('quantity(string): k8s.Quantity', (text: string) => {
+    charge(traversal(text.length));
+    return new CelQuantity(tryParseQuantity(text) ?? fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"));
+  });
+  add('isQuantity(string): bool', (text: string) => tryParseQuantity(text) !== undefined);
+  add('k8s.Quantity.sign(): int', ({ value }: CelQuantity) => BigInt(value.sign));
+  add('k8s.Quantity.isInteger(): bool', ({ value }: CelQuantity) => integerOf(value) !== undefined);
+  add('k8s.Quantity.asInteger(): int', ({ value }: CelQuantity) => integerOf(value) ?? fail('cannot convert value to integer'));
+  add('k8s.Quantity.asApproximateFloat(): double', ({ value }: CelQuantity) => approximate(value));
+  add('k8s.Quantity.isLessThan(k8s.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) < 0);
+  add('k8s.Quantity.isGreaterThan(k8s.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) > 0);
+  add('k8s.Quantity.compareTo(k8s.Quantity): int', (left: CelQuantity, right: CelQuantity) => BigInt(Math.sign(compare(left, right))));
+  add('k8s.Quantity.add(k8s.Quantity): k8s.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.add(right.value)));
+  add('k8s.Quantity.add(int): k8s.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.add(ofInt(right))));
+  add('k8s.Quantity.sub(k8s.Quantity): k8s.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.sub(right.value)));
+  add('k8s.Quantity.sub(int): k8s.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.sub(ofInt(right))));
+}
+
+const INT64_MAX = 2n ** 63n - 1n;
+
+function integerOf(value: Quantity): bigint | undefined {
+  const whole = value.scaledValue(0);
+  return Quantity.of(whole).equals(value) && whole <= INT64_MAX && whole >= -INT64_MAX - 1n ? whole : undefined;
+}
+
+function approximate(value: Quantity): number {
+  return Number(value.scaledValue(-9)) / 1e9;
+}
+
+// --------------------------------------------------------------------------------------------------------------- formats
+
+const prefixed = (check: (text: string) => string[]) => (text: string): string[] => check(text.endsWith('-') ? `${text.slice(0, -1)}a` : text);
+const known = (name: string) => (text: string): string[] => (STRING_FORMATS[name]!(text) ? [] : [`invalid ${name}`]);
+
+const FORMATS: Readonly<Record<string, (text: string) => string[]>> = {
+  dns1123Label: validateDNS1123Label, dns1123Subdomain: validateDNS1123Subdomain, dns1035Label: validateDNS1035Label, qualifiedName: validateQualifiedName,
+  dns1123LabelPrefix: prefixed(validateDNS1123Label), dns1123SubdomainPrefix: prefixed(validateDNS1123Subdomain), dns1035LabelPrefix: prefixed(validateDNS1035Label),
+  labelValue: validateLabelValue, uri: known('uri'), uuid: known('uuid'), byte: known('byte'), date: known('date'), datetime: known('datetime'),
+};
+
+function addFormats(add: Add): void {
+  for (const [name, check] of Object.entries(FORMATS)) add(`k8s.FormatNamespace.${name}(): k8s.Format`, () => new CelFormat(name, check));
+  add('k8s.FormatNamespace.named(string): optional<k8s.Format>', (_: FormatNamespace, name: string) => (Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none()));
+  add('k8s.Format.validate(string): optional<list<string>>', ({ check }: CelFormat, text: string) => {
+    charge(traversal(text.length));
+    const problems = check(text);
+    return problems.length === 0 ? Optional.none() : Optional.of(problems);
+  });
+}
