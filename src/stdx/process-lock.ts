@@ -1,8 +1,11 @@
 /**
- * A lock file that says which process holds a directory. Taken by creating the file with a hard link (atomic), released by removing it;
- * a file whose process is gone (or whose pid was reused: start times differ) is stale and taken over.
+ * One process per directory. What holds is a lock of the operating system on PATH.guard, which ends with its process, however that ends: so
+ * there is no stale lock, and two that come at the same moment cannot both take over. (Node has no flock; SQLite, which it brings, locks a
+ * file with fcntl, and within this process by a table.) PATH itself says who holds it, for messages and for whoever wants to stop it:
+ * readers look there, and believe it only while that very process lives (a pid that somebody else has got since differs in start time).
  */
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
 
 export interface LockHolder { readonly pid: number; readonly startTime: string }
 
@@ -17,22 +20,59 @@ export class LockedError extends Error {
 
 export interface ProcessLock { release(): void }
 
+const SQLITE_BUSY = 5;
+/** How long a holder that has just taken the lock may need to write its name. */
+const NAME_WAIT_MS = 2_000;
+
 /** Throws LockedError when a live process holds it; file system errors pass through. */
 export function acquireProcessLock(path: string): ProcessLock {
   const own: LockHolder = { pid: process.pid, startTime: processStartTime(process.pid) ?? '' };
   const draft = `${path}.${process.pid}`;
-  writeFileSync(draft, JSON.stringify(own));
   try {
-    for (let attempt = 0; attempt < 5; attempt += 1) {
-      if (tryLink(draft, path)) return { release: () => { if (readLockHolder(path)?.pid === own.pid) rmSync(path, { force: true }); } };
-      const holder = liveLockHolder(path);
-      if (holder) throw new LockedError(path, holder);
-      rmSync(path, { force: true });
+    // First, since the file system's own errors say more than SQLite's.
+    writeFileSync(draft, JSON.stringify(own), { mode: 0o600 });
+    const guard = lockGuard(path);
+    try {
+      renameSync(draft, path);
+    } catch (error) {
+      guard.close();
+      throw error;
     }
-    throw new Error(`${path} changes hands too quickly to be taken`);
+    let held = true;
+    return {
+      release() {
+        if (!held) return;
+        held = false;
+        rmSync(path, { force: true });
+        guard.close();
+      },
+    };
   } finally {
     rmSync(draft, { force: true });
   }
+}
+
+function lockGuard(path: string): DatabaseSync {
+  let guard: DatabaseSync | undefined;
+  try {
+    guard = new DatabaseSync(`${path}.guard`);
+    guard.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    return guard;
+  } catch (error) {
+    guard?.close();
+    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw new Error(`${path}.guard cannot be locked: ${(error as Error).message}`, { cause: error });
+    throw new LockedError(path, namedHolder(path));
+  }
+}
+
+function namedHolder(path: string): LockHolder {
+  const deadline = performance.now() + NAME_WAIT_MS;
+  while (performance.now() < deadline) {
+    const holder = liveLockHolder(path);
+    if (holder) return holder;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+  throw new Error(`${path} is held by a process that does not say its name`);
 }
 
 /** The live process that holds the lock, if any. */
@@ -61,16 +101,6 @@ function processExists(pid: number): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-function tryLink(from: string, to: string): boolean {
-  try {
-    linkSync(from, to);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
   }
 }
 

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { acquireProcessLock, liveLockHolder, LockedError, processStartTime } from './process-lock.ts';
+
+describe('process lock', () => {
+  let dir: string;
+  let path: string;
+  const children: ChildProcess[] = [];
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'capstan-lock-'));
+    path = join(dir, 'lock');
+  });
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  /** A process that tries to take the lock: says 'held' and keeps it, or why it could not. */
+  async function taker(): Promise<{ readonly child: ChildProcess; readonly said: string }> {
+    const module = new URL('./process-lock.ts', import.meta.url).href;
+    const script = `import { acquireProcessLock } from ${JSON.stringify(module)};
+      try { acquireProcessLock(${JSON.stringify(path)}); console.log('held'); setInterval(() => {}, 1000); } catch (error) { console.log(error.name + ' ' + error.holder?.pid); }`;
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(child);
+    const [said] = await once(child.stdout!, 'data') as [Buffer];
+    return { child, said: said.toString().trim() };
+  }
+
+  it('is held once, says by whom, and is free after release', () => {
+    const lock = acquireProcessLock(path);
+    assert.equal(liveLockHolder(path)?.pid, process.pid);
+    assert.throws(() => acquireProcessLock(path), (error) => error instanceof LockedError && error.holder.pid === process.pid);
+    lock.release();
+    lock.release();
+    assert.equal(liveLockHolder(path), undefined);
+    acquireProcessLock(path).release();
+    assert.deepEqual(readdirSync(dir), ['lock.guard']);
+  });
+
+  it('is free at once when its process is killed, and the name left behind is not believed', async () => {
+    const { child, said } = await taker();
+    assert.equal(said, 'held');
+    assert.equal(liveLockHolder(path)?.pid, child.pid);
+    assert.throws(() => acquireProcessLock(path), (error) => error instanceof LockedError && error.holder.pid === child.pid);
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+    assert.equal(liveLockHolder(path), undefined);
+    acquireProcessLock(path).release();
+  });
+
+  it('goes to exactly one of several that take it over at the same moment', async () => {
+    writeFileSync(path, JSON.stringify({ pid: 999_999_999, startTime: 'long ago' }));
+    const takers = await Promise.all(Array.from({ length: 6 }, taker));
+    const holders = takers.filter(({ said }) => said === 'held');
+    assert.equal(holders.length, 1);
+    for (const { said } of takers) if (said !== 'held') assert.equal(said, `LockedError ${holders[0]?.child.pid}`);
+  });
+
+  it('does not believe a pid that somebody else has got meanwhile', () => {
+    writeFileSync(path, JSON.stringify({ pid: process.pid, startTime: 'another boot/1' }));
+    assert.equal(liveLockHolder(path), undefined);
+    writeFileSync(path, JSON.stringify({ pid: process.pid, startTime: processStartTime(process.pid) }));
+    assert.equal(liveLockHolder(path)?.pid, process.pid);
+    for (const damaged of ['', '{', 'null', '[]', '{"pid":-1}']) {
+      writeFileSync(path, damaged);
+      assert.equal(liveLockHolder(path), undefined, damaged);
+    }
+  });
+
+  it('lets errors of the file system through', () => {
+    assert.throws(() => acquireProcessLock(join(dir, 'absent/lock')), { code: 'ENOENT' });
+  });
+});
