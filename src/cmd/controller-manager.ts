@@ -16,24 +16,36 @@ export interface ControllerManagerFlags extends ComponentFlags {
   /** Both or neither; without them no certificate requests are signed. */
   readonly clusterSigningCertFile?: string;
   readonly clusterSigningKeyFile?: string;
+  /** Default true. */
+  readonly leaderElect?: boolean;
+  /** Default: all. */
+  readonly controllers?: readonly string[];
   /** Default true. False: all controllers act as the kubeconfig's user. */
   readonly useServiceAccountCredentials?: boolean;
 }
 
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
-  const { clusterSigningCertFile, clusterSigningKeyFile } = flags;
-  if ((clusterSigningCertFile === undefined) !== (clusterSigningKeyFile === undefined)) throw new UserError('--cluster-signing-cert-file and --cluster-signing-key-file go together: give both or neither.');
-  const caKeyPem = clusterSigningKeyFile === undefined ? '' : readFileOf('--cluster-signing-key-file', clusterSigningKeyFile);
-  if (clusterSigningCertFile !== undefined) readFileOf('--cluster-signing-cert-file', clusterSigningCertFile);
+  const signer = signerOf(flags);
   await runComponent({
     name: 'kube-controller-manager', flags,
     create: (context) => startControllerManager({
       api: context.api, clock: context.clock, log: context.log, identity: context.identity,
-      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), caKeyPem,
-      apiFor: clientsFor(flags, context),
+      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), ...(signer ? { signer } : {}),
+      ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }), ...(flags.controllers ? { names: flags.controllers } : {}),
+    }).catch((error: unknown) => {
+      if (errorMessage(error).endsWith('is not in the list of known controllers')) throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
+      throw error;
     }),
   });
+}
+
+function signerOf({ clusterSigningCertFile, clusterSigningKeyFile }: ControllerManagerFlags): { readonly certificate: string; readonly key: string } | undefined {
+  if ((clusterSigningCertFile === undefined) !== (clusterSigningKeyFile === undefined)) {
+    throw new UserError('--cluster-signing-cert-file and --cluster-signing-key-file go together: give both or neither.');
+  }
+  if (clusterSigningCertFile === undefined || clusterSigningKeyFile === undefined) return undefined;
+  return { certificate: readFileOf('--cluster-signing-cert-file', clusterSigningCertFile), key: readFileOf('--cluster-signing-key-file', clusterSigningKeyFile) };
 }
 
 /** One client for each controller, over one connection without credentials that their tokens go through. */

@@ -2,14 +2,21 @@
 import type { Client } from '#client/client.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
-import { createControllerManager, type ControllerManager } from '#runtime/run-controllers.ts';
+import { createControllerManager, selectControllers, type ControllerManager } from '#runtime/run-controllers.ts';
 
 export interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
   readonly clusterCIDR: string;
-  /** The cluster's CA: published to pods, and the signer of certificate requests. PEM. */
+  /** The cluster's CA: published to pods, and the signer of certificate requests unless `signer` says otherwise. PEM. */
   readonly caPem: string;
-  readonly caKeyPem: string;
+  /** Absent: no certificate requests are signed. */
+  readonly caKeyPem?: string;
+  /** What certificate requests are signed with instead of the CA. PEM. */
+  readonly signer?: { readonly certificate: string; readonly key: string };
+  /** Default true; false: one instance only. */
+  readonly leaderElect?: boolean;
+  /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
+  readonly names?: readonly string[];
   /** The client of a controller's service account in kube-system; this component closes it. */
   readonly apiFor: (serviceAccount: string) => Promise<Client>;
 }
@@ -21,11 +28,13 @@ export interface ControllerManagerSetup extends ComponentContext {
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
-  const definitions = controllers({ clusterCIDR, rootCA: caPem, clusterSigner: { certificate: caPem, key: caKeyPem } });
+  const clusterSigner = setup.signer ?? (caKeyPem === undefined ? undefined : { certificate: caPem, key: caKeyPem });
+  const known = controllers({ clusterCIDR, rootCA: caPem, ...(clusterSigner ? { clusterSigner } : {}) });
+  const definitions = setup.names ? selectControllers(known, { names: setup.names }) : known;
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));
   const manager = createControllerManager(definitions, {
-    api, clock, log, identity, leaderElect: {},
+    api, clock, log, identity, ...(setup.leaderElect === false ? {} : { leaderElect: {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });
   return {

@@ -1,7 +1,7 @@
 /** Every component as a process of its own, meeting the others only at the API through kubeconfigs; and taking over from one that was killed. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -10,6 +10,7 @@ import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
 import { deployments, leases, nodes, pods } from '#client/refs.ts';
+import { ensurePki } from '#deploy/pki/pki.ts';
 import { freePort, runCommand, until } from './cluster.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
@@ -66,6 +67,36 @@ describe('components as separate processes', () => {
     await until('the second scheduler to lead', async () => (await lease()) === 'second');
     await api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'late', namespace: 'default' }, spec: { containers: [{ name: 'main', image: 'late:1' }] } });
     await until('a pod scheduled by it', async () => (await api.get(pods, { name: 'late', namespace: 'default' })).status?.phase === 'Running');
+  });
+
+  it('says what is wrong in one sentence, while the API server runs', { timeout: 60_000 }, async () => {
+    const refused = async (words: readonly string[], says: RegExp): Promise<void> => {
+      const { code, stderr } = await runCommand([CAPSTAN, ...words]);
+      assert.equal(code, 1, stderr);
+      const sentence = stderr.split('\n').filter((line) => line.startsWith('capstan: '));
+      assert.equal(sentence.length, 1, stderr);
+      assert.match(sentence[0] ?? '', says);
+    };
+    const good = await readFile(kubeconfig('scheduler'), 'utf8');
+    const port = new URL(/server: "([^"]+)"/.exec(good)?.[1] ?? '').port;
+    const other = await ensurePki({ dir: join(dir, 'other'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: [] } });
+    const base64 = (text: string): string => Buffer.from(text).toString('base64');
+    await writeFile(join(dir, 'untrusted'), good.replace(/certificate-authority-data: .*/, `certificate-authority-data: ${base64(other.ca.certificatePem)}`));
+    await writeFile(join(dir, 'foreign'), good
+      .replace(/client-certificate-data: .*/, `client-certificate-data: ${base64(other.clients.scheduler.certificatePem)}`)
+      .replace(/client-key-data: .*/, `client-key-data: ${base64(other.clients.scheduler.keyPem)}`));
+    await refused(['scheduler', '--kubeconfig', join(dir, 'untrusted')], /certificate of https:.* was not accepted/);
+    await refused(['scheduler', '--kubeconfig', join(dir, 'foreign')], /does not accept the credentials/);
+    await refused(['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--context', 'none'], /no context "none"/);
+    await refused(['scheduler', '--kubeconfig', kubeconfig('scheduler'), '--leader-elect=maybe'], /--leader-elect is "maybe"/);
+    await refused(['controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--controllers', '*,-nonsense'], /"nonsense" is not in the list of known controllers/);
+    await refused(['controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--cluster-signing-key-file', '/x'], /go together/);
+    await refused(['dns', '--kubeconfig', kubeconfig('dns'), '--listen', 'localhost:53'], /--listen is "localhost:53"/);
+    await refused(['apiserver', '--data-dir', dir], /already run by process \d+/);
+    await refused(['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port], /another program listens there; choose another with --secure-port/);
+    await refused(['apiserver', '--storage', 'memory'], /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/);
+    await refused(['apiserver', '--etcd-servers=http://127.0.0.1:2379'], /--etcd-servers is refused: etcd is not supported yet/);
+    await refused(['apiserver', '--data-dir', join(dir, 'third'), '--secure-port', String(await freePort()), '--authorization-mode', 'ABAC'], /authorization mode "ABAC" is not supported/);
   });
 
   it('stops cleanly on SIGTERM', { timeout: 60_000 }, async () => {
