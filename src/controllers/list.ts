@@ -3,6 +3,7 @@ import type { ControllerDefinition } from '#runtime/controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
+import { statefulSetController } from './apps/statefulset-controller.ts';
 import { cronJobController } from './batch/cronjob-controller.ts';
 import { jobController } from './batch/job-controller.ts';
 import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
@@ -37,6 +38,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     daemonSetController,
     deploymentController,
     replicaSetController,
+    statefulSetController,
     cronJobController,
     jobController,
     ttlAfterFinishedController,

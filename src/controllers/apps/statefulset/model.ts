@@ -1,0 +1,128 @@
+/** Facts about stateful sets, their pods and claims. Pure. */
+import type { ControllerRevision, PersistentVolumeClaim, Pod, PodTemplateSpec, StatefulSet, Volume } from '#api/types.ts';
+import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
+import type { KubeObject, OwnerReference } from '#machinery/object.ts';
+import { pods, statefulSets } from '#client/refs.ts';
+import { controllerOf, controllerReference } from '../../owners.ts';
+import { podFromTemplate } from '../../pod-control.ts';
+import { isPodAvailable, isPodReady } from '../../pods.ts';
+
+export const REVISION_LABEL = 'controller-revision-hash';
+/** Of revisions; pods carry the revision's name. */
+export const REVISION_HASH_LABEL = 'controller.kubernetes.io/hash';
+export const POD_NAME_LABEL = 'statefulset.kubernetes.io/pod-name';
+export const POD_INDEX_LABEL = 'apps.kubernetes.io/pod-index';
+
+export function startOrdinal(set: StatefulSet): number {
+  return set.spec?.ordinals?.start ?? 0;
+}
+
+export function replicasOf(set: StatefulSet): number {
+  return set.spec?.replicas ?? 1;
+}
+
+/** undefined when the pod's name is not one of this set. */
+export function ordinalOf(pod: Pod, set: StatefulSet): number | undefined {
+  const match = /^(.*)-([0-9]+)$/.exec(pod.metadata?.name ?? '');
+  return match?.[1] === set.metadata!.name ? Number(match![2]) : undefined;
+}
+
+export function isInRange(set: StatefulSet, ordinal: number): boolean {
+  return ordinal >= startOrdinal(set) && ordinal < startOrdinal(set) + replicasOf(set);
+}
+
+export function podName(set: StatefulSet, ordinal: number): string {
+  return `${set.metadata!.name}-${ordinal}`;
+}
+
+export function revisionOf(pod: Pod): string | undefined {
+  return pod.metadata?.labels?.[REVISION_LABEL];
+}
+
+export function isRunningAndReady(pod: Pod): boolean {
+  return pod.status?.phase === 'Running' && isPodReady(pod);
+}
+
+export function isRunningAndAvailable(pod: Pod, { set, nowMs }: { readonly set: StatefulSet; readonly nowMs: number }): boolean {
+  return pod.status?.phase === 'Running' && isPodAvailable(pod, { minReadySeconds: set.spec?.minReadySeconds, nowMs });
+}
+
+export function partitionOf(set: StatefulSet): number {
+  return set.spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
+}
+
+/** undefined when the set does not say: its pods are replaced one by one, then. */
+export function maxUnavailable(set: StatefulSet): number | undefined {
+  const value = set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable;
+  return value === undefined ? undefined : Math.max(1, getScaledValueFromIntOrPercent(value, replicasOf(set), { roundUp: false }));
+}
+
+/** Below the partition, pods stay what they were. */
+export function usesCurrentRevision(set: StatefulSet, ordinal: number): boolean {
+  return set.spec?.updateStrategy?.type !== 'OnDelete' && ordinal < startOrdinal(set) + partitionOf(set);
+}
+
+/** The template a revision keeps. */
+export function templateOf(revision: ControllerRevision): PodTemplateSpec {
+  const { $patch: _, ...template } = (revision.data as unknown as { readonly spec: { readonly template: PodTemplateSpec & { $patch?: string } } }).spec.template;
+  return template;
+}
+
+export function newPod(set: StatefulSet, ordinal: number, revision: ControllerRevision): Pod {
+  const name = podName(set, ordinal);
+  const { metadata, spec } = podFromTemplate({ template: templateOf(revision), owner: set, reference: controllerReference(set, statefulSets), name });
+  const claims = (set.spec?.volumeClaimTemplates ?? []).map(({ metadata: claim }): Volume => ({ name: claim!.name!, persistentVolumeClaim: { claimName: claimName(set, claim!.name!, ordinal) } }));
+  const others = (spec!.volumes ?? []).filter((volume) => !claims.some((claim) => claim.name === volume.name));
+  const { serviceName } = set.spec!;
+  return {
+    metadata: { ...metadata!, labels: { ...metadata!.labels, ...identityLabels(set, ordinal), [REVISION_LABEL]: revision.metadata!.name! } },
+    spec: { ...spec!, hostname: name, ...(serviceName ? { subdomain: serviceName } : {}), ...(claims.length + others.length > 0 ? { volumes: [...claims, ...others] } : {}) },
+  };
+}
+
+/** By which services and people find one pod of a set. */
+export function identityLabels(set: StatefulSet, ordinal: number): Record<string, string> {
+  return { [POD_NAME_LABEL]: podName(set, ordinal), [POD_INDEX_LABEL]: String(ordinal) };
+}
+
+export function hasIdentity(pod: Pod, set: StatefulSet): boolean {
+  return Object.entries(identityLabels(set, ordinalOf(pod, set)!)).every(([label, value]) => pod.metadata?.labels?.[label] === value);
+}
+
+export function claimName(set: StatefulSet, template: string, ordinal: number): string {
+  return `${template}-${set.metadata!.name}-${ordinal}`;
+}
+
+/** The claims of one pod, as they are created. */
+export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeClaim[] {
+  return (set.spec?.volumeClaimTemplates ?? []).map(({ metadata, spec }) => ({
+    metadata: {
+      name: claimName(set, metadata!.name!, ordinal), namespace: set.metadata!.namespace!, labels: { ...metadata!.labels, ...set.spec!.selector.matchLabels },
+      ...(metadata!.annotations ? { annotations: { ...metadata!.annotations } } : {}),
+      ...(metadata!.finalizers ? { finalizers: [...metadata!.finalizers] } : {}),
+    },
+    spec: structuredClone(spec!),
+  }));
+}
+
+/**
+ * The owners a claim is to have, so that the garbage collector deletes it with its set or with a pod that was scaled away. undefined
+ * when it has them, or when something else controls it: then it is left alone.
+ */
+export function claimOwners(claim: PersistentVolumeClaim, { set, pod }: { readonly set: StatefulSet; readonly pod: Pod }): OwnerReference[] | undefined {
+  const { whenDeleted, whenScaled } = set.spec?.persistentVolumeClaimRetentionPolicy ?? {};
+  const isScaledAway = whenScaled === 'Delete' && !isInRange(set, ordinalOf(pod, set)!);
+  const owner = isScaledAway ? controllerReference(pod, pods) : whenDeleted === 'Delete' ? controllerReference(set, statefulSets) : undefined;
+  const references = claim.metadata?.ownerReferences ?? [];
+  const isOurs = ({ uid }: OwnerReference): boolean => uid === set.metadata!.uid || uid === pod.metadata!.uid;
+  const controller = controllerOf(claim);
+  if (controller && !isOurs(controller)) return undefined;
+  const ours = references.filter(isOurs);
+  if (owner ? ours.length === 1 && ours[0]!.uid === owner.uid : ours.length === 0) return undefined;
+  return [...references.filter((reference) => !isOurs(reference)), ...(owner ? [owner] : [])];
+}
+
+/** It belongs to an earlier pod of that name, and goes away after it. */
+export function isStale(claim: KubeObject, name: string): boolean {
+  return claim.metadata?.ownerReferences?.some((reference) => reference.kind === 'Pod' && reference.name === name) === true;
+}

@@ -1,0 +1,157 @@
+/**
+ * Brings the pods of a stateful set to what it asks for, one step at a time:
+ *
+ *   replicas in order, each made and well before the next -> surplus pods away, the highest first -> outdated pods replaced, the highest first
+ *
+ * With Parallel pod management no pod waits for another, but outdated ones are still replaced with care.
+ */
+import type { ControllerRevision, Pod, StatefulSet } from '#api/types.ts';
+import type { ReconcileContext } from '#runtime/controller.ts';
+import { isPodTerminal } from '../../pods.ts';
+import { slowStart } from '../../pod-control.ts';
+import { isInRange, isRunningAndAvailable, maxUnavailable, newPod, ordinalOf, partitionOf, replicasOf, revisionOf, startOrdinal, usesCurrentRevision } from './model.ts';
+import { PodWriter } from './pod-writer.ts';
+
+/** Claims that are being deleted are looked at again after this. */
+const STALE_CLAIMS_MS = 1_000;
+
+export interface Revisions {
+  /** What pods were of before the update. */
+  readonly current: ControllerRevision;
+  readonly update: ControllerRevision;
+}
+
+export class Rollout {
+  readonly #context: ReconcileContext;
+  readonly #set: StatefulSet;
+  readonly #revisions: Revisions;
+  readonly #writer: PodWriter;
+  readonly #nowMs: number;
+  /** By distance from the first ordinal; undefined where there is no pod. */
+  readonly #replicas: (Pod | undefined)[];
+  /** Beyond the range, the highest first. */
+  readonly #condemned: readonly Pod[];
+  #waitMs: number | undefined;
+
+  constructor(context: ReconcileContext, set: StatefulSet, { pods, revisions }: { readonly pods: readonly Pod[]; readonly revisions: Revisions }) {
+    this.#context = context;
+    this.#set = set;
+    this.#revisions = revisions;
+    this.#writer = new PodWriter(context, set, pods);
+    this.#nowMs = context.clock.now();
+    this.#replicas = Array.from({ length: replicasOf(set) }, () => undefined);
+    const condemned: Pod[] = [];
+    for (const pod of pods) {
+      const ordinal = ordinalOf(pod, set)!;
+      if (isInRange(set, ordinal)) this.#replicas[ordinal - startOrdinal(set)] = pod;
+      else condemned.push(pod);
+    }
+    this.#condemned = condemned.sort((a, b) => ordinalOf(b, set)! - ordinalOf(a, set)!);
+  }
+
+  /** All there are, with those that were created. */
+  get pods(): Pod[] {
+    return [...this.#replicas.filter((pod) => pod !== undefined), ...this.#condemned];
+  }
+
+  isTerminating(pod: Pod): boolean {
+    return this.#writer.isTerminating(pod);
+  }
+
+  /** Set when time alone makes the next step possible. */
+  get waitMs(): number | undefined { return this.#waitMs; }
+
+  get #isOrdered(): boolean {
+    return this.#set.spec?.podManagementPolicy !== 'Parallel';
+  }
+
+  #isHealthy(pod: Pod): boolean {
+    return isRunningAndAvailable(pod, { set: this.#set, nowMs: this.#nowMs }) && !this.#writer.isTerminating(pod);
+  }
+
+  async step(): Promise<void> {
+    if (!(await this.#forAll(this.#replicas.length, (index) => this.#replica(index)))) return;
+    for (const pod of this.#condemned) await this.#writer.retainClaims(pod);
+    const firstUnhealthy = [...this.#replicas, ...this.#condemned.toReversed()].find((pod) => pod && !this.#isHealthy(pod));
+    if (!(await this.#forAll(this.#condemned.length, (index) => this.#condemnedPod(this.#condemned[index]!, firstUnhealthy)))) return;
+    if (this.#set.spec?.updateStrategy?.type !== 'OnDelete') await this.#update();
+  }
+
+  /** Calls `act` for each; in order, until one answers false, or side by side. False: nothing else may be done in this step. */
+  async #forAll(count: number, act: (index: number) => Promise<boolean>): Promise<boolean> {
+    if (!this.#isOrdered) {
+      const { error } = await slowStart(count, act);
+      if (error) throw error;
+      return true;
+    }
+    for (let index = 0; index < count; index++) if (!(await act(index))) return false;
+    return true;
+  }
+
+  /** True when all is well with it. */
+  async #replica(index: number): Promise<boolean> {
+    const pod = this.#replicas[index];
+    if (!pod) return this.#create(index);
+    if (isPodTerminal(pod)) {
+      if (!this.#writer.isTerminating(pod)) await this.#recreate(pod);
+      return false;
+    }
+    if (pod.status?.phase === 'Pending' && !this.#writer.isTerminating(pod)) await this.#writer.createClaims(pod);
+    if (this.#isOrdered && !this.#isHealthy(pod)) return false;
+    await this.#writer.identify(pod);
+    await this.#writer.retainClaims(pod);
+    return true;
+  }
+
+  async #create(index: number): Promise<boolean> {
+    const ordinal = startOrdinal(this.#set) + index;
+    const pod = newPod(this.#set, ordinal, usesCurrentRevision(this.#set, ordinal) ? this.#revisions.current : this.#revisions.update);
+    if (this.#writer.hasStaleClaims(pod)) this.#waitMs = STALE_CLAIMS_MS;
+    else this.#replicas[index] = await this.#writer.create(pod);
+    return false;
+  }
+
+  /** Its successor is made when it is gone. */
+  async #recreate(pod: Pod): Promise<void> {
+    const { name, namespace } = this.#set.metadata!;
+    const failed = pod.status?.phase === 'Failed';
+    this.#context.events.event(this.#set, {
+      type: failed ? 'Warning' : 'Normal', reason: failed ? 'RecreatingFailedPod' : 'RecreatingTerminatedPod',
+      message: `StatefulSet ${namespace}/${name} is recreating ${failed ? 'failed' : 'terminated'} Pod ${pod.metadata!.name}`,
+    });
+    await this.#writer.delete(pod);
+  }
+
+  /** In order, one at a time, and none while another is not well: but one that is itself the first that is not well may go. */
+  async #condemnedPod(pod: Pod, firstUnhealthy: Pod | undefined): Promise<boolean> {
+    if (this.#writer.isTerminating(pod)) return false;
+    if (this.#isOrdered && !this.#isHealthy(pod) && pod !== firstUnhealthy) return false;
+    await this.#writer.delete(pod);
+    return false;
+  }
+
+  async #update(): Promise<void> {
+    const most = maxUnavailable(this.#set);
+    if (most === undefined) return this.#replaceOne();
+    const isOutdated = (pod: Pod): boolean => revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod);
+    const candidates = this.#aboveOrAtPartition().filter((pod) => pod !== undefined && isOutdated(pod)) as Pod[];
+    // Replacing what serves nobody makes nothing worse.
+    const free = candidates.filter((pod) => !this.#isHealthy(pod));
+    const unavailable = this.#replicas.filter((pod) => !pod || !this.#isHealthy(pod)).length;
+    const healthy = candidates.filter((pod) => !free.includes(pod)).slice(0, Math.max(0, most - unavailable));
+    for (const pod of [...free, ...healthy]) await this.#writer.delete(pod);
+  }
+
+  #aboveOrAtPartition(): (Pod | undefined)[] {
+    return this.#replicas.slice(partitionOf(this.#set)).reverse();
+  }
+
+  /** The highest outdated one, when all above it are well. */
+  async #replaceOne(): Promise<void> {
+    for (const pod of this.#aboveOrAtPartition()) {
+      if (!pod) return;
+      if (revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod)) return this.#writer.delete(pod);
+      if (!this.#isHealthy(pod)) return;
+    }
+  }
+}
