@@ -12,7 +12,7 @@ import { normalise } from './coerce.ts';
 import { customTable } from './custom-table.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { toStructural, type Structural } from './structural.ts';
-import { compileValidator, validateListTypes } from './validation.ts';
+import { compileValidator, validateEmbedded, validateListTypes } from './validation.ts';
 
 const VERBS = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'];
 const TERMINATING_VERBS = ['delete', 'deletecollection', 'get', 'list', 'watch'];
@@ -123,6 +123,7 @@ function validatorOf(node: Structural): (object: KubeObject, previous: KubeObjec
   const rules = compileRules(node);
   return (object, previous) => {
     const errors = validateValues(object, previous);
+    errors.push(...validateEmbedded(object, node));
     const listErrors = validateListTypes(object, node);
     // What was wrong with lists before stays allowed.
     if (listErrors.length > 0 && (previous === undefined || validateListTypes(previous, node).length === 0)) errors.push(...listErrors);

@@ -218,6 +218,56 @@ describe('a changed schema', () => {
   });
 });
 
+test('OpenAPI follows versions that are renamed or no longer served', async () => {
+  const crd = `${CRDS}/gadgets.stable.example.com`;
+  const paths = async (): Promise<string[]> => Object.keys((await server.request('GET /openapi/v3')).body.paths).filter((path) => path.startsWith('apis/stable.example.com/'));
+  const { versions } = (await server.request(`GET ${crd}`)).body.spec;
+  assert.deepEqual(await paths(), ['apis/stable.example.com/v1', 'apis/stable.example.com/v2']);
+  const change = (next: readonly Json[]): Promise<TestResponse> => server.request(`PATCH ${crd}`, { body: { spec: { versions: next } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  await change([versions[0], { ...versions[1], name: 'v3' }]);
+  assert.deepEqual(await paths(), ['apis/stable.example.com/v1', 'apis/stable.example.com/v3']);
+  const document = (await server.request('GET /openapi/v3/apis/stable.example.com/v3')).body;
+  assert.equal(document.components.schemas['com.example.stable.v3.Gadget']['x-kubernetes-group-version-kind'][0].version, 'v3');
+  await change([versions[0], { ...versions[1], name: 'v3', served: false }]);
+  assert.deepEqual(await paths(), ['apis/stable.example.com/v1']);
+  assert.equal((await server.request(`GET ${at('Gadget', 'v3')}`)).status, 404);
+  const swagger = (await server.request('GET /openapi/v2')).body;
+  assert.deepEqual(Object.keys(swagger.definitions).filter((name) => name.endsWith('.Gadget')), ['com.example.stable.v1.Gadget']);
+});
+
+test('a watch ends when the schema changes', async () => {
+  const watch = await server.watch(`${at('Gadget')}?watch=true`);
+  await server.request(`PATCH ${CRDS}/gadgets.stable.example.com`, { body: { spec: { names: { shortNames: ['gg'] } } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  await watch.ended;
+});
+
+test('a version leaves the stored ones by the status alone, and never the one that is written', async () => {
+  const status = (storedVersions: string[]): Promise<TestResponse> => server.request(`PATCH ${CRDS}/gadgets.stable.example.com/status`, { body: { status: { storedVersions } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  assert.match((await status(['v3'])).body.message, /status\.storedVersions: Invalid value: \["v3"\]: must have the storage version v1/);
+  assert.equal((await status(['v1'])).status, 200);
+});
+
+test('a definition none of whose versions is served takes its objects along too', async () => {
+  await make('Gadget', 'hidden', { spec: {} });
+  const crd = `${CRDS}/gadgets.stable.example.com`;
+  const { versions } = (await server.request(`GET ${crd}`)).body.spec;
+  await server.request(`PATCH ${crd}`, { body: { spec: { versions: versions.map((version: Json) => ({ ...version, served: false })) } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  const watch = await server.watch(`${CRDS}?watch=true&fieldSelector=metadata.name=gadgets.stable.example.com`);
+  await server.request(`DELETE ${crd}`);
+  for (;;) if ((await watch.next()).type === 'DELETED') break;
+  watch.close();
+  assert.equal((await server.store.list('/registry/stable.example.com/gadgets/')).items.length, 0);
+});
+
+test('duplicate and unknown fields of metadata are refused when asked to', async () => {
+  const strict = async (body: string): Promise<string> => (await server.request(`POST ${at('Widget')}?fieldValidation=Strict`, { body })).body.message;
+  const head = '"apiVersion":"stable.example.com/v1","kind":"Widget"';
+  assert.match(await strict(`{${head},"metadata":{"name":"dup"},"spec":{"open":{"a":1,"a":2}}}`), /strict decoding error: duplicate field "spec\.open\.a"/);
+  assert.match(await strict(`{${head},"metadata":{"name":"odd","unknownMeta":1}}`), /strict decoding error: unknown field "metadata\.unknownMeta"/);
+  assert.match(await strict(`{${head},"metadata":{"name":"odd"},"spec":{"template":{"apiVersion":"v1","kind":"K","metadata":{"name":"x","unknownSub":1}}}}`), /unknown field "spec\.template\.metadata\.unknownSub"/);
+  assert.match((await make('Widget', 'embedded', { spec: { template: { metadata: { name: 'x' } } } })).body.message, /spec\.template\.apiVersion: Required value: must not be empty, spec\.template\.kind: Required value: must not be empty/);
+});
+
 describe('what a definition adds to its objects', () => {
   before(() => establish(definition('Gizmo', { spec: { versions: [{
     name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: specOf({ size: { type: 'integer' }, color: { type: 'string' } }) },

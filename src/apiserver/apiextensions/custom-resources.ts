@@ -22,7 +22,7 @@ import type { Objects, StoredEndpoint } from '../objects.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
 import { customResource, customStoragePrefix, isConditionTrue, structuralOf } from './custom-resource.ts';
-import { checkDefinition, violationsOf } from './definition-checks.ts';
+import { checkDefinition, checkStoredVersions, violationsOf } from './definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
@@ -43,6 +43,7 @@ export function withCustomResourceChecks(resource: Resource): Resource {
     ...resource,
     behaviour: { ...resource.behaviour, finalizersOnDelete: [CLEANUP] },
     validate: (object, context) => joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
+    validateStatusUpdate: (next, previous, context) => joined(resource.validateStatusUpdate(next, previous, context), () => checkStoredVersions(next as CustomResourceDefinition)),
     validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition)),
   };
 }
@@ -59,7 +60,7 @@ export interface CustomResourcesOptions {
   readonly log: Logger;
 }
 
-interface Served { readonly uid: string; readonly fingerprint: string; readonly prefix: string; readonly cache: ResourceCache; readonly endpoints: readonly Endpoint[] }
+interface Served { readonly uid: string; readonly fingerprint: string; readonly prefix: string; readonly cache: ResourceCache; readonly endpoints: readonly Endpoint[]; /** Of the storage version, served or not: what objects are deleted by. */ readonly keeper: StoredEndpoint }
 
 export class CustomResources {
   readonly #options: CustomResourcesOptions;
@@ -138,9 +139,11 @@ export class CustomResources {
     const prefix = customStoragePrefix(definition);
     const stored = cache.add(prefix, fieldsOfMetadata);
     try {
-      const endpoints = this.#endpoints(definition, stored);
-      catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints, stored: endpoints.find(({ isStorageVersion, gvk, resource }) => isStorageVersion && resource.storageApiVersion === apiVersionOf(gvk)) });
-      this.#served.set(name, { uid, fingerprint, prefix, cache: stored, endpoints });
+      const all = this.#endpoints(definition, stored);
+      const endpoints = all.filter(({ gvk }) => definition.spec.versions.some((version) => version.served && version.name === gvk.version));
+      const keeper = { ...all[0]!, codec: undefined } as StoredEndpoint;
+      catalogue.serve({ group: definition.spec.group, resource: definition.spec.names.plural }, { endpoints, stored: endpoints.find(({ apiVersion, resource }) => resource.storageApiVersion === apiVersion) });
+      this.#served.set(name, { uid, fingerprint, prefix, cache: stored, endpoints, keeper });
       // As upstream: watches of the old schema end, their clients come back.
       if (before && before.endpoints.length > 0) stored.endWatches();
     } catch (error) {
@@ -148,10 +151,11 @@ export class CustomResources {
     }
   }
 
+  /** Of every version, the storage version first. */
   #endpoints(definition: CustomResourceDefinition, cache: ResourceCache): Endpoint[] {
     const { spec } = definition;
     const nodes = new Map(spec.versions.map((version) => [version.name, structuralOf(version, { preservesAll: spec.preserveUnknownFields === true })]));
-    return spec.versions.filter(({ served }) => served).toSorted((left, right) => Number(right.storage) - Number(left.storage)).map((version) => this.#endpoint(definition, version, { cache, nodes }));
+    return spec.versions.toSorted((left, right) => Number(right.storage) - Number(left.storage)).map((version) => this.#endpoint(definition, version, { cache, nodes }));
   }
 
   #endpoint(definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion, { cache, nodes }: { readonly cache: ResourceCache; readonly nodes: ReadonlyMap<string, Structural> }): Endpoint {
@@ -254,16 +258,14 @@ export class CustomResources {
     });
   }
 
-  async #deleteObjects({ cache, endpoints: [endpoint] }: Served): Promise<void> {
-    if (!endpoint) return;
-    const stored = { ...endpoint, codec: undefined } as StoredEndpoint;
+  async #deleteObjects({ cache, keeper }: Served): Promise<void> {
     const context = { user: { name: 'system:apiserver', groups: ['system:masters'] }, dryRun: false, admission: false, subresource: '', options: {}, warn: () => {} };
     const queue = cache.entries.list('').values();
     const work = async (): Promise<void> => {
       for (const entry of queue) {
         const { name = '', namespace = '' } = cache.parsed.of(entry).metadata ?? {};
         try {
-          await this.#objects.delete(stored, {}, { target: { name, namespace }, context });
+          await this.#objects.delete(keeper, {}, { target: { name, namespace }, context });
         } catch (error) {
           if (!isStatusError(error, 'NotFound')) throw error;
         }

@@ -16,6 +16,18 @@ export function checkDefinition(definition: CustomResourceDefinition, previous?:
   return schemasOf(versions).flatMap(({ schema, path, version, at }) => [...checkSchema(schema, path), ...checkPaths(version, { schema, at })]);
 }
 
+/** Storage migration takes versions off the list, but never the one that is written. */
+export function checkStoredVersions({ spec, status }: CustomResourceDefinition): FieldError[] {
+  const stored = status?.storedVersions ?? [], errors: FieldError[] = [];
+  if (stored.length === 0) return [fieldErrors.invalid('status.storedVersions', stored, 'must have at least one stored version')];
+  stored.forEach((version, i) => {
+    if (!spec.versions.some(({ name }) => name === version)) errors.push(fieldErrors.invalid(`status.storedVersions[${i}]`, version, 'must appear in spec.versions'));
+  });
+  const storage = spec.versions.find((version) => version.storage)?.name;
+  if (storage !== undefined && !stored.includes(storage)) errors.push(fieldErrors.invalid('status.storedVersions', stored, `must have the storage version ${storage}`));
+  return errors;
+}
+
 /** Why a stored definition is not structural, as its condition says it. */
 export function violationsOf(definition: CustomResourceDefinition): string[] {
   return schemasOf(definition.spec?.versions ?? []).flatMap(({ schema, path }) => checkStructural(schema, path)).map((error) => `${error.field}: ${fieldErrorBody(error)}`);

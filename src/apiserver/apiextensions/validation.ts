@@ -5,6 +5,8 @@
 import { RE2JS } from 're2js';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { validateObjectMeta } from '#machinery/metadata-validation.ts';
+import type { ObjectMeta } from '#machinery/object.ts';
 import { STRING_FORMATS } from './formats.ts';
 import { fieldOf, itemKey, type Structural } from './structural.ts';
 
@@ -271,6 +273,36 @@ function objectChecks(schema: JsonObject, node: Structural | undefined): Check[]
       else errors.push(fieldErrors.invalid(at(name), '', `${at(name)} in body is a forbidden property`));
     }
   }];
+}
+
+// ------------------------------------------------------------------------------------------------------ embedded objects
+
+/** Objects inside objects have an apiVersion and a kind, and metadata that is valid by itself. */
+export function validateEmbedded(value: unknown, node: Structural | undefined, path = ''): FieldError[] {
+  const errors: FieldError[] = [];
+  if (node && hasEmbedded(node)) visitEmbedded(value, node, { path, errors });
+  return errors;
+}
+
+function hasEmbedded(node: Structural): boolean {
+  return node.embedded || (node.items !== undefined && hasEmbedded(node.items)) || (typeof node.additional === 'object' && hasEmbedded(node.additional)) || Array.from(node.properties.values()).some(hasEmbedded);
+}
+
+function visitEmbedded(value: unknown, node: Structural | undefined, { path, errors }: { readonly path: string; readonly errors: FieldError[] }): void {
+  if (!node) return;
+  if (Array.isArray(value)) value.forEach((item, i) => visitEmbedded(item, node.items, { path: `${path}[${i}]`, errors }));
+  else if (isJsonObject(value)) {
+    if (node.embedded) checkEmbedded(value, { path, errors });
+    for (const key of Object.keys(value)) visitEmbedded(value[key], fieldOf(node, key), { path: node.properties.has(key) ? (path === '' ? key : `${path}.${key}`) : `${path}[${key}]`, errors });
+  }
+}
+
+function checkEmbedded(value: JsonObject, { path, errors }: { readonly path: string; readonly errors: FieldError[] }): void {
+  for (const name of ['apiVersion', 'kind']) if (typeof value[name] !== 'string' || value[name] === '') errors.push(fieldErrors.required(`${path}.${name}`, 'must not be empty'));
+  const metadata = value['metadata'] as ObjectMeta | undefined;
+  if (!isJsonObject(metadata)) return;
+  const { name = 'name', ...rest } = metadata as ObjectMeta;
+  errors.push(...validateObjectMeta({ ...rest, name } as ObjectMeta, { namespaced: !!(metadata as ObjectMeta).namespace, nameRule: 'path-segment', field: `${path}.metadata` }));
 }
 
 // ------------------------------------------------------------------------------------------------------------ list types
