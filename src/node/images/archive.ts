@@ -35,7 +35,9 @@ interface Listing {
 
 /** Reads the whole file once. Throws ImageError: not-readable, truncated, not-an-image. */
 export async function inspectArchive(path: string): Promise<ArchiveContents> {
-  const gzip = isGzip(await readStart(path));
+  const start = await readStart(path);
+  const gzip = isGzip(start);
+  if (!gzip && start.length < TAR_BLOCK_BYTES) throw new ImageError('not-an-image', `${path} is no image archive: it is no tar file`);
   const listing = await listArchive(path, gzip);
   const index = document<OciIndex>({ listing, name: 'index.json', path });
   const docker = document<DockerManifest>({ listing, name: 'manifest.json', path });
