@@ -1,13 +1,34 @@
 /** What is checked of a definition by compiling it: its schemas, defaults, rules, and the paths that columns, scale and selectable fields name. */
 import { fieldErrors, fieldErrorBody, type FieldError } from '#machinery/errors.ts';
+import { decodeObject } from '#machinery/decode.ts';
 import { deepClone, deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { schemaOf } from '#api/schemas.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { compileSchemaRules } from './cel/rules.ts';
 import { applyDefaults } from './coerce.ts';
 import { compileJsonPath, simplePath } from './json-path.ts';
-import { checkStructural } from './structural-checks.ts';
+import { BRANCHES, checkStructural } from './structural-checks.ts';
 import { fieldOf, toStructural, type Structural } from './structural.ts';
 import { compileValidator, validateListTypes } from './validation.ts';
+
+const SCHEMA_TYPE = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps';
+
+/** Reads the schemas that stand where others are alternatives (items, additionalProperties) as schemas too. Throws StatusError 400 for what is none. */
+export function readInnerSchemas({ spec }: CustomResourceDefinition): void {
+  for (const version of spec?.versions ?? []) {
+    const schema = version.schema?.openAPIV3Schema;
+    if (schema) readInner(schema as JsonObject);
+  }
+}
+
+function readInner(schema: JsonObject): void {
+  for (const name of ['items', 'additionalProperties', 'additionalItems']) {
+    if (isJsonObject(schema[name])) schema[name] = decodeObject(schemaOf(SCHEMA_TYPE), schema[name], 'ignore').object;
+  }
+  for (const name of ['items', 'additionalProperties', 'not']) if (isJsonObject(schema[name])) readInner(schema[name]);
+  for (const name of ['properties', 'patternProperties', 'definitions']) if (isJsonObject(schema[name])) for (const inner of Object.values(schema[name])) if (isJsonObject(inner)) readInner(inner);
+  for (const name of BRANCHES) for (const inner of (schema[name] as JsonObject[] | undefined) ?? []) if (isJsonObject(inner)) readInner(inner);
+}
 
 /** What was there before stays allowed where nothing of it changed. */
 export function checkDefinition(definition: CustomResourceDefinition, previous?: CustomResourceDefinition): FieldError[] {

@@ -11,7 +11,7 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   $ref: '$ref is not supported', $schema: '$schema is not supported', id: 'id is not supported', definitions: 'definitions is not supported', dependencies: 'dependencies is not supported',
   patternProperties: 'patternProperties is not supported', additionalItems: 'additionalItems is not supported',
 };
-const BRANCHES = ['allOf', 'anyOf', 'oneOf'];
+export const BRANCHES = ['allOf', 'anyOf', 'oneOf'];
 /** What only the structure may say. */
 const STRUCTURE_ONLY: Readonly<Record<string, string>> = {
   type: 'must be empty to be structural', additionalProperties: 'must be undefined to be structural', default: 'must be undefined to be structural', nullable: 'must be false to be structural', title: 'must be empty to be structural',

@@ -21,6 +21,7 @@ interface Estimate {
 }
 
 type Scope = ReadonlyMap<string, Estimate>;
+interface Walk { readonly variables: Scope; readonly unordered: UnorderedUse[] }
 
 export function costMessage(what: string, { cost, limit }: { readonly cost: number; readonly limit: number }): string {
   const factor = cost / limit;
@@ -61,9 +62,12 @@ function estimateOf(node: Structural | undefined): Estimate {
   return { cost: 0, node, size: node ? sizeOf(node) : MAX_REQUEST_BYTES };
 }
 
-export function estimateCost(root: SyntaxNode, self: Structural): number {
+/** Where the order of items means nothing: found by what the schema says of the operands. */
+export interface UnorderedUse { readonly node: SyntaxNode }
+
+export function estimateCost(root: SyntaxNode, self: Structural, unordered: UnorderedUse[] = []): number {
   const scope: Scope = new Map([['self', estimateOf(self)], ['oldSelf', estimateOf(self)]]);
-  return estimate(root, scope).cost;
+  return estimate(root, { variables: scope, unordered }).cost;
 }
 
 const COMPREHENSIONS = new Set(['all', 'exists', 'exists_one', 'existsOne', 'map', 'filter']);
@@ -71,12 +75,12 @@ const COMPREHENSIONS = new Set(['all', 'exists', 'exists_one', 'existsOne', 'map
 const READING = new Set(['startsWith', 'endsWith', 'contains', 'lowerAscii', 'upperAscii', 'replace', 'split', 'join', 'substring', 'trim', 'indexOf', 'lastIndexOf', 'reverse', 'format', 'url', 'isURL', 'ip', 'isIP', 'cidr', 'isCIDR', 'quantity', 'isQuantity', 'validate', 'charAt', 'quote', 'string', 'bytes']);
 const WHOLE = new Set(['isSorted', 'sum', 'min', 'max']);
 
-function estimate(node: SyntaxNode, scope: Scope): Estimate {
+function estimate(node: SyntaxNode, scope: Walk): Estimate {
   const { op } = node;
   const args = node.args as never;
   switch (op) {
     case 'value': return { cost: 0, size: typeof args === 'string' ? (args as string).length : 1 };
-    case 'id': return { ...(scope.get(args) ?? { size: 1, cost: 0 }), cost: 1 };
+    case 'id': return { ...(scope.variables.get(args) ?? { size: 1, cost: 0 }), cost: 1 };
     case '.': case '.?': return field(estimate(args[0], scope), args[1]);
     case '[]': case '[?]': {
       const list = estimate(args[0], scope), key = estimate(args[1], scope);
@@ -90,6 +94,7 @@ function estimate(node: SyntaxNode, scope: Scope): Estimate {
     }
     case '==': case '!=': case '<': case '<=': case '>': case '>=': case '+': {
       const [left, right] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
+      if (isUnordered(left) || isUnordered(right)) scope.unordered.push({ node });
       const read = op === '+' ? left.size + right.size : Math.min(left.size, right.size);
       return { cost: left.cost + right.cost + Math.max(1, Math.ceil(read * 0.1)), size: op === '+' ? left.size + right.size : 1, node: undefined };
     }
@@ -119,13 +124,17 @@ function field(of: Estimate, name: string): Estimate {
   return { ...(node ? estimateOf(node) : { size: name === 'name' || name === 'generateName' ? 253 : MAX_REQUEST_BYTES }), cost: of.cost + 1 };
 }
 
-interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Scope }
+interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Walk }
+
+function isUnordered({ node }: Estimate): boolean {
+  return node?.type === 'array' && node.listType !== 'atomic';
+}
 
 function call(name: string, { receiver, args, scope }: Call): Estimate {
   if (name === 'has') return { ...estimate(args[0]!, scope), size: 1, node: undefined };
   if (name === 'bind' && args.length === 3) {
     const bound = estimate(args[1]!, scope);
-    const body = estimate(args[2]!, new Map([...scope, [String(args[0]!.args), { ...bound, cost: 0 }]]));
+    const body = estimate(args[2]!, { ...scope, variables: new Map([...scope.variables, [String(args[0]!.args), { ...bound, cost: 0 }]]) });
     return { ...body, cost: body.cost + bound.cost };
   }
   const of = receiver && estimate(receiver, scope);
@@ -147,10 +156,10 @@ function call(name: string, { receiver, args, scope }: Call): Estimate {
   return { cost: before + 1, size: name === 'size' ? 1 : size };
 }
 
-function comprehension(name: string, { of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Scope }): Estimate {
+function comprehension(name: string, { of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Walk }): Estimate {
   const variable = String(args[0]!.args);
   const item = of.node ? (of.node.type === 'object' ? { cost: 0, size: 63 } : estimateOf(itemNode(of.node))) : { cost: 0, size: of.size };
-  const inner = new Map([...scope, [variable, item]]);
+  const inner: Walk = { ...scope, variables: new Map([...scope.variables, [variable, item]]) };
   const bodies = args.slice(1).map((part) => estimate(part, inner));
   const step = bodies.reduce((sum, part) => sum + part.cost, 0) + (name === 'map' || name === 'filter' ? 12 : 3);
   const node = name === 'filter' ? of.node : undefined;

@@ -24,7 +24,14 @@ class IpNamespace {}
 /** Rewritten to before the check: the evaluator's own matches() is not linear. */
 export const LINEAR_MATCHES = 'matchesInLinearTime';
 
+let library: Environment | undefined;
+
+/** A new environment that has the library; types and variables are the caller's. */
 export function kubernetesEnvironment(): Environment {
+  return (library ??= makeLibrary()).clone();
+}
+
+function makeLibrary(): Environment {
   const env = new Environment({ enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } });
   // Signatures are checked by the evaluator when they are registered.
   const add = (signature: string, handler: (...args: never[]) => unknown): void => void env.registerFunction(signature, handler, { async: false } as never);
@@ -164,7 +171,16 @@ function addLists(add: Add): void {
   add('list.lastIndexOf(dyn): int', passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))));
 }
 
+/** Lists of type set and map are the same in any order; expressions that compare them are rewritten to this. */
+export const UNORDERED_EQUALS = 'equalInAnyOrder';
+
+function equalInAnyOrder(left: readonly unknown[], right: readonly unknown[]): boolean {
+  charge(left.length * right.length);
+  return left.length === right.length && left.every((item) => right.some((candidate) => equalValues(candidate, item)));
+}
+
 function addSets(add: Add): void {
+  add(`${UNORDERED_EQUALS}(list, list): bool`, equalInAnyOrder);
   const contains = (list: readonly unknown[], items: readonly unknown[]): boolean => {
     charge(list.length * items.length);
     return items.every((item) => list.some((candidate) => equalValues(candidate, item)));

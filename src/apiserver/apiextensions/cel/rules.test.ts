@@ -74,6 +74,15 @@ test('transition rules compare with the value before', () => {
   assert.deepEqual(refusals(object({ list: { type: 'array', maxItems: 3, items: frozen } })), ['schema.properties[list].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within schema.properties[list]']);
 });
 
+test('lists of type set and map are equal in any order', () => {
+  const tags = { type: 'array', maxItems: 5, items: text, 'x-kubernetes-list-type': 'set' };
+  const schema = object({ tags, other: { ...tags, 'x-kubernetes-list-type': 'atomic' } }, [rule('self.tags == oldSelf.tags', { message: 'same tags' }), rule('!(self.tags != oldSelf.tags)', { message: 'no other tags' })]);
+  assert.deepEqual(texts(schema, { tags: ['a', 'b'], other: ['1'] }, { tags: ['b', 'a'] }), []);
+  assert.equal(texts(schema, { tags: ['a', 'c'] }, { tags: ['b', 'a'] }).length, 2);
+  assert.equal(texts(object({ other: schema['properties'] && { ...tags, 'x-kubernetes-list-type': 'atomic' } }, [rule('self.other == oldSelf.other')]), { other: ['a', 'b'] }, { other: ['b', 'a'] }).length, 1);
+  assert.match(refusals(object({ tags }, [rule('(self.tags + ["x"]).size() > 1')]))[0]!, /joining lists of type set or map with \+ is not supported/);
+});
+
 test('values that did not change are not held to rules again', () => {
   const schema = object({ s: { ...text, 'x-kubernetes-validations': [rule('self != "bad"')] }, n: number });
   assert.deepEqual(texts(schema, { s: 'bad', n: 2 }, { s: 'bad', n: 1 }), []);

@@ -8,8 +8,9 @@ import { deepEqual, getOwn, isJsonObject } from '#machinery/json.ts';
 import { fieldOf, itemKey, type Structural } from '../structural.ts';
 import { oldItems } from '../validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
-import { costMessage, estimateCost, maxCount, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from './cost.ts';
-import { countSteps, rewriteMatches, rootOf, uses } from './syntax.ts';
+import { costMessage, estimateCost, maxCount, RULE_COST_LIMIT, SCHEMA_COST_LIMIT, type UnorderedUse } from './cost.ts';
+import { UNORDERED_EQUALS } from './library.ts';
+import { becomes, countSteps, rewriteMatches, rootOf, uses, type SyntaxNode } from './syntax.ts';
 import { CelTypes, type CelType } from './types.ts';
 
 interface RuleSource {
@@ -142,12 +143,23 @@ class Compiler {
       const parsed = env.parse(text);
       const root = rootOf(parsed);
       rewriteMatches(root);
+      const unordered: UnorderedUse[] = [];
+      const cost = estimateCost(root, node, unordered);
+      const usesOld = uses(root, 'oldSelf');
+      for (const { node: compared } of unordered) {
+        if (compared.op === '+') return refuse('compilation failed: joining lists of type set or map with + is not supported');
+        if (compared.op !== '==' && compared.op !== '!=') continue;
+        const template = rootOf(env.parse(`${compared.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`));
+        const call = compared.op === '!=' ? template.args as SyntaxNode : template;
+        (call.args as unknown[])[1] = compared.args;
+        becomes(compared, template);
+      }
       const checked = parsed.check();
       if (!checked.valid) return refuse(`compilation failed: ${describe(checked.error, text)}`);
       if (checked.type !== wants && checked.type !== 'dyn') return refuse(wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string');
-      this.#checkCost(estimateCost(root, node) * place.cardinality, { field, what });
+      this.#checkCost(cost * place.cardinality, { field, what });
       countSteps(root);
-      return { evaluate: (variables) => parsed(variables) as unknown, usesOld: uses(root, 'oldSelf') };
+      return { evaluate: (variables) => parsed(variables) as unknown, usesOld };
     } catch (error) {
       return refuse(`compilation failed: ${describe(error, text)}`);
     }

@@ -38,6 +38,20 @@ export function rewriteMatches(node: SyntaxNode): void {
   for (const child of childrenOf(node)) rewriteMatches(child);
 }
 
+/** Before the check: node becomes what template is, in its place in the tree. */
+export function becomes(node: SyntaxNode, template: SyntaxNode): void {
+  const types = template as SyntaxNode & Checkable;
+  Object.assign(node, {
+    // Nothing here is asynchronous.
+    candidates: { async: false },
+    check: (checker: Checker, _: unknown, context: unknown) => checker.check(types, context),
+    evaluate: (evaluator: unknown, _: unknown, context: unknown) => types.evaluate(evaluator, types, context),
+  });
+}
+
+interface Checkable { readonly op: string }
+interface Checker { check(node: Checkable, context: unknown): unknown }
+
 /** After the check: every step of an evaluation is charged. The evaluator replaces a node's evaluate on first use, so it is kept behind an accessor. */
 export function countSteps(node: SyntaxNode): void {
   for (const child of childrenOf(node)) countSteps(child);
