@@ -4,10 +4,12 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
-import { deepClone } from '#machinery/json.ts';
+import { deepClone, jsonEqual } from '#machinery/json.ts';
+import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
 import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
-import type { KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
+import { apiVersionOf, type KubeObject, type ObjectMeta, type UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
+import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext } from '#resources/define.ts';
 import { StoreError } from '#storage/store.ts';
 import type { AdmissionAttributes, AdmissionOperation } from './admission/plugin.ts';
@@ -26,6 +28,8 @@ export interface WriteContext {
   readonly admission: boolean;
   /** '' when none. */
   readonly subresource: string;
+  /** Who is written down as the owner of changed fields, on objects that have managedFields. Default 'unknown'. */
+  readonly manager?: string;
   /** The verb's options as JSON, for admission. */
   readonly options: Readonly<Record<string, unknown>>;
   warn(message: string): void;
@@ -49,6 +53,8 @@ export interface UpdateRequest {
   readonly mayCreate?: boolean;
   /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
   readonly mustHaveResourceVersion?: boolean;
+  /** The change is a server-side apply, which has seen to managedFields itself. */
+  readonly applied?: boolean;
 }
 
 interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }
@@ -161,6 +167,7 @@ export class Objects {
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, errors);
+    if (!request.applied && previous.metadata!.managedFields !== undefined) this.#keepManagedFields(endpoint, { next, previous, context });
     for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
@@ -178,6 +185,16 @@ export class Objects {
       if (context.admission) await this.#core.admission.undo(attributes);
       throw error;
     }
+  }
+
+  /** Objects that were applied keep track of who owns which field through all other writes. */
+  #keepManagedFields(endpoint: StoredEndpoint, { next, previous, context }: { readonly next: KubeObject; readonly previous: KubeObject; readonly context: WriteContext }): void {
+    const schema = endpoint.isStorageVersion ? endpoint.schema : schemaForKind(endpoint.storageGvk);
+    if (!schema) return;
+    const subresource = context.subresource;
+    next.metadata!.managedFields = managedFieldsAfterUpdate({
+      schema, live: previous, next, manager: context.manager ?? 'unknown', apiVersion: apiVersionOf(endpoint.storageGvk), nowMs: this.#core.clock.now(), ...(subresource ? { subresource } : {}),
+    });
   }
 
   #checkVersion(endpoint: Endpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {
@@ -205,6 +222,11 @@ export class Objects {
     if (entry) {
       const unchanged = withResourceVersion(value, String(entry.revision));
       if (unchanged.equals(entry.bytes)) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
+      // The same fields in another order are as long.
+      if (unchanged.length === entry.bytes.length) {
+        const before = endpoint.cache.parsed.of(entry);
+        if (jsonEqual({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before)) return { object: before, bytes: entry.bytes, created };
+      }
     }
     if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
     const ttlSeconds = endpoint.resource.behaviour.ttlSeconds;

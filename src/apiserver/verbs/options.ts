@@ -5,6 +5,7 @@ import { parseLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import type { DecodeMode } from '#machinery/decode.ts';
 import { validateFieldManager } from '#machinery/metadata-validation.ts';
 import type { Endpoint } from '../catalogue.ts';
+import type { RequestContext } from '../context.ts';
 import { isTrue, type Query } from '../request-info.ts';
 
 export interface ListOptions {
@@ -115,3 +116,9 @@ export function parseMutationOptions(query: Query, kind: 'CreateOptions' | 'Upda
 }
 
 const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fieldManager: '' };
+
+/** Who a writer is where it does not say: the program's name in its user agent, as upstream takes it. */
+export function managerOf(context: RequestContext, fieldManager: string): string {
+  if (fieldManager !== '') return fieldManager;
+  return ((context.request.headers['user-agent'] ?? '').split('/')[0] ?? '').slice(0, 128) || 'unknown';
+}

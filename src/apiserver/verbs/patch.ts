@@ -1,7 +1,7 @@
-/** PATCH: JSON patch, merge patch and strategic merge patch, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
+/** PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
 import { parse as parseYaml } from 'yaml';
 import { statusErrors } from '#machinery/errors.ts';
-import { parseJson } from '#machinery/json.ts';
+import { deepClone, parseJson } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
@@ -12,6 +12,7 @@ import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { inVersion, respondWithObject, viewOptions } from '../views.ts';
+import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions } from './options.ts';
 import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';
 
@@ -22,14 +23,13 @@ const KINDS: Readonly<Record<string, PatchKind | 'apply'>> = {
   'application/apply-patch+yaml': 'apply', 'application/apply-patch+cbor': 'apply',
 };
 const CUSTOM_ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml'];
-const ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json'];
+const ACCEPTED = ['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json', 'application/apply-patch+yaml'];
 
 export interface ReadPatch { readonly kind: PatchKind; readonly patch: unknown }
 
 /** What the body says, not yet applied. schema: undefined where strategic merge patches are not taken. */
 export async function readPatch({ context }: Pick<WriteCall, 'context'>, schema: ObjectSchema | undefined): Promise<ReadPatch> {
-  const type = (context.request.headers['content-type'] ?? '').split(';')[0]!.trim();
-  const kind = KINDS[type];
+  const kind = KINDS[patchType(context)];
   if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
   if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(schema ? ACCEPTED : CUSTOM_ACCEPTED);
   const bytes = await context.request.body(MAX_BODY_BYTES);
@@ -59,6 +59,7 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
+  if (patchType(context) === 'application/apply-patch+yaml') return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
   const read = await readPatch(call, endpoint.isBuiltin ? endpoint.schema : undefined);
   const written = await objects.update(endpoint, {
     ...(prepare ? { prepare } : {}),
@@ -68,6 +69,28 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
   return respondWithObject(endpoint, written, { status: 200, options: view });
+}
+
+function patchType({ request }: WriteCall['context']): string {
+  return (request.headers['content-type'] ?? '').split(';')[0]!.trim();
+}
+
+async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
+  const options = parseMutationOptions(context.info.query, 'PatchOptions');
+  const view = viewOptions(context, core.clock.now());
+  const read = await readApply(endpoint, context, options);
+  const written = await objects.update(endpoint, {
+    ...(prepare ? { prepare } : {}),
+    mayCreate: subresource === '',
+    applied: true,
+    change: (current) => {
+      const live = current && inVersion(endpoint, current);
+      const result = applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
+      return toStorage(endpoint, patched(endpoint, result === live ? deepClone(result) : result, call));
+    },
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
+  return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }
 
 /** The result of a patch, checked as a body of the kind would be. */

@@ -14,7 +14,7 @@ import { isTrue } from '../request-info.ts';
 import { successStatus } from '../respond.ts';
 import { inVersion, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
 import { selectPage } from './list.ts';
-import { parseListOptions, parseMutationOptions, type MutationOptions } from './options.ts';
+import { managerOf, parseListOptions, parseMutationOptions, type MutationOptions } from './options.ts';
 
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
@@ -26,8 +26,12 @@ export interface WriteCall {
   readonly target: Target;
 }
 
-export function writeContext({ user, warnings }: RequestContext, { dryRun, subresource = '', options }: { readonly dryRun: boolean; readonly subresource?: string; readonly options: Readonly<Record<string, unknown>> }): WriteContext {
-  return { user, dryRun, admission: true, subresource, options, warn: (message) => void warnings.push(message) };
+export function writeContext(context: RequestContext, { dryRun, subresource = '', options }: { readonly dryRun: boolean; readonly subresource?: string; readonly options: Readonly<Record<string, unknown>> }): WriteContext {
+  const { user, warnings } = context;
+  return {
+    user, dryRun, admission: true, subresource, options, warn: (message) => void warnings.push(message),
+    get manager() { return managerOf(context, typeof options['fieldManager'] === 'string' ? options['fieldManager'] : ''); },
+  };
 }
 
 export function optionsObject(kind: string, { dryRun, fieldManager, fieldValidation }: MutationOptions): Record<string, unknown> {

@@ -1,0 +1,86 @@
+/** Server-side apply through the handler: ownership, conflicts, removal, other writers, subresources. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { startTestServer, type TestResponse, type TestServer } from '../test-server.ts';
+
+const APPLY = { 'content-type': 'application/apply-patch+yaml' };
+
+describe('server-side apply', () => {
+  let server: TestServer;
+  before(async () => { server = await startTestServer(); });
+  after(() => server.stop());
+
+  const apply = (path: string, manager: string, body: string, more = ''): Promise<TestResponse> => server.request(`PATCH ${path}?fieldManager=${manager}${more}`, { headers: APPLY, body });
+  const map = (name: string, data: Record<string, string>): string => JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: 'default' }, data });
+  const at = (name: string): string => `/api/v1/namespaces/default/configmaps/${name}`;
+
+  it('creates, then changes nothing when nothing changed', async () => {
+    const created = await apply(at('a'), 'one', map('a', { x: '1' }));
+    assert.equal(created.status, 201, created.text);
+    assert.deepEqual(created.body.metadata.managedFields.map((entry: { manager: string; operation: string }) => [entry.manager, entry.operation]), [['one', 'Apply']]);
+    assert.deepEqual(created.body.metadata.managedFields[0].fieldsV1, { 'f:data': { 'f:x': {} } });
+    const again = await apply(at('a'), 'one', map('a', { x: '1' }));
+    assert.equal(again.status, 200);
+    assert.equal(again.body.metadata.resourceVersion, created.body.metadata.resourceVersion);
+  });
+
+  it('refuses what another owns, unless forced', async () => {
+    await apply(at('b'), 'one', map('b', { x: '1' }));
+    const refused = await apply(at('b'), 'two', map('b', { x: '2' }));
+    assert.equal(refused.status, 409);
+    assert.equal(refused.body.message, 'Apply failed with 1 conflict: conflict with "one": .data.x');
+    const forced = await apply(at('b'), 'two', map('b', { x: '2' }), '&force=true');
+    assert.equal(forced.body.data.x, '2');
+    assert.deepEqual(forced.body.metadata.managedFields.map((entry: { manager: string }) => entry.manager), ['two']);
+  });
+
+  it('takes away what its manager no longer applies', async () => {
+    await apply(at('c'), 'one', map('c', { x: '1', y: '2' }));
+    const less = await apply(at('c'), 'one', map('c', { x: '1' }));
+    assert.deepEqual(less.body.data, { x: '1' });
+  });
+
+  it('knows what other writers took', async () => {
+    await apply(at('d'), 'one', map('d', { x: '1' }));
+    const patched = await server.request(`PATCH ${at('d')}`, { headers: { 'content-type': 'application/merge-patch+json', 'user-agent': 'editor/1.0 (linux)' }, body: { data: { x: '9' } } });
+    assert.equal(patched.status, 200, patched.text);
+    assert.deepEqual(patched.body.metadata.managedFields.map((entry: { manager: string; operation: string }) => `${entry.manager} ${entry.operation}`), ['editor Update']);
+    const refused = await apply(at('d'), 'one', map('d', { x: '1' }));
+    assert.match(refused.body.message, /conflict with "editor" using v1.*: \.data\.x/);
+  });
+
+  it('leaves objects that were never applied without managed fields, and takes them over', async () => {
+    const created = await server.request('POST /api/v1/namespaces/default/configmaps', { body: JSON.parse(map('e', { x: '1' })) });
+    assert.equal(created.body.metadata.managedFields, undefined);
+    const applied = await apply(at('e'), 'one', map('e', { y: '2' }));
+    assert.deepEqual(applied.body.data, { x: '1', y: '2' });
+    assert.deepEqual(applied.body.metadata.managedFields.map((entry: { manager: string }) => entry.manager).sort(), ['before-first-apply', 'one']);
+  });
+
+  it('merges lists by their keys', async () => {
+    const deployment = (containers: object[]): string => JSON.stringify({
+      apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'w', namespace: 'default' },
+      spec: { selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers } } },
+    });
+    const path = '/apis/apps/v1/namespaces/default/deployments/w';
+    assert.equal((await apply(path, 'one', deployment([{ name: 'main', image: 'main:1' }]))).status, 201);
+    const both = await apply(path, 'two', deployment([{ name: 'side', image: 'side:1' }]));
+    assert.equal(both.status, 200, both.text);
+    assert.deepEqual(both.body.spec.template.spec.containers.map((container: { name: string }) => container.name), ['main', 'side']);
+    const status = await apply(`${path}/status`, 'three', JSON.stringify({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'w', namespace: 'default' }, status: { replicas: 3 } }));
+    assert.equal(status.status, 200, status.text);
+    assert.equal(status.body.status.replicas, 3);
+    assert.ok(status.body.metadata.managedFields.some((entry: { manager: string; subresource?: string }) => entry.manager === 'three' && entry.subresource === 'status'));
+  });
+
+  it('refuses malformed requests', async () => {
+    const nameless = await server.request(`PATCH ${at('f')}`, { headers: APPLY, body: map('f', {}) });
+    assert.equal(nameless.status, 422);
+    assert.equal(nameless.body.message, 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch');
+    assert.equal((await apply(at('f'), 'one', 'a: [')).status, 400);
+    assert.equal((await apply(at('f'), 'one', '{"kind":"ConfigMap"}')).status, 400);
+    assert.equal((await apply(at('f'), 'one', map('other', {}))).status, 400);
+    assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"f"}}')).status, 400);
+    assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"f","managedFields":[{"manager":"x"}]}}')).status, 400);
+  });
+});
