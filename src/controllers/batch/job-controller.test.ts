@@ -59,6 +59,9 @@ describe('job-controller', () => {
     await patch('ready', { parallelism: 1 });
     const [left] = await running('ready', 1);
     assert.equal(left!.metadata!.uid, second!.metadata!.uid);
+    await world.pass(500);
+    // What was too many is no failure.
+    assert.equal((await status('ready')).failed, 1);
   });
 
   it('gives up after backoffLimit failures, ever more slowly', async () => {
@@ -81,6 +84,7 @@ describe('job-controller', () => {
     await world.pass(6_000);
     await world.until('failed', async () => (await conditions('deadline')) === 'FailureTarget:DeadlineExceeded Failed:DeadlineExceeded');
     await world.until('pods gone', async () => (await podsOf('deadline')).length === 0);
+    assert.equal((await status('deadline')).failed, 2);
     assert.equal(await message('deadline', 'Failed'), 'Job was active longer than specified deadline');
   });
 
@@ -100,7 +104,8 @@ describe('job-controller', () => {
     await world.pass(6_000);
     await patch('suspend', { suspend: false });
     await running('suspend', 1);
-    assert.equal(await conditions('suspend'), '');
+    await world.until('resumed', async () => (await conditions('suspend')) === '');
+    assert.equal((await status('suspend')).failed, undefined);
   });
 
   it('gives each pod its index, once', async () => {
@@ -159,6 +164,15 @@ describe('job-controller', () => {
     assert.equal(await message('success', 'Complete'), 'Matched rules at index 0');
     assert.equal(live(await podsOf('success')).length, 0);
     assert.equal((await status('success')).completedIndexes, '1');
+    // The others were stopped, and did not fail.
+    assert.equal((await status('success')).failed, undefined);
+  });
+
+  it('lets go of the pods of a job that is being deleted, whatever it waits for', async () => {
+    await make('deleted', { podReplacementPolicy: 'Failed' });
+    const [pod] = await running('deleted', 1);
+    await world.api.delete(jobs, { name: 'work', namespace: 'deleted' }, { propagationPolicy: 'Foreground' });
+    await world.until('free', async () => !(await world.api.get(pods, { name: pod!.metadata!.name!, namespace: 'deleted' })).metadata!.finalizers?.includes(TRACKING));
   });
 
   it('a work queue ends when one succeeded and the others ended', async () => {

@@ -14,7 +14,8 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult, t
 import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { forgetFailures, manage, noteFailures, removeActive } from './job/manage.ts';
 import { MANAGER, TRACKING, finishedCondition, hasTrackingFinalizer, deadlineInMs } from './job/model.ts';
-import { forgetTracking, newestJob, releasedPods, releasePod, track, type Outcome } from './job/tracking.ts';
+import { releasedPods, releasePod } from './job/release.ts';
+import { forgetTracking, newestJob, track, type Outcome } from './job/tracking.ts';
 import { JobView } from './job/view.ts';
 
 const ORPHAN = 'pod/';

@@ -9,6 +9,7 @@ import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStar
 import { podsToDelete } from '../../pod-ranking.ts';
 import { judge } from './failure-policy.ts';
 import { INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, TRACKING, completionIndex, countIn, finishedMs, isIndexed, isSuspended, replacesOnlyFailed } from './model.ts';
+import { releasePod } from './release.ts';
 import type { JobView } from './view.ts';
 
 /** Pods created or deleted in one go. */
@@ -34,7 +35,8 @@ export async function manage(context: ReconcileContext, view: JobView): Promise<
     : Math.max(0, Math.min(completions - view.succeeded - view.failedIndexes.size, parallelism));
   const surplus = isSuspended(job) ? active : surplusPods(view, Math.max(0, active.length - wanted));
   if (surplus.length > 0 || isSuspended(job)) {
-    const { removed, failure } = await remove(context, view, surplus);
+    // What is taken back is no failure.
+    const { removed, failure } = await remove(context, view, { pods: surplus, before: (pod) => releasePod(context, pod) });
     return { active: active.length - removed, removed, failure };
   }
   const missing = wanted - active.length - (replacesOnlyFailed(spec) ? view.terminating : 0);
@@ -44,9 +46,9 @@ export async function manage(context: ReconcileContext, view: JobView): Promise<
 
 interface Removed { readonly removed: number; readonly failure: unknown }
 
-/** Deletes all that runs. */
+/** Deletes all that runs. The pods are accounted for afterwards. */
 export async function removeActive(context: ReconcileContext, view: JobView): Promise<Removed> {
-  return remove(context, view, view.active);
+  return remove(context, view, { pods: view.active });
 }
 
 /** Pods beyond the number, and of indexes that another pod has or that are done. */
@@ -67,12 +69,21 @@ function surplusPods(view: JobView, count: number): Pod[] {
 }
 
 /** At most a burst of them: deletions that are seen bring the job back for the rest. */
-async function remove(context: ReconcileContext, { job }: JobView, pods: readonly Pod[]): Promise<Removed> {
+async function remove(context: ReconcileContext, { job }: JobView, { pods, before }: { readonly pods: readonly Pod[]; readonly before?: (pod: Pod) => Promise<void> }): Promise<Removed> {
   const doomed = pods.slice(0, BURST);
   if (doomed.length === 0) return { removed: 0, failure: undefined };
   const { key, expectations } = context;
   expectations.expectDeletions(key, doomed.map(objectKey));
-  const outcomes = await Promise.allSettled(doomed.map((pod) => deletePod(pod, { owner: job, context, gone: () => expectations.deletionObserved(key, objectKey(pod)) })));
+  const outcomes = await Promise.allSettled(doomed.map(async (pod) => {
+    const gone = (): void => expectations.deletionObserved(key, objectKey(pod));
+    try {
+      await before?.(pod);
+    } catch (error) {
+      gone();
+      throw error;
+    }
+    await deletePod(pod, { owner: job, context, gone });
+  }));
   const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
   return { removed: doomed.length - failed.length, failure: failed[0]?.reason };
 }
@@ -132,16 +143,11 @@ function indexedTemplate(view: JobView, index: number): PodTemplateSpec {
 
 /** What the last failed pod of the index leaves to the next one. */
 function failureCounts(view: JobView, index: number): Record<string, string> {
-  const last = lastFailed(view, index);
+  const last = view.lastFailed(index);
   const ignored = last !== undefined && judge(view.spec.podFailurePolicy, last)?.action === 'Ignore';
   const failures = last ? countIn(last, INDEX_FAILURES) + (ignored ? 0 : 1) : 0;
   const ignoredFailures = last ? countIn(last, INDEX_IGNORED_FAILURES) + (ignored ? 1 : 0) : 0;
   return { [INDEX_FAILURES]: String(failures), ...(ignoredFailures > 0 ? { [INDEX_IGNORED_FAILURES]: String(ignoredFailures) } : {}) };
-}
-
-export function lastFailed(view: JobView, index: number): Pod | undefined {
-  const weight = (pod: Pod): number => countIn(pod, INDEX_FAILURES) + countIn(pod, INDEX_IGNORED_FAILURES);
-  return view.newFailed.filter((pod) => completionIndex(pod) === index).sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
 }
 
 /** The first indexes that are neither done, given up, nor being worked on; with a backoff for each index, those whose time has come. */
@@ -153,7 +159,7 @@ function pendingIndexes(view: JobView, count: number): { readonly indexes: numbe
   let waitMs: number | undefined;
   for (let index = 0; index < completions && indexes.length < count; index++) {
     if (busy.has(index) || view.succeededIndexes.has(index) || view.failedIndexes.has(index)) continue;
-    const last = backoffLimitPerIndex === undefined ? undefined : lastFailed(view, index);
+    const last = backoffLimitPerIndex === undefined ? undefined : view.lastFailed(index);
     const leftMs = last ? finishedMs(last) + backoffMs(countIn(last, INDEX_FAILURES) + countIn(last, INDEX_IGNORED_FAILURES), FAILURE_BACKOFF) - view.nowMs : 0;
     if (leftMs > 0) waitMs = Math.min(waitMs ?? Infinity, leftMs);
     else indexes.push(index);

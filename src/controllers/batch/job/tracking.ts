@@ -8,16 +8,14 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Job, JobCondition, JobStatus, Pod } from '#api/types.ts';
-import { isStatusError } from '#machinery/errors.ts';
 import { formatTime } from '#machinery/time.ts';
-import { jobs, pods } from '#client/refs.ts';
+import { jobs } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { findCondition, withCondition } from '../../conditions.ts';
-import { nameOf } from '../../owners.ts';
-import { judge } from './failure-policy.ts';
+import { counts } from './failure-policy.ts';
 import type { IndexSet } from './indexes.ts';
-import { lastFailed } from './manage.ts';
-import { TRACKING, completionIndex, countsFor, hasTrackingFinalizer, isFailed, isIndexed, isSuspended, trueCondition } from './model.ts';
+import { completionIndex, countsFor, isFailed, isIndexed, isSuspended, trueCondition } from './model.ts';
+import { forgetReleased, releasePod } from './release.ts';
 import type { Ending, JobView } from './view.ts';
 
 /** Uids a status holds at most: more ended pods are taken up in the next round. */
@@ -42,27 +40,9 @@ export function newestJob({ memory, key }: ReconcileContext, cached: Job): Job {
   return BigInt(written.metadata!.resourceVersion!) > BigInt(cached.metadata!.resourceVersion!) ? written : cached;
 }
 
-/** Uids of pods whose finalizer was taken away and that the cache still shows with it. */
-export function releasedPods({ memory, key }: ReconcileContext, all: readonly Pod[]): Set<string> {
-  const known = memory.get(`released/${key}`) as ReadonlySet<string> | undefined;
-  const released = new Set(all.filter((pod) => known?.has(pod.metadata!.uid!) && hasTrackingFinalizer(pod)).map(({ metadata }) => metadata!.uid!));
-  memory.set(`released/${key}`, released);
-  return released;
-}
-
-export function forgetTracking({ memory, key }: ReconcileContext): void {
-  memory.delete(`written/${key}`);
-  memory.delete(`released/${key}`);
-}
-
-/** Takes the finalizer off a pod. One that is gone, or another of its name, has none to take. */
-export async function releasePod({ api }: ReconcileContext, pod: Pod): Promise<void> {
-  const patch = { metadata: { uid: pod.metadata!.uid, '$deleteFromPrimitiveList/finalizers': [TRACKING] } };
-  try {
-    await api.patch(pods, nameOf(pod), { type: 'strategic', patch });
-  } catch (error) {
-    if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict') && !isStatusError(error, 'Invalid')) throw error;
-  }
+export function forgetTracking(context: ReconcileContext): void {
+  context.memory.delete(`written/${context.key}`);
+  forgetReleased(context);
 }
 
 /** Writes the status. True when the job is finished. */
@@ -143,13 +123,13 @@ class Ledger {
     const delayed = this.#delayed();
     for (const pod of this.#view.pods) {
       const uid = pod.metadata!.uid!;
-      if (!this.#tracked.has(uid) || delayed.has(uid) || !this.#hasEnded(pod)) continue;
+      if (!this.#tracked.has(uid) || delayed.has(uid) || !this.#mayGo(pod)) continue;
       const { uncounted } = this.#view;
       if (pod.status?.phase === 'Succeeded' && !uncounted.failed.has(uid)) {
         const index = completionIndex(pod);
         if (!isIndexed(job)) this.#enter('succeeded', uid);
         else if (countsFor(pod, job) && !this.#succeededIndexes.has(index!)) newIndexes.push(index!);
-      } else if (countsFor(pod, job) && (pod.status?.phase !== 'Failed' || judge(job.spec!.podFailurePolicy, pod)?.action !== 'Ignore')) this.#enter('failed', uid);
+      } else if (this.#isFailure(pod) && countsFor(pod, job) && counts(job.spec!.podFailurePolicy, pod)) this.#enter('failed', uid);
       release.push(pod);
       const { succeeded = [], failed = [] } = this.#status.uncountedTerminatedPods!;
       if (succeeded.length + failed.length + newIndexes.length < MAX_UNCOUNTED) continue;
@@ -177,9 +157,15 @@ class Ledger {
     else this.#status.failedIndexes = this.#view.failedIndexes.toString();
   }
 
-  /** Succeeded, failed, or of a job that failed, where all that is left counts as failed. */
-  #hasEnded(pod: Pod): boolean {
-    return pod.status?.phase === 'Succeeded' || isFailed(pod, this.#view.spec) || this.#outcome.ending?.type === 'FailureTarget';
+  /** Of a job that failed, all that is left counts as failed; of one that succeeded, what is stopped counts as nothing. */
+  #isFailure(pod: Pod): boolean {
+    return isFailed(pod, this.#view.spec) || this.#outcome.ending?.type === 'FailureTarget';
+  }
+
+  /** Ended, or nothing more is expected of it. */
+  #mayGo(pod: Pod): boolean {
+    const { job, spec } = this.#view;
+    return this.#outcome.ending !== undefined || job.metadata?.deletionTimestamp !== undefined || pod.status?.phase === 'Succeeded' || isFailed(pod, spec);
   }
 
   /** The last failed pod of an index stays until the next is there: it tells how often the index failed. */
@@ -190,7 +176,7 @@ class Ledger {
     const busy = new Set(active.map(completionIndex));
     for (const index of new Set(newFailed.map(completionIndex))) {
       if (index === undefined || busy.has(index) || succeededIndexes.has(index) || failedIndexes.has(index)) continue;
-      delayed.add(lastFailed(this.#view, index)!.metadata!.uid!);
+      delayed.add(this.#view.lastFailed(index)!.metadata!.uid!);
     }
     return delayed;
   }
@@ -202,10 +188,8 @@ class Ledger {
 
   /** Answers what went wrong. */
   async release(ended: readonly Pod[]): Promise<unknown> {
-    const released = this.#context.memory.get(`released/${this.#context.key}`) as Set<string>;
     const outcomes = await Promise.allSettled(ended.map(async (pod) => {
       await releasePod(this.#context, pod);
-      released.add(pod.metadata!.uid!);
       this.#tracked.delete(pod.metadata!.uid!);
     }));
     return outcomes.find((outcome) => outcome.status === 'rejected')?.reason;

@@ -4,7 +4,7 @@ import { timeMs } from '#machinery/time.ts';
 import { isPodActive, isPodReady, isPodTerminating } from '../../pods.ts';
 import { counts, judge } from './failure-policy.ts';
 import { IndexSet } from './indexes.ts';
-import { INDEX_FAILURES, completionIndex, countIn, countsFor, deadlineInMs, hasTrackingFinalizer, isFailed, isIndexed, isSuspended, restartsExceed, trueCondition } from './model.ts';
+import { INDEX_FAILURES, INDEX_IGNORED_FAILURES, completionIndex, countIn, countsFor, deadlineInMs, finishedMs, hasTrackingFinalizer, isFailed, isIndexed, isSuspended, restartsExceed, trueCondition } from './model.ts';
 
 /** How a job is going to end. The condition of this type comes first; the final one follows when no pod runs any more. */
 export interface Ending {
@@ -57,6 +57,12 @@ export class JobView {
   /** It has not been accounted for: its finalizer is there. */
   isTracked(pod: Pod): boolean {
     return hasTrackingFinalizer(pod) && !this.#released.has(pod.metadata!.uid!);
+  }
+
+  /** The failed pod of the index that knows most of its failures. */
+  lastFailed(index: number): Pod | undefined {
+    const weight = (pod: Pod): number => countIn(pod, INDEX_FAILURES) + countIn(pod, INDEX_IGNORED_FAILURES);
+    return this.newFailed.filter((pod) => completionIndex(pod) === index).sort((a, b) => weight(b) - weight(a) || finishedMs(b) - finishedMs(a))[0];
   }
 
   /** A job that was suspended until now starts anew. */
