@@ -268,6 +268,34 @@ test('duplicate and unknown fields of metadata are refused when asked to', async
   assert.match((await make('Widget', 'embedded', { spec: { template: { metadata: { name: 'x' } } } })).body.message, /spec\.template\.apiVersion: Required value: must not be empty, spec\.template\.kind: Required value: must not be empty/);
 });
 
+test('conditions of others in the status of a definition stay', async () => {
+  await establish(definition('Conditioned'));
+  const path = `${CRDS}/conditioneds.stable.example.com`;
+  const { body } = await server.request(`GET ${path}/status`);
+  body.status.conditions.push({ type: 'StatusUpdate', status: 'True', reason: 'E2E', message: 'Set from a test', lastTransitionTime: '2026-01-02T03:04:05Z' });
+  assert.equal((await server.request(`PUT ${path}/status`, { body })).status, 200);
+  const labelled = await server.request(`PATCH ${path}`, { body: { metadata: { labels: { a: 'b' } }, spec: { names: { shortNames: ['cnd'] } } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  assert.equal(labelled.status, 200);
+  const watch = await server.watch(`${CRDS}?watch=true&labelSelector=a%3Db`);
+  for (;;) {
+    const { status } = (await watch.next()).object as unknown as { status: { acceptedNames: Json; conditions: Json[] } };
+    if (!status.acceptedNames['shortNames']) continue;
+    assert.deepEqual(status.conditions.map(({ type }) => type), ['NamesAccepted', 'Established', 'StatusUpdate']);
+    break;
+  }
+  watch.close();
+  const deleted = await server.request(`DELETE ${CRDS}?labelSelector=a%3Db`);
+  assert.equal(deleted.status, 200);
+});
+
+test('groups of the project must be approved, and say by whom', async () => {
+  const body = { ...definition('Approved'), metadata: { name: 'approveds.example.k8s.io', annotations: { 'api-approved.kubernetes.io': 'https://github.com/kubernetes/kubernetes/pull/1' } } };
+  (body as unknown as { spec: Json }).spec['group'] = 'example.k8s.io';
+  await establish(body);
+  const { conditions } = (await server.request(`GET ${CRDS}/approveds.example.k8s.io`)).body.status;
+  assert.deepEqual(conditions.find(({ type }: Json) => type === 'KubernetesAPIApprovalPolicyConformant').message, 'approved in https://github.com/kubernetes/kubernetes/pull/1');
+});
+
 describe('what a definition adds to its objects', () => {
   before(() => establish(definition('Gizmo', { spec: { versions: [{
     name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: specOf({ size: { type: 'integer' }, color: { type: 'string' } }) },

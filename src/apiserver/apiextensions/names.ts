@@ -3,6 +3,8 @@ import { rfc3339 } from '../objects.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionCondition, CustomResourceDefinitionNames } from '#api/types.ts';
 
 type Condition = CustomResourceDefinitionCondition;
+/** Made anew each time; what is none of these is kept. */
+const OWN_TYPES = new Set(['NamesAccepted', 'Established', 'NonStructuralSchema', 'KubernetesAPIApprovalPolicyConformant']);
 const APPROVAL = 'api-approved.kubernetes.io';
 
 /** The status as it should be. others: every other definition. */
@@ -10,11 +12,12 @@ export function statusOf(definition: CustomResourceDefinition, { others, violati
   const { accepted, condition } = acceptNames(definition, others);
   const old = definition.status?.conditions ?? [];
   const established = establishedCondition(old, condition);
-  const terminating = old.find(({ type }) => type === 'Terminating');
-  const conditions = [...violationConditions(violations, old), condition, established, ...approvalCondition(definition), ...(terminating ? [terminating] : [])];
+  const own = [...violationConditions(violations, old), condition, established, ...approvalCondition(definition)];
+  // Others may have their say too.
+  const conditions = [...own, ...old.filter(({ type }) => !OWN_TYPES.has(type))];
   return {
     ...definition.status, acceptedNames: accepted,
-    conditions: inOldOrder(conditions, old).map((next) => withTime(next, { old: old.find(({ type }) => type === next.type), generation: definition.metadata?.generation, nowMs })),
+    conditions: inOldOrder(conditions, old).map((next) => withTime(next, { old: old.find(({ type }) => type === next.type), nowMs })),
   };
 }
 
@@ -26,8 +29,7 @@ function inOldOrder(conditions: Condition[], old: readonly Condition[]): Conditi
   return conditions.toSorted((left, right) => rank(left.type) - rank(right.type));
 }
 
-export function withTime(next: Condition, { old, generation, nowMs }: { readonly old: Condition | undefined; readonly generation?: number | undefined; readonly nowMs: number }): Condition {
-  void generation;
+export function withTime(next: Condition, { old, nowMs }: { readonly old: Condition | undefined; readonly nowMs: number }): Condition {
   const { lastTransitionTime: _, ...rest } = next;
   return { lastTransitionTime: old?.status === next.status && old.lastTransitionTime ? old.lastTransitionTime : rfc3339(nowMs), ...rest };
 }

@@ -224,7 +224,12 @@ class Watcher implements CacheListener {
   }
 
   #nextEvent(): Promise<void> {
-    return new Promise((resolve) => (this.#wake = resolve));
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined;
+        resolve();
+      };
+    });
   }
 
   async #writeAll<T>(items: readonly T[], frameOf: (item: T) => Buffer | undefined): Promise<void> {
@@ -292,7 +297,8 @@ class Watcher implements CacheListener {
   #scheduleBookmark(): void {
     const timer = this.#options.core.clock.after(BOOKMARK_EVERY_MS, () => {
       if (this.#ended) return;
-      if (!this.#backlog) this.#sink!.write(this.#bookmark(false));
+      // Waiting for an event, everything before it is written.
+      if (!this.#backlog || this.#wake) this.#sink!.write(this.#bookmark(false));
       this.#timers.splice(this.#timers.indexOf(timer), 1);
       this.#scheduleBookmark();
     });

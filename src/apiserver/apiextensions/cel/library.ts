@@ -1,6 +1,9 @@
 /**
  * Kubernetes' CEL functions on top of the evaluator's own: strings, regular expressions (in linear time), lists, sets, URLs, IP addresses,
  * CIDRs, quantities, formats. What is not here does not compile.
+ *
+ * The evaluator is @marcbachmann/cel-js: no dependencies of its own, types checked before evaluation, types and functions of ours beside its
+ * own. Its matches() is replaced (library.ts), its steps are counted (syntax.ts).
  */
 import { Environment, EvaluationError, Optional } from '@marcbachmann/cel-js';
 import { RE2JS } from 're2js';
