@@ -171,6 +171,26 @@ describe('values', () => {
   });
 });
 
+describe('server-side apply', () => {
+  const apply = (manager: string, spec: Json, more = ''): Promise<TestResponse> => server.request(`PATCH ${at('Widget')}/applied?fieldManager=${manager}${more}`, {
+    headers: { 'content-type': 'application/apply-patch+yaml' }, body: { apiVersion: 'stable.example.com/v1', kind: 'Widget', metadata: { name: 'applied' }, spec },
+  });
+
+  test('merges list items by the keys of the schema, and sees conflicts', async () => {
+    const created = await apply('one', { list: [{ key: 'a', value: 1 }], labels: { x: '1' } });
+    assert.equal(created.status, 201, created.text);
+    const second = await apply('two', { list: [{ key: 'b', value: 2 }], labels: { y: '2' } });
+    assert.deepEqual([second.body.spec.list.map(({ key }: Json) => key).toSorted(), second.body.spec.labels], [['a', 'b'], { x: '1', y: '2' }]);
+    const conflict = await apply('two', { list: [{ key: 'a', value: 5 }] });
+    assert.equal(conflict.status, 409);
+    assert.match(conflict.body.message, /conflict with "one"(?: using stable\.example\.com\/v1)?: \.spec\.list\[key="a"\]\.value/);
+    const forced = await apply('two', { list: [{ key: 'a', value: 5 }] }, '&force=true');
+    assert.deepEqual(forced.body.spec.list, [{ key: 'a', value: 5 }]);
+    assert.equal((await apply('two', { list: 'none' }, '&force=true')).status >= 400, true);
+    assert.equal((await apply('two', { list: 'none' }, '&force=true')).status < 500, true);
+  });
+});
+
 describe('a changed schema', () => {
   const crd = `${CRDS}/gadgets.stable.example.com`;
   const patchSchema = async (properties: Json, more: readonly Json[] = []): Promise<void> => {

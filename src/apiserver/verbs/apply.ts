@@ -48,7 +48,8 @@ export function applyTo(endpoint: Endpoint, read: ReadApply, at: { readonly live
 }
 
 /** What this way in does not write, so that nobody comes to own it through it. */
-export function resetFields(endpoint: Pick<Endpoint, 'schema'>, subresource: string): (readonly string[])[] {
+export function resetFields({ schema, served, isBuiltin }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin'>, subresource: string): (readonly string[])[] {
   if (subresource === 'status') return [['spec']];
-  return subresource === '' && endpoint.schema?.byName.has('status') ? [['status']] : [];
+  // A custom resource without the subresource has its status written with the rest.
+  return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? [['status']] : [];
 }
