@@ -139,6 +139,18 @@ describe('statefulset-controller', () => {
     await world.until('new', async () => (await names('manual')) === '0=db:2');
   });
 
+  it('an update that broke pods is not in the way of the next one', async () => {
+    await make('broken', { replicas: 3, podManagementPolicy: 'Parallel' });
+    await ready('broken', 3);
+    await setImage('broken', 'db:bad');
+    await world.until('highest', async () => (await names('broken')) === '0=db:1 1=db:1 2=db:bad');
+    await world.pass(300);
+    assert.equal(await names('broken'), '0=db:1 1=db:1 2=db:bad');
+    await setImage('broken', 'db:2');
+    await world.until('mended', async () => (await names('broken')) === '0=db:1 1=db:1 2=db:2');
+    await world.until('updated', async () => { await runAll('broken'); return (await names('broken')) === '0=db:2 1=db:2 2=db:2'; });
+  });
+
   it('gives each pod claims of its own, which stay', async () => {
     const volumeClaimTemplates = [{ metadata: { name: 'data' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } }];
     await make('claims', { replicas: 2, volumeClaimTemplates });

@@ -51,10 +51,9 @@ export function partitionOf(set: StatefulSet): number {
   return set.spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
 }
 
-/** undefined when the set does not say: its pods are replaced one by one, then. */
-export function maxUnavailable(set: StatefulSet): number | undefined {
-  const value = set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable;
-  return value === undefined ? undefined : Math.max(1, getScaledValueFromIntOrPercent(value, replicasOf(set), { roundUp: false }));
+/** At least 1: the update could not move. */
+export function maxUnavailable(set: StatefulSet): number {
+  return Math.max(1, getScaledValueFromIntOrPercent(set.spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1, replicasOf(set), { roundUp: false }));
 }
 
 /** Below the partition, pods stay what they were. */

@@ -130,28 +130,13 @@ export class Rollout {
     return false;
   }
 
+  /** The highest first, and as few at once as not to have more than maxUnavailable of them away. */
   async #update(): Promise<void> {
-    const most = maxUnavailable(this.#set);
-    if (most === undefined) return this.#replaceOne();
-    const isOutdated = (pod: Pod): boolean => revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod);
-    const candidates = this.#aboveOrAtPartition().filter((pod) => pod !== undefined && isOutdated(pod)) as Pod[];
+    const outdated = this.#replicas.slice(partitionOf(this.#set)).reverse()
+      .filter((pod) => pod !== undefined && revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod)) as Pod[];
     // Replacing what serves nobody makes nothing worse.
-    const free = candidates.filter((pod) => !this.#isHealthy(pod));
+    const free = outdated.filter((pod) => !this.#isHealthy(pod)), healthy = outdated.filter((pod) => this.#isHealthy(pod));
     const unavailable = this.#replicas.filter((pod) => !pod || !this.#isHealthy(pod)).length;
-    const healthy = candidates.filter((pod) => !free.includes(pod)).slice(0, Math.max(0, most - unavailable));
-    for (const pod of [...free, ...healthy]) await this.#writer.delete(pod);
-  }
-
-  #aboveOrAtPartition(): (Pod | undefined)[] {
-    return this.#replicas.slice(partitionOf(this.#set)).reverse();
-  }
-
-  /** The highest outdated one, when all above it are well. */
-  async #replaceOne(): Promise<void> {
-    for (const pod of this.#aboveOrAtPartition()) {
-      if (!pod) return;
-      if (revisionOf(pod) !== this.#revisions.update.metadata!.name && !this.#writer.isTerminating(pod)) return this.#writer.delete(pod);
-      if (!this.#isHealthy(pod)) return;
-    }
+    for (const pod of [...free, ...healthy.slice(0, Math.max(0, maxUnavailable(this.#set) - unavailable))]) await this.#writer.delete(pod);
   }
 }
