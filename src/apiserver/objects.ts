@@ -2,7 +2,8 @@
  * Writing objects: what upstream's generic registry Store does. Takes objects of the storage version through defaulting, admission,
  * preparation and validation to the store, with optimistic concurrency, finalizers and graceful deletion. No HTTP in here.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
+import { randomSuffix } from '#stdx/random.ts';
 import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
 import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
@@ -377,15 +378,11 @@ export function rfc3339(nowMs: number): string {
   return stamp;
 }
 
-const NAME_CHARACTERS = 'bcdfghjklmnpqrstvwxz2456789';
 const NAME_RANDOM_LENGTH = 5;
 const NAME_MAX_BASE_LENGTH = 63 - NAME_RANDOM_LENGTH;
 
 export function generateName(base: string): string {
-  const bytes = randomBytes(NAME_RANDOM_LENGTH);
-  let suffix = '';
-  for (const byte of bytes) suffix += NAME_CHARACTERS[byte % NAME_CHARACTERS.length]!;
-  return base.slice(0, NAME_MAX_BASE_LENGTH) + suffix;
+  return base.slice(0, NAME_MAX_BASE_LENGTH) + randomSuffix(NAME_RANDOM_LENGTH);
 }
 
 function generateNameConflict(endpoint: Endpoint, name: string): Error {

@@ -3,7 +3,7 @@
  * namespace's name in one projected volume 'kube-api-access-…'.
  */
 import type { Container, Pod, PodSpec, ServiceAccount, Volume } from '#api/types.ts';
-import { randomInt } from 'node:crypto';
+import { randomSuffix } from '#stdx/random.ts';
 import { forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 
@@ -12,7 +12,6 @@ const VOLUME_PREFIX = 'kube-api-access-';
 const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
 const ENFORCE_SECRETS_ANNOTATION = 'kubernetes.io/enforce-mountable-secrets';
 const DEFAULT_ACCOUNT = 'default';
-const NAME_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 /** The default account of a new namespace is made by a controller: a pod made right after the namespace waits a little for it. */
 const DEFAULT_ACCOUNT_TRIES = 40;
 const DEFAULT_ACCOUNT_WAIT_MS = 25;
@@ -73,10 +72,6 @@ function mountToken(spec: PodSpec): void {
   const containers: Container[] = [...spec.initContainers ?? [], ...spec.containers ?? []].filter((container) => !container.volumeMounts?.some((mount) => mount.mountPath === TOKEN_MOUNT_PATH));
   for (const container of containers) container.volumeMounts = [...container.volumeMounts ?? [], { name, readOnly: true, mountPath: TOKEN_MOUNT_PATH }];
   if (containers.length > 0 && !existing) spec.volumes = [...spec.volumes ?? [], tokenVolume(name)];
-}
-
-function randomSuffix(): string {
-  return Array.from({ length: 5 }, () => NAME_ALPHABET[randomInt(NAME_ALPHABET.length)]).join('');
 }
 
 function tokenVolume(name: string): Volume {

@@ -19,6 +19,9 @@ test('entries behave as a sorted map, and pieces are their bytes joined', () => 
       const expected = Array.from(model.values()).filter((entry) => entry.key.startsWith(prefix)).toSorted((left, right) => (left.key < right.key ? -1 : 1));
       assert.deepEqual(entries.list(prefix).map(({ key: found }) => found), expected.map(({ key: found }) => found));
       assert.equal(entries.count(prefix), expected.length);
+      // As a long list does it, some at a time.
+      while (entries.prepare(prefix, 1000));
+      assert.equal(entries.prepare(prefix, 0), false);
       const objects = JSON.parse(`[${Buffer.concat(entries.pieces(prefix)).toString()}]`) as { metadata: { resourceVersion: string } }[];
       assert.deepEqual(objects.map(({ metadata }) => metadata.resourceVersion), expected.map((entry) => String(entry.revision)));
     };

@@ -110,6 +110,19 @@ export class SortedEntries {
     return total;
   }
 
+  /** Lays out chunks that pieces() would have to, up to so many bytes. True when some are left. */
+  prepare(prefix: string, maxBytes: number): boolean {
+    let bytes = 0;
+    const from = this.#position(prefix).chunk, to = this.#end(prefix);
+    for (let number = from; number < this.#chunks.length && number <= to.chunk; number++) {
+      const chunk = this.#chunks[number]!;
+      if (chunk.slab || (number === to.chunk && to.index === 0)) continue;
+      if (bytes >= maxBytes) return true;
+      bytes += layOut(chunk).length;
+    }
+    return false;
+  }
+
   /** The JSON of these entries joined by commas, as few ready pieces. */
   pieces(prefix: string): Buffer[] {
     const result: Buffer[] = [];

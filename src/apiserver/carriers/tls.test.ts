@@ -63,6 +63,20 @@ function http2Request(session: ClientHttp2Session, headers: Record<string, strin
   });
 }
 
+test('a long list comes whole over both protocols', async () => {
+  const path = '/api/v1/namespaces/long/configmaps';
+  const post = (to: string, body: object) => server.request(`POST ${to}`, { body });
+  await post('/api/v1/namespaces', { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'long' } });
+  for (let i = 0; i < 12; i++) await post(path, { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: `c${i}` }, data: { big: 'x'.repeat(300_000) } });
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert });
+  try {
+    const answers = [await http2Request(session, { ':path': path }), await http1Get(path, { headers: { connection: 'close' } })];
+    for (const { body } of answers) assert.equal((JSON.parse(body) as { items: unknown[] }).items.length, 12);
+  } finally {
+    session.close();
+  }
+});
+
 test('HTTP/2: bodies both ways, watches, a client certificate', async () => {
   const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert, cert: client.cert, key: client.key });
   try {

@@ -216,11 +216,8 @@ function respondHttp2(stream: ServerHttp2Stream, { status, headers, body }: ApiR
     body(new StreamSink(stream));
     return;
   }
-  stream.cork();
-  for (const piece of body) stream.write(piece);
-  stream.end();
-  stream.uncork();
   if (!stream.readableEnded) stream.resume();
+  writePieces(stream, body);
 }
 
 /** Known to Node's streams, unknown to their types. */
@@ -309,13 +306,32 @@ function respondHttp1(message: IncomingMessage, { response, answer: { status, he
   // An unread body would be taken for the next request.
   if (!message.complete) headers['connection'] = 'close';
   response.writeHead(status, headers);
-  response.cork();
-  for (const piece of pieces) response.write(piece);
-  response.end();
-  response.uncork();
+  writePieces(response, pieces);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- shared
+
+/** Handed on at once: enough to be cheap, little enough that framing and encrypting it holds nobody else up. */
+const WRITE_BYTES = 512 * 1024;
+
+/** A long body goes as fast as its reader takes it. */
+function writePieces(stream: ServerHttp2Stream | ServerResponse, pieces: readonly Buffer[]): void {
+  let next = 0;
+  const proceed = (): void => {
+    if (stream.destroyed) return;
+    let bytes = 0;
+    stream.cork();
+    while (next < pieces.length && bytes < WRITE_BYTES) {
+      const piece = pieces[next++]!;
+      bytes += piece.length;
+      stream.write(piece);
+    }
+    if (next === pieces.length) stream.end();
+    else stream.once('drain', proceed);
+    stream.uncork();
+  };
+  proceed();
+}
 
 function readBody(stream: ServerHttp2Stream | IncomingMessage, { limitBytes, declared }: { readonly limitBytes: number; readonly declared: string | undefined }): Promise<Buffer> {
   const tooLarge = (): Error => statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);

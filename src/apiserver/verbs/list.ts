@@ -31,10 +31,27 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   const { cache } = endpoint;
   const isPlain = options.limit === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
   if (isPlain && endpoint.isStorageVersion && !endpoint.codec && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
-    const prefix = namespace === '' ? '' : cache.key({ namespace, name: '' });
-    return jsonResponse(200, [listHead(endpoint, { resourceVersion: String(core.cache.revision) }), ...cache.entries.pieces(prefix), LIST_TAIL]);
+    return readyList(endpoint, { core, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
   }
   return listSlowly(endpoint, { ...call, options, view });
+}
+
+/** Laid out before other requests have their turn. */
+const LAYOUT_BYTES = 2 * 1024 * 1024;
+/** What changes meanwhile has to be laid out again; in the end all at once. */
+const MAX_LAYOUT_SLICES = 256;
+
+function readyList(endpoint: StoredEndpoint, { core, prefix }: { readonly core: ServerCore; readonly prefix: string }): ApiResponse | Promise<ApiResponse> {
+  const { entries } = endpoint.cache;
+  const answer = (): ApiResponse => jsonResponse(200, [listHead(endpoint, { resourceVersion: String(core.cache.revision) }), ...entries.pieces(prefix), LIST_TAIL]);
+  if (!entries.prepare(prefix, LAYOUT_BYTES)) return answer();
+  const inTurns = async (): Promise<ApiResponse> => {
+    let slices = 1;
+    do await new Promise((resolve) => setImmediate(resolve));
+    while (entries.prepare(prefix, LAYOUT_BYTES) && ++slices < MAX_LAYOUT_SLICES);
+    return answer();
+  };
+  return inTurns();
 }
 
 const LIST_TAIL = Buffer.from(']}\n');
