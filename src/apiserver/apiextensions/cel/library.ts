@@ -52,7 +52,15 @@ function makeLibrary(): Environment {
   env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
   addFormats(add);
   for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity']) env.registerOperator(`${type} == ${type}`, equalValues);
+  for (const type of ['string', 'int', 'double', 'bool', 'dyn']) env.registerOperator(`optional<${type}> == optional<${type}>`, equalOptionals);
+  // Values that are times and durations already.
+  add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
+  add('timestamp(google.protobuf.Timestamp): google.protobuf.Timestamp', (value: unknown) => value);
   return env;
+}
+
+function equalOptionals(left: Optional, right: Optional): boolean {
+  return left.hasValue() ? right.hasValue() && equalValues(left.value(), right.value()) : !right.hasValue();
 }
 
 type Add = (signature: string, handler: (...args: never[]) => unknown) => void;

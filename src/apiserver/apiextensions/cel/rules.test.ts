@@ -44,6 +44,7 @@ test('Kubernetes functions', () => {
     'ip("127.0.0.1").isLoopback() && ip("::1").family() == 6 && isIP("1.2.3.4") && !isIP("1.2.3") && ip.isCanonical("1.2.3.4")', 'cidr("10.0.0.0/8").containsIP("10.1.2.3") && cidr("10.0.0.0/8").containsCIDR("10.1.0.0/16") && cidr("10.1.2.3/8").masked() == cidr("10.0.0.0/8") && cidr("10.0.0.0/8").prefixLength() == 8',
     'quantity("1Gi").isGreaterThan(quantity("1G")) && quantity("1").add(2).compareTo(quantity("3")) == 0 && quantity("5").asInteger() == 5 && isQuantity("5m") && !isQuantity("x") && quantity("1500m").asApproximateFloat() == 1.5',
     '!format.dns1123Label().validate("ok").hasValue() && format.dns1123Label().validate("NO").hasValue() && format.named("uuid").hasValue()', 'cel.bind(x, self.n, x + x) == 6',
+    'self.?s == optional.of("hello") && self.?n != optional.of(4)', 'duration(self.span) == duration("90s") && timestamp(self.when) > timestamp("2020-01-01T00:00:00Z")',
   ]) assert.ok(holds(expression), expression);
 });
 
@@ -95,6 +96,7 @@ test('what does not compile is refused where it stands', () => {
   assert.match(refusal('self.n +'), /compilation failed: ERROR: <input>:1:\d+: Syntax error/);
   assert.match(refusal('self.n'), /cel expression must evaluate to a bool$/);
   assert.match(refusal('unheardOf(self.n)'), /compilation failed/);
+  assert.match(refusal('[1].all(i, v, v > i)'), /compilation failed/);
   assert.match(refusal('  '), /Required value: rule is not specified/);
   assert.match(refusal('self.n == "a"'), /compilation failed/);
 });
