@@ -32,10 +32,10 @@ import type { ContainerdLayout } from './layout.ts';
 import { lastErrors, rotateLog } from './log-file.ts';
 import { bootId, chooseSnapshotter, inspectMachine } from './machine.ts';
 import type { Machine, Snapshotter } from './machine.ts';
-import { configureNetwork, destroyNetwork, releaseStaleLeases } from './network.ts';
+import { configureNetwork, destroyNetwork, releaseStaleLeases, shareNamespaceDir } from './network.ts';
 import { endProcess, findProcess, isAlive, removePidFile, spawnProcess } from './process.ts';
 import type { ContainerdProcess } from './process.ts';
-import { killLeftovers, removeCgroups, removeShimSockets, stopPods, unmountBelow } from './teardown.ts';
+import { killLeftovers, podNamespaces, removeCgroups, removeShimSockets, stopPods, unmountBelow } from './teardown.ts';
 
 export interface ContainerdOptions {
   /** Its directory; made when missing. Its path decides the names taken on the machine (layout.ts). */
@@ -138,7 +138,7 @@ class ContainerdRuntime implements Containerd {
   }
 
   async importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]> {
-    return importImage(source, { address: this.socketPath, snapshotter: this.#snapshotter, cri: this.cri, ...(this.#machine ? { ctr: this.#machine.ctr } : {}) });
+    return importImage(source, { address: this.socketPath, snapshotter: this.#snapshotter, cri: this.cri, spoolDir: this.layout.spoolDir, ...(this.#machine ? { ctr: this.#machine.ctr } : {}) });
   }
 
   async setRegistries(registries: readonly RegistryHosts[]): Promise<void> {
@@ -171,10 +171,12 @@ class ContainerdRuntime implements Containerd {
     const lastBoot = (await readFile(layout.bootIdPath, 'utf8').catch(() => '')).trim();
     if (lastBoot !== '' && lastBoot !== boot) await forgetLastBoot(layout);
     if (lastBoot !== boot) await writeFile(layout.bootIdPath, `${boot}\n`);
+    await rm(layout.spoolDir, { recursive: true, force: true });
     await mkdir(layout.runDir, { recursive: true, mode: 0o711 });
     await mkdir(layout.cniConfDir, { recursive: true });
     await mkdir(layout.registryDir, { recursive: true });
     await linkTo(layout.runLink, layout.runDir);
+    await shareNamespaceDir();
   }
 
   /** True when a running containerd has read another configuration. */
@@ -307,8 +309,9 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
   const clock = options.clock ?? realClock;
   const running = await findProcess(layout);
   const problems: string[] = [];
-  if (running) {
-    const cri = createCriClient({ socketPath: layout.socketPath });
+  const cri = running && createCriClient({ socketPath: layout.socketPath });
+  const namespaces = await podNamespaces(layout, cri);
+  if (running && cri) {
     // Best effort: what the runtime can't remove is found by name below.
     await stopPods(cri, { gracePeriodSeconds: 0, remove: true }).catch(() => {});
     cri.close();
@@ -316,8 +319,8 @@ export async function destroyContainerd(options: ContainerdOptions): Promise<rea
   }
   problems.push(...await killLeftovers(layout, clock));
   await removeShimSockets(layout);
-  const machine = await inspectMachine().catch(() => undefined);
-  problems.push(...await destroyNetwork(layout, machine));
+  const cniBinDir = await inspectMachine().then((machine) => machine.cniBinDir, () => undefined);
+  problems.push(...await destroyNetwork(layout, { cniBinDir, namespaces }));
   problems.push(...await unmountBelow([layout.runDir, layout.dir]));
   problems.push(...await removeCgroups(layout, clock));
   if (problems.length > 0) return problems;

@@ -24,6 +24,8 @@ export interface ContainerdLayout {
   readonly bootIdPath: string;
   readonly snapshotterPath: string;
   readonly logPath: string;
+  /** Archives being loaded; emptied at every start. */
+  readonly spoolDir: string;
   readonly cniConfDir: string;
   readonly cniConfPath: string;
   /** host-local's leases: `<cniDataDir>/<networkName>/<address>`. */
@@ -70,6 +72,7 @@ export function containerdLayout({ dir: givenDir, runBase = '/run/capstan' }: La
     bootIdPath: join(dir, 'boot-id'),
     snapshotterPath: join(dir, 'snapshotter'),
     logPath: join(dir, 'containerd.log'),
+    spoolDir: join(dir, 'spool'),
     cniConfDir,
     cniConfPath: join(cniConfDir, '10-capstan.conflist'),
     cniDataDir: join(dir, 'cni/leases'),

@@ -2,7 +2,7 @@
  * The pods' network on this node: a bridge with host-local addresses and port mappings through CNI, and one nftables table that
  * masquerades what leaves it. The bridge plugin's own ipMasq is not used: it needs iptables.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIPv6 } from 'node:net';
 import { join } from 'node:path';
@@ -188,15 +188,24 @@ async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttach
   }));
 }
 
+export interface DestroyNetworkOptions {
+  /** Where CNI's plugins are, when they are still installed. */
+  readonly cniBinDir: string | undefined;
+  /** Known to be ours (podNamespaces). */
+  readonly namespaces: readonly string[];
+}
+
 /** Deletes the bridge, the table, leftover namespaces and port mappings. Returns what it could not do, one sentence each. */
-export async function destroyNetwork(layout: ContainerdLayout, machine: { readonly cniBinDir: string } | undefined): Promise<string[]> {
+export async function destroyNetwork(layout: ContainerdLayout, { cniBinDir, namespaces }: DestroyNetworkOptions): Promise<string[]> {
   const problems: string[] = [];
   for (const attachment of await cachedAttachments(layout)) {
-    if (machine) await removePortMappings({ layout, attachment, cniBinDir: machine.cniBinDir });
+    if (cniBinDir) await removePortMappings({ layout, attachment, cniBinDir });
     if (attachment.netns.startsWith('/')) await removeNamespace(attachment.netns, problems);
     await rm(attachment.path, { force: true });
     await rm(join(CNI_CACHE_DIR, `cni-loopback-${attachment.containerId}-lo`), { force: true });
   }
+  for (const path of namespaces) await removeNamespace(path, problems);
+  await removeDeadNamespaces();
   if (existsSync(`/sys/class/net/${layout.bridge}`)) {
     const { code, stderr } = await run(['ip', 'link', 'delete', layout.bridge]);
     if (code !== 0) problems.push(`cannot delete the bridge ${layout.bridge}: ${stderr.trim()}`);
@@ -219,4 +228,35 @@ async function removeNamespace(path: string, problems: string[]): Promise<void> 
   if (!existsSync(path)) return;
   await run(['umount', '-l', path]);
   await rm(path, { force: true }).catch((error: unknown) => problems.push(`cannot delete the network namespace ${path}: ${(error as Error).message}`));
+}
+
+const NETNS_DIR = '/run/netns';
+/** A namespace's file exists for a moment before it is mounted. */
+const NETNS_SETTLED_MS = 60_000;
+
+/**
+ * Makes the directory of network namespaces the shared mount that `ip netns add` makes of it. Done later, by whoever uses ip first, it
+ * would hide the namespaces of running pods below it, and they could never be removed again.
+ */
+export async function shareNamespaceDir(): Promise<void> {
+  await mkdir(NETNS_DIR, { recursive: true });
+  if ((await readFile('/proc/self/mountinfo', 'utf8')).includes(` ${NETNS_DIR} `)) return;
+  for (const command of [['mount', '--bind', NETNS_DIR, NETNS_DIR], ['mount', '--make-shared', NETNS_DIR]] as const) {
+    const { code, stderr } = await run(command);
+    if (code !== 0) throw new ContainerdError('network', `cannot share ${NETNS_DIR}: ${stderr.trim()}`);
+  }
+}
+
+/**
+ * A runtime that is killed while it removes a sandbox leaves the namespace's file without the namespace. Nothing tells whose it was, and
+ * nobody can use it: files that CNI runtimes name so, are no mount point, and are not just being made, go.
+ */
+async function removeDeadNamespaces(): Promise<void> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  for (const name of await readdir(NETNS_DIR).catch(() => [] as string[])) {
+    const path = join(NETNS_DIR, name);
+    if (!name.startsWith('cni-') || mounts.includes(` ${path} `)) continue;
+    const changed = await stat(path).then((info) => info.mtimeMs, () => Date.now());
+    if (Date.now() - changed > NETNS_SETTLED_MS) await rm(path, { force: true }).catch(() => {});
+  }
 }

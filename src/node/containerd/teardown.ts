@@ -2,7 +2,7 @@
  * Ends and removes what one cluster's containerd has on the machine. Everything is found by the names of layout.ts, so that it works
  * whether containerd still answers or not, and a second time does no harm.
  */
-import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '#stdx/clock.ts';
@@ -17,6 +17,7 @@ const PARALLEL = 8;
 const CALL_DEADLINE_MS = 30_000;
 const PROCESSES_GONE_MS = 10_000;
 const POLL_MS = 20;
+const NETNS_DIR = '/run/netns';
 
 export interface StopPodsOptions {
   /** What running containers get between SIGTERM and SIGKILL. */
@@ -134,4 +135,32 @@ export async function removeShimSockets(layout: ContainerdLayout): Promise<void>
       if (path.startsWith('/')) await rm(path, { force: true });
     }
   }
+}
+
+/**
+ * Network namespaces of our pods, to be looked for while containerd and the pods still are there: by what the runtime says of its
+ * sandboxes (also stopped ones), and by what our processes are in.
+ */
+export async function podNamespaces(layout: ContainerdLayout, cri: CriClient | undefined): Promise<readonly string[]> {
+  const paths = cri ? await sandboxNamespaces(cri).catch(() => []) : [];
+  return [...new Set([...paths, ...await processNamespaces(layout)])];
+}
+
+async function sandboxNamespaces(cri: CriClient): Promise<string[]> {
+  const { items } = await cri.listPodSandbox({}, { deadlineMs: CALL_DEADLINE_MS });
+  const found: string[] = [];
+  await eachOf(items, async ({ id: podSandboxId }) => {
+    const { info } = await cri.podSandboxStatus({ podSandboxId, verbose: true }, { deadlineMs: CALL_DEADLINE_MS }).catch(() => ({ info: {} as Readonly<Record<string, string>> }));
+    const spec = JSON.parse(info['info'] ?? '{}') as { runtimeSpec?: { linux?: { namespaces?: { type?: string; path?: string }[] } } };
+    const path = spec.runtimeSpec?.linux?.namespaces?.find(({ type }) => type === 'network')?.path;
+    if (path?.includes('/netns/')) found.push(path); // a pod of the host's network has none
+  });
+  return found;
+}
+
+async function processNamespaces(layout: ContainerdLayout): Promise<string[]> {
+  const inodes = new Set(await Promise.all(cgroupProcesses(layout).map((pid) => stat(`/proc/${pid}/ns/net`).then(({ ino }) => ino, () => undefined))));
+  const names = await readdir(NETNS_DIR).catch(() => [] as string[]);
+  const matches = await Promise.all(names.map(async (name) => inodes.has(await stat(join(NETNS_DIR, name)).then(({ ino }) => ino, () => -1))));
+  return names.filter((name, index) => name.startsWith('cni-') && matches[index]).map((name) => join(NETNS_DIR, name));
 }

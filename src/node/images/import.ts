@@ -3,7 +3,7 @@
  * does it, in the namespace that CRI uses. The image is there for pods when the promise resolves.
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createWriteStream } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,8 @@ export interface ImageImportTarget {
   /** The snapshotter that the node's containerd uses for CRI: the image is unpacked for it. */
   readonly snapshotter: string;
   readonly cri: CriClient;
+  /** Where streams and bytes are spooled, made when missing; the system's temporary directory by default. */
+  readonly spoolDir?: string;
   /** 'ctr' on the PATH by default. */
   readonly ctr?: string;
 }
@@ -41,7 +43,9 @@ const MAX_ERROR_TEXT = 4_000;
 /** Takes a path, the bytes, or a stream (spooled to a temporary file, since it is read twice). Throws ImageError. */
 export async function importImage(source: string | Buffer | Readable, target: ImageImportTarget): Promise<readonly ImportedImage[]> {
   if (typeof source === 'string') return importFile(source, target);
-  const directory = await mkdtemp(join(tmpdir(), 'capstan-image-'));
+  const spoolDir = target.spoolDir ?? tmpdir();
+  await mkdir(spoolDir, { recursive: true });
+  const directory = await mkdtemp(join(spoolDir, 'capstan-image-'));
   try {
     const path = join(directory, 'image.tar');
     if (Buffer.isBuffer(source)) await writeFile(path, source);
