@@ -90,16 +90,15 @@ export class NodeInfo {
     return copy;
   }
 
-  /** Pods of a namespace that the matcher selects and that are not being deleted. */
-  count(namespace: string, matcher: PodMatcher): number {
+  /** Pods that the matcher selects and that are not being deleted. */
+  count(matcher: PodMatcher): number {
     if (this.pods.size === 0) return 0;
-    const key = `${namespace}/${matcher.key}`;
-    const known = this.#counts.get(key);
+    const known = this.#counts.get(matcher.key);
     if (known !== undefined) return known;
     let count = 0;
-    for (const pod of this.pods.values()) if (pod.namespace === namespace && !pod.pod.metadata?.deletionTimestamp && matcher.matches(pod.labels)) count += 1;
+    for (const pod of this.pods.values()) if (pod.namespace === matcher.namespace && !pod.pod.metadata?.deletionTimestamp && matcher.matches(pod.labels)) count += 1;
     if (this.#counts.size >= MAX_COUNTS) this.#counts.clear();
-    this.#counts.set(key, count);
+    this.#counts.set(matcher.key, count);
     return count;
   }
 

@@ -4,18 +4,23 @@
  */
 import type { PodDisruptionBudget } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import { cloneCycle, type Cycle, type Refusal } from './plugin.ts';
+import { cloneCycle, refusal, type Cycle, type Refusal } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
-import { passesFilters } from './schedule.ts';
+import { failureMessage, refusalOn, type Failure } from './schedule.ts';
 
 export interface PreemptionInput {
   readonly cycle: Cycle;
-  readonly refusals: ReadonlyMap<string, Refusal>;
+  readonly failure: Failure;
   readonly budgets: readonly PodDisruptionBudget[];
+  /** The node that an earlier preemption made room on. */
+  readonly nominatedNode?: string | undefined;
 }
 
 export interface Preemption { readonly node: string; readonly victims: readonly PodInfo[] }
+
+/** Why nobody is preempted. keepNomination: the promise of a node stands, since the pod may not preempt (again). */
+export interface NoPreemption { readonly message: string; readonly keepNomination: boolean }
 
 interface Candidate extends Preemption { readonly violations: number }
 
@@ -23,42 +28,54 @@ interface Candidate extends Preemption { readonly violations: number }
 const MIN_CANDIDATES = 100;
 const CANDIDATE_SHARE = 0.1;
 
-export function findPreemption(input: PreemptionInput): Preemption | { readonly message: string } {
-  const { pod, snapshot } = input.cycle;
-  if (pod.pod.spec?.preemptionPolicy === 'Never') return { message: 'not eligible due to preemptionPolicy=Never.' };
-  const possible = snapshot.nodes.filter((node) => input.refusals.get(node.name)?.resolvable === true);
-  if (possible.length === 0) return { message: `0/${snapshot.nodes.length} nodes are available: ${snapshot.nodes.length} Preemption is not helpful for scheduling.` };
+const UNHELPFUL = refusal('DefaultPreemption', 'Preemption is not helpful for scheduling', { resolvable: false });
+const NO_VICTIMS = refusal('DefaultPreemption', 'No preemption victims found for incoming pod', { resolvable: false });
+
+export function findPreemption(input: PreemptionInput): Preemption | NoPreemption {
+  const { cycle: { pod, snapshot } } = input;
+  if (pod.pod.spec?.preemptionPolicy === 'Never') return { message: 'not eligible due to preemptionPolicy=Never.', keepNomination: true };
+  if (victimsEnding(input)) return { message: 'not eligible due to terminating pod on the nominated node.', keepNomination: true };
   const wanted = Math.max(MIN_CANDIDATES, Math.trunc(snapshot.nodes.length * CANDIDATE_SHARE));
   const candidates: Candidate[] = [];
-  for (const node of possible) {
-    const candidate = victimsOn(node, input);
-    if (candidate) candidates.push(candidate);
+  const refusals = new Map<string, Refusal>();
+  for (const node of snapshot.nodes) {
+    if (refusedOn(input.failure, node.name)?.resolvable !== true) continue;
+    const tried = victimsOn(node, input);
+    if ('victims' in tried) candidates.push(tried);
+    else refusals.set(node.name, tried);
     if (candidates.length >= wanted) break;
   }
   const best = candidates.sort(compareCandidates)[0];
   if (best) return { node: best.node, victims: best.victims };
-  const unhelpful = snapshot.nodes.length - possible.length;
-  const parts = [`${possible.length} No preemption victims found for incoming pod`, ...(unhelpful > 0 ? [`${unhelpful} Preemption is not helpful for scheduling`] : [])];
-  return { message: `0/${snapshot.nodes.length} nodes are available: ${parts.join(', ')}.` };
+  return { message: failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }), keepNomination: false };
+}
+
+function refusedOn({ everywhere, refusals, others }: Failure, node: string): Refusal | undefined {
+  return everywhere ?? refusals.get(node) ?? others;
+}
+
+/** Pods that were preempted for this one are still ending on the node promised to it: no new victims meanwhile. */
+function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: PreemptionInput): boolean {
+  const node = snapshot.byName.get(nominatedNode ?? '');
+  if (!node || refusedOn(failure, node.name)?.resolvable === false) return false;
+  return [...node.pods.values()].some((other) => other.priority < pod.priority && other.pod.metadata?.deletionTimestamp !== undefined
+    && other.pod.status?.conditions?.some(({ type, status, reason }) => type === 'DisruptionTarget' && status === 'True' && reason === 'PreemptionByScheduler'));
 }
 
 /** Take all lower-priority pods away; if the pod then fits, put back as many as possible, the most important first. */
-function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Candidate | undefined {
+function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Candidate | Refusal {
   const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
-  if (lower.length === 0) return undefined;
+  if (lower.length === 0) return NO_VICTIMS;
   const node = original.clone();
   const trial = cloneCycle(cycle);
   for (const pod of lower) remove(trial, { node, pod });
-  if (!passesFilters(trial, node)) return undefined;
+  const refused = refusalOn(trial, node);
+  if (refused) return refused;
   const { violating, rest } = splitByBudgets(lower.sort(moreImportantFirst), budgets);
-  const victims: PodInfo[] = [];
-  let violations = 0;
-  for (const pod of violating) if (!reprieve(trial, { node, pod })) {
-    victims.push(pod);
-    violations += 1;
-  }
-  for (const pod of rest) if (!reprieve(trial, { node, pod })) victims.push(pod);
-  return victims.length === 0 ? undefined : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
+  const victims = violating.filter((pod) => !reprieve(trial, { node, pod }));
+  const violations = victims.length;
+  victims.push(...rest.filter((pod) => !reprieve(trial, { node, pod })));
+  return victims.length === 0 ? NO_VICTIMS : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
 }
 
 interface Change { readonly node: NodeInfo; readonly pod: PodInfo }
@@ -73,13 +90,14 @@ function reprieve(cycle: Cycle, change: Change): boolean {
   const { node, pod } = change;
   node.addPod(pod);
   for (const plugin of cycle.filters) plugin.podAdded?.(cycle, { pod, node });
-  if (passesFilters(cycle, node)) return true;
+  if (!refusalOn(cycle, node)) return true;
   remove(cycle, change);
   return false;
 }
 
+/** A pod that has not started counts as started last. */
 function startOf(pod: PodInfo): number {
-  return Date.parse(pod.pod.status?.startTime ?? pod.pod.metadata?.creationTimestamp ?? '') || 0;
+  return Date.parse(pod.pod.status?.startTime ?? '') || Number.MAX_SAFE_INTEGER;
 }
 
 /** Higher priority, then longer running. */
@@ -95,7 +113,9 @@ function splitByBudgets(pods: readonly PodInfo[], budgets: readonly PodDisruptio
   for (const pod of pods) {
     let violates = false;
     for (const [index, budget] of budgets.entries()) {
-      if (budget.metadata?.namespace !== pod.namespace || !selectors[index]?.matches(pod.labels)) continue;
+      const selector = selectors[index];
+      // As upstream: here an empty selector protects nobody.
+      if (budget.metadata?.namespace !== pod.namespace || !selector || selector.isEverything || !selector.matches(pod.labels)) continue;
       if (budget.status?.disruptedPods?.[pod.pod.metadata?.name ?? '']) continue;
       allowed[index] = (allowed[index] ?? 0) - 1;
       if ((allowed[index] ?? 0) < 0) violates = true;

@@ -1,6 +1,7 @@
 /** Amounts a pod asks for and a node has, as plain numbers: CPU in thousandths, everything else in its base unit. */
 import type { Container, Pod, PodSpec } from '#api/types.ts';
-import { parseQuantity } from '#machinery/quantity.ts';
+import { parseQuantity, type Quantity } from '#machinery/quantity.ts';
+import { Lru } from '#stdx/lru.ts';
 
 export interface Amounts {
   milliCPU: number;
@@ -22,13 +23,27 @@ export function emptyAmounts(): Amounts {
 
 export function amountsOf(list: ResourceList | undefined): Amounts {
   const amounts = emptyAmounts();
-  for (const [name, text] of Object.entries(list ?? {})) {
-    if (name === 'cpu') amounts.milliCPU = parseQuantity(String(text)).milliValue();
-    else if (name === 'memory') amounts.memoryBytes = parseQuantity(String(text)).value();
-    else if (name === 'ephemeral-storage') amounts.ephemeralStorageBytes = parseQuantity(String(text)).value();
-    else if (name !== 'pods') amounts.scalars.set(name, parseQuantity(String(text)).value());
+  for (const name in list) {
+    const text = String(list[name]);
+    if (name === 'cpu') amounts.milliCPU = parsed(text).milliValue();
+    else if (name === 'memory') amounts.memoryBytes = parsed(text).value();
+    else if (name === 'ephemeral-storage') amounts.ephemeralStorageBytes = parsed(text).value();
+    else if (name !== 'pods') amounts.scalars.set(name, parsed(text).value());
   }
   return amounts;
+}
+
+/** Most pods of a cluster ask for the same few amounts. */
+const PARSED_MAXIMUM = 4_096;
+const parsedQuantities = new Lru<string, Quantity>({ maximum: PARSED_MAXIMUM });
+
+function parsed(text: string): Quantity {
+  let quantity = parsedQuantities.get(text);
+  if (!quantity) {
+    quantity = parseQuantity(text);
+    parsedQuantities.set(text, quantity);
+  }
+  return quantity;
 }
 
 /** target += sign × other, in place. */
@@ -48,7 +63,19 @@ function raiseTo(target: Amounts, other: Amounts): void {
 
 /** A pod's request: containers and sidecars together, or the largest step of the init sequence, plus overhead; pod-level requests override. */
 export function podRequests(pod: Pod): Amounts {
-  return requestsOf(pod.spec, (container) => amountsOf(container.resources?.requests));
+  return requestsOf(pod.spec, (container) => containerRequests(pod, container));
+}
+
+/** While a container is being resized it holds the larger of what it has and what it shall have; what its node can never give is not counted. */
+function containerRequests({ status }: Pod, container: Container): Amounts {
+  const wanted = amountsOf(container.resources?.requests);
+  const current = [...status?.containerStatuses ?? [], ...status?.initContainerStatuses ?? []].find((one) => one.name === container.name);
+  if (!current?.resources?.requests && !current?.allocatedResources) return wanted;
+  const infeasible = status?.conditions?.some(({ type, status: value, reason }) => type === 'PodResizePending' && value === 'True' && reason === 'Infeasible');
+  const held = infeasible ? emptyAmounts() : wanted;
+  raiseTo(held, amountsOf(current.resources?.requests));
+  raiseTo(held, amountsOf(current.allocatedResources));
+  return held;
 }
 
 /** The same with what scoring assumes for containers that ask for no CPU or memory. */

@@ -5,7 +5,7 @@
 import type { Random } from '#stdx/random.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
-import { cloneCycle, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
+import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
 import type { Snapshot } from './snapshot.ts';
 
 export interface Profile {
@@ -23,6 +23,8 @@ export interface Failure {
   readonly nodeCount: number;
   /** Per node that was looked at. */
   readonly refusals: ReadonlyMap<string, Refusal>;
+  /** Of the nodes that no filter looked at, since a preFilter had narrowed the choice. */
+  readonly others?: Refusal;
   /** Set when a preFilter refused the pod on every node. */
   readonly everywhere?: Refusal;
 }
@@ -34,56 +36,65 @@ export interface ScheduleInput {
   readonly random: Random;
   /** Where the search over nodes starts, so that successive pods do not always sample the same ones. */
   readonly startIndex?: number;
+  /** A node promised to the pod: taken when it fits, whatever others score. */
+  readonly nominatedNode?: string | undefined;
 }
 
 const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;
 
 export function schedule(input: ScheduleInput): Decision {
-  const cycle: Cycle = { pod: input.pod, snapshot: input.snapshot, state: new Map(), filters: [] };
-  const prepared = runPreFilters(cycle, input.profile.plugins);
-  if ('refused' in prepared) return { kind: 'none', cycle, failure: { nodeCount: input.snapshot.nodes.length, refusals: new Map(), everywhere: prepared.refused } };
-  cycle.filters = prepared.filters;
-  const { feasible, refusals } = findFeasible(cycle, { ...input, ...prepared });
-  if (feasible.length === 0) return { kind: 'none', cycle, failure: { nodeCount: input.snapshot.nodes.length, refusals } };
-  const best = feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile: input.profile, random: input.random });
+  const { snapshot, profile } = input;
+  const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [] };
+  const nodeCount = snapshot.nodes.length;
+  const narrowed = runPreFilters(cycle, profile.plugins);
+  if ('refused' in narrowed) return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
+  const nominated = snapshot.byName.get(input.nominatedNode ?? '');
+  if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated)) return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1 };
+  const { feasible, refusals } = findFeasible(cycle, { ...input, ...narrowed });
+  if (feasible.length === 0) return { kind: 'none', cycle, failure: { nodeCount, refusals, ...(narrowed.others ? { others: narrowed.others } : {}) } };
+  const best = feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });
   return { kind: 'fits', node: best?.name ?? '', evaluated: feasible.length + refusals.size, feasible: feasible.length };
 }
 
-interface Prepared { readonly filters: readonly SchedulerPlugin[]; readonly nodes: ReadonlySet<string> | undefined }
+interface Narrowed { readonly nodes?: ReadonlySet<string>; readonly others?: Refusal }
 
-/** The plugins whose filter has a say for this pod, and the nodes it is narrowed to. */
-function runPreFilters(cycle: Cycle, plugins: readonly SchedulerPlugin[]): Prepared | { readonly refused: Refusal } {
+/** Fills cycle.filters; answers to which nodes the pod is narrowed. */
+function runPreFilters(cycle: Cycle, plugins: readonly SchedulerPlugin[]): Narrowed | { readonly refused: Refusal } {
   const filters: SchedulerPlugin[] = [];
+  const narrowing: string[] = [];
   let nodes: ReadonlySet<string> | undefined;
   for (const plugin of plugins) {
     const outcome = plugin.preFilter?.(cycle);
     if (outcome !== undefined && outcome !== 'skip') {
       if ('reasons' in outcome) return { refused: outcome };
+      narrowing.push(plugin.name);
       nodes = nodes ? nodes.intersection(outcome.nodes) : outcome.nodes;
+      if (nodes.size === 0) return { refused: refusal(plugin.name, contradiction(narrowing), { resolvable: false }) };
     }
     if (plugin.filter && outcome !== 'skip') filters.push(plugin);
   }
-  return { filters, nodes };
+  cycle.filters = filters;
+  return nodes ? { nodes, others: refusal(narrowing[0] ?? '', `node(s) didn't satisfy plugin(s) [${narrowing.sort().join(' ')}]`, { resolvable: false }) } : {};
 }
 
-/** For preemption: does the pod pass every filter on this (changed copy of a) node, in this cycle's state? */
-export function passesFilters(cycle: Cycle, node: NodeInfo): boolean {
-  return refusalOf(cycle, node) === undefined;
+function contradiction(narrowing: readonly string[]): string {
+  return narrowing.length === 1 ? `node(s) didn't satisfy plugin ${narrowing[0]}` : `node(s) didn't satisfy plugin(s) [${[...narrowing].sort().join(' ')}] simultaneously`;
 }
 
 /**
- * Twice where pods of at least this priority were promised the node: once as if they were there already, and once without them (upstream does
- * the same, since affinity to a pod that is not there yet must not count).
+ * Why the node does not take the pod; undefined when it does. Pods of at least this pod's priority that were promised the node count as
+ * being there. The pod must fit without them too: they may never come, and it may need them gone (affinity).
  */
-function refusalOf(cycle: Cycle, node: NodeInfo): Refusal | undefined {
-  const promised = cycle.snapshot.nominated(node.name).filter((other) => other.priority >= cycle.pod.priority && other.uid !== cycle.pod.uid && !node.pods.has(other.uid));
+export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
+  const { pod, snapshot } = cycle;
+  const promised = snapshot.nominated(node.name).filter((other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid));
   if (promised.length > 0) {
-    const trial = cloneCycle(cycle);
     const crowded = node.clone();
-    for (const pod of promised) {
-      crowded.addPod(pod);
-      for (const plugin of trial.filters) plugin.podAdded?.(trial, { pod, node: crowded });
+    const trial = cloneCycle(cycle);
+    for (const other of promised) {
+      crowded.addPod(other);
+      for (const plugin of cycle.filters) plugin.podAdded?.(trial, { pod: other, node: crowded });
     }
     const refused = firstRefusal(trial, crowded);
     if (refused) return refused;
@@ -99,27 +110,21 @@ function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {
   return undefined;
 }
 
-function findFeasible(cycle: Cycle, input: ScheduleInput & Prepared): { feasible: NodeInfo[]; refusals: Map<string, Refusal> } {
-  const { nodes } = input.snapshot;
+function findFeasible(cycle: Cycle, input: ScheduleInput & Narrowed): { feasible: NodeInfo[]; refusals: Map<string, Refusal> } {
+  const { snapshot } = input;
+  const nodes = input.nodes ? [...input.nodes].map((name) => snapshot.byName.get(name)).filter((info): info is NodeInfo => info?.node !== undefined) : snapshot.nodes;
   const wanted = nodesToFind(nodes.length, input.profile.percentageOfNodesToScore ?? 0);
   const feasible: NodeInfo[] = [];
   const refusals = new Map<string, Refusal>();
   const start = nodes.length === 0 ? 0 : (input.startIndex ?? 0) % nodes.length;
   for (let step = 0; step < nodes.length && feasible.length < wanted; step += 1) {
-    const node = nodes[(start + step) % nodes.length];
-    if (!node) continue;
-    if (input.nodes && !input.nodes.has(node.name)) {
-      refusals.set(node.name, NARROWED);
-      continue;
-    }
-    const refused = refusalOf(cycle, node);
+    const node = nodes[(start + step) % nodes.length] as NodeInfo;
+    const refused = refusalOn(cycle, node);
     if (refused) refusals.set(node.name, refused);
     else feasible.push(node);
   }
   return { feasible, refusals };
 }
-
-const NARROWED: Refusal = { plugin: 'NodeAffinity', reasons: ["node(s) didn't match Pod's node affinity/selector"], resolvable: false };
 
 export function nodesToFind(count: number, percentage: number): number {
   if (count < MIN_FEASIBLE_NODES) return count;
@@ -156,12 +161,20 @@ function indexOfBest(totals: Float64Array, random: Random): number {
   return best;
 }
 
-/** Upstream's sentence: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …'. */
-export function failureMessage(failure: Failure): string {
-  const head = `0/${failure.nodeCount} nodes are available:`;
-  if (failure.everywhere) return `${head} ${failure.everywhere.reasons.join(', ')}.`;
+/** Upstream's sentence: '0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …. preemption: …'. */
+export function failureMessage(failure: Failure, preemption?: string): string {
+  if (failure.nodeCount === 0) return 'no nodes available to schedule pods';
+  const reasons = failure.everywhere ? failure.everywhere.reasons.join(', ') : reasonCounts(failure);
+  return `0/${failure.nodeCount} nodes are available:${reasons === '' ? '' : ` ${reasons}.`}${preemption ? ` preemption: ${preemption}` : ''}`;
+}
+
+/** How many nodes gave each reason, in alphabetical order of the text. */
+function reasonCounts({ refusals, others, nodeCount }: Failure): string {
   const counts = new Map<string, number>();
-  for (const refused of failure.refusals.values()) for (const reason of refused.reasons) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  const lines = [...counts].map(([reason, count]) => `${count} ${reason}`).sort();
-  return failure.nodeCount === 0 ? 'no nodes available to schedule pods' : `${head} ${lines.join(', ')}.`;
+  const count = (refused: Refusal, by: number): void => {
+    for (const reason of refused.reasons) counts.set(reason, (counts.get(reason) ?? 0) + by);
+  };
+  for (const refused of refusals.values()) count(refused, 1);
+  if (others && refusals.size < nodeCount) count(others, nodeCount - refusals.size);
+  return [...counts].map(([reason, times]) => `${times} ${reason}`).sort().join(', ');
 }

@@ -7,16 +7,17 @@
  *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
  *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
  */
-import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicaSet, ReplicationController, Service, StatefulSet, StorageClass } from '#api/types.ts';
+import type { Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet, StorageClass } from '#api/types.ts';
 import {
   namespaces, nodes, persistentVolumeClaims, persistentVolumes, podDisruptionBudgets, pods, replicaSets, replicationControllers, services, statefulSets, storageClasses,
 } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
-import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import type { LeaderElectionOptions } from '#client/leader-election.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import { createLedComponent } from '#runtime/led-component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import { SchedulerCache } from './cache.ts';
@@ -36,15 +37,14 @@ export interface SchedulerOptions extends ComponentContext {
   readonly leaderElect?: false | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
   readonly profiles?: readonly Profile[];
   readonly random?: Random;
-  /** Binding writes under way at most; further decisions wait. Default 64. */
+  /** Pods whose binding or refusal is being written at most; further decisions wait. Default 64. */
   readonly maxBinding?: number;
 }
 
+const MAX_WRITING = 64;
 /** Decisions made in one go before other work of the thread gets its turn. */
 const SLICE_MS = 8;
-const RESTART_AFTER_LOST_LEADERSHIP_MS = 1_000;
 const DEFAULT_PROFILES: readonly Profile[] = [{ schedulerName: 'default-scheduler', plugins: defaultPlugins }];
-const DEFAULT_LEASE = { namespace: 'kube-system', name: 'kube-scheduler' };
 
 export function createScheduler(options: SchedulerOptions): Component {
   return new Scheduler(options);
@@ -61,6 +61,7 @@ interface Informers {
   readonly claims: Informer<PersistentVolumeClaim>;
   readonly volumes: Informer<PersistentVolume>;
   readonly classes: Informer<StorageClass>;
+  readonly budgets: Informer<PodDisruptionBudget>;
 }
 
 class Scheduler implements Component {
@@ -71,7 +72,7 @@ class Scheduler implements Component {
   readonly #cache = new SchedulerCache();
   readonly #queue: SchedulingQueue;
   readonly #stop = new AbortController();
-  readonly #binding = new Set<Promise<void>>();
+  readonly #writing = new Set<Promise<void>>();
   readonly #unsubscribe: (() => void)[] = [];
   readonly #nominations = new Nominations();
   #informers: Informers | undefined;
@@ -80,7 +81,9 @@ class Scheduler implements Component {
   #leading = false;
   #looping = false;
   #startIndex = 0;
-  #work: Promise<void> = Promise.resolve();
+  readonly #led: Component;
+  /** Wakes the deciding loop that waits for a write to end. */
+  #slotFree: (() => void) | undefined;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -92,39 +95,37 @@ class Scheduler implements Component {
       plugins: [...new Set(profiles.flatMap((profile) => profile.plugins))],
       onReady: () => this.#kick(),
     });
+    const { api, clock, log, identity, leaderElect = {} } = options;
+    this.#led = createLedComponent({
+      api, clock, log, identity, name: this.name, ...(leaderElect === false ? {} : { leaderElect }),
+      prepare: () => this.#watch(), work: (signal) => this.#lead(signal),
+    });
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> { return this.#led.start(); }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('scheduler stopped'));
+    this.#queue.stop();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await this.#led.stop();
+    for (const recorder of this.#recorders.values()) recorder.stop();
+  }
+
+  /** Leader and standby alike keep their picture of the cluster. */
+  async #watch(): Promise<void> {
     const { api } = this.#options;
     const informers: Informers = {
       pods: api.informer(pods), nodes: api.informer(nodes), namespaces: api.informer(namespaces), services: api.informer(services),
       replicaSets: api.informer(replicaSets), replicationControllers: api.informer(replicationControllers), statefulSets: api.informer(statefulSets),
       claims: api.informer(persistentVolumeClaims), volumes: api.informer(persistentVolumes), classes: api.informer(storageClasses),
+      budgets: api.informer(podDisruptionBudgets),
     };
     this.#informers = informers;
     this.#siblings = new Siblings(informers);
     this.#snapshot = this.#liveSnapshot(informers, this.#siblings);
     this.#subscribe(informers);
     await Promise.all(Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)));
-    this.#work = this.#options.leaderElect === false ? this.#lead(this.#stop.signal) : this.#stand();
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort(new Error('scheduler stopped'));
-    this.#queue.stop();
-    for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    await this.#work;
-    await Promise.allSettled(this.#binding);
-    await Promise.allSettled([...this.#recorders.values()].map((recorder) => recorder.stop()));
-  }
-
-  async #stand(): Promise<void> {
-    const { api, identity, clock, log, leaderElect } = this.#options;
-    const elector = createLeaderElector({ api, identity, clock, log, lease: DEFAULT_LEASE, ...(leaderElect === false ? {} : leaderElect) });
-    while (!this.#stop.signal.aborted) {
-      await elector.run(this.#stop.signal, (signal) => this.#lead(signal));
-      if (!this.#stop.signal.aborted) await clock.sleep(RESTART_AFTER_LOST_LEADERSHIP_MS, this.#stop.signal).catch(() => {});
-    }
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -132,7 +133,7 @@ class Scheduler implements Component {
     this.#kick();
     if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.#leading = false;
-    await Promise.allSettled(this.#binding);
+    await Promise.allSettled(this.#writing);
   }
 
   #subscribe(informers: Informers): void {
@@ -202,7 +203,7 @@ class Scheduler implements Component {
       const next = this.#queue.pop();
       if (!next) return;
       this.#decide(next.pod);
-      while (this.#binding.size >= (this.#options.maxBinding ?? 64)) await Promise.race(this.#binding);
+      while (this.#writing.size >= (this.#options.maxBinding ?? MAX_WRITING)) await new Promise<void>((resolve) => { this.#slotFree = resolve; });
       if (performance.now() - sliceStart > SLICE_MS) {
         await new Promise((resolve) => setImmediate(resolve));
         sliceStart = performance.now();
@@ -217,7 +218,10 @@ class Scheduler implements Component {
     const info = podInfo(pod);
     let decision: Decision;
     try {
-      decision = schedule({ pod: info, snapshot: this.#snapshot as Snapshot, profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex });
+      decision = schedule({
+        pod: info, snapshot: this.#snapshot as Snapshot, profile, random: this.#options.random ?? realRandom, startIndex: this.#startIndex,
+        nominatedNode: this.#nominations.nodeOf(uid),
+      });
     } catch (error) {
       this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
       return this.#queue.failed(uid, new Set());
@@ -225,14 +229,18 @@ class Scheduler implements Component {
     if (decision.kind === 'fits') {
       this.#startIndex += decision.evaluated;
       this.#cache.assume(info, decision.node);
+      this.#nominations.delete(uid);
       return this.#track(this.#bind(info, { node: decision.node, profile }));
     }
     this.#track(this.#refused(info, { decision, profile }));
   }
 
   #track(work: Promise<void>): void {
-    const tracked: Promise<void> = work.catch((error: unknown) => this.#options.log.error('scheduling write failed', { error: errorMessage(error) })).finally(() => this.#binding.delete(tracked));
-    this.#binding.add(tracked);
+    const tracked: Promise<void> = work.catch((error: unknown) => this.#options.log.error('scheduling write failed', { error: errorMessage(error) })).finally(() => {
+      this.#writing.delete(tracked);
+      this.#slotFree?.();
+    });
+    this.#writing.add(tracked);
   }
 
   async #bind(info: PodInfo, { node, profile }: { readonly node: string; readonly profile: Profile }): Promise<void> {
@@ -248,71 +256,88 @@ class Scheduler implements Component {
       this.#cache.forget(uid);
       if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict')) this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
       else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
-      if (isStatusError(error, 'NotFound')) this.#queue.done(uid);
-      else this.#queue.failed(uid, new Set());
+      // What was promised before is promised again, until the pod is gone.
+      this.#nominations.seen(info, undefined);
       this.#queue.event('pod-deleted');
+      if (!isStatusError(error, 'NotFound')) return this.#queue.failed(uid, new Set());
+      this.#queue.done(uid);
+      this.#nominations.delete(uid);
     }
   }
 
+  /** The pod stays in flight until its victims are on their way: else it could be placed elsewhere, and they would end for nothing. */
   async #refused(info: PodInfo, { decision, profile }: { readonly decision: Extract<Decision, { kind: 'none' }>; readonly profile: Profile }): Promise<void> {
     const { failure, cycle } = decision;
-    const refusedBy = new Set([...failure.refusals.values(), ...(failure.everywhere ? [failure.everywhere] : [])].map((refused) => refused.plugin));
-    // A pod that no node refused (there are none) waits for nodes.
-    this.#queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
+    const refusedBy = new Set([...failure.refusals.values(), failure.others, failure.everywhere].flatMap((refused) => refused?.plugin ?? []));
     let message = failureMessage(failure);
-    if (failure.refusals.size > 0) {
-      const budgets = this.#options.api.informer(podDisruptionBudgets);
-      await budgets.synced(this.#stop.signal);
-      const outcome = this.#preemptionAwaited(info) ?? findPreemption({ cycle, refusals: failure.refusals, budgets: budgets.list() });
-      if ('victims' in outcome) return this.#preempt(info, { preemption: outcome, message, profile });
-      message = `${message} preemption: ${outcome.message}`;
+    let nominated: string | undefined;
+    try {
+      if (failure.nodeCount > 0) {
+        const found = findPreemption({ cycle, failure, budgets: this.#informers?.budgets.list() ?? [], nominatedNode: this.#nominations.nodeOf(info.uid) });
+        if ('victims' in found) {
+          nominated = found.node;
+          this.#nominations.set(info, found.node);
+          await this.#preempt(info, { preemption: found, profile });
+        } else {
+          message = failureMessage(failure, found.message);
+          if (!found.keepNomination) {
+            this.#nominations.delete(info.uid);
+            nominated = '';
+          }
+        }
+      }
+    } finally {
+      // A pod that no node refused (there are none) waits for nodes.
+      this.#queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
     }
     this.#recorder(profile).event(info.pod, { type: 'Warning', reason: 'FailedScheduling', action: 'Scheduling', message });
-    await this.#setUnscheduled(info.pod, { reason: 'Unschedulable', message });
+    await this.#setUnscheduled(info.pod, { message, nominatedNodeName: nominated });
   }
 
-  /** While victims on the nominated node are still ending, no new ones are chosen. */
-  #preemptionAwaited(info: PodInfo): { readonly message: string } | undefined {
-    const nominated = this.#informers?.pods.get(info.key)?.status?.nominatedNodeName;
-    const ending = nominated ? [...this.#cache.node(nominated)?.pods.values() ?? []].some((other) => other.pod.metadata?.deletionTimestamp && other.priority < info.priority) : false;
-    return ending ? { message: 'not eligible due to terminating pod on the nominated node.' } : undefined;
+  async #preempt(info: PodInfo, { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile }): Promise<void> {
+    // Less important pods that were promised the node may no longer fit there.
+    const outdone = this.#nominations.on(preemption.node).filter((other) => other.priority < info.priority);
+    for (const { uid } of outdone) this.#nominations.delete(uid);
+    const victims = preemption.victims.filter(({ pod }) => !pod.metadata?.deletionTimestamp);
+    await Promise.all([
+      ...outdone.map(({ pod }) => this.#patchStatus(pod, { nominatedNodeName: null })),
+      ...victims.map((victim) => this.#evict(victim.pod, { info, node: preemption.node, profile })),
+    ]);
   }
 
-  async #preempt(info: PodInfo, { preemption, message, profile }: { readonly preemption: Preemption; readonly message: string; readonly profile: Profile }): Promise<void> {
-    const { api } = this.#options;
-    this.#nominations.set(info, preemption.node);
-    await this.#setUnscheduled(info.pod, { reason: 'Unschedulable', message, nominatedNodeName: preemption.node });
-    await Promise.all(preemption.victims.map(async ({ pod: victim }) => {
-      const at = { name: victim.metadata?.name ?? '', namespace: victim.metadata?.namespace };
-      const condition = {
-        type: 'DisruptionTarget', status: 'True', reason: 'PreemptionByScheduler', lastTransitionTime: this.#nowText(),
-        message: `${info.pod.spec?.schedulerName ?? 'default-scheduler'}: preempting to accommodate a higher priority pod`,
-      };
-      try {
-        await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } });
-        await api.delete(pods, at, { preconditions: { uid: victim.metadata?.uid ?? '' } });
-        this.#recorder(profile).event(victim, { type: 'Normal', reason: 'Preempted', action: 'Preempting', message: `Preempted by pod ${info.uid} on node ${preemption.node}` });
-      } catch (error) {
-        if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
-      }
-    }));
-    this.#recorder(profile).event(info.pod, { type: 'Warning', reason: 'FailedScheduling', action: 'Scheduling', message });
-  }
-
-  async #setUnscheduled(pod: Pod, { reason, message, nominatedNodeName }: { readonly reason: string; readonly message: string; readonly nominatedNodeName?: string }): Promise<void> {
-    const current = (this.#informers?.pods.get(objectKey(pod)) ?? pod).status;
-    const before = current?.conditions?.find((condition) => condition.type === 'PodScheduled');
-    if (before?.status === 'False' && before.reason === reason && before.message === message && (nominatedNodeName ?? current?.nominatedNodeName) === current?.nominatedNodeName) return;
+  async #evict(victim: Pod, { info, node, profile }: { readonly info: PodInfo; readonly node: string; readonly profile: Profile }): Promise<void> {
+    const { name = '', namespace, uid = '', generation } = victim.metadata ?? {};
     const condition = {
-      type: 'PodScheduled', status: 'False', reason, message, observedGeneration: pod.metadata?.generation,
-      lastTransitionTime: before?.status === 'False' ? before.lastTransitionTime : this.#nowText(),
+      type: 'DisruptionTarget', status: 'True', reason: 'PreemptionByScheduler', observedGeneration: generation, lastTransitionTime: this.#nowText(),
+      message: `${info.pod.spec?.schedulerName ?? 'default-scheduler'}: preempting to accommodate a higher priority pod`,
     };
     try {
-      await this.#options.api.patch(pods, { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace }, {
-        type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition], ...(nominatedNodeName ? { nominatedNodeName } : {}) } },
-      });
+      await this.#options.api.patch(pods, { name, namespace }, { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } });
+      await this.#options.api.delete(pods, { name, namespace }, { preconditions: { uid } });
+      this.#recorder(profile).event(victim, { type: 'Normal', reason: 'Preempted', action: 'Preempting', message: `Preempted by pod ${info.uid} on node ${node}` });
     } catch (error) {
-      if (!isStatusError(error, 'NotFound')) this.#options.log.warn('pod condition not written', { pod: objectKey(pod), error: errorMessage(error) });
+      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
+    }
+  }
+
+  /** nominatedNodeName '' takes a nomination back, undefined leaves it. */
+  async #setUnscheduled(pod: Pod, { message, nominatedNodeName }: { readonly message: string; readonly nominatedNodeName: string | undefined }): Promise<void> {
+    const current = (this.#informers?.pods.get(objectKey(pod)) ?? pod).status;
+    const before = current?.conditions?.find((condition) => condition.type === 'PodScheduled');
+    const sameNomination = nominatedNodeName === undefined || nominatedNodeName === (current?.nominatedNodeName ?? '');
+    if (sameNomination && before?.status === 'False' && before.reason === 'Unschedulable' && before.message === message) return;
+    const condition = {
+      type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message, observedGeneration: pod.metadata?.generation,
+      lastTransitionTime: before?.status === 'False' ? before.lastTransitionTime : this.#nowText(),
+    };
+    await this.#patchStatus(pod, { conditions: [condition], ...(sameNomination ? {} : { nominatedNodeName: nominatedNodeName || null }) });
+  }
+
+  async #patchStatus(pod: Pod, status: object): Promise<void> {
+    try {
+      await this.#options.api.patch(pods, { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace }, { type: 'strategic', subresource: 'status', patch: { status } });
+    } catch (error) {
+      if (!isStatusError(error, 'NotFound')) this.#options.log.warn('pod status not written', { pod: objectKey(pod), error: errorMessage(error) });
     }
   }
 

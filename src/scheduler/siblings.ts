@@ -33,7 +33,8 @@ export class Siblings {
     const owner = this.#ownerSelector(pod);
     if (pairs.length === 0 && !owner) return undefined;
     return {
-      key: `${pairs.map(([name, value]) => `${name}=${value}`).join(',')};${owner ? JSON.stringify(owner.requirements) : ''}`,
+      namespace: pod.namespace,
+      key: `${pod.namespace}/${pairs.map(([name, value]) => `${name}=${value}`).join(',')};${owner ? JSON.stringify(owner.requirements) : ''}`,
       matches: (labels) => pairs.every(([name, value]) => labels[name] === value) && (!owner || owner.matches(labels)),
     };
   }

@@ -7,7 +7,8 @@ import type { NamespaceLabels, PodInfo } from './pod-info.ts';
 
 /** Selects pods of one namespace. */
 export interface PodMatcher {
-  /** The same for selectors that select the same pods: counts are remembered under it. */
+  readonly namespace: string;
+  /** Namespace and selector: the same for matchers that select the same pods; counts are remembered under it. */
   readonly key: string;
   matches(labels: Readonly<Record<string, string>>): boolean;
 }

@@ -5,20 +5,28 @@ const MIB = 1024 * 1024;
 const LOW_BYTES = 23 * MIB;
 const HIGH_BYTES_PER_CONTAINER = 1000 * MIB;
 
+const STATE = 'ImageLocality/score';
+
+interface ImageState {
+  readonly names: readonly string[];
+  /** Of all nodes, how large a part has the image. */
+  readonly shares: ReadonlyMap<string, number>;
+}
+
 export const imageLocality: SchedulerPlugin = {
   name: 'ImageLocality',
   weight: 1,
   preScore(cycle) {
-    const names = imagesOf(cycle.pod.pod);
-    const spread = new Map(names.map((name) => [name, cycle.snapshot.imageNodes.get(name) ?? 0]));
-    if ([...spread.values()].every((count) => count === 0)) return 'skip';
-    cycle.state.set('ImageLocality', { spread, total: cycle.snapshot.nodes.length });
+    const { imageNodes, nodes } = cycle.snapshot;
+    const names = imageNodes.size === 0 ? [] : imagesOf(cycle.pod.pod);
+    if (!names.some((name) => imageNodes.has(name))) return 'skip';
+    const shares = new Map(names.map((name) => [name, (imageNodes.get(name) ?? 0) / Math.max(1, nodes.length)]));
+    cycle.state.set(STATE, { names, shares } satisfies ImageState);
     return undefined;
   },
   score(cycle, node) {
-    const { spread, total } = cycle.state.get('ImageLocality') as { readonly spread: ReadonlyMap<string, number>; readonly total: number };
-    const names = imagesOf(cycle.pod.pod);
-    const bytes = names.reduce((sum, name) => sum + (node.images.get(name) ?? 0) * ((spread.get(name) ?? 0) / Math.max(1, total)), 0);
+    const { names, shares } = cycle.state.get(STATE) as ImageState;
+    const bytes = names.reduce((sum, name) => sum + Math.trunc((node.images.get(name) ?? 0) * (shares.get(name) ?? 0)), 0);
     const high = HIGH_BYTES_PER_CONTAINER * names.length;
     return Math.trunc((MAX_NODE_SCORE * (Math.min(Math.max(bytes, LOW_BYTES), high) - LOW_BYTES)) / (high - LOW_BYTES));
   },

@@ -4,11 +4,12 @@ import type { NodeInfo } from '../node-info.ts';
 import { termMatches, type AffinityTerm, type PodInfo } from '../pod-info.ts';
 
 const NAME = 'InterPodAffinity';
+const SCORE = `${NAME}/score`;
 /** Upstream's hardPodAffinityWeight: pods whose required affinity names this pod pull it a little. */
 const HARD_AFFINITY_WEIGHT = 1;
 
-/** How many matching pods there are per 'topologyKey=value'. */
-type Counts = Map<string, number>;
+/** topologyKey → its value → sum over matching pods. */
+type Counts = Map<string, Map<string, number>>;
 
 interface FilterState {
   /** Existing pods that refuse this pod near them. */
@@ -35,45 +36,37 @@ export const interPodAffinity: SchedulerPlugin = {
     return undefined;
   },
   filter(cycle, node) {
-    const state = cycle.state.get(NAME) as FilterState | undefined;
-    if (!state) return undefined;
+    const state = cycle.state.get(NAME) as FilterState;
     if (!affinityHolds(cycle, { state, node })) return refusal(NAME, "node(s) didn't match pod affinity rules", { resolvable: false });
-    if (anyAt(cycle.pod.requiredAntiAffinity, { counts: state.unwanted, node })) return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
-    for (const [key, value] of state.refusedBy) {
-      if (value > 0 && hasTopology(node, key)) return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
+    if (cycle.pod.requiredAntiAffinity.some((term) => at(state.unwanted, { term, node }) > 0)) return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
+    for (const [key, byValue] of state.refusedBy) {
+      if ((byValue.get(node.labels[key] ?? '') ?? 0) > 0 && node.labels[key] !== undefined) return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
     }
     return undefined;
   },
-  cloneState: (state) => {
+  podRemoved: (cycle, { pod, node }) => count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: -1 }),
+  podAdded: (cycle, { pod, node }) => count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: 1 }),
+  cloneState(state) {
     const { refusedBy, wanted, unwanted } = state as FilterState;
-    return { refusedBy: new Map(refusedBy), wanted: new Map(wanted), unwanted: new Map(unwanted) } satisfies FilterState;
+    return { refusedBy: copied(refusedBy), wanted: copied(wanted), unwanted: copied(unwanted) } satisfies FilterState;
   },
-  podRemoved: (cycle, { pod, node }) => recount(cycle, { existing: pod, node, step: -1 }),
-  podAdded: (cycle, { pod, node }) => recount(cycle, { existing: pod, node, step: 1 }),
   preScore(cycle) {
     const { pod, snapshot } = cycle;
     const own = pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0;
-    const scores = new Map<string, number>();
-    const add = (term: AffinityTerm, at: { readonly node: NodeInfo; readonly weight: number }): void => {
-      const value = at.node.labels[term.topologyKey];
-      if (value !== undefined) scores.set(`${term.topologyKey}=${value}`, (scores.get(`${term.topologyKey}=${value}`) ?? 0) + at.weight);
-    };
+    const scores: Counts = new Map();
     for (const node of own ? snapshot.nodes : snapshot.withAffinity) {
-      for (const existing of own ? node.pods.values() : node.withAffinity) {
-        for (const term of pod.preferredAffinity) if (termMatches(term, existing, snapshot.namespaceLabels)) add(term, { node, weight: term.weight });
-        for (const term of pod.preferredAntiAffinity) if (termMatches(term, existing, snapshot.namespaceLabels)) add(term, { node, weight: -term.weight });
-        for (const term of existing.requiredAffinity) if (termMatches(term, pod, snapshot.namespaceLabels)) add(term, { node, weight: HARD_AFFINITY_WEIGHT });
-        for (const term of existing.preferredAffinity) if (termMatches(term, pod, snapshot.namespaceLabels)) add(term, { node, weight: term.weight });
-        for (const term of existing.preferredAntiAffinity) if (termMatches(term, pod, snapshot.namespaceLabels)) add(term, { node, weight: -term.weight });
-      }
+      for (const existing of own ? node.pods.values() : node.withAffinity) attract(cycle, { scores, existing, node });
     }
     if (scores.size === 0) return 'skip';
-    cycle.state.set(`${NAME}/score`, scores);
+    cycle.state.set(SCORE, scores);
     return undefined;
   },
   score(cycle, node) {
     let sum = 0;
-    for (const [key, value] of cycle.state.get(`${NAME}/score`) as Counts) if (hasTopology(node, key)) sum += value;
+    for (const [key, byValue] of cycle.state.get(SCORE) as Counts) {
+      const value = node.labels[key];
+      if (value !== undefined) sum += byValue.get(value) ?? 0;
+    }
     return sum;
   },
   normalize(_cycle, scores) {
@@ -87,39 +80,53 @@ export const interPodAffinity: SchedulerPlugin = {
   },
 };
 
-interface CountChange { readonly existing: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }
-
-function recount(cycle: Cycle, change: CountChange): void {
-  const state = cycle.state.get(NAME) as FilterState | undefined;
-  if (state) count(cycle, { state, ...change });
+function copied(counts: Counts): Counts {
+  return new Map([...counts].map(([key, byValue]) => [key, new Map(byValue)]));
 }
 
-function count({ pod, snapshot }: Cycle, { state, existing, node, step }: CountChange & { readonly state: FilterState }): void {
-  const bump = (counts: Counts, term: AffinityTerm): void => {
-    const value = node.labels[term.topologyKey];
-    if (value !== undefined) counts.set(`${term.topologyKey}=${value}`, (counts.get(`${term.topologyKey}=${value}`) ?? 0) + step);
-  };
-  for (const term of existing.requiredAntiAffinity) if (termMatches(term, pod, snapshot.namespaceLabels)) bump(state.refusedBy, term);
-  for (const term of pod.requiredAntiAffinity) if (termMatches(term, existing, snapshot.namespaceLabels)) bump(state.unwanted, term);
-  if (pod.requiredAffinity.length > 0 && pod.requiredAffinity.every((term) => termMatches(term, existing, snapshot.namespaceLabels))) {
-    for (const term of pod.requiredAffinity) bump(state.wanted, term);
+interface Place { readonly term: AffinityTerm; readonly node: NodeInfo }
+
+/** Nodes without the topology's label are in no domain of it. */
+function add(counts: Counts, { term, node, by }: Place & { readonly by: number }): void {
+  const value = node.labels[term.topologyKey];
+  if (value === undefined) return;
+  let byValue = counts.get(term.topologyKey);
+  if (!byValue) counts.set(term.topologyKey, byValue = new Map());
+  byValue.set(value, (byValue.get(value) ?? 0) + by);
+}
+
+function at(counts: Counts, { term, node }: Place): number {
+  const value = node.labels[term.topologyKey];
+  return value === undefined ? 0 : counts.get(term.topologyKey)?.get(value) ?? 0;
+}
+
+interface CountChange { readonly state: FilterState; readonly existing: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }
+
+function count({ pod, snapshot }: Cycle, { state, existing, node, step }: CountChange): void {
+  const about = (term: AffinityTerm, other: PodInfo): boolean => termMatches(term, other, snapshot.namespaceLabels);
+  for (const term of existing.requiredAntiAffinity) if (about(term, pod)) add(state.refusedBy, { term, node, by: step });
+  for (const term of pod.requiredAntiAffinity) if (about(term, existing)) add(state.unwanted, { term, node, by: step });
+  if (pod.requiredAffinity.length > 0 && pod.requiredAffinity.every((term) => about(term, existing))) {
+    for (const term of pod.requiredAffinity) add(state.wanted, { term, node, by: step });
   }
+}
+
+function attract({ pod, snapshot }: Cycle, { scores, existing, node }: { readonly scores: Counts; readonly existing: PodInfo; readonly node: NodeInfo }): void {
+  const pull = (terms: readonly AffinityTerm[], by: { readonly about: PodInfo; readonly weight: (term: AffinityTerm) => number }): void => {
+    for (const term of terms) if (termMatches(term, by.about, snapshot.namespaceLabels)) add(scores, { term, node, by: by.weight(term) });
+  };
+  pull(pod.preferredAffinity, { about: existing, weight: (term) => term.weight });
+  pull(pod.preferredAntiAffinity, { about: existing, weight: (term) => -term.weight });
+  pull(existing.requiredAffinity, { about: pod, weight: () => HARD_AFFINITY_WEIGHT });
+  pull(existing.preferredAffinity, { about: pod, weight: (term) => term.weight });
+  pull(existing.preferredAntiAffinity, { about: pod, weight: (term) => -term.weight });
 }
 
 /** The first pod of a group that wants to be near its own kind may go anywhere that has the topology. */
 function affinityHolds({ pod, snapshot }: Cycle, { state, node }: { readonly state: FilterState; readonly node: NodeInfo }): boolean {
   if (pod.requiredAffinity.length === 0) return true;
   if (!pod.requiredAffinity.every((term) => node.labels[term.topologyKey] !== undefined)) return false;
-  if (pod.requiredAffinity.every((term) => (state.wanted.get(`${term.topologyKey}=${node.labels[term.topologyKey]}`) ?? 0) > 0)) return true;
-  return [...state.wanted.values()].every((value) => value <= 0) && pod.requiredAffinity.every((term) => termMatches(term, pod, snapshot.namespaceLabels));
-}
-
-function anyAt(terms: readonly AffinityTerm[], { counts, node }: { readonly counts: Counts; readonly node: NodeInfo }): boolean {
-  return terms.some((term) => (counts.get(`${term.topologyKey}=${node.labels[term.topologyKey] ?? ''}`) ?? 0) > 0);
-}
-
-/** key: 'topologyKey=value'; label keys have no '='. */
-function hasTopology(node: NodeInfo, key: string): boolean {
-  const at = key.indexOf('=');
-  return node.labels[key.slice(0, at)] === key.slice(at + 1);
+  if (pod.requiredAffinity.every((term) => at(state.wanted, { term, node }) > 0)) return true;
+  const nobody = [...state.wanted.values()].every((byValue) => [...byValue.values()].every((value) => value <= 0));
+  return nobody && pod.requiredAffinity.every((term) => termMatches(term, pod, snapshot.namespaceLabels));
 }

@@ -15,6 +15,7 @@ export const nodeAffinity: SchedulerPlugin = {
     const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
     if (!required && !spec?.nodeSelector) return 'skip';
     const names = required ? pinnedNames(required.nodeSelectorTerms) : undefined;
+    if (names?.size === 0) return refusal('NodeAffinity', 'pod affinity terms conflict', { resolvable: false });
     return names ? { nodes: names } : undefined;
   },
   filter: ({ pod }, node) => (matchesRequired(pod, node) ? undefined : MISMATCH),
@@ -28,18 +29,18 @@ export const nodeAffinity: SchedulerPlugin = {
 
 export function matchesRequired(pod: PodInfo, node: NodeInfo): boolean {
   const spec = pod.pod.spec;
-  if (spec?.nodeSelector && !Object.entries(spec.nodeSelector).every(([key, value]) => node.labels[key] === value)) return false;
+  for (const key in spec?.nodeSelector) if (node.labels[key] !== spec.nodeSelector[key]) return false;
   const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   return !required || required.nodeSelectorTerms.some((term) => matchesTerm(term, node));
 }
 
-/** The node names a pod is pinned to when every term names its node in matchFields (DaemonSet pods): no other node needs a look. */
+/** The node names a pod is pinned to when every term names its nodes in matchFields (DaemonSet pods): no other node needs a look. */
 function pinnedNames(terms: readonly NodeSelectorTerm[]): ReadonlySet<string> | undefined {
   const names = new Set<string>();
   for (const term of terms) {
-    const pin = term.matchFields?.find((field) => field.key === 'metadata.name' && field.operator === 'In');
-    if (!pin) return undefined;
-    for (const name of pin.values ?? []) names.add(name);
+    const pins = (term.matchFields ?? []).filter((field) => field.key === 'metadata.name' && field.operator === 'In');
+    if (pins.length === 0) return undefined;
+    for (const name of pins[0]?.values ?? []) if (pins.every((pin) => pin.values?.includes(name))) names.add(name);
   }
   return names;
 }

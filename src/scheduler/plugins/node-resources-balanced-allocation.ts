@@ -7,12 +7,11 @@ export const nodeResourcesBalancedAllocation: SchedulerPlugin = {
   /** A pod that requests nothing changes no balance. */
   preScore: ({ pod }) => (pod.requests.milliCPU === 0 && pod.requests.memoryBytes === 0 ? 'skip' : undefined),
   score({ pod }, node) {
-    const cpu = share(node.requested.milliCPU + pod.requests.milliCPU, node.allocatable.milliCPU);
-    const memory = share(node.requested.memoryBytes + pod.requests.memoryBytes, node.allocatable.memoryBytes);
+    const { milliCPU, memoryBytes } = node.allocatable;
+    // A resource the node does not have cannot be out of balance.
+    if (milliCPU === 0 || memoryBytes === 0) return MAX_NODE_SCORE;
+    const cpu = Math.min(1, (node.requested.milliCPU + pod.requests.milliCPU) / milliCPU);
+    const memory = Math.min(1, (node.requested.memoryBytes + pod.requests.memoryBytes) / memoryBytes);
     return Math.trunc((1 - Math.abs(cpu - memory) / 2) * MAX_NODE_SCORE);
   },
 };
-
-function share(requested: number, capacity: number): number {
-  return capacity === 0 ? 0 : Math.min(1, requested / capacity);
-}

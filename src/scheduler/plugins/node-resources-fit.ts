@@ -9,9 +9,11 @@ export const nodeResourcesFit: SchedulerPlugin = {
   wakesOn: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
   filter: ({ pod }, node) => insufficient(pod, node),
   score({ pod }, node) {
-    const cpu = freeShare(node.scoringRequested.milliCPU + pod.scoringRequests.milliCPU, node.allocatable.milliCPU);
-    const memory = freeShare(node.scoringRequested.memoryBytes + pod.scoringRequests.memoryBytes, node.allocatable.memoryBytes);
-    return Math.trunc((cpu + memory) / 2);
+    const { milliCPU, memoryBytes } = node.allocatable;
+    const cpu = freeShare(node.scoringRequested.milliCPU + pod.scoringRequests.milliCPU, milliCPU);
+    const memory = freeShare(node.scoringRequested.memoryBytes + pod.scoringRequests.memoryBytes, memoryBytes);
+    const counted = (milliCPU > 0 ? 1 : 0) + (memoryBytes > 0 ? 1 : 0);
+    return counted === 0 ? 0 : Math.trunc((cpu + memory) / counted);
   },
 };
 
@@ -21,19 +23,18 @@ function freeShare(requested: number, capacity: number): number {
 
 /** Every resource that is short, in upstream's order. Not resolvable when even the empty node is too small. */
 export function insufficient({ requests }: PodInfo, node: NodeInfo): Refusal | undefined {
-  const reasons: string[] = [];
+  const { requested, allocatable } = node;
+  let reasons: string[] | undefined;
   let resolvable = true;
-  if (node.pods.size + 1 > node.podLimit) reasons.push('Too many pods');
-  const need = (name: string, amount: { readonly wanted: number; readonly used: number; readonly total: number }): void => {
-    if (amount.wanted <= 0 || amount.wanted <= amount.total - amount.used) return;
-    reasons.push(`Insufficient ${name}`);
-    if (amount.wanted > amount.total) resolvable = false;
+  if (node.pods.size + 1 > node.podLimit) reasons = ['Too many pods'];
+  const need = (name: string, { wanted, used, total }: { readonly wanted: number; readonly used: number; readonly total: number }): void => {
+    if (wanted <= 0 || wanted <= total - used) return;
+    (reasons ??= []).push(`Insufficient ${name}`);
+    if (wanted > total) resolvable = false;
   };
-  need('cpu', { wanted: requests.milliCPU, used: node.requested.milliCPU, total: node.allocatable.milliCPU });
-  need('memory', { wanted: requests.memoryBytes, used: node.requested.memoryBytes, total: node.allocatable.memoryBytes });
-  need('ephemeral-storage', { wanted: requests.ephemeralStorageBytes, used: node.requested.ephemeralStorageBytes, total: node.allocatable.ephemeralStorageBytes });
-  for (const [name, wanted] of requests.scalars) {
-    need(name, { wanted, used: node.requested.scalars.get(name) ?? 0, total: node.allocatable.scalars.get(name) ?? 0 });
-  }
-  return reasons.length === 0 ? undefined : refusal('NodeResourcesFit', reasons, { resolvable });
+  need('cpu', { wanted: requests.milliCPU, used: requested.milliCPU, total: allocatable.milliCPU });
+  need('memory', { wanted: requests.memoryBytes, used: requested.memoryBytes, total: allocatable.memoryBytes });
+  need('ephemeral-storage', { wanted: requests.ephemeralStorageBytes, used: requested.ephemeralStorageBytes, total: allocatable.ephemeralStorageBytes });
+  for (const [name, wanted] of requests.scalars) need(name, { wanted, used: requested.scalars.get(name) ?? 0, total: allocatable.scalars.get(name) ?? 0 });
+  return reasons && refusal('NodeResourcesFit', reasons, { resolvable });
 }

@@ -9,6 +9,7 @@ import { matchesRequired } from './node-affinity.ts';
 import { firstUntolerated } from './tolerations.ts';
 
 const NAME = 'PodTopologySpread';
+const SCORE = `${NAME}/score`;
 const HOSTNAME = 'kubernetes.io/hostname';
 
 interface Constraint {
@@ -20,9 +21,15 @@ interface Constraint {
   readonly honourTaints: boolean;
 }
 
-interface Counted { readonly constraint: Constraint; readonly domains: Map<string, number>; readonly selfMatch: 0 | 1 }
+/** Matching pods per value of the topology key. `lowest` is remembered until a count changes. */
+interface Counted { readonly constraint: Constraint; readonly domains: Map<string, number>; readonly selfMatch: 0 | 1; lowest: number | undefined }
 
-interface ScoreState { readonly counted: readonly Counted[]; readonly weights: readonly number[]; readonly ignored: ReadonlySet<string> }
+/** Without counts for the host topology: there a node's own pods are counted when it is scored. */
+interface ScoreState {
+  readonly counted: readonly Pick<Counted, 'constraint' | 'domains'>[];
+  readonly weights: readonly number[];
+  readonly ignored: ReadonlySet<string>;
+}
 
 export const podTopologySpread: SchedulerPlugin = {
   name: NAME,
@@ -31,45 +38,47 @@ export const podTopologySpread: SchedulerPlugin = {
   preFilter(cycle) {
     const constraints = ownConstraints(cycle.pod, 'DoNotSchedule');
     if (constraints.length === 0) return 'skip';
-    cycle.state.set(NAME, constraints.map((constraint) => countDomains(cycle, { constraint, all: constraints })));
+    cycle.state.set(NAME, constraints.map((constraint): Counted => ({
+      constraint, domains: countDomains(cycle, { constraint, all: constraints }), selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0, lowest: undefined,
+    })));
     return undefined;
   },
   filter(cycle, node) {
-    for (const { constraint, domains, selfMatch } of cycle.state.get(NAME) as readonly Counted[]) {
+    for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
+      const { constraint, domains, selfMatch } = counted;
       const value = node.labels[constraint.topologyKey];
       if (value === undefined) return refusal(NAME, "node(s) didn't match pod topology spread constraints (missing required label)", { resolvable: false });
-      const lowest = domains.size < constraint.minDomains ? 0 : Math.min(...domains.values(), Infinity);
-      const skew = (domains.get(value) ?? 0) + selfMatch - (Number.isFinite(lowest) ? lowest : 0);
-      if (skew > constraint.maxSkew) return refusal(NAME, "node(s) didn't match pod topology spread constraints");
+      if ((domains.get(value) ?? 0) + selfMatch - lowestCount(counted) > constraint.maxSkew) return refusal(NAME, "node(s) didn't match pod topology spread constraints");
     }
     return undefined;
   },
-  cloneState: (state) => (state as readonly Counted[]).map((one) => ({ ...one, domains: new Map(one.domains) })),
+  cloneState: (state) => (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
   podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
   podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
   preScore(cycle, nodes) {
-    const own = ownConstraints(cycle.pod, 'ScheduleAnyway');
-    const constraints = own.length > 0 || (cycle.pod.pod.spec?.topologySpreadConstraints ?? []).length > 0 ? own : defaultConstraints(cycle);
+    const own = (cycle.pod.pod.spec?.topologySpreadConstraints ?? []).length > 0;
+    const constraints = own ? ownConstraints(cycle.pod, 'ScheduleAnyway') : defaultConstraints(cycle);
     if (constraints.length === 0) return 'skip';
-    const requireAll = own.length > 0;
-    const ignored = new Set(nodes.filter((node) => requireAll && constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined)).map((node) => node.name));
-    const counted = constraints.map((constraint) => countDomains(cycle, { constraint, all: requireAll ? constraints : [] }));
+    const ignored = new Set(own ? nodes.filter((node) => constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined)).map((node) => node.name) : []);
+    const counted = constraints.map((constraint) => ({ constraint, domains: scoreDomains(cycle, { constraint, all: own ? constraints : [], nodes, ignored }) }));
     const weights = counted.map(({ constraint, domains }) => Math.log((constraint.topologyKey === HOSTNAME ? nodes.length - ignored.size : domains.size) + 2));
-    cycle.state.set(`${NAME}/score`, { counted, weights, ignored } satisfies ScoreState);
+    cycle.state.set(SCORE, { counted, weights, ignored } satisfies ScoreState);
     return undefined;
   },
   score(cycle, node) {
-    const { counted, weights, ignored } = cycle.state.get(`${NAME}/score`) as ScoreState;
+    const { counted, weights, ignored } = cycle.state.get(SCORE) as ScoreState;
     if (ignored.has(node.name)) return 0;
     let sum = 0;
     for (const [index, { constraint, domains }] of counted.entries()) {
       const value = node.labels[constraint.topologyKey];
-      if (value !== undefined) sum += (domains.get(value) ?? 0) * (weights[index] ?? 0) + (constraint.maxSkew - 1);
+      if (value === undefined) continue;
+      const count = constraint.topologyKey === HOSTNAME ? node.count(constraint.matcher) : domains.get(value) ?? 0;
+      sum += count * (weights[index] ?? 0) + (constraint.maxSkew - 1);
     }
     return Math.round(sum);
   },
   normalize(cycle, scores, nodes) {
-    const { ignored } = cycle.state.get(`${NAME}/score`) as ScoreState;
+    const { ignored } = cycle.state.get(SCORE) as ScoreState;
     let low = Infinity;
     let high = 0;
     for (const [index, node] of nodes.entries()) {
@@ -83,20 +92,29 @@ export const podTopologySpread: SchedulerPlugin = {
   },
 };
 
+function lowestCount(counted: Counted): number {
+  if (counted.lowest === undefined) {
+    let lowest = Infinity;
+    for (const count of counted.domains.values()) lowest = Math.min(lowest, count);
+    counted.lowest = counted.domains.size < counted.constraint.minDomains || lowest === Infinity ? 0 : lowest;
+  }
+  return counted.lowest;
+}
+
 function ownConstraints(pod: PodInfo, whenUnsatisfiable: string): Constraint[] {
   return (pod.pod.spec?.topologySpreadConstraints ?? []).filter((raw) => raw.whenUnsatisfiable === whenUnsatisfiable).map((raw) => ({
     topologyKey: raw.topologyKey,
     maxSkew: raw.maxSkew,
     minDomains: raw.minDomains ?? 1,
-    matcher: matcherOf(selectorWithKeys(raw, pod)),
+    matcher: matcherOf(selectorWithKeys(raw, pod), pod.namespace),
     honourAffinity: raw.nodeAffinityPolicy !== 'Ignore',
     honourTaints: raw.nodeTaintsPolicy === 'Honor',
   }));
 }
 
-function matcherOf(selector: LabelSelectorObject | undefined): PodMatcher {
+function matcherOf(selector: LabelSelectorObject | undefined, namespace: string): PodMatcher {
   const compiled = compileLabelSelector(selector);
-  return { key: JSON.stringify(selector ?? null), matches: (labels) => compiled.matches(labels) };
+  return { namespace, key: `${namespace}/${JSON.stringify(selector ?? null)}`, matches: (labels) => compiled.matches(labels) };
 }
 
 function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSelectorObject | undefined {
@@ -114,15 +132,41 @@ function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
   return [{ topologyKey: HOSTNAME, maxSkew: 3, ...shared }, { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, ...shared }];
 }
 
-/** Matching pods per value of the topology key, over the nodes the pod could use. */
-function countDomains({ pod, snapshot }: Cycle, { constraint, all }: { readonly constraint: Constraint; readonly all: readonly Constraint[] }): Counted {
+interface Counting { readonly constraint: Constraint; readonly all: readonly Constraint[] }
+
+/** Over the nodes the pod could use and that have every topology key. */
+function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
+  const { topologyKey, matcher } = counting.constraint;
   const domains = new Map<string, number>();
-  for (const node of snapshot.nodes) {
-    const value = node.labels[constraint.topologyKey];
-    if (value === undefined || all.some(({ topologyKey }) => node.labels[topologyKey] === undefined) || !eligible(pod, { node, constraint })) continue;
-    domains.set(value, (domains.get(value) ?? 0) + node.count(pod.namespace, constraint.matcher));
+  for (const node of cycle.snapshot.nodes) {
+    const value = node.labels[topologyKey];
+    if (value === undefined || !isCounted(cycle, { ...counting, node })) continue;
+    domains.set(value, (domains.get(value) ?? 0) + node.count(matcher));
   }
-  return { constraint, domains, selfMatch: constraint.matcher.matches(pod.labels) ? 1 : 0 };
+  return domains;
+}
+
+/** Only the domains that a node to be scored is in. */
+function scoreDomains(cycle: Cycle, counting: Counting & { readonly nodes: readonly NodeInfo[]; readonly ignored: ReadonlySet<string> }): Map<string, number> {
+  const { topologyKey, matcher } = counting.constraint;
+  const domains = new Map<string, number>();
+  if (topologyKey === HOSTNAME) return domains;
+  for (const node of counting.nodes) {
+    const value = node.labels[topologyKey];
+    if (value !== undefined && !counting.ignored.has(node.name)) domains.set(value, 0);
+  }
+  if (domains.size === 0) return domains;
+  for (const node of cycle.snapshot.nodes) {
+    const value = node.labels[topologyKey];
+    const before = value === undefined || node.pods.size === 0 ? undefined : domains.get(value);
+    if (value !== undefined && before !== undefined && isCounted(cycle, { ...counting, node })) domains.set(value, before + node.count(matcher));
+  }
+  return domains;
+}
+
+function isCounted({ pod }: Cycle, { node, constraint, all }: Counting & { readonly node: NodeInfo }): boolean {
+  for (const { topologyKey } of all) if (node.labels[topologyKey] === undefined) return false;
+  return eligible(pod, { node, constraint });
 }
 
 function eligible(pod: PodInfo, { node, constraint }: { readonly node: NodeInfo; readonly constraint: Constraint }): boolean {
@@ -131,9 +175,14 @@ function eligible(pod: PodInfo, { node, constraint }: { readonly node: NodeInfo;
 }
 
 function shift(cycle: Cycle, { pod, node, step }: { readonly pod: PodInfo; readonly node: NodeInfo; readonly step: 1 | -1 }): void {
-  for (const { constraint, domains } of (cycle.state.get(NAME) as readonly Counted[] | undefined) ?? []) {
+  // Those that are being deleted were not counted.
+  if (pod.namespace !== cycle.pod.namespace || pod.pod.metadata?.deletionTimestamp) return;
+  for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
+    const { constraint, domains } = counted;
     const value = node.labels[constraint.topologyKey];
-    if (value === undefined || pod.namespace !== cycle.pod.namespace || !constraint.matcher.matches(pod.labels) || !domains.has(value)) continue;
-    domains.set(value, (domains.get(value) ?? 0) + step);
+    const before = value === undefined ? undefined : domains.get(value);
+    if (value === undefined || before === undefined || !constraint.matcher.matches(pod.labels)) continue;
+    domains.set(value, before + step);
+    counted.lowest = undefined;
   }
 }

@@ -1,0 +1,181 @@
+/** The component against a real API server: what stands in the API afterwards. */
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pod } from '#api/types.ts';
+import { events, namespaces, nodes, pods, priorityClasses, serviceAccounts, services } from '#client/refs.ts';
+import { identities } from '#cmd/identities.ts';
+import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { realClock } from '#stdx/clock.ts';
+import { silentLogger } from '#stdx/log.ts';
+import { seededRandom } from '#stdx/random.ts';
+import { createScheduler, type SchedulerOptions } from './scheduler.ts';
+import { node, pod, type NodeOptions, type PodOptions } from './test-snapshot.ts';
+
+const NAMESPACE = 'default';
+
+async function until<T>(what: string, found: () => Promise<T | undefined | false>): Promise<T> {
+  const endMs = Date.now() + 20_000;
+  while (Date.now() < endMs) {
+    const value = await found();
+    if (value !== undefined && value !== false) return value;
+    await sleep(20);
+  }
+  throw new Error(`timed out waiting until ${what}`);
+}
+
+class World {
+  readonly testApi: TestApi;
+  constructor(testApi: TestApi) { this.testApi = testApi; }
+
+  get api(): TestApi['api'] { return this.testApi.api; }
+
+  async schedulerFor(t: TestContext, options: Partial<SchedulerOptions> = {}): Promise<{ stop(): Promise<void> }> {
+    const scheduler = createScheduler({
+      api: this.testApi.clientAs(identities.scheduler), clock: realClock, log: silentLogger, identity: 'test', leaderElect: false, random: seededRandom(7), ...options,
+    });
+    t.after(() => scheduler.stop());
+    await scheduler.start();
+    return scheduler;
+  }
+
+  async node(name: string, options: NodeOptions = {}): Promise<void> {
+    const wanted = node(name, options);
+    const made = await this.api.create(nodes, wanted);
+    // New nodes carry a taint until they say that they are ready.
+    const clean = await this.api.update(nodes, { ...made, spec: { ...made.spec, taints: wanted.spec?.taints ?? [] } });
+    await this.api.updateStatus(nodes, { ...clean, status: { ...wanted.status, conditions: [{ type: 'Ready', status: 'True' }] } as never });
+  }
+
+  async pod(name: string, options: PodOptions & { readonly className?: string } = {}): Promise<Pod> {
+    const { metadata, spec } = pod(name, options);
+    const { priority: _set, ...rest } = spec ?? { containers: [] };
+    return this.api.create(pods, { metadata: { name, namespace: NAMESPACE, labels: metadata?.labels ?? {} }, spec: { ...rest, ...(options.className ? { priorityClassName: options.className } : {}) } });
+  }
+
+  read(name: string): Promise<Pod> { return this.api.get(pods, { name, namespace: NAMESPACE }); }
+
+  placed(name: string): Promise<string> {
+    return until(`${name} has a node`, async () => (await this.read(name)).spec?.nodeName || false);
+  }
+
+  refusal(name: string): Promise<string> {
+    return until(`${name} is refused`, async () => (await this.read(name)).status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False')?.message);
+  }
+
+  eventOf(name: string, reason: string): Promise<string> {
+    return until(`${name} has event ${reason}`, async () => (await this.api.list(events, { namespace: NAMESPACE })).items.find((event) => event.involvedObject.name === name && event.reason === reason)?.message);
+  }
+}
+
+async function worldFor(t: TestContext): Promise<World> {
+  const testApi = await startTestApi();
+  t.after(() => testApi.stop());
+  // What controllers do in a whole cluster.
+  await testApi.api.create(namespaces, { metadata: { name: NAMESPACE } }).catch(() => {});
+  await testApi.api.create(serviceAccounts, { metadata: { name: 'default', namespace: NAMESPACE } });
+  return new World(testApi);
+}
+
+describe('the scheduler', () => {
+  it('binds pods, those that were there before it and those that come', async (t) => {
+    const w = await worldFor(t);
+    await w.node('x');
+    await w.pod('early', { cpu: '1' });
+    await w.schedulerFor(t);
+    assert.equal(await w.placed('early'), 'x');
+    await w.pod('late');
+    assert.equal(await w.placed('late'), 'x');
+    assert.equal(await w.eventOf('late', 'Scheduled'), 'Successfully assigned default/late to x');
+    assert.equal((await w.read('late')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status, 'True');
+  });
+
+  it('says why a pod waits, and places it once there is room', async (t) => {
+    const w = await worldFor(t);
+    await w.node('x');
+    await w.node('tainted', { spec: { taints: [{ key: 'k', effect: 'NoSchedule' }] } });
+    await w.schedulerFor(t);
+    await w.pod('first', { cpu: '3' });
+    await w.placed('first');
+    await w.pod('second', { cpu: '2' });
+    const message = '0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.';
+    assert.equal(await w.refusal('second'), message);
+    assert.equal(await w.eventOf('second', 'FailedScheduling'), message);
+    await w.api.delete(pods, { name: 'first', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
+    assert.equal(await w.placed('second'), 'x');
+  });
+
+  it('waits for nodes', async (t) => {
+    const w = await worldFor(t);
+    await w.schedulerFor(t);
+    await w.pod('a');
+    assert.equal(await w.refusal('a'), 'no nodes available to schedule pods');
+    await w.node('x');
+    assert.equal(await w.placed('a'), 'x');
+  });
+
+  it('preempts, holds the room for the more important pod, and then places it', async (t) => {
+    const w = await worldFor(t);
+    await w.api.create(priorityClasses, { metadata: { name: 'vip' }, value: 1000 });
+    await w.node('x');
+    await w.schedulerFor(t);
+    await w.pod('victim', { cpu: '3' });
+    await w.placed('victim');
+    await w.pod('important', { cpu: '3', className: 'vip' });
+    const nominated = await until('a node is promised', async () => (await w.read('important')).status?.nominatedNodeName || false);
+    assert.equal(nominated, 'x');
+    const victim = await until('the victim ends', async () => {
+      const found = await w.read('victim');
+      return found.metadata?.deletionTimestamp !== undefined && found;
+    });
+    const target = victim.status?.conditions?.find(({ type }) => type === 'DisruptionTarget');
+    assert.deepEqual([target?.status, target?.reason, target?.message], ['True', 'PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod']);
+    // Would fit beside nobody: the room is promised.
+    await w.pod('sneaky', { cpu: '3' });
+    await w.refusal('sneaky');
+    await w.api.delete(pods, { name: 'victim', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
+    assert.equal(await w.placed('important'), 'x');
+    assert.equal((await w.read('sneaky')).spec?.nodeName ?? '', '');
+    assert.equal(await w.eventOf('victim', 'Preempted'), `Preempted by pod ${(await w.read('important')).metadata?.uid} on node x`);
+  });
+
+  it('leaves gated pods and those of other schedulers alone', async (t) => {
+    const w = await worldFor(t);
+    await w.node('x');
+    await w.schedulerFor(t);
+    await w.pod('gated', { spec: { schedulingGates: [{ name: 'wait' }] } });
+    await w.pod('foreign', { spec: { schedulerName: 'other' } });
+    await w.pod('plain');
+    await w.placed('plain');
+    assert.deepEqual([(await w.read('gated')).spec?.nodeName, (await w.read('foreign')).spec?.nodeName], [undefined, undefined]);
+    await w.api.patch(pods, { name: 'gated', namespace: NAMESPACE }, { type: 'merge', patch: { spec: { schedulingGates: null } } });
+    assert.equal(await w.placed('gated'), 'x');
+  });
+
+  it('spreads the pods of a Service, and never over-commits a node when many come at once', async (t) => {
+    const w = await worldFor(t);
+    for (const name of ['x', 'y', 'z']) await w.node(name, { pods: '10' });
+    await w.api.create(services, { metadata: { name: 'web', namespace: NAMESPACE }, spec: { selector: { app: 'web' }, ports: [{ port: 80 }] } });
+    await w.schedulerFor(t);
+    await Promise.all(Array.from({ length: 33 }, (_, index) => w.pod(`web-${index}`, { labels: { app: 'web' } })));
+    const settled = await until('30 are placed and 3 are refused', async () => {
+      const { items } = await w.api.list(pods, { namespace: NAMESPACE });
+      const done = items.every((one) => one.spec?.nodeName || one.status?.conditions?.some(({ type, status }) => type === 'PodScheduled' && status === 'False'));
+      return done && items;
+    });
+    const perNode = Map.groupBy(settled.filter((one) => one.spec?.nodeName), (one) => one.spec?.nodeName);
+    assert.deepEqual([...perNode.values()].map((list) => list.length), [10, 10, 10]);
+  });
+
+  it('another instance takes over where one stopped', async (t) => {
+    const w = await worldFor(t);
+    await w.node('x');
+    const first = await w.schedulerFor(t, { identity: 'first', leaderElect: {} });
+    await w.schedulerFor(t, { identity: 'second', leaderElect: { retryPeriodMs: 100, renewDeadlineMs: 2_000, leaseDurationMs: 3_000 } });
+    await w.pod('a');
+    await w.placed('a');
+    await first.stop();
+    await w.pod('b');
+    assert.equal(await w.placed('b'), 'x');
+  });
+});
