@@ -1,5 +1,4 @@
 /** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
-import { parse as parseYaml, stringify as stringifyYaml } from 'yaml';
 import { cannotBeHandled, decodeObject, strictProblems, type Decoded, type DecodeMode } from '#machinery/decode.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJson } from '#machinery/json.ts';
@@ -8,12 +7,13 @@ import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject }
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiate.ts';
+import { yaml } from './yaml.ts';
 
 export interface Encoded { readonly body: Buffer; readonly contentType: string }
 
 /** Kinds without wire form (custom resources) come as JSON when protobuf is asked for and nothing else was accepted. */
 export function encodeObject(object: KubeObject, encoding: Encoding, options: { readonly pretty?: boolean } = {}): Encoded {
-  if (encoding === 'yaml') return { body: Buffer.from(stringifyYaml(object, { lineWidth: 0, version: '1.1' })), contentType: MEDIA_TYPES.yaml };
+  if (encoding === 'yaml') return { body: Buffer.from(yaml().stringify(object, { lineWidth: 0, version: '1.1' })), contentType: MEDIA_TYPES.yaml };
   if (encoding === 'protobuf') {
     const schema = schemaForKind({ ...parseApiVersion(object.apiVersion ?? ''), kind: object.kind ?? '' });
     if (!schema) throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.yaml]);
@@ -97,7 +97,7 @@ function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffe
 
 function fromYaml(target: DecodeTarget, bytes: Buffer): unknown {
   try {
-    return parseYaml(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 });
+    return yaml().parse(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 });
   } catch (error) {
     throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; yaml parse error: ${error instanceof Error ? error.message.split('\n')[0] : 'malformed'} (${summary(bytes)})`);
   }

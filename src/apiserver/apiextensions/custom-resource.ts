@@ -7,7 +7,7 @@ import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '
 import { stabilityOf } from '#api/resources.ts';
 import type { ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
-import { compileRules } from './cel/rules.ts';
+import { compileRules } from './rules-on-demand.ts';
 import { normalise } from './coerce.ts';
 import { customTable } from './custom-table.ts';
 import { simplePath, valueAt } from './json-path.ts';

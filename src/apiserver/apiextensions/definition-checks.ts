@@ -4,7 +4,7 @@ import { decodeObject } from '#machinery/decode.ts';
 import { deepClone, deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { schemaOf } from '#api/schemas.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
-import { compileSchemaRules } from './cel/rules.ts';
+import { compileSchemaRules } from './rules-on-demand.ts';
 import { applyDefaults } from './coerce.ts';
 import { compileJsonPath, simplePath } from './json-path.ts';
 import { BRANCHES, checkStructural } from './structural-checks.ts';

@@ -3,7 +3,6 @@
  * StreamTranslator does) and port-forward (SPDY and old WebSockets passed through; new WebSockets as a tunnel of SPDY bytes).
  */
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import type { Status } from '#machinery/errors.ts';
@@ -197,11 +196,14 @@ function answerRefusal(socket: Duplex, { response, body }: UpgradeRefused): void
   socket.end(body);
 }
 
-function acceptWebSocket({ call, client }: UpgradeContext, protocol: string): Promise<WebSocket> {
+async function acceptWebSocket({ call, client }: UpgradeContext, protocol: string): Promise<WebSocket> {
   const { request } = call;
   if (request.method !== 'GET' || !/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '') || request.headers['sec-websocket-version'] !== '13') {
-    return Promise.reject(statusErrors.badRequest('unable to upgrade: the WebSocket request is not valid: it needs GET, Sec-WebSocket-Key and Sec-WebSocket-Version 13'));
+    throw statusErrors.badRequest('unable to upgrade: the WebSocket request is not valid: it needs GET, Sec-WebSocket-Key and Sec-WebSocket-Version 13');
   }
+  // Only now: it would hold up the start.
+  const { WebSocketServer } = await import('ws');
+  if (client.socket.destroyed) throw statusErrors.badRequest('the client went away during the upgrade');
   const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
   client.socket.once('close', () => reject(statusErrors.badRequest('the client went away during the upgrade')));
   const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, clientTracking: false });

@@ -1,5 +1,4 @@
 /** PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
-import { parse as parseYaml } from 'yaml';
 import { statusErrors } from '#machinery/errors.ts';
 import { deepClone, parseJson } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -12,6 +11,7 @@ import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { inVersion, respondWithObject, viewOptions } from '../views.ts';
+import { yaml } from '../yaml.ts';
 import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions } from './options.ts';
 import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';
@@ -41,7 +41,7 @@ function parseLenient(text: string): unknown {
   const first = text.trimStart()[0];
   if (first === undefined || first === '{' || first === '[') return parseJson(text);
   try {
-    return parseYaml(text) as unknown;
+    return yaml().parse(text) as unknown;
   } catch {
     return parseJson(text);
   }

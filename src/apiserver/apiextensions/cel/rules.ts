@@ -5,6 +5,7 @@
 import { Optional, type Environment } from '@marcbachmann/cel-js';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject } from '#machinery/json.ts';
+import { hasRules } from '../rules-on-demand.ts';
 import { fieldOf, itemKey, type Structural } from '../structural.ts';
 import { oldItems } from '../validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
@@ -65,10 +66,6 @@ export function compileRules(root: Structural): ((value: unknown, old: unknown) 
 
 function sourcesOf({ schema }: Structural): readonly RuleSource[] {
   return (schema['x-kubernetes-validations'] as RuleSource[] | undefined) ?? [];
-}
-
-function hasRules(node: Structural): boolean {
-  return sourcesOf(node).length > 0 || (node.items !== undefined && hasRules(node.items)) || (typeof node.additional === 'object' && hasRules(node.additional)) || Array.from(node.properties.values()).some(hasRules);
 }
 
 // ----------------------------------------------------------------------------------------------------------- compilation

@@ -1,0 +1,11 @@
+/** The yaml package, loaded when the first client speaks YAML: clients of ours never do, and loading it would hold up the start. */
+import { createRequire } from 'node:module';
+
+type Yaml = typeof import('yaml');
+
+const require = createRequire(import.meta.url);
+let loaded: Yaml | undefined;
+
+export function yaml(): Yaml {
+  return (loaded ??= require('yaml') as Yaml);
+}
