@@ -10,7 +10,7 @@
  * A damaged or newer settings file is refused and left as it is.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
@@ -74,11 +74,18 @@ export function dataDir(path: string | undefined): DataDir {
 /** Makes the directories (mode 0700); a UserError where the disk refuses. */
 export function prepareDataDir(dir: DataDir): void {
   try {
+    // Asked first: on a read-only file system a recursive mkdir says that nothing is there.
+    const parent = nearestExisting(dir.path);
+    if (statSync(parent).isDirectory()) accessSync(parent, constants.W_OK | constants.X_OK);
     for (const path of [dir.path, dir.logs, dir.run]) mkdirSync(path, { recursive: true, mode: 0o700 });
     accessSync(dir.path, constants.W_OK | constants.X_OK);
   } catch (error) {
     throw describeDiskError(dir.path, error);
   }
+}
+
+function nearestExisting(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : nearestExisting(dirname(path));
 }
 
 /** One sentence for an error of the file system about path. */
