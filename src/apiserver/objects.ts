@@ -18,6 +18,7 @@ import type { CacheEntry } from './cache/entry.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
 import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
+import type { Allocation } from './service-allocation.ts';
 import { objectOf } from './views.ts';
 
 export type StoredEndpoint = Endpoint & { readonly cache: ResourceCache };
@@ -84,10 +85,11 @@ export class Objects {
       resource.applyDefaults(object);
     }
     const generates = !meta.name && !!meta.generateName;
+    const progress = { prepared: false };
     for (let attempt = 1; ; attempt++) {
       if (generates) meta.name = generateName(meta.generateName!);
       try {
-        return await this.#createOnce(endpoint, object, { attributes, context, first: attempt === 1 });
+        return await this.#createOnce(endpoint, object, { attributes, context, progress });
       } catch (error) {
         if (!generates || !isConflict(error)) throw isConflict(error) ? statusErrors.alreadyExists(nameOf(endpoint, meta.name!)) : error;
         if (attempt >= MAX_NAME_ATTEMPTS) throw generateNameConflict(endpoint, meta.name!);
@@ -95,14 +97,15 @@ export class Objects {
     }
   }
 
-  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, first }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly first: boolean }): Promise<Written> {
+  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean } }): Promise<Written> {
     const { resource, cache } = endpoint;
     const meta = object.metadata!;
     const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
     // Spares validating what cannot be stored; the store has the last word.
     if (meta.name && cache.entries.get(key)) throw new StoreError('conflict', 'exists');
     const hooks = this.#hooks(context);
-    if (first) {
+    if (!progress.prepared) {
+      progress.prepared = true;
       resource.prepareForCreate(object, hooks);
       const errors = [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
       if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: meta.name ?? '' }, errors);
@@ -115,8 +118,9 @@ export class Objects {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;
     }
-    const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
+    let allocation: Allocation | undefined;
     try {
+      allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
       const written = await this.#put(endpoint, object, { key, expected: 0, dryRun: context.dryRun, created: true });
       allocation?.commit();
       return written;
@@ -174,12 +178,15 @@ export class Objects {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;
     }
-    const allocation = this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun });
+    let allocation: Allocation | undefined;
     try {
-      const written = deletesDuringUpdate(next, previous)
+      allocation = this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun });
+      const goes = deletesDuringUpdate(next, previous);
+      const written = goes
         ? await this.#remove(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
         : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry });
       allocation?.commit();
+      if (goes) this.#core.services.released(endpoint, next, { dryRun: context.dryRun });
       return written;
     } catch (error) {
       allocation?.release();

@@ -252,6 +252,54 @@ test('services get addresses and ports, and give them back', async () => {
   assert.equal(new Set(all.map(({ body }) => body.spec.ports[0].nodePort)).size, 40);
 });
 
+test('a service held by a finalizer gives its address back when the last one goes', async () => {
+  const services = '/api/v1/namespaces/default/services';
+  const body = (name: string, metadata: object, spec: object): object => ({ kind: 'Service', apiVersion: 'v1', metadata: { name, ...metadata }, spec: { ports: [{ port: 80 }], ...spec } });
+  const made = await server.request(`POST ${services}`, { body: body('held', { finalizers: ['example.com/wait'] }, {}) });
+  const { clusterIP } = made.body.spec;
+  await server.request(`DELETE ${services}/held`);
+  assert.equal((await server.request(`POST ${services}`, { body: body('next', {}, { clusterIP }) })).status, 422);
+  await server.request(`PATCH ${services}/held`, { body: { metadata: { finalizers: null } }, headers: MERGE_PATCH });
+  const next = await server.request(`POST ${services}`, { body: body('next', {}, { clusterIP }) });
+  assert.equal(next.status, 201, next.text);
+});
+
+test('what admission counted is given back when a service gets no address', async () => {
+  let counted = 0;
+  const counting = await startTestServer({
+    admission: () => [{ name: 'Counting', handles: (operation, { resource }) => operation === 'CREATE' && resource === 'services', validate: () => { counted++; }, undo: () => { counted--; } }],
+  });
+  try {
+    const refused = await counting.request('POST /api/v1/namespaces/default/services', { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'x' }, spec: { clusterIP: '192.168.0.1', ports: [{ port: 80 }] } } });
+    assert.deepEqual([refused.status, counted], [422, 0]);
+    const made = await counting.request('POST /api/v1/namespaces/default/services', { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'x' }, spec: { ports: [{ port: 80 }] } } });
+    assert.deepEqual([made.status, counted], [201, 1]);
+  } finally {
+    await counting.stop();
+  }
+});
+
+test('a generated name that is taken is tried again, and the object is prepared all the same', async () => {
+  // A plugin takes the first name between its making and its storing.
+  const taken = await startTestServer({
+    admission: ({ internal }) => [{
+      name: 'Taking', handles: (operation, { resource }) => operation === 'CREATE' && resource === 'pods',
+      validate: async ({ object }) => {
+        const name = object?.metadata?.name ?? '';
+        if (internal.count({ group: '', resource: 'pods' }) === 0) await internal.create({ group: '', resource: 'pods' }, { kind: 'Pod', apiVersion: 'v1', metadata: { name, namespace: 'default' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
+      },
+    }],
+  });
+  try {
+    const made = await taken.request(`POST ${PODS}`, { body: { kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'g-' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    assert.equal(made.status, 201, made.text);
+    assert.equal(made.body.status.phase, 'Pending');
+    assert.equal((await taken.request(`GET ${PODS}`)).body.items.length, 2);
+  } finally {
+    await taken.stop();
+  }
+});
+
 test('deletecollection takes what the selector names', async () => {
   for (const [name, group] of [['d1', 'x'], ['d2', 'x'], ['d3', 'y']]) await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap(name!), metadata: { name, labels: { group } } } });
   const answer = await server.request(`DELETE ${CONFIGMAPS}?labelSelector=group%3Dx`);
