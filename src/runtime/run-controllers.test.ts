@@ -70,6 +70,51 @@ describe('controller manager', () => {
     await until('own key', () => keys.at(-1) === 'default/s');
   });
 
+  it('lets a controller write with a client of its own, while caches stay shared', async (t) => {
+    const users: string[] = [];
+    const own = createClient(createDirectTransport((request) => {
+      users.push(`${request.method} ${request.path}`);
+      return fake.handler(request);
+    }), { userAgent: 'own', clock });
+    t.after(() => own.close());
+    await api.create(configMaps, thing('a'));
+    await run([defineController({
+      name: 'copy-controller',
+      eventSource: 'copier',
+      watches: [watch(configMaps)],
+      async reconcile({ key, api: writer, shared, events, informer }) {
+        assert.equal(shared, api);
+        events.event(informer(configMaps).get(key)!, { type: 'Normal', reason: 'Copied', message: 'copied' });
+        await writer.create(secrets, thing('copy'));
+      },
+    })], { clientFor: () => own });
+    await until('copied and told', () => users.length === 2);
+    assert.deepEqual(users.toSorted(), ['POST /api/v1/namespaces/default/events', 'POST /api/v1/namespaces/default/secrets']);
+  });
+
+  it('skips updates that change nothing of interest, and takes keys from reconcile', async () => {
+    const keys: string[] = [];
+    await api.create(configMaps, thing('a', { color: 'red' }));
+    await run([defineController({
+      name: 'color-controller',
+      watches: [watch(configMaps, { changed: (object, previous) => object.spec?.color !== previous.spec?.color })],
+      reconcile({ key, enqueue }) {
+        keys.push(key);
+        if (keys.length === 1) enqueue('later', 1_000);
+        return Promise.resolve();
+      },
+    })]);
+    await until('first', () => keys.join() === 'default/a');
+    await clock.advance(1_000);
+    await until('enqueued', () => keys.join() === 'default/a,later');
+    const patch = (spec: Thing['spec']): Promise<Thing> => api.patch(configMaps, { name: 'a', namespace: 'default' }, { type: 'merge', patch: { spec } });
+    await patch({ copyTo: 'x' });
+    await patch({ color: 'blue' });
+    await until('the one that counts', () => keys.length === 3);
+    await clock.advance(100);
+    assert.equal(keys.length, 3);
+  });
+
   it('reads declared informers and indexes, refuses others, and records events under its name', async () => {
     let seen: string[] = [];
     let refused = '';
