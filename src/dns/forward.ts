@@ -1,123 +1,149 @@
 /**
  * Asking other resolvers what is not the cluster's: the bytes of the question go on as they came, the bytes of the answer come back. UDP first,
- * TCP when the answer was cut; the next resolver when one does not answer in time. Answers are remembered within their time to live.
+ * TCP when the answer was cut. A resolver that does not answer in time, or fails, is passed over for a while; the next one is asked. Answers are
+ * remembered for a short time (at most 30 s of their time to live, which is not counted down), and equal questions under way share one answer.
  */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import * as dnsPacket from 'dns-packet';
 import { Lru } from '#stdx/lru.ts';
 import type { Clock } from '#stdx/clock.ts';
+import { HEADER_BYTES, NXDOMAIN, SERVFAIL, codeOf, isTruncated, readdressed, withLength } from './wire.ts';
 
 export interface Resolver { readonly address: string; readonly port: number }
 
 export interface ForwarderOptions {
   readonly resolvers: readonly Resolver[];
   readonly clock: Clock;
-  /** Per resolver. Default 2 s. */
+  /** Per resolver and transport. Default 2 s. */
   readonly timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 2_000;
+/** A resolver that failed is asked last for so long. */
+const AVOID_MS = 10_000;
 const MAX_CACHED = 10_000;
 const MAX_TTL_SECONDS = 30;
 const NEGATIVE_TTL_SECONDS = 5;
-const HEADER_BYTES = 12;
-const TRUNCATED = 0x02;
-
-interface Cached { readonly response: Buffer; readonly untilMs: number }
+/** Different questions under way at most; further ones are answered at once with a failure. Each holds a socket. */
+const MAX_UNDER_WAY = 1_000;
 
 export class Forwarder {
   readonly #options: ForwarderOptions;
-  readonly #cache = new Lru<string, Cached>({ maximum: MAX_CACHED });
+  readonly #cache: Lru<string, Buffer>;
+  readonly #underWay = new Map<string, Promise<Buffer | undefined>>();
+  readonly #avoidUntilMs = new Map<Resolver, number>();
 
-  constructor(options: ForwarderOptions) { this.#options = options; }
+  constructor(options: ForwarderOptions) {
+    this.#options = options;
+    this.#cache = new Lru({ maximum: MAX_CACHED, clock: options.clock });
+  }
 
-  /** undefined when no resolver answered. `key` identifies the question in the cache; the answer carries the query's id. */
+  /** undefined when no resolver answered. `key` stands for all of the question that changes the answer; the answer carries the query's id and spelling. */
   async ask(query: Buffer, key: string): Promise<Buffer | undefined> {
-    const cached = this.#cache.get(key);
-    if (cached && cached.untilMs > this.#options.clock.now()) return withIdOf(cached.response, query);
-    for (const resolver of this.#options.resolvers) {
+    const response = this.#cache.get(key) ?? await this.#shared(query, key);
+    return response && readdressed(response, query);
+  }
+
+  async #shared(query: Buffer, key: string): Promise<Buffer | undefined> {
+    const other = this.#underWay.get(key);
+    if (other) return other;
+    if (this.#underWay.size >= MAX_UNDER_WAY) return undefined;
+    const asking = this.#askInTurn(query).finally(() => this.#underWay.delete(key));
+    this.#underWay.set(key, asking);
+    const response = await asking;
+    const ttlMs = response ? ttlOf(response) * 1000 : 0;
+    if (response && ttlMs > 0) this.#cache.set(key, response, ttlMs);
+    return response;
+  }
+
+  async #askInTurn(query: Buffer): Promise<Buffer | undefined> {
+    let failure: Buffer | undefined;
+    for (const resolver of this.#inOrder()) {
       try {
         const response = await this.#exchange(query, resolver);
-        this.#remember(key, response);
-        return response;
+        if (codeOf(response) !== SERVFAIL) {
+          this.#avoidUntilMs.delete(resolver);
+          return response;
+        }
+        failure = response;
       } catch {
-        // The next one may answer.
+        this.#avoidUntilMs.set(resolver, this.#options.clock.monotonic() + AVOID_MS);
       }
     }
-    return undefined;
+    return failure;
+  }
+
+  /** As given, but those that failed lately at the end. */
+  #inOrder(): Resolver[] {
+    const now = this.#options.clock.monotonic();
+    const avoided = (resolver: Resolver): number => ((this.#avoidUntilMs.get(resolver) ?? 0) > now ? 1 : 0);
+    return this.#options.resolvers.toSorted((a, b) => avoided(a) - avoided(b));
   }
 
   async #exchange(query: Buffer, resolver: Resolver): Promise<Buffer> {
     const timeoutMs = this.#options.timeoutMs ?? TIMEOUT_MS;
     const response = await askByUdp(query, { resolver, timeoutMs });
-    return ((response[2] ?? 0) & TRUNCATED) === 0 ? response : askByTcp(query, { resolver, timeoutMs });
-  }
-
-  #remember(key: string, response: Buffer): void {
-    const ttl = ttlOf(response);
-    const now = this.#options.clock.now();
-    if (ttl > 0) this.#cache.set(key, { response, untilMs: now + ttl * 1000 });
+    return isTruncated(response) ? askByTcp(query, { resolver, timeoutMs }) : response;
   }
 }
 
-/** How long this answer may be remembered: the smallest time to live, bounded; a short time for "no such name"; 0 for failures. */
+/** How long this answer may be remembered: the smallest time to live, bounded; a short time for "no such name" and "nothing of this type"; 0 for failures. */
 function ttlOf(response: Buffer): number {
   try {
-    const packet = dnsPacket.decode(response);
-    const code = (response[3] ?? 0) & 0x0f;
-    if (code !== 0 && code !== 3) return 0;
-    const times = (packet.answers ?? []).flatMap((record) => ('ttl' in record && typeof record.ttl === 'number' ? [record.ttl] : []));
+    const code = codeOf(response);
+    if (code !== 0 && code !== NXDOMAIN) return 0;
+    const answers = dnsPacket.decode(response).answers ?? [];
+    const times = answers.flatMap((record) => ('ttl' in record && typeof record.ttl === 'number' ? [record.ttl] : []));
     return times.length === 0 ? NEGATIVE_TTL_SECONDS : Math.min(MAX_TTL_SECONDS, ...times);
   } catch {
     return 0;
   }
 }
 
-function withIdOf(response: Buffer, query: Buffer): Buffer {
-  const copy = Buffer.from(response);
-  query.copy(copy, 0, 0, 2);
-  return copy;
-}
-
 interface Exchange { readonly resolver: Resolver; readonly timeoutMs: number }
 
+function isAnswerTo(message: Buffer, query: Buffer): boolean {
+  return message.length >= HEADER_BYTES && message.readUInt16BE(0) === query.readUInt16BE(0) && (message[2] ?? 0) >= 0x80;
+}
+
 function askByUdp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const socket = createSocket(resolver.address.includes(':') ? 'udp6' : 'udp4');
-    const end = (outcome: () => void): void => {
-      clearTimeout(timer);
-      socket.close();
-      outcome();
-    };
-    const timer = setTimeout(() => end(() => reject(new Error('timed out'))), timeoutMs);
-    socket.on('error', (error) => end(() => reject(error)));
-    // Connected: the kernel drops datagrams from elsewhere and reports refusals.
-    socket.connect(resolver.port, resolver.address, () => socket.send(query));
-    socket.on('message', (message) => {
-      if (message.length >= HEADER_BYTES && message.readUInt16BE(0) === query.readUInt16BE(0)) end(() => resolve(message));
-    });
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const socket = createSocket(resolver.address.includes(':') ? 'udp6' : 'udp4');
+  const timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
+  socket.on('error', reject);
+  socket.on('message', (message) => { if (isAnswerTo(message, query)) resolve(message); });
+  // Connected: the kernel drops datagrams from elsewhere and reports refusals.
+  socket.connect(resolver.port, resolver.address, (error?: Error) => {
+    if (error) return reject(error);
+    try {
+      socket.send(query, (problem) => { if (problem) reject(problem); });
+    } catch (problem) {
+      reject(problem as Error); // closed while it was connecting
+    }
+  });
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.close();
   });
 }
 
 function askByTcp(query: Buffer, { resolver, timeoutMs }: Exchange): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: resolver.address, port: resolver.port });
-    const pieces: Buffer[] = [];
-    socket.setTimeout(timeoutMs, () => socket.destroy(new Error('timed out')));
-    socket.on('error', reject);
-    socket.on('close', () => reject(new Error('closed early')));
-    socket.on('connect', () => {
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(query.length);
-      socket.write(Buffer.concat([length, query]));
-    });
-    socket.on('data', (piece: Buffer) => {
-      pieces.push(piece);
-      const all = Buffer.concat(pieces);
-      if (all.length < 2 || all.length < 2 + all.readUInt16BE(0)) return;
-      resolve(all.subarray(2, 2 + all.readUInt16BE(0)));
-      socket.destroy();
-    });
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const socket = connect({ host: resolver.address, port: resolver.port }, () => socket.write(withLength(query)));
+  const timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
+  let received = Buffer.alloc(0);
+  socket.on('error', reject);
+  socket.on('close', () => reject(new Error('closed early')));
+  socket.on('data', (piece: Buffer) => {
+    received = Buffer.concat([received, piece]);
+    if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;
+    const message = received.subarray(2, 2 + received.readUInt16BE(0));
+    if (isAnswerTo(message, query)) resolve(message);
+    else reject(new Error('not an answer'));
+  });
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.destroy();
   });
 }

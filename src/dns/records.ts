@@ -4,11 +4,12 @@
  *
  *   <svc>.<ns>.svc.<domain>                 A: cluster address, or ready endpoints when headless; CNAME for ExternalName
  *   _<port>._<proto>.<svc>.<ns>.svc.<domain> SRV
- *   <endpoint>.<svc>.<ns>.svc.<domain>      A: one endpoint, by its hostname or its dashed address
+ *   <endpoint>.<svc>.<ns>.svc.<domain>      A: one endpoint, by its hostname or its dashed address (of other than headless services too, as CoreDNS)
  *   <a-b-c-d>.<ns>.pod.<domain>             A: the address itself, for namespaces that exist
  *   dns-version.<domain>                    TXT
  *   d.c.b.a.in-addr.arpa                    PTR of services and endpoints
  */
+import { isIPv4, isIPv6 } from 'node:net';
 import type { EndpointSlice, Service } from '#api/types.ts';
 
 export interface ClusterView {
@@ -20,7 +21,7 @@ export interface ClusterView {
 }
 
 export type DnsRecord =
-  | { readonly type: 'A' | 'AAAA' | 'CNAME' | 'PTR'; readonly name: string; readonly ttl: number; readonly data: string }
+  | { readonly type: 'A' | 'AAAA' | 'CNAME' | 'NS' | 'PTR'; readonly name: string; readonly ttl: number; readonly data: string }
   | { readonly type: 'TXT'; readonly name: string; readonly ttl: number; readonly data: string }
   | { readonly type: 'SRV'; readonly name: string; readonly ttl: number; readonly data: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string } }
   | { readonly type: 'SOA'; readonly name: string; readonly ttl: number; readonly data: SoaData };
@@ -56,7 +57,8 @@ export function answer(question: Question, options: { readonly view: ClusterView
   if (name.endsWith('.in-addr.arpa')) return reverse(question, options);
   if (name !== options.domain && !name.endsWith(`.${options.domain}`)) return { kind: 'elsewhere' };
   const labels = name === options.domain ? [] : name.slice(0, -(options.domain.length + 1)).split('.');
-  if (labels.length === 0) return records(question.type === 'SOA' ? [soa(options.domain)] : []);
+  if (labels.length === 0) return apex(question, options.domain);
+  if (labels.join('.') === 'ns.dns') return nameServer(question, options.view);
   if (labels.length === 1 && labels[0] === 'dns-version') return records(question.type === 'TXT' ? [{ type: 'TXT', name, ttl: TTL_SECONDS, data: SPECIFICATION }] : []);
   const kind = labels.at(-1);
   if (kind === 'svc') return serviceAnswer(question, { ...options, labels: labels.slice(0, -1) });
@@ -68,6 +70,17 @@ function records(list: readonly DnsRecord[], additionals: readonly DnsRecord[] =
   return { kind: 'answer', records: list, additionals };
 }
 
+function apex(question: Question, domain: string): Answer {
+  if (question.type === 'NS') return records([{ type: 'NS', name: domain, ttl: TTL_SECONDS, data: `ns.dns.${domain}` }]);
+  return records(question.type === 'SOA' ? [soa(domain)] : []);
+}
+
+/** Ourselves, as far as we are known as a Service. */
+function nameServer(question: Question, view: ClusterView): Answer {
+  const service = view.service('kube-system', 'kube-dns');
+  return records(service ? ofType(question, addressesOf(service, view)) : []);
+}
+
 interface Located { readonly view: ClusterView; readonly domain: string; readonly labels: readonly string[] }
 
 function podAnswer(question: Question, { view, labels }: Located): Answer {
@@ -77,12 +90,12 @@ function podAnswer(question: Question, { view, labels }: Located): Answer {
   if (labels.length === 1) return records([]);
   const ip = dashedAddress(labels[0] ?? '');
   if (labels.length !== 2 || ip === undefined) return { kind: 'no-such-name' };
-  return records(question.type === 'A' ? [address(question.name, ip)] : []);
+  return records([address(question.name, ip)].filter((record) => record.type === question.type));
 }
 
 function dashedAddress(label: string): string | undefined {
-  const octets = label.split('-');
-  return octets.length === 4 && octets.every((octet) => /^\d{1,3}$/.test(octet) && Number(octet) <= 255) ? octets.join('.') : undefined;
+  const [four, six] = [label.replaceAll('-', '.'), label.replaceAll('-', ':')];
+  return isIPv4(four) ? four : isIPv6(six) ? six : undefined;
 }
 
 function address(name: string, ip: string): DnsRecord {
@@ -101,9 +114,10 @@ function serviceAnswer(question: Question, { view, domain, labels }: Located): A
   const serviceName = `${service.metadata?.name}.${namespace}.svc.${domain}`;
   if (rest.length === 0) return plainAnswer(question, { service, found, serviceName });
   if (rest.length === 2 && rest.every((label) => label.startsWith('_'))) return portAnswer(question, { found, serviceName, port: (rest[0] ?? '').slice(1), protocol: (rest[1] ?? '').slice(1) });
-  const one = rest.length === 1 && isHeadless(service) ? found.filter((endpoint) => endpoint.label === rest[0]) : [];
+  const one = rest.length === 1 ? endpointsOf(service, view).filter((endpoint) => endpoint.label === rest[0]) : [];
   if (one.length === 0) return { kind: 'no-such-name' };
-  return records(question.type === 'SRV' ? srvRecords(question.name, { found: one, serviceName }) : ofType(question, one));
+  if (question.type === 'SRV') return records(srvRecords(question.name, { found: one, serviceName }), one.map((endpoint) => address(targetName(endpoint, serviceName), endpoint.ip)));
+  return records(ofType(question, one));
 }
 
 function externalName(question: Question, service: Service): Answer {
@@ -156,6 +170,11 @@ function addressesOf(service: Service, view: ClusterView): Found[] {
     const ports = (service.spec?.ports ?? []).map((port) => ({ name: port.name ?? '', protocol: port.protocol ?? 'TCP', port: port.port }));
     return (service.spec?.clusterIPs ?? (service.spec?.clusterIP ? [service.spec.clusterIP] : [])).map((ip) => ({ ip, label: '', ports }));
   }
+  return endpointsOf(service, view);
+}
+
+/** What is ready; all there is, where the Service says so. */
+function endpointsOf(service: Service, view: ClusterView): Found[] {
   const unready = service.spec?.publishNotReadyAddresses ?? false;
   const found = new Map<string, Found>();
   for (const slice of view.slices(service.metadata?.namespace ?? '', service.metadata?.name ?? '')) {

@@ -1,9 +1,8 @@
 /** The DNS server's sockets: UDP and TCP on one address, one message in, one message out. Knows the wire, not the cluster. */
 import { createSocket, type Socket } from 'node:dgram';
-import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
-import { isIPv6 } from 'node:net';
-import type { Logger } from '#stdx/log.ts';
-import { errorMessage } from '#stdx/log.ts';
+import { createServer, isIPv6, type Server, type Socket as TcpSocket } from 'node:net';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { withLength } from './wire.ts';
 
 export interface ListenAddress { readonly address: string; readonly port: number }
 
@@ -20,43 +19,70 @@ export interface DnsServer {
   close(): Promise<void>;
 }
 
-/** Questions under way at most; more are dropped (a resolver asks again). */
+/** Questions of one server under way at most. More by UDP are dropped (a resolver asks again), more by TCP end the connection. */
 const MAX_PENDING = 4_096;
 const MAX_TCP_CONNECTIONS = 256;
 const TCP_IDLE_MS = 10_000;
 const MAX_MESSAGE_BYTES = 65_535;
+/** A client that asks on and on without reading is cut off. */
+const MAX_UNREAD_BYTES = 1_048_576;
+/** With port 0 the port that UDP got may be taken for TCP. */
+const FREE_PORT_TRIES = 10;
 
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
-  const udp = await bindUdp(options);
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await listenOnBoth(options);
+    } catch (error) {
+      if (options.listen.port !== 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tried === FREE_PORT_TRIES) throw error;
+    }
+  }
+}
+
+interface Serving { readonly log: Logger; answer(query: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> | undefined }
+
+async function listenOnBoth(options: DnsServerOptions): Promise<DnsServer> {
+  let pending = 0;
+  const serving: Serving = {
+    log: options.log,
+    answer(query, transport) {
+      if (pending >= MAX_PENDING) return undefined;
+      pending += 1;
+      return options.handle(query, transport).catch((error: unknown) => {
+        options.log.warn('question not answered', { error: errorMessage(error) });
+        return undefined;
+      }).finally(() => { pending -= 1; });
+    },
+  };
+  const udp = await bindUdp(options.listen, serving);
   const address = { address: options.listen.address, port: udp.address().port };
   try {
-    const tcp = await listenTcp({ ...options, listen: address });
-    return {
-      address,
-      async close() {
-        await Promise.all([new Promise<void>((resolve) => udp.close(() => resolve())), closeTcp(tcp)]);
-      },
-    };
+    const tcp = await listenTcp(address, serving);
+    return { address, close: async () => void await Promise.all([new Promise<void>((resolve) => udp.close(() => resolve())), closeTcp(tcp)]) };
   } catch (error) {
     udp.close();
     throw error;
   }
 }
 
-function bindUdp({ listen, handle, log }: DnsServerOptions): Promise<Socket> {
-  const socket = createSocket({ type: isIPv6(listen.address) ? 'udp6' : 'udp4' });
-  let pending = 0;
+function bindUdp({ address, port }: ListenAddress, { answer, log }: Serving): Promise<Socket> {
+  const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4' });
+  let closed = false;
+  socket.on('close', () => { closed = true; });
   socket.on('message', (query, from) => {
-    if (pending >= MAX_PENDING) return;
-    pending += 1;
-    handle(query, 'udp').then((response) => {
-      if (response) socket.send(response, from.port, from.address, () => {});
-    }, (error: unknown) => log.warn('question not answered', { error: errorMessage(error) })).finally(() => { pending -= 1; });
+    void answer(query, 'udp')?.then((response) => {
+      // The server may have been closed meanwhile.
+      if (response && !closed) socket.send(response, from.port, from.address, () => {});
+    });
   });
   return new Promise((resolve, reject) => {
-    socket.once('error', reject);
-    socket.bind(listen.port, listen.address, () => {
-      socket.off('error', reject);
+    const failed = (error: Error): void => {
+      socket.close();
+      reject(error);
+    };
+    socket.once('error', failed);
+    socket.bind(port, address, () => {
+      socket.off('error', failed);
       socket.on('error', (error) => log.warn('UDP socket', { error: error.message }));
       resolve(socket);
     });
@@ -65,37 +91,40 @@ function bindUdp({ listen, handle, log }: DnsServerOptions): Promise<Socket> {
 
 interface Listening { readonly server: Server; readonly sockets: Set<TcpSocket> }
 
-function listenTcp({ listen, handle, log }: DnsServerOptions): Promise<Listening> {
+function listenTcp({ address, port }: ListenAddress, serving: Serving): Promise<Listening> {
   const sockets = new Set<TcpSocket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     socket.setTimeout(TCP_IDLE_MS, () => socket.destroy());
-    serveTcp(socket, { handle, log });
+    serveTcp(socket, serving);
   });
   server.maxConnections = MAX_TCP_CONNECTIONS;
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(listen.port, listen.address, () => resolve({ server, sockets }));
+    server.listen(port, address, () => {
+      server.off('error', reject);
+      server.on('error', (error) => serving.log.warn('TCP socket', { error: error.message }));
+      resolve({ server, sockets });
+    });
   });
 }
 
-function serveTcp(socket: TcpSocket, { handle, log }: Pick<DnsServerOptions, 'handle' | 'log'>): void {
+function serveTcp(socket: TcpSocket, { answer }: Serving): void {
   let buffered: Buffer = Buffer.alloc(0);
   socket.on('data', (piece: Buffer) => {
-    buffered = Buffer.concat([buffered, piece]);
-    if (buffered.length > 2 * MAX_MESSAGE_BYTES) return void socket.destroy();
-    while (buffered.length >= 2 && buffered.length >= 2 + buffered.readUInt16BE(0)) {
+    buffered = buffered.length === 0 ? piece : Buffer.concat([buffered, piece]);
+    if (buffered.length > 2 * MAX_MESSAGE_BYTES || socket.writableLength > MAX_UNREAD_BYTES) return void socket.destroy();
+    while (!socket.destroyed && buffered.length >= 2 && buffered.length >= 2 + buffered.readUInt16BE(0)) {
       const length = buffered.readUInt16BE(0);
       const query = buffered.subarray(2, 2 + length);
       buffered = buffered.subarray(2 + length);
-      handle(query, 'tcp').then((response) => {
-        if (!response || socket.destroyed) return;
-        const header = Buffer.alloc(2);
-        header.writeUInt16BE(response.length);
-        socket.write(Buffer.concat([header, response]));
-      }, (error: unknown) => log.warn('question not answered', { error: errorMessage(error) }));
+      const answered = answer(query, 'tcp');
+      if (!answered) return void socket.destroy();
+      void answered.then((response) => {
+        if (response && !socket.destroyed) socket.write(withLength(response));
+      });
     }
   });
 }

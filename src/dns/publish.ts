@@ -1,0 +1,104 @@
+/**
+ * Makes the cluster DNS known as Service kube-system/kube-dns at a fixed address, with an EndpointSlice of its own for each server, and keeps it so:
+ * what somebody removes or changes comes back.
+ */
+import type { EndpointSlice, Service } from '#api/types.ts';
+import { endpointSlices, services } from '#client/refs.ts';
+import type { Client } from '#client/client.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { ComponentContext } from '#runtime/component.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { ListenAddress } from './server.ts';
+
+export interface PublishOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
+  readonly serviceIP: string;
+  readonly addresses: readonly ListenAddress[];
+  readonly signal: AbortSignal;
+}
+
+const RETRY_MS = 1_000;
+const AT = { name: 'kube-dns', namespace: 'kube-system' };
+
+/** Resolves after the first try, whether it succeeded or not; what failed is tried again until the signal is aborted. */
+export async function keepPublished(options: PublishOptions): Promise<void> {
+  const { api, clock, log, signal } = options;
+  const slices = new Set(options.addresses.map(sliceName));
+  let dirty = false;
+  let working = false;
+  const work = async (): Promise<void> => {
+    dirty = true;
+    if (working) return;
+    working = true;
+    while (dirty && !signal.aborted) {
+      dirty = false;
+      await ensure(options).catch((error: unknown) => {
+        if (signal.aborted) return;
+        log.warn('DNS service not published yet', { error: errorMessage(error) });
+        const timer = clock.after(RETRY_MS, () => void work());
+        signal.addEventListener('abort', () => timer.cancel(), { once: true });
+      });
+    }
+    working = false;
+  };
+  await work();
+  if (signal.aborted) return;
+  const mine = (name: string | undefined, namespace: string | undefined): boolean => namespace === AT.namespace && (name === AT.name || slices.has(name ?? ''));
+  const changed = ({ metadata }: Service | EndpointSlice): void => { if (mine(metadata?.name, metadata?.namespace)) void work(); };
+  const unsubscribe = [api.informer(services).subscribe({ updated: changed, deleted: changed }), api.informer(endpointSlices).subscribe({ updated: changed, deleted: changed })];
+  signal.addEventListener('abort', () => { for (const each of unsubscribe) each(); }, { once: true });
+}
+
+async function ensure({ api, log, serviceIP, addresses }: PublishOptions): Promise<void> {
+  const service = await ensureService(api, serviceIP);
+  if (service.spec?.clusterIP !== serviceIP) log.warn('Service kube-system/kube-dns has another address than pods are told', { has: service.spec?.clusterIP ?? '', pods: serviceIP });
+  for (const address of addresses) await ensureSlice(api, address);
+}
+
+async function ensureService(api: Client, serviceIP: string): Promise<Service> {
+  const wanted: Service = {
+    apiVersion: 'v1', kind: 'Service',
+    metadata: { ...AT, labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' } },
+    spec: { clusterIP: serviceIP, ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'dns-tcp', port: 53, protocol: 'TCP' }] },
+  };
+  const known = api.informer(services).get(`${AT.namespace}/${AT.name}`);
+  if (known) return known;
+  return api.create(services, wanted).catch((error: unknown) => {
+    if (!isStatusError(error, 'AlreadyExists')) throw error;
+    return api.get(services, AT);
+  });
+}
+
+function sliceName({ address, port }: ListenAddress): string {
+  return `kube-dns-${address.replaceAll(/[.:]/g, '-')}-${port}`;
+}
+
+/** One slice per server, so that several need not share one object. */
+async function ensureSlice(api: Client, listen: ListenAddress): Promise<void> {
+  const name = sliceName(listen);
+  const { address, port } = listen;
+  const wanted = {
+    apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice',
+    metadata: { name, namespace: AT.namespace, labels: { 'kubernetes.io/service-name': AT.name, 'endpointslice.kubernetes.io/managed-by': 'cluster-dns.capstan.dev' } },
+    addressType: address.includes(':') ? 'IPv6' : 'IPv4',
+    ports: [{ name: 'dns', port, protocol: 'UDP' }, { name: 'dns-tcp', port, protocol: 'TCP' }],
+    endpoints: [{ addresses: [address], conditions: { ready: true, serving: true, terminating: false } }],
+  };
+  const known = api.informer(endpointSlices).get(`${AT.namespace}/${name}`);
+  if (known && points(known, wanted)) return;
+  try {
+    await api.create(endpointSlices, wanted);
+  } catch (error) {
+    if (!isStatusError(error, 'AlreadyExists')) throw error;
+    const current = await api.get(endpointSlices, { name, namespace: AT.namespace });
+    if (points(current, wanted)) return;
+    const labels = { ...current.metadata?.labels, ...wanted.metadata.labels };
+    await api.update(endpointSlices, { ...current, metadata: { ...current.metadata, labels }, ports: wanted.ports, endpoints: wanted.endpoints });
+  }
+}
+
+function points(slice: EndpointSlice, wanted: EndpointSlice): boolean {
+  const seen = ({ endpoints, ports, metadata }: EndpointSlice): string => JSON.stringify([
+    endpoints?.map(({ addresses, conditions }) => [addresses, conditions?.ready]), ports?.map(({ name, port, protocol }) => [name, port, protocol]), metadata?.labels?.['kubernetes.io/service-name'],
+  ]);
+  return seen(slice) === seen(wanted);
+}

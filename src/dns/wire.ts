@@ -1,0 +1,67 @@
+/** What is done to DNS messages as bytes (RFC 1035, RFC 6891), where taking them apart and putting them together again would lose something. */
+
+export const HEADER_BYTES = 12;
+export const AA = 0x0400;
+export const TC = 0x0200;
+export const RD = 0x0100;
+export const RA = 0x0080;
+export const QR = 0x8000;
+export const OPCODE_MASK = 0x7800;
+export const CODE_MASK = 0x000f;
+
+export const FORMERR = 1;
+export const SERVFAIL = 2;
+export const NXDOMAIN = 3;
+export const NOTIMP = 4;
+/** Its low four bits stand in the header, the rest (1) in the OPT record. */
+export const BADVERS_HIGH = 1;
+
+const MAX_LABEL_BYTES = 63;
+const QUESTION_TAIL_BYTES = 4;
+
+/** Where the first question ends; undefined when it cannot be told, or there is none. */
+export function questionEnd(message: Buffer): number | undefined {
+  if (message.length < HEADER_BYTES || message.readUInt16BE(4) === 0) return undefined;
+  let at = HEADER_BYTES;
+  for (let length = message[at]; length !== 0; length = message[at]) {
+    if (length === undefined || length > MAX_LABEL_BYTES) return undefined;
+    at += length + 1;
+  }
+  at += 1 + QUESTION_TAIL_BYTES;
+  return at <= message.length ? at : undefined;
+}
+
+/** The question's own bytes with a code: works for questions that we cannot take apart. */
+export function bareReply(query: Buffer, code: number, flags = 0): Buffer {
+  const end = questionEnd(query) ?? HEADER_BYTES;
+  const reply = Buffer.from(query.subarray(0, end));
+  reply.writeUInt16BE(QR | RA | (query.readUInt16BE(2) & (OPCODE_MASK | RD)) | flags | code, 2);
+  reply.writeUInt16BE(end > HEADER_BYTES ? 1 : 0, 4);
+  reply.fill(0, 6, HEADER_BYTES);
+  return reply;
+}
+
+/** An answer to the same question (but for upper and lower case) as an answer to this query: with its id and its spelling. */
+export function readdressed(response: Buffer, query: Buffer): Buffer {
+  const copy = Buffer.from(response);
+  query.copy(copy, 0, 0, 2);
+  const [end, same] = [questionEnd(query), questionEnd(response)];
+  if (end !== undefined && end === same) query.copy(copy, HEADER_BYTES, HEADER_BYTES, end);
+  return copy;
+}
+
+export function codeOf(message: Buffer): number {
+  return (message[3] ?? 0) & CODE_MASK;
+}
+
+export function isTruncated(message: Buffer): boolean {
+  return message.length >= HEADER_BYTES && (message.readUInt16BE(2) & TC) !== 0;
+}
+
+/** One message as TCP carries it. */
+export function withLength(message: Buffer): Buffer {
+  const framed = Buffer.allocUnsafe(2 + message.length);
+  framed.writeUInt16BE(message.length);
+  message.copy(framed, 2);
+  return framed;
+}
