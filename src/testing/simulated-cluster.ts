@@ -1,0 +1,62 @@
+/** A whole cluster inside the test's process: API server on a loopback port, scheduler, controllers and simulated nodes; for foreign clients. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startControllerManager } from '#cmd/controllers.ts';
+import { controllerIdentity, identities } from '#cmd/identities.ts';
+import { KUBERNETES_VERSION } from '#cmd/version.ts';
+import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { createScheduler } from '#scheduler/scheduler.ts';
+import { realClock } from '#stdx/clock.ts';
+import { silentLogger, type Logger } from '#stdx/log.ts';
+import { freePort } from './cluster.ts';
+import { startTestApi, type TestApi } from './start-test-api.ts';
+
+export interface SimulatedCluster extends TestApi {
+  /** 'https://127.0.0.1:PORT' */
+  readonly url: string;
+  /** An administrator's (group kubeadm:cluster-admins, by RBAC). */
+  readonly kubeconfig: string;
+  /** A directory of the cluster's, removed by stop(). */
+  readonly dir: string;
+}
+
+export interface SimulatedClusterOptions {
+  /** Default 2; 0 = the API server alone, without nodes, scheduler and controllers. */
+  readonly nodes?: number;
+  readonly log?: Logger;
+}
+
+export async function startSimulatedCluster({ nodes = 2, log = silentLogger }: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
+  const dir = await mkdtemp(join(tmpdir(), 'capstan-simulated-'));
+  const port = await freePort();
+  const testApi = await startTestApi({ port, log });
+  const url = `https://127.0.0.1:${port}`;
+  const kubeconfig = join(dir, 'admin.kubeconfig');
+  const { pki } = testApi;
+  await writeKubeconfig(kubeconfig, { server: url, caPem: pki.ca.certificatePem, clusterName: 'capstan', userName: 'kubernetes-admin', credentials: { certificate: pki.clients.admin } });
+  const components = nodes === 0 ? [] : await componentsOf(testApi, { nodes, log });
+  await Promise.all(components.map((component) => component.start()));
+  return {
+    ...testApi, url, kubeconfig, dir,
+    async stop() {
+      for (const component of components.toReversed()) await component.stop();
+      await testApi.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function componentsOf({ clientAs, pki }: TestApi, { nodes, log }: { readonly nodes: number; readonly log: Logger }): Promise<Component[]> {
+  const context = (user: Parameters<TestApi['clientAs']>[0]): ComponentContext => ({ api: clientAs(user), clock: realClock, log, identity: 'test' });
+  return [
+    createSimulatedNodes({ ...context(identities.simulatedNodes), names: simulatedNodeNames(nodes), kubeletVersion: KUBERNETES_VERSION }),
+    createScheduler({ ...context(identities.scheduler), leaderElect: false }),
+    await startControllerManager({
+      ...context(identities.controllerManager), clusterCIDR: '10.244.0.0/16', caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, leaderElect: false,
+      apiFor: (account) => Promise.resolve(clientAs(controllerIdentity(account))),
+    }),
+  ];
+}
