@@ -63,7 +63,8 @@ class Child {
     const startedMs = performance.now();
     const profile = kind === 'api' && values['cpu-prof'] ? ['--cpu-prof', `--cpu-prof-dir=${values['cpu-prof']}`] : [];
     this.#process = fork(new URL('./apiserver-server.ts', import.meta.url), {
-      execArgv: [...process.execArgv, ...profile], env: { ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: 300_000, ...options }) },
+      execArgv: [...process.execArgv, ...profile], // As the launcher sets it.
+      env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: 300_000, ...options }) },
     });
     this.ready = (this.#answer('ready') as Promise<{ port: number }>).then(({ port }) => ({ port, startMs: performance.now() - startedMs }));
     children.push(this);

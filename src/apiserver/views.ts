@@ -2,6 +2,7 @@
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { CacheEntry } from './cache/entry.ts';
+import type { ParsedObjects } from './cache/parsed-objects.ts';
 import type { Endpoint } from './catalogue.ts';
 import type { RequestContext } from './context.ts';
 import { encodeObject } from './encode.ts';
@@ -25,8 +26,20 @@ export function objectOf({ codec, cache }: Endpoint, entry: CacheEntry): KubeObj
 export function storedOf(endpoint: Endpoint, entry: CacheEntry): Stored {
   const { codec } = endpoint;
   if (codec) return { get object() { return codec.read(entry); }, get bytes() { return Buffer.from(JSON.stringify(codec.read(entry))); } };
-  const { parsed } = endpoint.cache!;
-  return { get object() { return parsed.of(entry); }, get bytes() { return entry.bytes; } };
+  return new StoredEntry(entry, endpoint.cache!.parsed);
+}
+
+class StoredEntry implements Stored {
+  readonly #entry: CacheEntry;
+  readonly #parsed: ParsedObjects;
+
+  constructor(entry: CacheEntry, parsed: ParsedObjects) {
+    this.#entry = entry;
+    this.#parsed = parsed;
+  }
+
+  get object(): KubeObject { return this.#parsed.of(this.#entry); }
+  get bytes(): Buffer { return this.#entry.bytes; }
 }
 
 /** JSON of the endpoint's version. */

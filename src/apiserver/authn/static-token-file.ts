@@ -7,7 +7,7 @@ import type { TokenAuthenticator } from './token.ts';
 
 export class StaticTokens implements TokenAuthenticator {
   /** By digest of the token, so that looking one up tells nothing of the others. */
-  readonly #users = new Map<string, UserInfo>();
+  readonly #users = new Map<string, Authenticated>();
   readonly #apiAudiences: readonly string[];
 
   /** Throws an Error naming file and line. */
@@ -19,14 +19,17 @@ export class StaticTokens implements TokenAuthenticator {
       if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
       const digest = hash('sha256', token, 'base64');
       if (this.#users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
-      this.#users.set(digest, { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') });
+      const user: UserInfo = { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
+      this.#users.set(digest, { user, audiences: apiAudiences });
     }
   }
 
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
-    const user = this.#users.get(hash('sha256', token, 'base64'));
+    const found = this.#users.get(hash('sha256', token, 'base64'));
+    // Every request's way: one answer a user, which others can recognise.
+    if (!found || audiences === this.#apiAudiences) return found;
     const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
-    return user && accepted.length > 0 ? { user, audiences: accepted } : undefined;
+    return accepted.length > 0 ? { user: found.user, audiences: accepted } : undefined;
   }
 }
 
