@@ -68,6 +68,13 @@ export function renderBase({ table, mark }: RenderOptions): string {
     `    meta mark set meta mark & ${hex(keep)}`,
     '    masquerade fully-random',
     '  }',
+    // route_localnet, which node ports by 127.0.0.1 need, would let neighbours on the link reach programs that listen on loopback only.
+    '  chain guard-loopback {',
+    '    type filter hook input priority -120;',
+    '    iifname "lo" accept',
+    '    ct status dnat accept',
+    '    ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 drop',
+    '  }',
     '  chain filter-input { type filter hook input priority -110; ct state new jump unserved; }',
     '  chain filter-forward { type filter hook forward priority -110; ct state new jump unserved; }',
     '  chain filter-output { type filter hook output priority -110; ct state new jump unserved; }',

@@ -58,14 +58,14 @@ class ServiceProxy implements Component {
 
   async start(): Promise<void> {
     await setSysctl('/proc/sys/net/ipv4/ip_forward', '1');
-    // Lets this machine reach node ports by 127.0.0.1; foreign packets from 127/8 are still refused by the bridge's and uplink's rp_filter and martian checks.
-    await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
     const { api } = this.#options;
     this.#services = api.informer(services);
     this.#slices = api.informer(endpointSlices);
     this.#slices.addIndex('service', (slice) => [`${slice.metadata?.namespace}/${slice.metadata?.labels?.[SERVICE_NAME_LABEL] ?? ''}`]);
     await Promise.all([this.#services.synced(this.#stop.signal), this.#slices.synced(this.#stop.signal)]);
     await this.#apply();
+    // Lets this machine reach node ports by 127.0.0.1; the guard-loopback chain, in place by now, keeps others off loopback.
+    await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
     const dirty = (): void => this.#schedule(GATHER_MS);
     for (const informer of [this.#services, this.#slices] as Informer<never>[]) this.#unsubscribe.push(informer.subscribe({ added: dirty, updated: dirty, deleted: dirty }));
     this.#armRewrite();
