@@ -334,7 +334,8 @@ function writePieces(stream: ServerHttp2Stream | ServerResponse, pieces: readonl
       stream.write(piece);
     }
     if (next === pieces.length) stream.end();
-    else stream.once('drain', proceed);
+    // Not at once: a fast reader would have all of it written in this turn.
+    else stream.once('drain', () => setImmediate(proceed));
     stream.uncork();
   };
   proceed();
