@@ -1,7 +1,7 @@
 /** The command line from outside: help everywhere, completion that a shell takes, one sentence for bad input. */
 import assert from 'node:assert/strict';
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 const ROOT = resolve(import.meta.dirname, '../..');
 const COMMANDS = ['up', 'down', 'status', 'delete', 'image', 'image load', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
 
-function capstan(words: readonly string[], env: NodeJS.ProcessEnv = process.env): SpawnSyncReturns<string> {
+function capstan(words: readonly string[], env: NodeJS.ProcessEnv = { ...process.env, KUBECONFIG: '' }): SpawnSyncReturns<string> {
   return spawnSync(join(ROOT, 'capstan'), words, { encoding: 'utf8', env, timeout: 60_000 });
 }
 
@@ -40,6 +40,21 @@ describe('the command line', () => {
     { words: ['upp'], says: /unknown command 'upp'\n\(Did you mean up\?\)/ },
     { words: ['up', '--https-port', '0'], says: /--https-port is "0"; it should be a whole number from 1 to 65535/ },
     { words: ['up', '--runtime', 'docker'], says: /Allowed choices are auto, cri, simulated/ },
+    { words: ['up', '--nodes', '3', '--runtime', 'cri', '--data-dir', '/nonexistent/x'], says: /--nodes 3 needs --runtime simulated/ },
+    { words: ['up', '--bind-address', 'localhost', '--data-dir', '/nonexistent/x'], says: /--bind-address is "localhost"; it should be an IP address/ },
+    { words: ['up', '--bind-address', '192.0.2.1', '--data-dir', '/nonexistent/x'], says: /192\.0\.2\.1 is not an address of this machine/ },
+    { words: ['up', '--data-dir', ''], says: /--data-dir is empty/ },
+    { words: ['up', 'now'], says: /too many arguments for 'up'/ },
+    { words: ['down', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
+    { words: ['delete', '--yes', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x: the directory does not exist/ },
+    { words: ['delete', '--yes', '--data-dir', '/'], says: /\/ is not a Capstan data directory .*: nothing was removed/ },
+    { words: ['image', 'load', '/nonexistent/i.tar', '--data-dir', '/nonexistent/x'], says: /There is no cluster in/ },
+    { words: ['image', 'load'], says: /missing required argument 'file.tar'/ },
+    { words: ['completion', 'tcsh'], says: /Allowed choices are bash, zsh, fish/ },
+    { words: ['apiserver', '--storage', 'memory'], says: /these are needed too: --tls-cert-file/ },
+    { words: ['apiserver', '--data-dir', '/nonexistent/x', '--secure-port', 'x'], says: /--secure-port is "x"/ },
+    { words: ['proxy', '--cluster-cidr', '10.0.0.0', '--kubeconfig', '/nonexistent/k'], says: /--cluster-cidr is "10\.0\.0\.0"; it should be an IPv4 range|needs root|nft is missing|needs Linux/ },
+    { words: ['controller-manager'], says: /--kubeconfig FILE is needed/ },
     { words: ['status', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x; start one with: capstan up --data-dir/ },
     { words: ['scheduler', '--kubeconfig', '/nonexistent/k'], says: /\/nonexistent\/k/ },
     { words: ['apiserver', '--storage', 'etcd', '--data-dir', '/nonexistent/x'], says: /Allowed choices are lmdb, memory/ },
@@ -53,10 +68,79 @@ describe('the command line', () => {
     });
   }
 
-  it('says what to run where packages are missing and may not be installed', () => {
+  it('completion scripts are what their shells accept, and leave out what help hides', () => {
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      const { status, stdout } = capstan(['completion', shell]);
+      assert.equal(status, 0);
+      assert.match(stdout, /controller-manager/);
+      assert.doesNotMatch(stdout, /etcd-servers/);
+      if (existsSync(`/bin/${shell}`)) assert.equal(spawnSync(`/bin/${shell}`, ['-n'], { input: stdout, encoding: 'utf8' }).stderr, '', shell);
+    }
+  });
+});
+
+describe('the launcher', () => {
+  /** A checkout without installed packages. */
+  function copyOfTree(): string {
+    const copy = mkdtempSync(join(tmpdir(), 'capstan-launcher-'));
+    for (const name of ['capstan', 'package.json', 'package-lock.json']) cpSync(join(ROOT, name), join(copy, name));
+    return copy;
+  }
+
+  it('is plain sh', () => {
+    const { status, stderr } = spawnSync('sh', ['-n', join(ROOT, 'capstan')], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+  });
+
+  it('runs through a symbolic link and from any directory', () => {
     const copy = mkdtempSync(join(tmpdir(), 'capstan-launcher-'));
     try {
-      for (const name of ['capstan', 'package.json', 'package-lock.json']) cpSync(join(ROOT, name), join(copy, name));
+      symlinkSync(join(ROOT, 'capstan'), join(copy, 'first'));
+      symlinkSync('first', join(copy, 'second'));
+      const { status, stdout } = spawnSync('./second', ['--version'], { cwd: copy, encoding: 'utf8' });
+      assert.equal(status, 0);
+      assert.match(stdout, /Kubernetes v1\.36/);
+    } finally {
+      rmSync(copy, { recursive: true });
+    }
+  });
+
+  it('says that npm is missing', () => {
+    const copy = copyOfTree();
+    try {
+      const bin = join(copy, 'bin');
+      mkdirSync(bin);
+      for (const tool of ['sh', 'dirname', 'readlink', 'cksum', 'cat', 'mktemp', 'rm', 'uname', 'sed', 'head']) {
+        const path = ['/usr/bin', '/bin'].map((place) => join(place, tool)).find(existsSync);
+        if (path) symlinkSync(path, join(bin, tool));
+      }
+      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], { encoding: 'utf8', env: { PATH: bin } });
+      assert.equal(status, 1);
+      assert.match(stderr, /^capstan: npm was not found; install Node\.js 20 or newer with npm/m);
+    } finally {
+      rmSync(copy, { recursive: true });
+    }
+  });
+
+  it('passes on why npm failed, and tries again next time', () => {
+    const copy = copyOfTree();
+    try {
+      const bin = join(copy, 'bin');
+      mkdirSync(bin);
+      writeFileSync(join(bin, 'npm'), '#!/bin/sh\necho "npm error network is down"; exit 7\n', { mode: 0o755 });
+      for (const _ of [1, 2]) {
+        const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], { encoding: 'utf8', env: { ...process.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` } });
+        assert.equal(status, 1);
+        assert.match(stderr, /npm error network is down\ncapstan: npm ci failed/);
+      }
+    } finally {
+      rmSync(copy, { recursive: true });
+    }
+  });
+
+  it('says what to run where packages are missing and may not be installed', () => {
+    const copy = copyOfTree();
+    try {
       const { status, stderr } = spawnSync(join(copy, 'capstan'), ['up', '--no-install'], { encoding: 'utf8' });
       assert.equal(status, 1);
       assert.match(stderr, /--no-install was given; run: \(cd '.*' && npm ci --ignore-scripts\)/);

@@ -16,7 +16,7 @@ export function register(program: Command): void {
 /** Every command with what may follow it: subcommands and options. */
 function tree(command: Command, path = 'capstan'): Node[] {
   const visible = command.commands.filter((child) => !(child as unknown as { _hidden?: boolean })._hidden);
-  const options = command.options.map((option) => option.long ?? option.short ?? '').filter((word) => word !== '');
+  const options = command.options.filter((option) => !option.hidden).map((option) => option.long ?? option.short ?? '').filter((word) => word !== '');
   const own = { path, words: [...visible.map((child) => child.name()), ...options, '--help'] };
   return [own, ...visible.flatMap((child) => tree(child, `${path} ${child.name()}`))];
 }

@@ -1,5 +1,5 @@
 /** `capstan delete`: stop a cluster and remove its data directory and everything it made on the machine. Asks first. */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { dataDir, describeDiskError, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
@@ -20,18 +20,16 @@ export function register(program: Command): void {
       const dir = dataDir(options.dataDir);
       if (!existsSync(dir.path)) throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);
       const settings = readSettings(dir);
-      if (!settings && readdirSync(dir.path).some((name) => !['logs', 'run'].includes(name))) {
-        throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
-      }
+      if (!settings) throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
       if (!options.yes && !await confirmed(dir)) throw new UserError('Nothing was removed.');
       if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`);
-      if (settings?.runtime === 'cri') await destroyNode({ dir, settings });
+      if (settings.runtime === 'cri') await destroyNode({ dir, settings });
       try {
         rmSync(dir.path, { recursive: true, force: true });
       } catch (error) {
         throw describeDiskError(dir.path, error);
       }
-      if (settings) releaseNetworks(settings.id);
+      releaseNetworks(settings.id);
       print(`The cluster in ${dir.path} is gone.`);
     }));
 }

@@ -29,7 +29,8 @@ async function main(): Promise<void> {
     .description('A Kubernetes 1.36 cluster in one program')
     .version(`${CAPSTAN_VERSION} (Kubernetes ${KUBERNETES_VERSION})`, '-V, --version')
     .showHelpAfterError('(capstan --help lists the commands)')
-    .configureHelp({ sortSubcommands: false });
+    .configureHelp({ sortSubcommands: false })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'capstan: ')) });
   const called = process.argv[2] ?? '';
   const only = COMMANDS[called];
   for (const load of only && called !== 'completion' ? [only] : Object.values(COMMANDS)) (await load()).register(program);

@@ -5,10 +5,10 @@ import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import {
-  DATA_FORMAT, dataDir, newClusterId, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings, type DataDir, type RuntimeKind,
+  createSettings, DATA_FORMAT, dataDir, newClusterId, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings, type DataDir, type RuntimeKind,
 } from '#deploy/data-dir.ts';
 import { readState, runningPid, startDaemon, stopDaemon } from '#deploy/daemon.ts';
-import { claimNetworks, DEFAULT_NETWORKS } from '#deploy/networks.ts';
+import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks } from '#deploy/networks.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
 import { action, dataDirOption, print, wholeNumber } from './context.ts';
 import { createProgress } from './progress.ts';
@@ -25,6 +25,8 @@ interface UpOptions {
 
 const PROGRAM = resolve(import.meta.dirname, '../cmd/all-in-one.ts');
 const STOP_TIMEOUT_MS = 60_000;
+const DEFAULT_BIND_ADDRESS = '127.0.0.1';
+const DEFAULT_HTTPS_PORT = 6443;
 
 export function register(program: Command): void {
   program
@@ -42,14 +44,14 @@ export function register(program: Command): void {
 
 async function up(options: UpOptions): Promise<void> {
   const dir = dataDir(options.dataDir);
-  prepareDataDir(dir);
-  const stored = readSettings(dir);
+  const before = readSettings(dir);
   const pid = runningPid(dir);
   if (pid !== undefined) return alreadyRunning(dir, pid);
+  checkOptions(options, { dir, stored: before });
+  await requireFreePort({ bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS, httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT });
+  prepareDataDir(dir);
   const progress = createProgress();
-  const settings = await settle({ dir, stored, options, say: progress.note });
-  await requireFreePort(settings);
-  writeSettings(dir, settings);
+  const settings = await settle({ dir, stored: before, options, say: progress.note });
   const daemon = startDaemon({
     dir, program: PROGRAM, detach: options.detach === true,
     onStep: (step) => progress.step(step),
@@ -93,23 +95,44 @@ interface SettleInput {
   readonly say: (text: string) => void;
 }
 
-/** The settings this start uses: stored ones, overridden by options; ranges are claimed once. */
-async function settle({ dir, stored, options, say }: SettleInput): Promise<ClusterSettings> {
-  const bindAddress = options.bindAddress ?? stored?.bindAddress ?? '127.0.0.1';
-  if (isIP(bindAddress) === 0) throw new UserError(`--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`);
-  const wanted = options.runtime ?? stored?.runtime ?? 'auto';
-  if (stored && options.runtime && options.runtime !== 'auto' && options.runtime !== stored.runtime) {
+/** What can be said before anything is touched. */
+function checkOptions({ bindAddress, runtime, nodes }: UpOptions, { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined }): void {
+  if (bindAddress !== undefined && isIP(bindAddress) === 0) throw new UserError(`--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`);
+  if (stored && runtime && runtime !== 'auto' && runtime !== stored.runtime) {
     throw new UserError(`The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`);
   }
+  if ((runtime ?? stored?.runtime) === 'cri') requireOneNode(nodes);
+}
+
+function requireOneNode(nodes = 1): void {
+  if (nodes !== 1) throw new UserError(`--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`);
+}
+
+/** The settings this start uses: stored ones, overridden by options; a new cluster gets its id and address ranges once. Written down. */
+async function settle({ dir, stored, options, say }: SettleInput): Promise<ClusterSettings> {
+  // What a cluster was made with stays: its containers cannot become simulated because a package is missing today.
+  const wanted = stored?.runtime ?? options.runtime ?? 'auto';
   const runtime = wanted === 'simulated' ? 'simulated' : chooseRuntime({ mustBeReal: wanted === 'cri', install: options.install, say });
-  const nodes = options.nodes ?? stored?.nodes ?? 1;
-  if (runtime === 'cri' && nodes > 1) throw new UserError(`--nodes ${nodes} needs --runtime simulated: with real containers this machine is one node.`);
-  const id = stored?.id ?? newClusterId();
-  const networks = stored ?? (runtime === 'cri' ? claimNetworks(id, dir.path) : DEFAULT_NETWORKS);
-  return {
-    format: DATA_FORMAT, id, httpsPort: options.httpsPort ?? stored?.httpsPort ?? 6443, bindAddress, runtime, nodes,
-    podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR,
+  if (runtime === 'cri') requireOneNode(options.nodes);
+  const overrides = {
+    httpsPort: options.httpsPort ?? stored?.httpsPort ?? DEFAULT_HTTPS_PORT, bindAddress: options.bindAddress ?? stored?.bindAddress ?? DEFAULT_BIND_ADDRESS,
+    nodes: options.nodes ?? stored?.nodes ?? 1,
   };
+  if (stored) {
+    const settings = { ...stored, ...overrides };
+    writeSettings(dir, settings);
+    return settings;
+  }
+  const id = newClusterId();
+  const networks = runtime === 'cri' ? await claimNetworks({ id, dataDir: dir.path }) : DEFAULT_NETWORKS;
+  try {
+    const settings = createSettings(dir, { format: DATA_FORMAT, id, runtime, ...overrides, podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR });
+    if (settings.id !== id) releaseNetworks(id);
+    return settings;
+  } catch (error) {
+    releaseNetworks(id);
+    throw error;
+  }
 }
 
 interface RuntimeChoice { readonly mustBeReal: boolean; readonly install: boolean; readonly say: (text: string) => void }
@@ -137,7 +160,9 @@ function realNodeObstacle({ install, say }: { readonly install: boolean; readonl
   return left.length === 0 ? undefined : `the packages ${left.join(' ')} could not be installed (${complaint ?? 'they bring no such program'}); try: ${byHand}`;
 }
 
-async function requireFreePort(settings: ClusterSettings): Promise<void> {
+interface Endpoint { readonly bindAddress: string; readonly httpsPort: number }
+
+async function requireFreePort(settings: Endpoint): Promise<void> {
   const where = `${settings.bindAddress}:${settings.httpsPort}`;
   await new Promise<void>((done, reject) => {
     const probe = createServer();
@@ -146,7 +171,7 @@ async function requireFreePort(settings: ClusterSettings): Promise<void> {
   });
 }
 
-function portError(error: NodeJS.ErrnoException, { where, settings }: { readonly where: string; readonly settings: ClusterSettings }): UserError {
+function portError(error: NodeJS.ErrnoException, { where, settings }: { readonly where: string; readonly settings: Endpoint }): UserError {
   if (error.code === 'EADDRINUSE') return new UserError(`Port ${where} is already taken by another program: choose another with --https-port.`, error);
   if (error.code === 'EADDRNOTAVAIL') return new UserError(`${settings.bindAddress} is not an address of this machine (${hostname()}): choose one with --bind-address.`, error);
   if (error.code === 'EACCES') return new UserError(`Port ${where} needs root: choose a port above 1023 with --https-port.`, error);

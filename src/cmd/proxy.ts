@@ -1,6 +1,6 @@
 /** `capstan proxy`: the service proxy of this machine as a program of its own. */
 import { hostname } from 'node:os';
-import { UserError, shortHash } from '#deploy/data-dir.ts';
+import { isIPv4Range, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy } from '#proxy/service-proxy.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
@@ -29,7 +29,5 @@ export async function runProxy(flags: ProxyFlags): Promise<void> {
 }
 
 export function requireIPv4Range(flag: string, text: string): void {
-  const [, address = '', bits = ''] = /^(\d+\.\d+\.\d+\.\d+)\/(\d+)$/.exec(text) ?? [];
-  const valid = address.split('.').every((octet) => octet !== '' && Number(octet) <= 255) && bits !== '' && Number(bits) <= 32;
-  if (!valid) throw new UserError(`${flag} is "${text}"; it should be an IPv4 range, for example 10.244.0.0/16.`);
+  if (!isIPv4Range(text)) throw new UserError(`${flag} is "${text}"; it should be an IPv4 range, for example 10.244.0.0/16.`);
 }

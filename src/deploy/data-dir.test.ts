@@ -1,11 +1,11 @@
 /** A data directory that cannot be used gives one clear sentence and is left as it is. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { DATA_FORMAT, dataDir, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings } from './data-dir.ts';
+import { createSettings, DATA_FORMAT, dataDir, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings } from './data-dir.ts';
 
 const SETTINGS: ClusterSettings = {
   format: DATA_FORMAT, id: '0123abcd', httpsPort: 6443, bindAddress: '127.0.0.1', runtime: 'simulated', nodes: 1, podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/16',
@@ -39,6 +39,10 @@ describe('the data directory', () => {
     { name: 'is empty', text: '', says: /is damaged/ },
     { name: 'is another JSON', text: '[1]', says: /is damaged \(no format number\)/ },
     { name: 'has a wrong port', text: JSON.stringify({ ...SETTINGS, httpsPort: 'x' }), says: /"httpsPort" should be a port number/ },
+    { name: 'has no valid range', text: JSON.stringify({ ...SETTINGS, podCIDR: '10.244.0.0' }), says: /"podCIDR" should be an IPv4 range/ },
+    { name: 'has no valid address', text: JSON.stringify({ ...SETTINGS, bindAddress: 'localhost' }), says: /"bindAddress" should be an IP address/ },
+    { name: 'lacks its id', text: JSON.stringify({ ...SETTINGS, id: undefined }), says: /"id" should be 8 hexadecimal digits/ },
+    { name: 'is of no version', text: JSON.stringify({ ...SETTINGS, format: 0 }), says: /is damaged \(no format number\)/ },
     { name: 'is of a newer version', text: JSON.stringify({ ...SETTINGS, format: DATA_FORMAT + 1 }), says: /was made by a newer Capstan \(format 2; this program reads up to 1\)/ },
   ];
   for (const { name, text, says } of damages) {
@@ -59,6 +63,35 @@ describe('the data directory', () => {
   it('says that a file is in the way', () => {
     writeFileSync(join(base, 'file'), '');
     assert.match(sentence(() => prepareDataDir(dataDir(join(base, 'file')))), /a file stands where a directory should be/);
+  });
+
+  it('says so from below a file too, and of places where nothing can be made', { timeout: 10_000 }, () => {
+    writeFileSync(join(base, 'file'), '');
+    assert.match(sentence(() => readSettings(dataDir(join(base, 'file')))), /file is in the way/);
+    assert.match(sentence(() => prepareDataDir(dataDir(join(base, 'file/below')))), /a file stands where a directory should be/);
+    if (process.platform === 'linux') assert.match(sentence(() => prepareDataDir(dataDir('/proc/capstan'))), /\/proc\/capstan/);
+  });
+
+  it('is neither empty nor the working directory by mistake', () => {
+    assert.match(sentence(() => dataDir('')), /--data-dir is empty/);
+    const before = process.env['CAPSTAN_HOME'];
+    try {
+      process.env['CAPSTAN_HOME'] = '';
+      assert.equal(dataDir(undefined).path, join(homedir(), '.capstan'));
+      process.env['CAPSTAN_HOME'] = base;
+      assert.equal(dataDir(undefined).path, base);
+    } finally {
+      if (before === undefined) delete process.env['CAPSTAN_HOME'];
+      else process.env['CAPSTAN_HOME'] = before;
+    }
+  });
+
+  it('gets its settings once: whoever comes second takes those of the first', () => {
+    const dir = dataDir(base);
+    assert.deepEqual(createSettings(dir, SETTINGS), SETTINGS);
+    assert.deepEqual(createSettings(dir, { ...SETTINGS, id: 'ffffffff' }), SETTINGS);
+    assert.deepEqual(readSettings(dir), SETTINGS);
+    assert.deepEqual(readdirSync(base), ['capstan.json']);
   });
 
   const mounted = (options: string, work: (path: string) => void): void => {
@@ -86,6 +119,7 @@ describe('the data directory', () => {
       assert.throws(() => writeFileSync(join(path, 'fill'), Buffer.alloc(2 * 1024 * 1024)), /ENOSPC/);
       assert.match(sentence(() => writeSettings(dir, { ...SETTINGS, nodes: 7 })), /is full: free some space and run this again; nothing was lost/);
       assert.deepEqual(readSettings(dir), SETTINGS);
+      assert.deepEqual(readdirSync(dir.path).filter((name) => name.endsWith('.tmp')), []);
     });
   });
 });

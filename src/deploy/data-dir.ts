@@ -10,7 +10,8 @@
  * A damaged or newer settings file is refused and left as it is.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
@@ -52,9 +53,10 @@ export interface DataDir {
   readonly state: string;
 }
 
-/** Paths only; touches nothing. */
+/** Paths only; touches nothing. Default $CAPSTAN_HOME, else ~/.capstan. */
 export function dataDir(path: string | undefined): DataDir {
-  const base = resolve(path ?? process.env['CAPSTAN_HOME'] ?? join(homedir(), '.capstan'));
+  if (path === '') throw new UserError('--data-dir is empty; it should be a directory.');
+  const base = resolve(path ?? (process.env['CAPSTAN_HOME'] || join(homedir(), '.capstan')));
   const inside = (name: string): string => join(base, name);
   return {
     path: base,
@@ -77,10 +79,20 @@ export function prepareDataDir(dir: DataDir): void {
     // Asked first: on a read-only file system a recursive mkdir says that nothing is there.
     const parent = nearestExisting(dir.path);
     if (statSync(parent).isDirectory()) accessSync(parent, constants.W_OK | constants.X_OK);
-    for (const path of [dir.path, dir.logs, dir.run]) mkdirSync(path, { recursive: true, mode: 0o700 });
+    for (const path of [dir.path, dir.logs, dir.run]) makeDirs(path);
     accessSync(dir.path, constants.W_OK | constants.X_OK);
   } catch (error) {
     throw describeDiskError(dir.path, error);
+  }
+}
+
+/** Node's own recursive mkdir never ends on file systems that say "no such file" to it, such as /proc. */
+function makeDirs(path: string): void {
+  if (!existsSync(path) && dirname(path) !== path) makeDirs(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !statSync(path).isDirectory()) throw error;
   }
 }
 
@@ -93,7 +105,7 @@ export function describeDiskError(path: string, error: unknown): UserError {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOSPC' || code === 'EDQUOT') return new UserError(`The disk that holds ${path} is full: free some space and run this again; nothing was lost.`, error);
   if (code === 'EROFS') return new UserError(`${path} is on a read-only file system: mount it writable or choose another directory with --data-dir.`, error);
-  if (code === 'EACCES' || code === 'EPERM') return new UserError(`${path} is not writable by this user: run as its owner or choose another directory with --data-dir.`, error);
+  if (code === 'EACCES' || code === 'EPERM') return new UserError(`${path} may not be read or written by this user: run as its owner or choose another directory with --data-dir.`, error);
   if (code === 'ENOTDIR' || code === 'EEXIST') return new UserError(`${path} is in the way: a file stands where a directory should be; choose another directory with --data-dir.`, error);
   return new UserError(`${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`, error);
 }
@@ -104,7 +116,9 @@ export function readSettings(dir: DataDir): ClusterSettings | undefined {
   try {
     text = readFileSync(dir.settingsFile, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw describeDiskError(dir.settingsFile, error);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTDIR') throw describeDiskError(dir.path, error);
+    if (code !== 'ENOENT') throw describeDiskError(dir.settingsFile, error);
     if (existsSync(dir.store)) throw new UserError(`${dir.settingsFile} is missing, but ${dir.store} holds a cluster's data: restore the settings file from a copy, or choose another --data-dir.`);
     return undefined;
   }
@@ -118,8 +132,8 @@ function parseSettings(dir: DataDir, text: string): ClusterSettings {
   } catch (error) {
     throw new UserError(`${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`, error);
   }
-  if (typeof data !== 'object' || data === null || typeof data.format !== 'number') throw new UserError(`${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
-  if (data.format > DATA_FORMAT) throw new UserError(`${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
+  if (typeof data !== 'object' || data === null || !Number.isInteger(data.format) || (data.format ?? 0) < 1) throw new UserError(`${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
+  if ((data.format ?? 0) > DATA_FORMAT) throw new UserError(`${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
   const problem = settingsProblem(data);
   if (problem) throw new UserError(`${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`);
   return data as ClusterSettings;
@@ -128,15 +142,42 @@ function parseSettings(dir: DataDir, text: string): ClusterSettings {
 function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
   if (typeof data.id !== 'string' || !/^[0-9a-f]{8}$/.test(data.id)) return '"id" should be 8 hexadecimal digits';
   if (!Number.isInteger(data.httpsPort) || (data.httpsPort ?? 0) < 1 || (data.httpsPort ?? 0) > 65535) return '"httpsPort" should be a port number';
-  if (typeof data.bindAddress !== 'string') return '"bindAddress" should be an address';
+  if (typeof data.bindAddress !== 'string' || isIP(data.bindAddress) === 0) return '"bindAddress" should be an IP address';
   if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
-  if (typeof data.podCIDR !== 'string' || typeof data.serviceCIDR !== 'string') return '"podCIDR" and "serviceCIDR" should be address ranges';
+  if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';
+  if (!isIPv4Range(data.serviceCIDR)) return '"serviceCIDR" should be an IPv4 range';
   return undefined;
 }
 
+/** 'a.b.c.d/n' */
+export function isIPv4Range(text: unknown): boolean {
+  const [, address = '', bits = ''] = /^([\d.]+)\/(\d{1,2})$/.exec(typeof text === 'string' ? text : '') ?? [];
+  return isIP(address) === 4 && Number(bits) <= 32;
+}
+
+/** The settings of a new directory; those of another process that made some at the same moment win, and are answered. */
+export function createSettings(dir: DataDir, settings: ClusterSettings): ClusterSettings {
+  const draft = `${dir.settingsFile}.${process.pid}`;
+  try {
+    writeFileAtomic(draft, textOf(settings));
+    linkSync(draft, dir.settingsFile);
+    return settings;
+  } catch (error) {
+    const stored = (error as NodeJS.ErrnoException).code === 'EEXIST' ? readSettings(dir) : undefined;
+    if (stored) return stored;
+    throw error instanceof UserError ? error : describeDiskError(dir.settingsFile, error);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+function textOf(settings: ClusterSettings): string {
+  return `${JSON.stringify(settings, undefined, 2)}\n`;
+}
+
 export function writeSettings(dir: DataDir, settings: ClusterSettings): void {
-  writeFileAtomic(dir.settingsFile, `${JSON.stringify(settings, undefined, 2)}\n`);
+  writeFileAtomic(dir.settingsFile, textOf(settings));
 }
 
 /** Write beside, fsync, rename, fsync the directory: a reader sees the old or the new file, also after a power cut. */
@@ -158,6 +199,7 @@ export function writeFileAtomic(path: string, text: string, mode = 0o600): void 
       closeSync(parent);
     }
   } catch (error) {
+    rmSync(draft, { force: true });
     throw describeDiskError(path, error);
   }
 }

@@ -1,12 +1,19 @@
 /**
- * Address ranges for a cluster that runs real pods on this machine: two clusters side by side must not share any, nor take what the machine already uses.
- * Claims are remembered in a machine-wide directory, so that a stopped cluster keeps its ranges.
+ * Address ranges for a cluster that runs real pods on this machine: two clusters side by side must not share any, nor take what the machine
+ * already uses. Claims are remembered in a machine-wide directory, so that a stopped cluster keeps its ranges. One process claims at a time.
  */
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
+import { describeDiskError, isIPv4Range, UserError, writeFileAtomic } from './data-dir.ts';
 
 const CLAIMS = '/var/lib/capstan/networks';
+/** Another process claims within milliseconds. */
+const LOCK_WAIT_MS = 10_000;
+/** A claim this old whose data directory is gone was left behind by rm -r. */
+const FORGOTTEN_MS = 3_600_000;
 const FIRST_POD_OCTET = 244;
+const CANDIDATES = 100;
 
 export interface ClusterNetworks { readonly podCIDR: string; readonly serviceCIDR: string }
 
@@ -15,40 +22,90 @@ export const DEFAULT_NETWORKS: ClusterNetworks = { podCIDR: '10.244.0.0/16', ser
 
 interface Claim extends ClusterNetworks { readonly id: string; readonly dataDir: string }
 
-/** Claims the first free pair of ranges for cluster `id`, idempotently. */
-export function claimNetworks(id: string, path: string): ClusterNetworks {
-  mkdirSync(CLAIMS, { recursive: true });
-  const claims = readClaims();
-  const own = claims.find((claim) => claim.id === id);
-  if (own) return { podCIDR: own.podCIDR, serviceCIDR: own.serviceCIDR };
-  const routed = routedRanges();
-  for (let index = 0; index < 100; index += 1) {
-    const candidate = networksAt(index);
-    const ranges = [candidate.podCIDR, candidate.serviceCIDR].map(parseRange);
-    const taken = [...claims.flatMap((claim) => [claim.podCIDR, claim.serviceCIDR]).map(parseRange), ...routed];
-    if (ranges.some((range) => taken.some((other) => overlaps(range, other)))) continue;
-    writeFileSync(join(CLAIMS, `${id}.json`), JSON.stringify({ id, dataDir: path, ...candidate } satisfies Claim));
-    return candidate;
-  }
-  throw new Error(`no free address range for pods: all of ${networksAt(0).podCIDR} … ${networksAt(99).podCIDR} are in use (claims in ${CLAIMS})`);
+export interface ClaimOptions {
+  /** The cluster's. */
+  readonly id: string;
+  /** Its data directory. */
+  readonly dataDir: string;
+  /** Where claims are kept. Default: one place for the machine. */
+  readonly claimsDir?: string;
+  /** Ranges that are in use without a claim. Default: the machine's routes. */
+  readonly routed?: readonly string[];
 }
 
-export function releaseNetworks(id: string): void {
-  rmSync(join(CLAIMS, `${id}.json`), { force: true });
+/** Claims the first free pair of ranges for a cluster, idempotently. UserError when there is none, or the claims cannot be read or written. */
+export async function claimNetworks(options: ClaimOptions): Promise<ClusterNetworks> {
+  const { claimsDir = CLAIMS } = options;
+  const lock = await lockClaims(claimsDir);
+  try {
+    return claimLocked({ ...options, claimsDir });
+  } finally {
+    lock.release();
+  }
+}
+
+function claimLocked({ id, dataDir, claimsDir, routed }: ClaimOptions & { readonly claimsDir: string }): ClusterNetworks {
+  const claims = readClaims(claimsDir);
+  const own = claims.find((claim) => claim.id === id);
+  if (own) return { podCIDR: own.podCIDR, serviceCIDR: own.serviceCIDR };
+  const used = routed ? routed.map(parseRange) : routedRanges();
+  // Ranges of clusters that seem gone come last: their disk may only not be mounted.
+  const candidate = freeNetworks(claims, used) ?? freeNetworks(claims.filter((claim) => !isForgotten(claim, claimsDir)), used);
+  if (!candidate) {
+    throw new UserError(`No address range is free for the cluster's pods: all of ${networksAt(0).podCIDR} … ${networksAt(CANDIDATES - 1).podCIDR} are in use (claims in ${claimsDir}); delete a cluster that is not needed.`);
+  }
+  writeFileAtomic(join(claimsDir, `${id}.json`), JSON.stringify({ id, dataDir, ...candidate } satisfies Claim));
+  return candidate;
+}
+
+function freeNetworks(claims: readonly Claim[], used: readonly Range[]): ClusterNetworks | undefined {
+  const taken = [...claims.flatMap((claim) => [claim.podCIDR, claim.serviceCIDR]).map(parseRange), ...used];
+  const candidates = Array.from({ length: CANDIDATES }, (_, index) => networksAt(index));
+  return candidates.find(({ podCIDR, serviceCIDR }) => ![podCIDR, serviceCIDR].map(parseRange).some((range) => taken.some((other) => overlaps(range, other))));
+}
+
+export function releaseNetworks(id: string, claimsDir = CLAIMS): void {
+  rmSync(join(claimsDir, `${id}.json`), { force: true });
+}
+
+async function lockClaims(claimsDir: string): Promise<ProcessLock> {
+  const deadline = performance.now() + LOCK_WAIT_MS;
+  for (;;) {
+    try {
+      mkdirSync(claimsDir, { recursive: true });
+      return acquireProcessLock(join(claimsDir, 'lock'));
+    } catch (error) {
+      if (!(error instanceof LockedError)) throw describeDiskError(claimsDir, error);
+      if (performance.now() > deadline) throw new UserError(`${claimsDir} is held by process ${error.holder.pid}, which claims an address range and does not end.`, error);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
 }
 
 function networksAt(index: number): ClusterNetworks {
   return { podCIDR: `10.${FIRST_POD_OCTET - index}.0.0/16`, serviceCIDR: `10.${96 - (index % 90)}.${index >= 90 ? 128 : 0}.0/${index >= 90 ? 17 : 16}` };
 }
 
-function readClaims(): Claim[] {
-  return readdirSync(CLAIMS).filter((name) => name.endsWith('.json')).flatMap((name) => {
-    try {
-      return [JSON.parse(readFileSync(join(CLAIMS, name), 'utf8')) as Claim];
-    } catch {
-      return [];
-    }
-  });
+/** One that cannot be read might be of any range, so it stops the claiming. */
+function readClaims(claimsDir: string): Claim[] {
+  return readdirSync(claimsDir).filter((name) => name.endsWith('.json')).map((name) => readClaim(join(claimsDir, name)));
+}
+
+function readClaim(file: string): Claim {
+  let claim: Partial<Claim> | null = null;
+  try {
+    claim = JSON.parse(readFileSync(file, 'utf8')) as Partial<Claim>;
+  } catch {
+    // Said below.
+  }
+  if (!claim?.id || !isIPv4Range(claim.podCIDR) || !isIPv4Range(claim.serviceCIDR)) {
+    throw new UserError(`${file} is damaged: it should say which address ranges a cluster of this machine uses; remove it if that cluster is gone.`);
+  }
+  return claim as Claim;
+}
+
+function isForgotten({ id, dataDir }: Claim, claimsDir: string): boolean {
+  return !existsSync(dataDir) && Date.now() - statSync(join(claimsDir, `${id}.json`)).mtimeMs > FORGOTTEN_MS;
 }
 
 interface Range { readonly base: number; readonly bits: number }
