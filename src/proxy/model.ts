@@ -18,6 +18,8 @@ export interface ServicePortModel {
   /** External and load balancer addresses. */
   readonly externalIPs: readonly string[];
   readonly nodePort: number | undefined;
+  /** Load balancer addresses that only these ranges may reach. */
+  readonly guarded: { readonly ips: readonly string[]; readonly ranges: readonly string[] } | undefined;
   /** ClientIP affinity in seconds. */
   readonly affinitySeconds: number | undefined;
   /** Takes connections to cluster addresses. */
@@ -40,6 +42,7 @@ export interface ModelInput {
 interface Candidate extends EndpointTarget { readonly ready: boolean; readonly servingTerminating: boolean }
 
 const DEFAULT_AFFINITY_SECONDS = 10_800;
+const ANYWHERE = '0.0.0.0/0';
 
 export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
   const model = new Map<string, ServicePortModel>();
@@ -56,6 +59,7 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
   const slices = input.slicesOf(metadata?.namespace ?? '', metadata?.name ?? '').filter((slice) => slice.addressType === 'IPv4');
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort';
   const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) => (ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : []));
+  const ranges = (spec.loadBalancerSourceRanges ?? []).map((range) => range.trim()).filter(isIPv4);
   const affinity = spec.sessionAffinity === 'ClientIP' ? spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS : undefined;
   return (spec.ports ?? []).map((port) => {
     const key = `${metadata?.namespace}/${metadata?.name}:${port.name ?? ''}`;
@@ -66,6 +70,7 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
       key, id: createHash('sha256').update(`${key}/${protocol}`).digest('hex').slice(0, 8), protocol, port: port.port, clusterIPs,
       externalIPs: [...(spec.externalIPs ?? []).filter(isIPv4), ...balancer],
       nodePort: external ? port.nodePort : undefined,
+      guarded: spec.type === 'LoadBalancer' && balancer.length > 0 && ranges.length > 0 && !ranges.includes(ANYWHERE) ? { ips: balancer, ranges } : undefined,
       affinitySeconds: affinity,
       clusterEndpoints: usable(spec.internalTrafficPolicy === 'Local' ? candidates.filter((one) => one.local) : candidates),
       externalEndpoints: usable(externalLocal ? candidates.filter((one) => one.local) : candidates),

@@ -4,7 +4,9 @@
  * the number of services.
  *
  *   prerouting, output ─► services ─► map service-ips / service-nodeports ─► svc-… (or ext-…) ─► random choice ─► ep-… ─► dnat
- *   forward, input, output (filter) ─► map no-endpoints ─► reject or drop            postrouting ─► marked? masquerade
+ *   forward, input, output (after dnat) ─► map no-endpoints ─► reject or drop            postrouting ─► marked? masquerade
+ *   prerouting, output (before them) ─► map guarded-ips ─► gd-… ─► drop but for the ranges allowed
+ *   forward, output (after dnat): still to a cluster address? a port that no Service has ─► reject
  */
 import { createHash } from 'node:crypto';
 import type { EndpointTarget, ServicePortModel } from './model.ts';
@@ -25,11 +27,15 @@ export interface RenderOptions {
 }
 
 const MAPS: Readonly<Record<string, string>> = {
+  'guarded-ips': 'ipv4_addr . inet_proto . inet_service : verdict',
   'service-ips': 'ipv4_addr . inet_proto . inet_service : verdict',
   'service-nodeports': 'inet_proto . inet_service : verdict',
   'no-endpoints': 'ipv4_addr . inet_proto . inet_service : verdict',
   'no-endpoints-nodeports': 'inet_proto . inet_service : verdict',
 };
+
+/** Sets of plain keys. */
+const SETS: Readonly<Record<string, string>> = { 'cluster-ips': 'ipv4_addr' };
 
 export const MASQUERADE_MARK = 0x4000;
 
@@ -45,6 +51,7 @@ export function renderBase({ table, mark }: RenderOptions): string {
     `delete table ip ${table}`,
     `table ip ${table} {`,
     ...Object.entries(MAPS).map(([name, type]) => `  map ${name} { type ${type}; }`),
+    ...Object.entries(SETS).map(([name, type]) => `  set ${name} { type ${type}; }`),
     '  chain mark-for-masquerade {',
     `    meta mark set meta mark | ${hex(mark)}`,
     '  }',
@@ -59,6 +66,18 @@ export function renderBase({ table, mark }: RenderOptions): string {
     '  chain unserved {',
     '    ip daddr . meta l4proto . th dport vmap @no-endpoints',
     '    fib daddr type local meta l4proto . th dport vmap @no-endpoints-nodeports',
+    '  }',
+    '  chain no-such-port {',
+    '    ip daddr @cluster-ips goto refuse',
+    '  }',
+    '  chain guard {',
+    '    ip daddr . meta l4proto . th dport vmap @guarded-ips',
+    '  }',
+    // route_localnet lets packets to 127.0.0.0/8 in from everywhere: none but this machine's own may have such addresses.
+    '  chain martians {',
+    '    type filter hook prerouting priority raw;',
+    '    iif != lo ip daddr 127.0.0.0/8 counter drop',
+    '    iif != lo ip saddr 127.0.0.0/8 counter drop',
     '  }',
     '  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }',
     '  chain nat-output { type nat hook output priority -100; jump services; }',
@@ -75,35 +94,59 @@ export function renderBase({ table, mark }: RenderOptions): string {
     '    ct status dnat accept',
     '    ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 drop',
     '  }',
+    '  chain filter-prerouting { type filter hook prerouting priority -110; ct state new jump guard; }',
     '  chain filter-input { type filter hook input priority -110; ct state new jump unserved; }',
-    '  chain filter-forward { type filter hook forward priority -110; ct state new jump unserved; }',
-    '  chain filter-output { type filter hook output priority -110; ct state new jump unserved; }',
+    '  chain filter-forward { type filter hook forward priority -110; ct state new jump unserved; ct state new jump no-such-port; }',
+    '  chain filter-output { type filter hook output priority -110; ct state new jump guard; }',
+    '  chain filter-output-translated { type filter hook output priority -90; ct state new jump unserved; ct state new jump no-such-port; }',
     '}',
     '',
   ].join('\n');
 }
 
 export function emptyContent(): TableContent {
-  return { chains: new Map(), sets: new Map(), elements: new Map(Object.keys(MAPS).map((name) => [name, new Map()])) };
+  return { chains: new Map(), sets: new Map(), elements: noElements() };
 }
 
-export function renderContent(model: Iterable<ServicePortModel>, options: RenderOptions): TableContent {
+function noElements(): Map<string, Map<string, string>> {
+  return new Map([...Object.keys(MAPS), ...Object.keys(SETS)].map((name) => [name, new Map<string, string>()]));
+}
+
+/** What one service port adds to the table. */
+export interface RenderedPort {
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  readonly sets: ReadonlyMap<string, number>;
+  readonly elements: readonly { readonly map: string; readonly key: string; readonly verdict: string }[];
+}
+
+/** `known` remembers what was rendered before: most ports do not change from one time to the next. */
+export function renderContent(model: Iterable<ServicePortModel>, options: RenderOptions, known = new WeakMap<ServicePortModel, RenderedPort>()): TableContent {
   const chains = new Map<string, readonly string[]>();
   const sets = new Map<string, number>();
-  const elements = new Map(Object.keys(MAPS).map((name) => [name, new Map<string, string>()]));
-  const put = (map: string, entry: { readonly key: string; readonly verdict: string }): void => {
-    const into = elements.get(map);
-    // Of two services that claim one address and port, the first in order keeps it.
-    if (into && !into.has(entry.key)) into.set(entry.key, entry.verdict);
-  };
+  const elements = noElements();
   for (const port of [...model].sort((a, b) => (a.key < b.key ? -1 : 1))) {
-    for (const target of new Map([...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one])).values()) {
-      const name = endpointChain(port, target);
-      if (port.affinitySeconds !== undefined) sets.set(affinitySet(port, target), port.affinitySeconds);
-      chains.set(name, endpointRules(port, target));
+    let rendered = known.get(port);
+    if (!rendered) known.set(port, rendered = renderPort(port, options));
+    for (const [name, rules] of rendered.chains) chains.set(name, rules);
+    for (const [name, seconds] of rendered.sets) sets.set(name, seconds);
+    for (const { map, key, verdict } of rendered.elements) {
+      const into = elements.get(map);
+      // Of two services that claim one address and port, the first in order keeps it.
+      if (into && !into.has(key)) into.set(key, verdict);
     }
-    renderAddresses(port, { chains, put, podCIDR: options.podCIDR });
   }
+  return { chains, sets, elements };
+}
+
+function renderPort(port: ServicePortModel, { podCIDR }: RenderOptions): RenderedPort {
+  const chains = new Map<string, readonly string[]>();
+  const sets = new Map<string, number>();
+  const elements: { map: string; key: string; verdict: string }[] = [];
+  for (const target of new Map([...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one])).values()) {
+    if (port.affinitySeconds !== undefined) sets.set(affinitySet(port, target), port.affinitySeconds);
+    chains.set(endpointChain(port, target), endpointRules(port, target));
+  }
+  renderAddresses(port, { chains, put: (map, entry) => elements.push({ map, ...entry }), podCIDR });
   return { chains, sets, elements };
 }
 
@@ -118,16 +161,25 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
   const cluster = `svc-${port.id}`;
   const external = `ext-${port.id}`;
   const unserved = port.anyEndpoints ? 'drop' : 'goto refuse';
+  for (const ip of port.clusterIPs) put('cluster-ips', { key: ip, verdict: '' });
+  if (port.guarded) {
+    // One rule each: ranges may overlap, which a set does not take.
+    chains.set(`gd-${port.id}`, [...port.guarded.ranges.map((range) => `ip saddr ${range} return`), 'drop']);
+    for (const ip of port.guarded.ips) put('guarded-ips', { key: at(ip), verdict: `goto gd-${port.id}` });
+  }
   if (port.clusterEndpoints.length > 0) {
     chains.set(cluster, [`ip saddr != ${podCIDR} jump mark-for-masquerade`, ...chooseRules(port, port.clusterEndpoints)]);
     for (const ip of port.clusterIPs) put('service-ips', { key: at(ip), verdict: `goto ${cluster}` });
   } else for (const ip of port.clusterIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
   if (port.externalIPs.length === 0 && port.nodePort === undefined) return;
-  if (port.externalEndpoints.length > 0) {
-    chains.set(external, externalRules(port, { podCIDR, cluster }));
+  const rules = externalRules(port, { podCIDR, cluster });
+  if (rules.length > 0) {
+    chains.set(external, rules);
     for (const ip of port.externalIPs) put('service-ips', { key: at(ip), verdict: `goto ${external}` });
     if (port.nodePort !== undefined) put('service-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: `goto ${external}` });
-  } else {
+  }
+  // With policy Local and all pods elsewhere, what is not inside traffic comes here too.
+  if (port.externalEndpoints.length === 0) {
     for (const ip of port.externalIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
     if (port.nodePort !== undefined) put('no-endpoints-nodeports', { key: `${port.protocol} . ${port.nodePort}`, verdict: unserved });
   }
@@ -135,9 +187,9 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
 
 /** Policy Local keeps the client's address; the cluster's own traffic to an outside address is treated as inside traffic. */
 function externalRules(port: ServicePortModel, { podCIDR, cluster }: { readonly podCIDR: string; readonly cluster: string }): string[] {
-  if (!port.externalLocal) return ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)];
+  if (!port.externalLocal) return port.externalEndpoints.length > 0 ? ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)] : [];
   const inside = port.clusterEndpoints.length > 0 ? [`ip saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`] : [];
-  return [...inside, ...chooseRules(port, port.externalEndpoints)];
+  return port.externalEndpoints.length > 0 ? [...inside, ...chooseRules(port, port.externalEndpoints)] : inside;
 }
 
 function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[]): string[] {
@@ -160,8 +212,9 @@ function endpointChain(port: ServicePortModel, target: EndpointTarget): string {
   return `ep-${port.id}-${createHash('sha256').update(`${target.ip}:${target.port}`).digest('hex').slice(0, 8)}`;
 }
 
+/** A set keeps the timeout it was made with: another timeout is another set. */
 function affinitySet(port: ServicePortModel, target: EndpointTarget): string {
-  return `af${endpointChain(port, target).slice(2)}`;
+  return `af${endpointChain(port, target).slice(2)}-${port.affinitySeconds}`;
 }
 
 export interface Difference {
@@ -193,8 +246,9 @@ export function renderDifference(options: RenderOptions, change: { readonly from
 }
 
 function elementChanges(table: string, { map, before, wanted }: { readonly map: string; readonly before: ReadonlyMap<string, string>; readonly wanted: ReadonlyMap<string, string> }): string[] {
-  const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(([key, verdict]) => `${key} : ${verdict}`);
-  const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(([key, verdict]) => `${key} : ${verdict}`);
+  const text = ([key, verdict]: readonly [string, string]): string => (verdict === '' ? key : `${key} : ${verdict}`);
+  const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(text);
+  const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(text);
   return [
     ...(removed.length > 0 ? [`delete element ip ${table} ${map} { ${removed.join(', ')} }`] : []),
     ...(added.length > 0 ? [`add element ip ${table} ${map} { ${added.join(', ')} }`] : []),
@@ -202,7 +256,7 @@ function elementChanges(table: string, { map, before, wanted }: { readonly map: 
 }
 
 function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a !== undefined && a.length === b.length && a.every((rule, index) => rule === b[index]);
+  return a === b || (a !== undefined && a.length === b.length && a.every((rule, index) => rule === b[index]));
 }
 
 function hex(value: number): string {

@@ -13,16 +13,52 @@ export class NftError extends Error {
 const MAX_ERROR_TEXT = 2_000;
 const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
 
-export function runNft(script: string): Promise<string> {
+/** A script for nft, applied as one transaction. */
+export async function runNft(script: string): Promise<void> {
+  await run(['-f', '-'], script);
+}
+
+/** Whether the table has its base chains: cheap enough to ask often. */
+export async function tableExists(table: string): Promise<boolean> {
+  return run(['list', 'chain', 'ip', table, 'nat-prerouting']).then((text) => text.includes('jump services'), (error: unknown) => {
+    if (error instanceof NftError && !error.missing) return false;
+    throw error;
+  });
+}
+
+export interface TableCounts { readonly rulesOfChain: ReadonlyMap<string, number>; readonly elementsOf: ReadonlyMap<string, number> }
+
+interface Listed {
+  readonly chain?: { readonly name: string };
+  readonly rule?: { readonly chain: string };
+  readonly map?: { readonly name: string; readonly elem?: readonly unknown[] };
+  readonly set?: { readonly name: string; readonly elem?: readonly unknown[] };
+}
+
+/** How much there is in each chain, map and set of the table as the kernel has it. */
+export async function countTable(table: string): Promise<TableCounts> {
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'table', 'ip', table])) as { readonly nftables: readonly Listed[] };
+  const rulesOfChain = new Map<string, number>();
+  const elementsOf = new Map<string, number>();
+  for (const { chain, rule, map, set } of nftables) {
+    if (chain) rulesOfChain.set(chain.name, rulesOfChain.get(chain.name) ?? 0);
+    if (rule) rulesOfChain.set(rule.chain, (rulesOfChain.get(rule.chain) ?? 0) + 1);
+    const keyed = map ?? set;
+    if (keyed) elementsOf.set(keyed.name, keyed.elem?.length ?? 0);
+  }
+  return { rulesOfChain, elementsOf };
+}
+
+function run(words: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, PATH } });
+    const child = spawn('nft', words, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, PATH } });
     let out = '';
     let problems = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => { out += text; });
     child.stderr.setEncoding('utf8').on('data', (text: string) => { if (problems.length < MAX_ERROR_TEXT) problems += text; });
     child.on('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' ? new NftError('nft is not installed: apt-get install nftables', { missing: true }) : error));
-    child.on('close', (code) => (code === 0 ? resolve(out) : reject(new NftError(`nft refused a change: ${problems.slice(0, MAX_ERROR_TEXT).trim()}`))));
+    child.on('close', (code) => (code === 0 ? resolve(out) : reject(new NftError(`nft refused ${words[0] === '-f' ? 'a change' : `"${words.join(' ')}"`}: ${problems.slice(0, MAX_ERROR_TEXT).trim()}`))));
     child.stdin.on('error', () => {});
-    child.stdin.end(script);
+    child.stdin.end(input);
   });
 }

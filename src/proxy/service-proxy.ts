@@ -1,6 +1,6 @@
 /**
  * The service proxy: keeps this machine's nftables rules equal to the cluster's Services. Changes are gathered for a few milliseconds, then
- * applied as one transaction; when one fails, or from time to time, the whole table is written anew.
+ * applied as one transaction; when one fails, or the kernel turns out to have something else, the whole table is written anew.
  *
  *   informers ──change──► dirty ──GATHER_MS──► model ─► content ─► difference ─► nft ──ok──► current
  *                                                                                 '──failed──► full rewrite with backoff
@@ -10,12 +10,13 @@ import { spawn } from 'node:child_process';
 import type { EndpointSlice, Service } from '#api/types.ts';
 import { endpointSlices, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
+import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { buildModel, type ServicePortModel } from './model.ts';
-import { emptyContent, MASQUERADE_MARK, renderBase, renderContent, renderDifference, tableName, type RenderOptions, type TableContent } from './nft.ts';
-import { runNft } from './run-nft.ts';
+import { servicePorts, type ServicePortModel } from './model.ts';
+import { emptyContent, MASQUERADE_MARK, renderBase, renderContent, renderDifference, tableName, type RenderedPort, type RenderOptions, type TableContent } from './nft.ts';
+import { countTable, runNft, tableExists } from './run-nft.ts';
 
 export interface ServiceProxyOptions extends ComponentContext {
   readonly nodeName: string;
@@ -26,7 +27,10 @@ export interface ServiceProxyOptions extends ComponentContext {
 
 /** Several changes that come together (a rolling update) become one transaction. */
 const GATHER_MS = 20;
-const FULL_REWRITE_MS = 10 * 60_000;
+/** Somebody may flush the ruleset. */
+const CHECK_MS = 15_000;
+/** Every so many checks all of the table is counted. */
+const THOROUGH_EVERY = 40;
 const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
@@ -45,9 +49,14 @@ class ServiceProxy implements Component {
   #slices: Informer<EndpointSlice> | undefined;
   /** What the kernel has, as far as we know; undefined = write all anew. */
   #current: TableContent | undefined;
-  #model: ReadonlyMap<string, ServicePortModel> = new Map();
+  /** By the Service's key; recomputed for those that are dirty. */
+  readonly #ports = new Map<string, readonly ServicePortModel[]>();
+  readonly #dirty = new Set<string>();
+  readonly #rendered = new WeakMap<ServicePortModel, RenderedPort>();
   #timer: Timer | undefined;
-  #rewriteTimer: Timer | undefined;
+  #checkTimer: Timer | undefined;
+  #cleanupTimer: Timer | undefined;
+  #checks = 0;
   #cleanup = '';
   #applying: Promise<void> = Promise.resolve();
 
@@ -58,90 +67,143 @@ class ServiceProxy implements Component {
 
   async start(): Promise<void> {
     await setSysctl('/proc/sys/net/ipv4/ip_forward', '1');
-    const { api } = this.#options;
-    this.#services = api.informer(services);
-    this.#slices = api.informer(endpointSlices);
-    this.#slices.addIndex('service', (slice) => [`${slice.metadata?.namespace}/${slice.metadata?.labels?.[SERVICE_NAME_LABEL] ?? ''}`]);
-    await Promise.all([this.#services.synced(this.#stop.signal), this.#slices.synced(this.#stop.signal)]);
-    await this.#apply();
-    // Lets this machine reach node ports by 127.0.0.1; the guard-loopback chain, in place by now, keeps others off loopback.
+    // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
     await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
-    const dirty = (): void => this.#schedule(GATHER_MS);
-    for (const informer of [this.#services, this.#slices] as Informer<never>[]) this.#unsubscribe.push(informer.subscribe({ added: dirty, updated: dirty, deleted: dirty }));
-    this.#armRewrite();
+    const { api } = this.#options;
+    const [byName, slices] = [api.informer(services), api.informer(endpointSlices)];
+    this.#services = byName;
+    this.#slices = slices;
+    slices.addIndex('proxy-service', serviceIndex);
+    await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
+    for (const service of byName.list()) this.#dirty.add(objectKey(service));
+    await this.#apply();
+    const serviceChanged = (service: Service): void => this.#changed(objectKey(service));
+    const sliceChanged = (slice: EndpointSlice, before?: EndpointSlice): void => {
+      this.#changed(serviceOf(slice));
+      if (before) this.#changed(serviceOf(before));
+    };
+    this.#unsubscribe.push(
+      byName.subscribe({ added: serviceChanged, updated: serviceChanged, deleted: serviceChanged }),
+      slices.subscribe({ added: sliceChanged, updated: sliceChanged, deleted: sliceChanged }),
+    );
+    this.#armCheck();
   }
 
   /** The rules stay: connections go on while the program is away. destroyServiceProxy removes them. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('service proxy stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#timer?.cancel();
-    this.#rewriteTimer?.cancel();
+    for (const timer of [this.#timer, this.#checkTimer, this.#cleanupTimer]) timer?.cancel();
     await this.#applying.catch(() => {});
+  }
+
+  #changed(serviceKey: string): void {
+    this.#dirty.add(serviceKey);
+    this.#schedule(GATHER_MS);
   }
 
   #schedule(delayMs: number): void {
     if (this.#timer || this.#stop.signal.aborted) return;
     this.#timer = this.#options.clock.after(delayMs, () => {
       this.#timer = undefined;
-      this.#applying = this.#applying.then(() => this.#apply()).catch((error: unknown) => {
-        this.#options.log.error('service rules not applied, will write all anew', { error: errorMessage(error) });
-        this.#current = undefined;
-        this.#schedule(RETRY_MS);
-      });
+      this.#inTurn('service rules not applied', () => this.#apply());
     });
   }
 
-  #armRewrite(): void {
-    if (this.#stop.signal.aborted) return;
-    this.#rewriteTimer = this.#options.clock.after(FULL_REWRITE_MS, () => {
+  /** One change of the table at a time. What fails is made good by writing all anew. */
+  #inTurn(problem: string, work: () => Promise<void>): void {
+    this.#applying = this.#applying.then(async () => {
+      if (!this.#stop.signal.aborted) await work();
+    }).catch((error: unknown) => {
+      this.#options.log.error(`${problem}: writing all anew`, { error: errorMessage(error) });
       this.#current = undefined;
-      this.#schedule(0);
-      this.#armRewrite();
+      this.#schedule(RETRY_MS);
     });
+  }
+
+  #armCheck(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#checkTimer = this.#options.clock.after(CHECK_MS, () => {
+      this.#checks += 1;
+      const thorough = this.#checks % THOROUGH_EVERY === 1;
+      this.#inTurn('service rules not checked', () => this.#check(thorough));
+      this.#armCheck();
+    });
+  }
+
+  async #check(thorough: boolean): Promise<void> {
+    if (!this.#current) return;
+    const { table } = this.#render;
+    if (await tableExists(table) && !(thorough && await this.#differs(this.#current))) return;
+    this.#options.log.warn('somebody else changed the service rules: writing all anew', { table });
+    this.#current = undefined;
+    await this.#apply();
+  }
+
+  async #differs(wanted: TableContent): Promise<boolean> {
+    const found = await countTable(this.#render.table);
+    return [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length)
+      || [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size);
   }
 
   async #apply(): Promise<void> {
-    const model = buildModel({
-      services: this.#services?.list() ?? [],
-      slicesOf: (namespace, name) => this.#slices?.byIndex('service', `${namespace}/${name}`) ?? [],
-      nodeName: this.#options.nodeName,
-    });
-    const wanted = renderContent(model.values(), this.#render);
+    const before = this.#recompute();
+    const wanted = renderContent([...this.#ports.values()].flat(), this.#render, this.#rendered);
     const { script, cleanup } = renderDifference(this.#render, { from: this.#current ?? emptyContent(), to: wanted });
     // A chain waiting for removal may be wanted again: remove what waits first, or let the new content say it anew.
-    if (this.#cleanup !== '' && script !== '') await this.#runCleanup();
+    if (this.#current === undefined) this.#cleanup = '';
+    else if (script !== '') await this.#runCleanup();
     if (this.#current === undefined) await runNft(`${renderBase(this.#render)}${script}`);
     else if (script !== '') await runNft(script);
     this.#current = wanted;
-    await this.#forgetConnections(model);
-    this.#model = model;
+    await forgetConnections(before, this.#ports);
     if (cleanup === '') return;
     this.#cleanup = cleanup;
-    this.#options.clock.after(CLEANUP_MS, () => {
-      this.#applying = this.#applying.then(() => this.#runCleanup()).catch((error: unknown) => {
-        this.#options.log.warn('old service chains not removed, will write all anew', { error: errorMessage(error) });
-        this.#current = undefined;
-        this.#schedule(RETRY_MS);
-      });
-    });
+    this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () => this.#inTurn('old service chains not removed', () => this.#runCleanup()));
+  }
+
+  /** Brings the model of dirty services up to date; answers what they were before. */
+  #recompute(): readonly ServicePortModel[] {
+    const before: ServicePortModel[] = [];
+    for (const key of this.#dirty) {
+      before.push(...this.#ports.get(key) ?? []);
+      const service = this.#services?.get(key);
+      const ports = service ? servicePorts(service, { slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [], nodeName: this.#options.nodeName }) : [];
+      if (ports.length > 0) this.#ports.set(key, ports);
+      else this.#ports.delete(key);
+    }
+    this.#dirty.clear();
+    return before;
   }
 
   async #runCleanup(): Promise<void> {
     const script = this.#cleanup;
     this.#cleanup = '';
+    this.#cleanupTimer?.cancel();
     if (script !== '') await runNft(script);
   }
+}
 
-  /** UDP has no connection end: entries of endpoints that are gone would swallow datagrams until they time out. Needs the conntrack tool; without it they time out after 30 s. */
-  async #forgetConnections(model: ReadonlyMap<string, ServicePortModel>): Promise<void> {
-    for (const before of this.#model.values()) {
-      if (before.protocol !== 'udp') continue;
-      const now = new Set(model.get(before.key)?.clusterEndpoints.map((target) => target.ip));
-      for (const target of before.clusterEndpoints) {
-        if (now.has(target.ip)) continue;
-        for (const ip of before.clusterIPs) await conntrack(['-D', '-p', 'udp', '--orig-dst', ip, '--dst-nat', target.ip]);
-      }
+function serviceOf({ metadata }: EndpointSlice): string {
+  return `${metadata?.namespace}/${metadata?.labels?.[SERVICE_NAME_LABEL] ?? ''}`;
+}
+
+function serviceIndex(slice: EndpointSlice): readonly string[] {
+  return [serviceOf(slice)];
+}
+
+/**
+ * UDP has no connection end: entries of endpoints that are gone would swallow datagrams until they time out. Needs the conntrack tool; without
+ * it they time out 30 s (in streams 120 s) after the last datagram.
+ */
+async function forgetConnections(before: readonly ServicePortModel[], ports: ReadonlyMap<string, readonly ServicePortModel[]>): Promise<void> {
+  for (const old of before) {
+    if (old.protocol !== 'udp') continue;
+    const now = new Set(ports.get(old.key.slice(0, old.key.lastIndexOf(':')))?.find((port) => port.key === old.key)?.clusterEndpoints.map((target) => target.ip));
+    for (const target of old.clusterEndpoints) {
+      if (now.has(target.ip)) continue;
+      for (const ip of [...old.clusterIPs, ...old.externalIPs]) await conntrack(['-D', '-p', 'udp', '--orig-dst', ip, '--dst-nat', target.ip]);
+      if (old.nodePort !== undefined) await conntrack(['-D', '-p', 'udp', '--orig-port-dst', String(old.nodePort), '--dst-nat', target.ip]);
     }
   }
 }

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { EndpointSlice, Service } from '#api/types.ts';
+import { servicePorts, type ServicePortModel } from './model.ts';
+
+type Spec = NonNullable<Service['spec']>;
+type Endpoints = NonNullable<EndpointSlice['endpoints']>;
+
+function service(spec: Partial<Spec>, status?: Service['status']): Service {
+  return { metadata: { name: 'web', namespace: 'shop' }, spec: { clusterIP: '10.96.0.20', clusterIPs: ['10.96.0.20'], ports: [{ name: 'http', port: 80, protocol: 'TCP' }], ...spec }, ...(status ? { status } : {}) };
+}
+
+function slice(endpoints: Endpoints, ports: NonNullable<EndpointSlice['ports']> = [{ name: 'http', port: 8080, protocol: 'TCP' }], addressType = 'IPv4'): EndpointSlice {
+  return { metadata: { name: 'web-1', namespace: 'shop' }, addressType, endpoints, ports };
+}
+
+function portsOf(one: Service, slices: readonly EndpointSlice[]): ServicePortModel[] {
+  return servicePorts(one, { slicesOf: () => slices, nodeName: 'here' });
+}
+
+function targets(list: ServicePortModel['clusterEndpoints'] | undefined): string[] {
+  return (list ?? []).map((target) => `${target.ip}:${target.port}`);
+}
+
+const here = { nodeName: 'here' };
+const there = { nodeName: 'there' };
+const ready = { conditions: { ready: true } };
+const ending = { conditions: { ready: false, serving: true, terminating: true } };
+const broken = { conditions: { ready: false, serving: false, terminating: true } };
+
+describe('which endpoints take the connections', () => {
+  const cases: readonly { readonly name: string; readonly spec?: Partial<Spec>; readonly endpoints: Endpoints; readonly cluster: string[]; readonly external?: string[] }[] = [
+    { name: 'those that are ready', endpoints: [{ addresses: ['10.0.0.1'], ...ready }, { addresses: ['10.0.0.2'], conditions: { ready: false } }], cluster: ['10.0.0.1:8080'] },
+    { name: 'those of which nothing is known', endpoints: [{ addresses: ['10.0.0.1'] }], cluster: ['10.0.0.1:8080'] },
+    { name: 'those that end and still serve, when no other is ready', endpoints: [{ addresses: ['10.0.0.1'], ...ending }, { addresses: ['10.0.0.2'], ...broken }], cluster: ['10.0.0.1:8080'] },
+    { name: 'none that ends while another is ready', endpoints: [{ addresses: ['10.0.0.1'], ...ending }, { addresses: ['10.0.0.2'], ...ready }], cluster: ['10.0.0.2:8080'] },
+    {
+      name: 'local ones, for outside traffic of policy Local', spec: { type: 'NodePort', externalTrafficPolicy: 'Local', ports: [{ name: 'http', port: 80, nodePort: 30080, protocol: 'TCP' }] },
+      endpoints: [{ addresses: ['10.0.0.1'], ...here, ...ready }, { addresses: ['10.0.0.2'], ...there, ...ready }], cluster: ['10.0.0.1:8080', '10.0.0.2:8080'], external: ['10.0.0.1:8080'],
+    },
+    {
+      name: 'a local one that ends rather than a ready one elsewhere, for policy Local', spec: { type: 'NodePort', externalTrafficPolicy: 'Local', ports: [{ name: 'http', port: 80, nodePort: 30080, protocol: 'TCP' }] },
+      endpoints: [{ addresses: ['10.0.0.1'], ...here, ...ending }, { addresses: ['10.0.0.2'], ...there, ...ready }], cluster: ['10.0.0.2:8080'], external: ['10.0.0.1:8080'],
+    },
+    { name: 'local ones, for inside traffic of policy Local', spec: { internalTrafficPolicy: 'Local' }, endpoints: [{ addresses: ['10.0.0.1'], ...here, ...ready }, { addresses: ['10.0.0.2'], ...there, ...ready }], cluster: ['10.0.0.1:8080'], external: ['10.0.0.1:8080', '10.0.0.2:8080'] },
+  ];
+  for (const one of cases) it(one.name, () => {
+    const [port] = portsOf(service(one.spec ?? {}), [slice(one.endpoints)]);
+    assert.deepEqual(targets(port?.clusterEndpoints), one.cluster);
+    assert.deepEqual(targets(port?.externalEndpoints), one.external ?? one.cluster);
+  });
+
+  it('each port its own, by name and protocol, once each over all slices', () => {
+    const two = service({ ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'dns-tcp', port: 53, protocol: 'TCP' }] });
+    const slices = [
+      slice([{ addresses: ['10.0.0.1'], ...ready }], [{ name: 'dns', port: 1053, protocol: 'UDP' }, { name: 'dns-tcp', port: 2053, protocol: 'TCP' }]),
+      slice([{ addresses: ['10.0.0.1'], conditions: { ready: false } }, { addresses: ['10.0.0.2'], ...ready }], [{ name: 'dns', port: 1053, protocol: 'UDP' }]),
+      slice([{ addresses: ['fd00::1'], ...ready }], undefined, 'IPv6'),
+    ];
+    assert.deepEqual(portsOf(two, slices).map((port) => [port.key, port.protocol, targets(port.clusterEndpoints)]), [
+      ['shop/web:dns', 'udp', ['10.0.0.1:1053', '10.0.0.2:1053']], ['shop/web:dns-tcp', 'tcp', ['10.0.0.1:2053']],
+    ]);
+  });
+});
+
+describe('by which addresses a service is reached', () => {
+  it('none: headless, external names, other proxies, IPv6 only', () => {
+    for (const spec of [{ clusterIP: 'None', clusterIPs: ['None'] }, { type: 'ExternalName', externalName: 'x' }, { clusterIP: 'fd00::1', clusterIPs: ['fd00::1'] }]) assert.deepEqual(portsOf(service(spec), []), []);
+    const foreign = service({});
+    foreign.metadata = { ...foreign.metadata, labels: { 'service.kubernetes.io/service-proxy-name': 'other' } };
+    assert.deepEqual(portsOf(foreign, []), []);
+  });
+
+  it('a load balancer, guarded where it says so', () => {
+    const ingress = { loadBalancer: { ingress: [{ ip: '198.51.100.8' }, { ip: '198.51.100.9', ipMode: 'Proxy' }, { hostname: 'x' }] } };
+    const [open] = portsOf(service({ type: 'LoadBalancer', externalIPs: ['192.0.2.7'] }, ingress), []);
+    assert.deepEqual([open?.externalIPs, open?.guarded], [['192.0.2.7', '198.51.100.8'], undefined]);
+    const [guarded] = portsOf(service({ type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.0/8'] }, ingress), []);
+    assert.deepEqual(guarded?.guarded, { ips: ['198.51.100.8'], ranges: ['10.0.0.0/8'] });
+    assert.equal(portsOf(service({ type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.0/8', '0.0.0.0/0'] }, ingress), [])[0]?.guarded, undefined);
+  });
+
+  it('node ports only where the type has them; affinity of three hours unless told', () => {
+    const ports = [{ name: 'http', port: 80, nodePort: 30080, protocol: 'TCP' }];
+    assert.equal(portsOf(service({ ports }), [])[0]?.nodePort, undefined);
+    assert.equal(portsOf(service({ type: 'NodePort', ports }), [])[0]?.nodePort, 30080);
+    assert.equal(portsOf(service({ sessionAffinity: 'ClientIP' }), [])[0]?.affinitySeconds, 10_800);
+  });
+});
