@@ -33,7 +33,7 @@ async function status(options: { readonly dataDir?: string; readonly json?: bool
   if (pid === undefined) return print(`start it    capstan up --data-dir ${dir.path}`);
   print(`API server  ${state?.server ?? 'unknown'}  ${ready}`);
   print(`runtime     ${settings.runtime}, ${settings.nodes} node${settings.nodes === 1 ? '' : 's'}`);
-  for (const [name, condition] of Object.entries(report.components)) print(`  ${name.padEnd(22)} ${condition}`);
+  for (const [name, condition] of Object.entries(report.components)) print(`  ${name.padEnd(24)} ${condition}`);
 }
 
 /** 'ok', or what is wrong in a few words. */

@@ -26,15 +26,22 @@ async function until<T>(what: string, found: () => Promise<T | undefined | false
 
 class World {
   readonly testApi: TestApi;
+  readonly #schedulers: { stop(): Promise<void> }[] = [];
   constructor(testApi: TestApi) { this.testApi = testApi; }
 
   get api(): TestApi['api'] { return this.testApi.api; }
 
-  async schedulerFor(t: TestContext, options: Partial<SchedulerOptions> = {}): Promise<{ stop(): Promise<void> }> {
+  /** The scheduler first, then the API it uses. */
+  async stop(): Promise<void> {
+    for (const scheduler of this.#schedulers) await scheduler.stop();
+    await this.testApi.stop();
+  }
+
+  async scheduler(options: Partial<SchedulerOptions> = {}): Promise<{ stop(): Promise<void> }> {
     const scheduler = createScheduler({
       api: this.testApi.clientAs(identities.scheduler), clock: realClock, log: silentLogger, identity: 'test', leaderElect: false, random: seededRandom(7), ...options,
     });
-    t.after(() => scheduler.stop());
+    this.#schedulers.push(scheduler);
     await scheduler.start();
     return scheduler;
   }
@@ -70,11 +77,12 @@ class World {
 
 async function worldFor(t: TestContext): Promise<World> {
   const testApi = await startTestApi();
-  t.after(() => testApi.stop());
   // What controllers do in a whole cluster.
   await testApi.api.create(namespaces, { metadata: { name: NAMESPACE } }).catch(() => {});
   await testApi.api.create(serviceAccounts, { metadata: { name: 'default', namespace: NAMESPACE } });
-  return new World(testApi);
+  const world = new World(testApi);
+  t.after(() => world.stop());
+  return world;
 }
 
 describe('the scheduler', () => {
@@ -82,7 +90,7 @@ describe('the scheduler', () => {
     const w = await worldFor(t);
     await w.node('x');
     await w.pod('early', { cpu: '1' });
-    await w.schedulerFor(t);
+    await w.scheduler();
     assert.equal(await w.placed('early'), 'x');
     await w.pod('late');
     assert.equal(await w.placed('late'), 'x');
@@ -94,7 +102,7 @@ describe('the scheduler', () => {
     const w = await worldFor(t);
     await w.node('x');
     await w.node('tainted', { spec: { taints: [{ key: 'k', effect: 'NoSchedule' }] } });
-    await w.schedulerFor(t);
+    await w.scheduler();
     await w.pod('first', { cpu: '3' });
     await w.placed('first');
     await w.pod('second', { cpu: '2' });
@@ -107,7 +115,7 @@ describe('the scheduler', () => {
 
   it('waits for nodes', async (t) => {
     const w = await worldFor(t);
-    await w.schedulerFor(t);
+    await w.scheduler();
     await w.pod('a');
     assert.equal(await w.refusal('a'), 'no nodes available to schedule pods');
     await w.node('x');
@@ -118,7 +126,7 @@ describe('the scheduler', () => {
     const w = await worldFor(t);
     await w.api.create(priorityClasses, { metadata: { name: 'vip' }, value: 1000 });
     await w.node('x');
-    await w.schedulerFor(t);
+    await w.scheduler();
     await w.pod('victim', { cpu: '3' });
     await w.placed('victim');
     await w.pod('important', { cpu: '3', className: 'vip' });
@@ -142,7 +150,7 @@ describe('the scheduler', () => {
   it('leaves gated pods and those of other schedulers alone', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
-    await w.schedulerFor(t);
+    await w.scheduler();
     await w.pod('gated', { spec: { schedulingGates: [{ name: 'wait' }] } });
     await w.pod('foreign', { spec: { schedulerName: 'other' } });
     await w.pod('plain');
@@ -156,7 +164,7 @@ describe('the scheduler', () => {
     const w = await worldFor(t);
     for (const name of ['x', 'y', 'z']) await w.node(name, { pods: '10' });
     await w.api.create(services, { metadata: { name: 'web', namespace: NAMESPACE }, spec: { selector: { app: 'web' }, ports: [{ port: 80 }] } });
-    await w.schedulerFor(t);
+    await w.scheduler();
     await Promise.all(Array.from({ length: 33 }, (_, index) => w.pod(`web-${index}`, { labels: { app: 'web' } })));
     const settled = await until('30 are placed and 3 are refused', async () => {
       const { items } = await w.api.list(pods, { namespace: NAMESPACE });
@@ -170,8 +178,8 @@ describe('the scheduler', () => {
   it('another instance takes over where one stopped', async (t) => {
     const w = await worldFor(t);
     await w.node('x');
-    const first = await w.schedulerFor(t, { identity: 'first', leaderElect: {} });
-    await w.schedulerFor(t, { identity: 'second', leaderElect: { retryPeriodMs: 100, renewDeadlineMs: 2_000, leaseDurationMs: 3_000 } });
+    const first = await w.scheduler({ identity: 'first', leaderElect: {} });
+    await w.scheduler({ identity: 'second', leaderElect: { retryPeriodMs: 100, renewDeadlineMs: 2_000, leaseDurationMs: 3_000 } });
     await w.pod('a');
     await w.placed('a');
     await first.stop();

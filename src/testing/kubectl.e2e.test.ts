@@ -333,6 +333,12 @@ function suite(kubectl: string): void {
       await k('rollout status deployment/web --timeout=60s');
     });
 
+    it('says that simulated pods hold nothing to connect to', async () => {
+      for (const words of ['logs deployment/web', 'exec deployment/web -- true', 'port-forward deployment/web 0:80', 'get --raw /api/v1/nodes/node-1/proxy/healthz']) {
+        assert.match(await refused(words), /node "node-\d" is simulated: its pods run no containers, so there is nothing to connect to/, words);
+      }
+    });
+
     it('delete, also by selector, cascading and with a namespace', async () => {
       assert.match(await k('delete deployment web --cascade=orphan'), /deployment\.apps "web" deleted/);
       assert.match(await k('get rs -l app=web -o name'), /replicaset\.apps\/web-/);

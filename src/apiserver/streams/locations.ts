@@ -24,7 +24,7 @@ interface ServiceObject extends KubeObject {
   readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
 }
 interface EndpointSliceObject extends KubeObject {
-  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly conditions?: { readonly ready?: boolean }; readonly targetRef?: { readonly kind?: string } }[];
+  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly nodeName?: string; readonly conditions?: { readonly ready?: boolean }; readonly targetRef?: { readonly kind?: string } }[];
   readonly ports?: readonly { readonly name?: string; readonly port?: number; readonly protocol?: string }[];
 }
 
@@ -63,10 +63,22 @@ export function requireNodeName(pod: PodObject): string {
 export function kubeletEndpoint(internal: InternalApi, nodeName: string): KubeletEndpoint {
   const node = internal.get({ group: '', resource: 'nodes' }, { name: nodeName }) as NodeObject | undefined;
   if (!node) throw statusErrors.notFound({ group: '', resource: 'nodes', name: nodeName });
+  refuseSimulated(internal, nodeName);
   const addresses = node.status?.addresses ?? [];
   const chosen = ADDRESS_TYPES.map((type) => addresses.find((address) => address.type === type)).find((address) => address !== undefined);
   if (!chosen) throw plainError(`no preferred addresses found; known addresses: [${addresses.map(({ type, address }) => `{${type} ${address}}`).join(' ')}]`);
   return { host: chosen.address, port: node.status?.daemonEndpoints?.kubeletEndpoint?.Port || DEFAULT_KUBELET_PORT };
+}
+
+const SIMULATED = 'capstan.dev/simulated';
+
+/**
+ * A simulated node and its pods have invented addresses, which may be somebody else's on the real network: nothing is ever sent there.
+ * Throws ServiceUnavailable that says so.
+ */
+export function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {
+  const node = nodeName ? internal.get({ group: '', resource: 'nodes' }, { name: nodeName }) : undefined;
+  if (node?.metadata?.annotations?.[SIMULATED] === 'true') throw statusErrors.unavailable(`node "${nodeName}" is simulated: its pods run no containers, so there is nothing to connect to`);
 }
 
 export interface SchemeNamePort { readonly scheme: '' | 'http' | 'https'; readonly name: string; readonly port: string }
@@ -85,6 +97,7 @@ export function podProxyTarget(internal: InternalApi, of: { readonly namespace: 
   if (!parts) throw statusErrors.badRequest(`invalid pod request "${of.id}"`);
   const pod = internal.get({ group: '', resource: 'pods' }, { name: parts.name, namespace: of.namespace }) as PodObject | undefined;
   if (!pod) throw statusErrors.notFound({ group: '', resource: 'pods', name: parts.name });
+  refuseSimulated(internal, pod.spec?.nodeName);
   const port = parts.port || String(pod.spec?.containers?.map((container) => container.ports?.[0]?.containerPort).find((number) => number !== undefined) ?? '');
   const ip = pod.status?.podIPs?.[0]?.ip ?? pod.status?.podIP ?? '';
   if (!isProxyable(ip)) throw statusErrors.badRequest('address not allowed');
@@ -120,6 +133,7 @@ export function serviceProxyTarget(internal: InternalApi, { namespace, id, rando
   const endpoints = slices.filter((slice) => slice.metadata?.labels?.['kubernetes.io/service-name'] === parts.name).flatMap((slice) => readyEndpoints(slice, portName));
   const chosen = endpoints[Math.floor(random() * endpoints.length)];
   if (!chosen) throw statusErrors.unavailable(`no endpoints available for service "${id}"`);
+  refuseSimulated(internal, chosen.nodeName);
   if (!isProxyable(chosen.address)) throw statusErrors.badRequest('address not allowed');
   return targetUrl({ scheme: parts.scheme || 'http', host: chosen.address, port: String(chosen.port) });
 }
@@ -132,10 +146,10 @@ function servicePortName(service: ServiceObject, { name, port }: SchemeNamePort)
   return found.name ?? '';
 }
 
-function readyEndpoints(slice: EndpointSliceObject, portName: string): { readonly address: string; readonly port: number }[] {
+function readyEndpoints(slice: EndpointSliceObject, portName: string): { readonly address: string; readonly port: number; readonly nodeName: string | undefined }[] {
   const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
   if (port === undefined) return [];
-  return (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false).flatMap(({ addresses }) => addresses.map((address) => ({ address, port })));
+  return (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false).flatMap(({ addresses, nodeName }) => addresses.map((address) => ({ address, port, nodeName })));
 }
 
 function targetUrl(of: { readonly scheme: string; readonly host: string; readonly port: string }): URL {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Pod, PodSpec, PodStatus } from '#api/types.ts';
-import { isFinished, startDelayMs, step, type PodRecord, type Step } from './lifecycle.ts';
+import { isFinished, recordOf as adopted, startDelayMs, step, type PodRecord, type Step } from './lifecycle.ts';
 
 const SEEN = Date.parse('2026-01-01T00:00:00Z');
 
 function podOf(spec: Partial<PodSpec> = {}, annotations: Record<string, string> = {}): Pod {
   const named = Object.fromEntries(Object.entries(annotations).map(([key, value]) => [`capstan.dev/simulate-${key}`, value]));
-  return { metadata: { name: 'p', namespace: 'd', generation: 2, annotations: named }, spec: { restartPolicy: 'Always', containers: [{ name: 'c', image: 'x' }], ...spec } };
+  return { metadata: { name: 'p', namespace: 'd', uid: 'u1', generation: 2, annotations: named }, spec: { restartPolicy: 'Always', containers: [{ name: 'c', image: 'x' }], ...spec } };
 }
 
 function recordOf(pod: Pod): PodRecord {
@@ -92,7 +92,7 @@ test('in its backoff a container says so, and how it ended', () => {
   const pod = podOf({}, { 'run-seconds': '1', 'exit-code': '7' });
   const record = { ...recordOf(pod), restarts: 1 };
   const [one] = step(pod, record, record.runStartMs + 1_000).status?.containerStatuses ?? [];
-  assert.deepEqual([one?.state?.waiting?.reason, one?.state?.waiting?.message, one?.lastState?.terminated?.exitCode], ['CrashLoopBackOff', 'back-off 10s restarting failed container', 7]);
+  assert.deepEqual([one?.state?.waiting?.reason, one?.state?.waiting?.message, one?.lastState?.terminated?.exitCode], ['CrashLoopBackOff', 'back-off 10s restarting failed container=c pod=p_d(u1)', 7]);
 });
 
 test('deletion: a moment of grace, a last status, then removal', () => {
@@ -122,4 +122,38 @@ test('conditions of others stay, and transition times change with the status onl
   const { status } = step(pod, recordOf(pod), SEEN + 1_000);
   assert.ok(status?.conditions?.some(({ type }) => type === 'x/y'));
   assert.equal(status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime, '2020-01-01T00:00:00Z');
+});
+
+test('after a restart a container says how it ended before', () => {
+  const all = live(podOf({}, { 'run-seconds': '1', 'exit-code': '3' }), { untilMs: 1_500 });
+  const [ended, again] = all.slice(-2).map(({ made }) => made.status?.containerStatuses?.[0]);
+  assert.equal(ended?.state?.terminated?.exitCode, 3, 'the first restart comes at once');
+  assert.deepEqual([again?.restartCount, again?.lastState?.terminated?.exitCode, Object.keys(again?.state ?? {})], [1, 3, ['running']]);
+});
+
+test('a deadline ends the pod, running or backing off', () => {
+  for (const annotations of [{}, { 'run-seconds': '1', 'exit-code': '1' }]) {
+    const last = live(podOf({ activeDeadlineSeconds: 20 }, annotations), { untilMs: 60_000 }).at(-1);
+    assert.deepEqual([last?.atMs, last?.made.status?.phase, last?.made.status?.reason], [20_000, 'Failed', 'DeadlineExceeded']);
+  }
+});
+
+test('what another process began goes on as if nothing had happened', () => {
+  for (const pod of [podOf(), podOf({}, { 'run-seconds': '4', 'exit-code': '1' }), podOf({ restartPolicy: 'Never' }, { 'run-seconds': '100' }), podOf({ initContainers: [{ name: 'i' }] }, { 'start-seconds': '9' })]) {
+    const record = recordOf(pod);
+    let current = pod;
+    let next: number | undefined = SEEN;
+    for (let count = 0; count < 7 && next !== undefined; count += 1) {
+      const atMs: number = next;
+      const made = step(current, record, atMs);
+      if (made.status) current = { ...current, status: made.status };
+      next = made.nextAtMs;
+      const laterMs = Math.ceil((atMs + 1) / 1000) * 1000;
+      if (next !== undefined && next <= laterMs) continue;
+      const expected = step(current, { ...record }, laterMs);
+      const found = step(current, adopted(current, { nowMs: laterMs, podIP: record.podIP, hostIP: record.hostIP }), laterMs);
+      assert.deepEqual(found.status, expected.status);
+      assert.ok(Math.abs((found.nextAtMs ?? 0) - (expected.nextAtMs ?? 0)) < 1_000, 'times in the API are whole seconds');
+    }
+  }
 });

@@ -1,6 +1,6 @@
 /**
- * The life a pod goes through on a simulated node. Pure: from the pod, what was decided for it before and the time, to its next status and
- * when to look again. No container runs; times are short and steered by annotations:
+ * The life a pod goes through on a simulated node: from the pod, what is remembered of it (which a step brings up to date) and the time, to its
+ * next status and when to look again. Knows no API and no clock. No container runs; times are short and steered by annotations:
  *
  *   capstan.dev/simulate-run-seconds   containers end by themselves after this long (default: 1 for restartPolicy Never/OnFailure, never for Always)
  *   capstan.dev/simulate-exit-code     with this exit code (default 0)
@@ -9,6 +9,7 @@
  *   Pending ──init containers, one after another──► Running (ready after readinessProbe.initialDelaySeconds) ──► Succeeded | Failed | restarted
  *      any state ──deletionTimestamp──► terminated ──► removed
  */
+import { formatGoDuration } from '#machinery/go-duration.ts';
 import type { Container, ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
 
 const ANNOTATION = 'capstan.dev/simulate-';
@@ -17,6 +18,8 @@ const END_MS = 50;
 const BACKOFF_FIRST_MS = 10_000;
 const BACKOFF_MAX_MS = 300_000;
 const KILLED_BY_TERM = 143;
+const KILLED_BY_KILL = 137;
+const DEADLINE_MESSAGE = 'Pod was active on the node longer than the specified deadline';
 
 /** What a simulated node remembers of a pod. */
 export interface PodRecord {
@@ -29,6 +32,31 @@ export interface PodRecord {
   restarts: number;
   /** Set while waiting to restart. */
   lastEndMs: number | undefined;
+  /** How the run before this one ended. */
+  lastEnd?: ContainerEnd | undefined;
+}
+
+interface ContainerEnd { readonly exitCode: number; readonly reason: string; readonly startedAt: string; readonly finishedAt: string }
+
+/** What to remember of a pod that is seen for the first time: nothing yet, or what its status says, when another process simulated it before. */
+export function recordOf(pod: Pod, at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string }): PodRecord {
+  const [container] = pod.status?.containerStatuses ?? [];
+  const ended = container?.lastState?.terminated;
+  const waiting = container?.state?.running === undefined && ended !== undefined;
+  const startedMs = Date.parse((waiting ? ended?.startedAt : container?.state?.running?.startedAt) ?? '');
+  const podStartMs = Date.parse(pod.status?.startTime ?? '');
+  const seenMs = Number.isNaN(podStartMs) ? at.nowMs : podStartMs;
+  const lastEnd = ended && { exitCode: ended.exitCode, reason: ended.reason ?? '', startedAt: ended.startedAt ?? '', finishedAt: ended.finishedAt ?? '' };
+  const lastEndMs = waiting ? Date.parse(ended?.finishedAt ?? '') : Number.NaN;
+  return {
+    // A container that runs has started: the time before it must be over.
+    seenMs: Number.isNaN(startedMs) ? seenMs : Math.min(seenMs, startedMs - startDelayMs(pod)),
+    podIP: at.podIP, hostIP: at.hostIP,
+    runStartMs: Number.isNaN(startedMs) ? seenMs + startDelayMs(pod) : startedMs,
+    restarts: container?.restartCount ?? 0,
+    lastEndMs: Number.isNaN(lastEndMs) ? undefined : lastEndMs,
+    lastEnd,
+  };
 }
 
 export interface Step {
@@ -52,7 +80,16 @@ export function step(pod: Pod, record: PodRecord, nowMs: number): Step {
 }
 
 export function isFinished(pod: Pod): boolean {
-  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  return isOver(pod.status);
+}
+
+function isOver(status: PodStatus | undefined): boolean {
+  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
+}
+
+function endOf(pod: Pod, record: PodRecord, endMs: number): ContainerEnd {
+  const exitCode = annotationSeconds(pod, 'exit-code', 0);
+  return { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', startedAt: text(record.runStartMs), finishedAt: text(endMs) };
 }
 
 function annotationSeconds(pod: Pod, name: string, fallback: number): number {
@@ -74,11 +111,19 @@ function ending(pod: Pod, record: PodRecord, nowMs: number): Step {
 }
 
 function running(pod: Pod, record: PodRecord, nowMs: number): Step {
+  const deadlineMs = record.seenMs + (pod.spec?.activeDeadlineSeconds ?? Infinity) * 1000;
+  if (nowMs >= deadlineMs) return { status: { ...finishedStatus(pod, record, { nowMs, exitCode: KILLED_BY_KILL }), reason: 'DeadlineExceeded', message: DEADLINE_MESSAGE } };
+  const made = runOn(pod, record, nowMs);
+  return made.nextAtMs === undefined && !Number.isFinite(deadlineMs) ? made : { ...made, ...(isOver(made.status) ? {} : { nextAtMs: Math.min(made.nextAtMs ?? Infinity, deadlineMs) }) };
+}
+
+function runOn(pod: Pod, record: PodRecord, nowMs: number): Step {
   const policy = pod.spec?.restartPolicy ?? 'Always';
   const exitCode = annotationSeconds(pod, 'exit-code', 0);
   if (record.lastEndMs !== undefined) {
     const againMs = record.lastEndMs + backoffMs(record.restarts);
-    if (nowMs < againMs) return { status: waitingStatus(pod, record, nowMs), nextAtMs: againMs };
+    if (nowMs < againMs) return { status: waitingStatus(pod, record, { nowMs, ended: record.lastEnd ?? endOf(pod, record, record.lastEndMs) }), nextAtMs: againMs };
+    record.lastEnd ??= endOf(pod, record, record.lastEndMs);
     record.lastEndMs = undefined;
     record.restarts += 1;
     record.runStartMs = nowMs;
@@ -87,7 +132,8 @@ function running(pod: Pod, record: PodRecord, nowMs: number): Step {
   if (nowMs >= endMs) {
     if (policy === 'Never' || (policy === 'OnFailure' && exitCode === 0)) return { status: finishedStatus(pod, record, { nowMs, exitCode }) };
     record.lastEndMs = nowMs;
-    return { status: waitingStatus(pod, record, nowMs), nextAtMs: nowMs + backoffMs(record.restarts) };
+    record.lastEnd = endOf(pod, record, nowMs);
+    return { status: waitingStatus(pod, record, { nowMs, ended: record.lastEnd }), nextAtMs: nowMs + backoffMs(record.restarts) };
   }
   const readyMs = record.runStartMs + readyDelayMs(pod);
   const next = Math.min(nowMs < readyMs ? readyMs : Infinity, endMs);
@@ -158,15 +204,17 @@ function base(pod: Pod, record: PodRecord, situation: Situation): PodStatus {
 
 type StateOf = (container: Container) => Pick<ContainerStatus, 'state' | 'ready' | 'started'> & { readonly lastState?: ContainerStatus['lastState'] };
 
-function statuses(containers: readonly Container[] | undefined, record: PodRecord, stateOf: StateOf): ContainerStatus[] {
+interface ForStatuses { readonly pod: Pod; readonly restarts: number; readonly lastEnd?: ContainerEnd | undefined; readonly stateOf: StateOf }
+
+function statuses(containers: readonly Container[] | undefined, { pod, restarts, lastEnd, stateOf }: ForStatuses): ContainerStatus[] {
   return (containers ?? []).map((container) => ({
     name: container.name,
-    lastState: {},
+    lastState: lastEnd ? { terminated: lastEnd } : {},
     ...stateOf(container),
-    restartCount: record.restarts,
+    restartCount: restarts,
     image: container.image ?? '',
     imageID: `simulated://${container.image ?? ''}`,
-    containerID: `simulated://${container.name}-${record.seenMs.toString(16)}-${record.restarts}`,
+    containerID: `simulated://${pod.metadata?.uid ?? ''}-${container.name}-${restarts}`,
   } as ContainerStatus));
 }
 
@@ -174,14 +222,14 @@ function initStatuses(pod: Pod, record: PodRecord, nowMs: number): { initContain
   if (!pod.spec?.initContainers?.length) return {};
   let endMs = record.seenMs;
   return {
-    initContainerStatuses: statuses(pod.spec.initContainers, { ...record, restarts: 0 }, (container) => {
+    initContainerStatuses: statuses(pod.spec.initContainers, { pod, restarts: 0, stateOf: (container) => {
       const startMs = endMs;
       if (container.restartPolicy === 'Always') return { state: { running: { startedAt: text(startMs) } }, ready: true, started: true };
       endMs += INIT_STEP_MS;
       if (nowMs >= endMs) return { state: { terminated: { exitCode: 0, reason: 'Completed', startedAt: text(startMs), finishedAt: text(endMs) } }, ready: true, started: false };
       if (nowMs >= startMs) return { state: { running: { startedAt: text(startMs) } }, ready: false, started: true };
       return { state: { waiting: { reason: 'PodInitializing' } }, ready: false, started: false };
-    }),
+    } }),
   };
 }
 
@@ -190,7 +238,7 @@ function pendingStatus(pod: Pod, record: PodRecord, nowMs: number): PodStatus {
   return {
     ...base(pod, record, { nowMs, phase: 'Pending', initialized: !pod.spec?.initContainers?.length, ready: false }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, record, () => ({ state: { waiting: { reason } }, ready: false, started: false })).map(({ containerID: _none, ...rest }) => ({ ...rest, imageID: '' })),
+    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, stateOf: () => ({ state: { waiting: { reason } }, ready: false, started: false }) }).map(({ containerID: _none, ...rest }) => ({ ...rest, imageID: '' })),
   };
 }
 
@@ -198,17 +246,24 @@ function runningStatus(pod: Pod, record: PodRecord, { nowMs, ready }: { readonly
   return {
     ...base(pod, record, { nowMs, phase: 'Running', initialized: true, ready }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, record, () => ({ state: { running: { startedAt: text(record.runStartMs) } }, ready, started: true })),
+    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, lastEnd: record.lastEnd, stateOf: () => ({ state: { running: { startedAt: text(record.runStartMs) } }, ready, started: true }) }),
   };
 }
 
-function waitingStatus(pod: Pod, record: PodRecord, nowMs: number): PodStatus {
-  const exitCode = annotationSeconds(pod, 'exit-code', 0);
-  const ended = { terminated: { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', startedAt: text(record.runStartMs), finishedAt: text(record.lastEndMs ?? nowMs) } };
+/** The first restart comes at once; before further ones the container says that it backs off. */
+function waitingStatus(pod: Pod, record: PodRecord, { nowMs, ended }: { readonly nowMs: number; readonly ended: ContainerEnd }): PodStatus {
+  const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
+  const backoff = formatGoDuration(BigInt(backoffMs(record.restarts)) * 1_000_000n);
+  const stateOf: StateOf = record.restarts === 0
+    ? () => ({ state: { terminated: ended }, lastState: {}, ready: false, started: false })
+    : (container) => ({
+      state: { waiting: { reason: 'CrashLoopBackOff', message: `back-off ${backoff} restarting failed container=${container.name} pod=${name}_${namespace}(${uid})` } },
+      lastState: { terminated: ended }, ready: false, started: false,
+    });
   return {
     ...base(pod, record, { nowMs, phase: 'Running', initialized: true, ready: false }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, record, () => ({ state: { waiting: { reason: 'CrashLoopBackOff', message: `back-off ${backoffMs(record.restarts) / 1000}s restarting failed container` } }, lastState: ended, ready: false, started: false })),
+    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, stateOf }),
   };
 }
 
@@ -217,8 +272,8 @@ function finishedStatus(pod: Pod, record: PodRecord, { nowMs, exitCode }: { read
   return {
     ...base(pod, record, { nowMs, phase: failed ? 'Failed' : 'Succeeded', initialized: true, ready: false, ...(failed ? { reason: 'PodFailed' } : {}) }),
     ...initStatuses(pod, record, nowMs),
-    containerStatuses: statuses(pod.spec?.containers, record, () => ({
+    containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, lastEnd: record.lastEnd, stateOf: () => ({
       state: { terminated: { exitCode, reason: failed ? 'Error' : 'Completed', startedAt: text(record.runStartMs), finishedAt: text(nowMs) } }, ready: false, started: false,
-    })),
+    }) }),
   };
 }

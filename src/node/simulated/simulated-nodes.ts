@@ -9,7 +9,7 @@ import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { DueQueue } from './due-queue.ts';
-import { startDelayMs, step, type PodRecord } from './lifecycle.ts';
+import { recordOf, step, type PodRecord } from './lifecycle.ts';
 
 export interface SimulatedNodesOptions extends ComponentContext {
   /** Node names; each becomes a Node object. */
@@ -50,18 +50,22 @@ class SimulatedNodes implements Component {
   readonly #dueNodes: DueQueue;
   readonly #duePods: DueQueue;
   readonly #stop = new AbortController();
-  readonly #waiting: string[] = [];
-  #writing = 0;
+  /** Pods whose turn to be written comes when others are done. */
+  readonly #waiting = new Set<string>();
+  readonly #writing = new Set<Promise<void>>();
+  readonly #beating = new Set<Promise<void>>();
   #unsubscribe = (): void => {};
 
   constructor(options: SimulatedNodesOptions) {
     this.#options = options;
     this.#nodes = new Map(options.names.map((name, index) => [name, { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 }]));
-    this.#dueNodes = new DueQueue(options.clock, (name) => void this.#heartbeat(name));
+    this.#dueNodes = new DueQueue(options.clock, (name) => this.#tracked(this.#heartbeat(name), this.#beating));
     this.#duePods = new DueQueue(options.clock, (key) => this.#advance(key));
   }
 
   async start(): Promise<void> {
+    // Pods' addresses come from their node's range.
+    await this.#options.api.informer(nodes).synced(this.#stop.signal);
     const queue = [...this.#nodes.values()];
     const worker = async (): Promise<void> => {
       for (let node = queue.shift(); node && !this.#stop.signal.aborted; node = queue.shift()) await this.#register(node);
@@ -79,6 +83,13 @@ class SimulatedNodes implements Component {
     this.#unsubscribe();
     this.#dueNodes.stop();
     this.#duePods.stop();
+    await Promise.all([...this.#writing, ...this.#beating]);
+  }
+
+  /** Never rejects. */
+  #tracked(work: Promise<void>, among: Set<Promise<void>>): void {
+    const tracked = work.finally(() => among.delete(tracked));
+    among.add(tracked);
   }
 
   #heartbeatMs(): number { return this.#nodes.size > MANY_NODES ? 2 * HEARTBEAT_MS : HEARTBEAT_MS; }
@@ -157,9 +168,10 @@ class SimulatedNodes implements Component {
       const before = current.status?.conditions?.find((other) => other.type === own.type);
       return { ...own, lastHeartbeatTime: now, lastTransitionTime: before?.status === own.status ? before.lastTransitionTime ?? now : now };
     });
+    const others = (current.status?.conditions ?? []).filter((other) => !conditions.some(({ type }) => type === other.type));
     return {
       ...current.status,
-      capacity, allocatable: capacity, conditions,
+      capacity, allocatable: capacity, conditions: [...conditions, ...others],
       addresses: [{ type: 'InternalIP', address: node.address }, { type: 'Hostname', address: node.name }],
       nodeInfo: {
         machineID: '', systemUUID: '', bootID: '', kernelVersion: 'simulated', osImage: 'simulated', containerRuntimeVersion: 'simulated://1.0.0',
@@ -180,18 +192,10 @@ class SimulatedNodes implements Component {
   }
 
   #admit(pod: Pod, node: NodeState): PodState {
-    const now = this.#options.clock.now();
-    const running = pod.status?.containerStatuses?.[0];
-    const startedMs = Date.parse(running?.state?.running?.startedAt ?? '');
     const host = pod.spec?.hostNetwork ? undefined : freeHost(node, pod.status?.podIP);
-    const seenMs = Number.isNaN(startedMs) ? now : startedMs - startDelayMs(pod);
-    return {
-      node, host, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '',
-      record: {
-        seenMs, hostIP: node.address, podIP: host === undefined ? node.address : pod.status?.podIP ?? this.#podIP(node, host),
-        runStartMs: Number.isNaN(startedMs) ? seenMs + startDelayMs(pod) : startedMs, restarts: running?.restartCount ?? 0, lastEndMs: undefined,
-      },
-    };
+    const podIP = host === undefined ? node.address : pod.status?.podIP ?? this.#podIP(node, host);
+    const record = recordOf(pod, { nowMs: this.#options.clock.now(), podIP, hostIP: node.address });
+    return { node, host, record, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '' };
   }
 
   #podIP(node: NodeState, host: number): string {
@@ -211,6 +215,7 @@ class SimulatedNodes implements Component {
     if (state.host !== undefined) state.node.usedHosts.delete(state.host);
     this.#pods.delete(key);
     this.#duePods.delete(key);
+    this.#waiting.delete(key);
   }
 
   /** Decides the pod's next step and writes it, one write per pod at a time and a bounded number altogether. */
@@ -222,8 +227,8 @@ class SimulatedNodes implements Component {
       state.again = true;
       return;
     }
-    if (this.#writing >= WRITES_PARALLEL) {
-      this.#waiting.push(key);
+    if (this.#writing.size >= WRITES_PARALLEL) {
+      this.#waiting.add(key);
       return;
     }
     const next = step(pod, state.record, this.#options.clock.now());
@@ -231,19 +236,24 @@ class SimulatedNodes implements Component {
     const text = next.status ? JSON.stringify(next.status) : '';
     if (!next.remove && (text === '' || text === state.written)) return;
     state.busy = true;
-    this.#writing += 1;
-    void this.#write(pod, next).then(() => { state.written = text; }, (error: unknown) => this.#writeFailed(key, error)).finally(() => this.#written(key, state));
+    this.#tracked(this.#write(pod, next).then(() => { state.written = text; }, (error: unknown) => this.#writeFailed(key, error)).finally(() => {
+      state.busy = false;
+      // After the write has left the set: it makes room for another.
+      setImmediate(() => this.#goOn(key, state));
+    }), this.#writing);
   }
 
-  #written(key: string, state: PodState): void {
-    state.busy = false;
-    this.#writing -= 1;
+  #goOn(key: string, state: PodState): void {
+    if (this.#stop.signal.aborted) return;
     if (state.again) {
       state.again = false;
       this.#advance(key);
     }
-    const waiting = this.#waiting.shift();
-    if (waiting !== undefined) this.#advance(waiting);
+    for (const waiting of this.#waiting) {
+      if (this.#writing.size >= WRITES_PARALLEL) return;
+      this.#waiting.delete(waiting);
+      this.#advance(waiting);
+    }
   }
 
   async #write(pod: Pod, { status, remove }: { readonly status?: PodStatus; readonly remove?: boolean }): Promise<void> {
