@@ -26,9 +26,8 @@ import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from './containerd-dir.ts';
-import { startWorker, type WorkerHandle } from './worker-link.ts';
+import { startWorker, STOP_CONTAINERS, type WorkerHandle } from './worker-link.ts';
 
-const STOP_CONTAINERS = 'down';
 const CONTROL_HEAP_MB = 2048;
 const NODE_HEAP_MB = 2048;
 

@@ -38,6 +38,9 @@ export interface WorkerOptions {
   readonly maxHeapMb: number;
 }
 
+/** The reason of a stop that must take the node's containers down too. */
+export const STOP_CONTAINERS = 'down';
+
 const STOP_TIMEOUT_MS = 60_000;
 /** Components make little garbage; V8's default of 48 MB per thread would mostly lie idle. */
 const YOUNG_HEAP_MB = 8;

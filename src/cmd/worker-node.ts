@@ -13,7 +13,7 @@ import { createLogger } from '#stdx/log.ts';
 import { identities, nodeIdentity } from './identities.ts';
 import { createRealNode, type RealNode, type RealNodeData } from './real-node.ts';
 import { KUBERNETES_VERSION } from './version.ts';
-import { workerEnd } from './worker-link.ts';
+import { STOP_CONTAINERS, workerEnd } from './worker-link.ts';
 
 export interface NodeThreadData {
   readonly simulatedNodes: number;
@@ -24,8 +24,6 @@ export interface NodeThreadData {
   readonly real?: RealNodeData;
 }
 
-/** Given as the reason of a stop that must take the containers down too. */
-export const STOP_CONTAINERS = 'down';
 const DNS_PORT = 10053;
 
 const end = workerEnd<NodeThreadData>();
