@@ -88,14 +88,20 @@ const CLIENTS: Readonly<Record<ClientName, ClientDefinition>> = {
   'front-proxy-client': { commonName: 'front-proxy-client', authority: 'front-proxy' },
 };
 
+/** As Promise.all, but waits for all and fails with the first in the list's order: which file is named must not depend on what was read first. */
+async function firstFailure<T extends readonly unknown[]>(work: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+  await Promise.allSettled(work);
+  return await Promise.all(work) as unknown as T;
+}
+
 /** Makes what is missing, checks what is there. Idempotent; throws PkiError for what only a human may repair. */
 export async function ensurePki(options: PkiOptions): Promise<Pki> {
   const folder = new PkiFolder(options.dir, options.nowMs);
-  const [ca, frontProxyCa, serviceAccountKey] = await Promise.all([
+  const [ca, frontProxyCa, serviceAccountKey] = await firstFailure([
     folder.authority('ca', 'kubernetes'), folder.authority('front-proxy-ca', 'front-proxy-ca'), folder.signingKey('sa'),
   ]);
   const names = Object.keys(CLIENTS) as ClientName[];
-  const [apiServer, ...clients] = await Promise.all([
+  const [apiServer, ...clients] = await firstFailure([
     folder.leaf('apiserver', ca, { subject: { commonName: 'kube-apiserver' }, usages: ['serverAuth'], altNames: apiServerAltNames(options.apiServer) }),
     ...names.map((name) => folder.leaf(name, CLIENTS[name].authority ? frontProxyCa : ca, { subject: CLIENTS[name], usages: ['clientAuth'] })),
   ]);
