@@ -11,7 +11,7 @@ import { FakeInternal } from '../authz/fake-internal.ts';
 import type { ApiRequest } from '../http.ts';
 import { createAuthentication, DEFAULT_ISSUER, type Authentication, type AuthenticationOptions } from './authentication.ts';
 import type { Authenticated, TokenRequestSpec } from './authenticator.ts';
-import { JwtSigner } from './jwt.ts';
+import { JwtSigner } from '#stdx/jwt.ts';
 import { parseCsv } from './static-token-file.ts';
 
 const KEY = newKey('P-256');

@@ -13,7 +13,7 @@ import type { InternalApi } from '../internal.ts';
 import type { Authenticated, Authenticator, TokenIssuer, TokenReviewer } from './authenticator.ts';
 import { BootstrapTokens } from './bootstrap-tokens.ts';
 import { CertificateAuthenticator, RequestHeaderAuthenticator, type RequestHeaderOptions } from './certificates.ts';
-import { verificationKey, type VerificationKey } from './jwt.ts';
+import { verificationKey, type VerificationKey } from '#stdx/jwt.ts';
 import { ServiceAccountTokenIssuer } from './service-account-issuer.ts';
 import { ServiceAccountTokens } from './service-account-tokens.ts';
 import { StaticTokens } from './static-token-file.ts';

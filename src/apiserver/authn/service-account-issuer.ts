@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import type { TokenIssuer, TokenRequestSpec } from './authenticator.ts';
-import { jsonWebKey, JwtSigner, type VerificationKey } from './jwt.ts';
+import { jsonWebKey, JwtSigner, type VerificationKey } from '#stdx/jwt.ts';
 import { serviceAccountName, type PrivateClaims } from './service-account.ts';
 
 export const MINIMUM_EXPIRATION_SECONDS = 600;

@@ -7,7 +7,7 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../internal.ts';
 import type { Authenticated } from './authenticator.ts';
-import { parseJwt, verifyJwt, type Claims, type VerificationKey } from './jwt.ts';
+import { parseJwt, verifyJwt, type Claims, type VerificationKey } from '#stdx/jwt.ts';
 import { LEGACY_ISSUER, parseServiceAccountName, serviceAccountName, serviceAccountUser, type ObjectRef, type PrivateClaims } from './service-account.ts';
 import type { TokenAuthenticator } from './token.ts';
 

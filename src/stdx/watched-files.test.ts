@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { watchFiles } from './watched-files.ts';
+
+function folder(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-watched-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+test('tells of other contents only, and of a file that went once', (t) => {
+  const dir = folder(t);
+  const path = join(dir, 'a');
+  writeFileSync(path, 'one');
+  const seen: string[] = [];
+  const files = watchFiles({ paths: [path], changed: ([text]) => seen.push(text!), unreadable: () => seen.push('gone') });
+  t.after(() => files.close());
+  assert.equal(files.look(), false);
+  writeFileSync(path, 'one');
+  assert.equal(files.look(), false);
+  writeFileSync(path, 'two');
+  assert.equal(files.look(), true);
+  rmSync(path);
+  files.look();
+  files.look();
+  writeFileSync(path, 'two');
+  assert.equal(files.look(), false);
+  assert.deepEqual(seen, ['two', 'gone']);
+});
+
+test('notices by itself, also a link that is swapped as volumes do it', async (t) => {
+  const dir = folder(t);
+  for (const version of ['v1', 'v2']) {
+    mkdirSync(join(dir, version));
+    writeFileSync(join(dir, version, 'file'), version);
+  }
+  symlinkSync('v1', join(dir, '..data'));
+  symlinkSync('..data/file', join(dir, 'file'));
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const files = watchFiles({ paths: [join(dir, 'file')], changed: ([text]) => resolve(text!), lookEveryMs: 200 });
+  t.after(() => files.close());
+  symlinkSync('v2', join(dir, '..new'));
+  renameSync(join(dir, '..new'), join(dir, '..data'));
+  // The test's own timer keeps the process alive until then.
+  const alive = setInterval(() => {}, 1000);
+  t.after(() => clearInterval(alive));
+  assert.equal(await promise, 'v2');
+});
