@@ -1,0 +1,338 @@
+/**
+ * Calls a webhook that a kubeconfig file describes (its current context's cluster is the webhook, its user is this server): what the flags
+ * --*-webhook-config-file take. POSTs JSON to exactly the server's URL over kept connections. Files of certificates and tokens are looked
+ * at again when they change. Not for webhooks of clientConfig. What is not supported in the file is refused by name.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { dirname, resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import { parseYaml } from '#machinery/yaml.ts';
+import { backoffMs } from '#stdx/backoff.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
+import { errorMessage } from '#stdx/log.ts';
+
+/** A longer answer is refused. */
+const MAX_RESPONSE_BYTES = 4 * 1024 * 1024;
+/** More calls than this at a time wait for a connection. */
+const MAX_SOCKETS = 128;
+const RELOAD_CHECK_MS = 10_000;
+
+export type WebhookFailure =
+  /** No answer in time. */
+  | 'timeout'
+  /** The caller's signal. */
+  | 'canceled'
+  /** The connection broke under way: the call may be made again. */
+  | 'reset'
+  /** No connection, or one that is not trusted. */
+  | 'connection'
+  /** Any status but 2xx. */
+  | 'status'
+  /** An answer that is no JSON, or too long. */
+  | 'malformed';
+
+export class WebhookCallError extends Error {
+  override readonly name = 'WebhookCallError';
+  readonly failure: WebhookFailure;
+  /** HTTP status of the answer, 0 without one. */
+  readonly status: number;
+  /** From Retry-After. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, { failure, status = 0, retryAfterMs, cause }: { readonly failure: WebhookFailure; readonly status?: number; readonly retryAfterMs?: number | undefined; readonly cause?: unknown }) {
+    super(message, { cause });
+    this.failure = failure;
+    this.status = status;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export interface WebhookCallOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface KubeconfigClient {
+  /** The server's URL, for messages. */
+  readonly server: string;
+  /** One POST; answers the parsed JSON. Rejects with a WebhookCallError. Does not retry: see withRetries. */
+  post(body: unknown, options: WebhookCallOptions): Promise<unknown>;
+  /** Kept connections are closed; calls under way fail. */
+  close(): void;
+}
+
+export interface KubeconfigClientOptions { readonly file: string; readonly clock?: Clock }
+
+/** Reads the file at once. Throws an Error of one sentence for what cannot be used. */
+export function createKubeconfigClient({ file, clock = realClock }: KubeconfigClientOptions): KubeconfigClient {
+  return new FileClient(readTarget(file), clock);
+}
+
+export interface RetryOptions {
+  /** Default: upstream's for authentication and authorization webhooks: 500 ms, factor 1.5, jitter 0.2, 5 tries. */
+  readonly initialMs?: number;
+  readonly tries?: number;
+  readonly clock?: Clock;
+  readonly signal?: AbortSignal;
+}
+
+/** Calls until it works, fails for good, or the tries are used up; rejects with the last error. */
+export async function withRetries<T>(call: () => Promise<T>, { initialMs = 500, tries = 5, clock = realClock, signal }: RetryOptions = {}): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await call();
+    } catch (error) {
+      if (attempt + 1 >= tries || !mayRetry(error) || signal?.aborted) throw error;
+      const plainMs = backoffMs(attempt, { initialMs, maximumMs: 30_000, factor: 1.5, jitter: 0.2 });
+      await clock.sleep(Math.max(plainMs, Math.min((error as WebhookCallError).retryAfterMs ?? 0, 30_000)), signal);
+    }
+  }
+}
+
+/** Upstream's DefaultShouldRetry: broken connections, 429, 500, 504, and whatever says Retry-After. */
+export function mayRetry(error: unknown): boolean {
+  if (!(error instanceof WebhookCallError)) return false;
+  return error.failure === 'reset' || (error.failure === 'status' && (error.retryAfterMs !== undefined || [429, 500, 504].includes(error.status)));
+}
+
+// ------------------------------------------------------------------------------------------------------------ the file
+
+interface Target {
+  readonly url: URL;
+  readonly serverName: string | undefined;
+  readonly insecure: boolean;
+  readonly ca: Source | undefined;
+  readonly cert: Source | undefined;
+  readonly key: Source | undefined;
+  readonly token: Source | undefined;
+  readonly basic: string | undefined;
+}
+
+/** A value in the kubeconfig itself, or in a file beside it. */
+type Source = { readonly data: string } | { readonly file: string };
+type Fields = Readonly<Record<string, unknown>>;
+
+function readTarget(file: string): Target {
+  const refuse = (why: string): Error => new Error(`kubeconfig ${file}: ${why}`);
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Error(`Cannot read kubeconfig ${file}: ${errorMessage(error)}`, { cause: error });
+  }
+  let config: Fields;
+  try {
+    config = fieldsOf(parseYaml(text).value);
+  } catch (error) {
+    throw refuse(`not valid YAML: ${errorMessage(error)}`);
+  }
+  const context = named(config, { list: 'contexts', field: 'context', name: stringOf(config['current-context']) }) ?? onlyOne(config, 'contexts', 'context');
+  const cluster = named(config, { list: 'clusters', field: 'cluster', name: stringOf(context?.['cluster']) }) ?? (context ? undefined : onlyOne(config, 'clusters', 'cluster'));
+  if (!cluster) throw refuse('no cluster is configured for its current context');
+  const userName = stringOf(context?.['user']);
+  const user = named(config, { list: 'users', field: 'user', name: userName }) ?? {};
+  for (const name of ['exec', 'auth-provider', 'as', 'as-groups', 'as-uid', 'as-user-extra']) if (user[name] !== undefined) throw refuse(`${name} of user ${JSON.stringify(userName)} is not supported for webhooks`);
+  if (cluster['proxy-url'] !== undefined) throw refuse('proxy-url is not supported for webhooks');
+  const server = stringOf(cluster['server']);
+  if (!URL.canParse(server)) throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
+  const url = new URL(server);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse(`server is ${JSON.stringify(server)}; it should be an https:// URL`);
+  const folder = dirname(resolve(file));
+  const username = stringOf(user['username']);
+  const target: Target = {
+    url, serverName: stringOf(cluster['tls-server-name']) || undefined, insecure: cluster['insecure-skip-tls-verify'] === true,
+    ca: source(cluster, { name: 'certificate-authority', folder }), cert: source(user, { name: 'client-certificate', folder }), key: source(user, { name: 'client-key', folder }),
+    token: user['token'] ? { data: stringOf(user['token']) } : user['tokenFile'] ? { file: resolve(folder, stringOf(user['tokenFile'])) } : undefined,
+    basic: username === '' ? undefined : `Basic ${Buffer.from(`${username}:${stringOf(user['password'])}`).toString('base64')}`,
+  };
+  if ((target.cert === undefined) !== (target.key === undefined)) throw refuse('client-certificate and client-key go together');
+  return target;
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Fields : {};
+}
+
+function stringOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function entriesOf(config: Fields, list: string): readonly Fields[] {
+  const entries = config[list];
+  return Array.isArray(entries) ? entries.map(fieldsOf) : [];
+}
+
+function named(config: Fields, { list, field, name }: { readonly list: string; readonly field: string; readonly name: string }): Fields | undefined {
+  const found = name === '' ? undefined : entriesOf(config, list).find((entry) => entry['name'] === name);
+  return found ? fieldsOf(found[field]) : undefined;
+}
+
+function onlyOne(config: Fields, list: string, field: string): Fields | undefined {
+  const [only, ...others] = entriesOf(config, list);
+  return only && others.length === 0 ? fieldsOf(only[field]) : undefined;
+}
+
+function source(fields: Fields, { name, folder }: { readonly name: string; readonly folder: string }): Source | undefined {
+  const data = stringOf(fields[`${name}-data`]);
+  if (data !== '') return { data: Buffer.from(data, 'base64').toString() };
+  const file = stringOf(fields[name]);
+  return file === '' ? undefined : { file: resolve(folder, file) };
+}
+
+function load(from: Source | undefined): string | undefined {
+  if (!from) return undefined;
+  if ('data' in from) return from.data;
+  try {
+    return readFileSync(from.file, 'utf8');
+  } catch (error) {
+    throw new Error(`Cannot read ${from.file}: ${errorMessage(error)}`, { cause: error });
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------ the calls
+
+interface Connected { readonly agent: HttpAgent | HttpsAgent; readonly authorization: string | undefined }
+
+class FileClient implements KubeconfigClient {
+  readonly server: string;
+  readonly #target: Target;
+  readonly #clock: Clock;
+  readonly #calls = new Set<ClientRequest>();
+  readonly #files: readonly string[];
+  #seen: string;
+  #checkedMs: number;
+  #connected: Connected;
+  #closed = false;
+
+  constructor(target: Target, clock: Clock) {
+    this.server = target.url.href;
+    this.#target = target;
+    this.#clock = clock;
+    this.#files = [target.ca, target.cert, target.key, target.token].flatMap((one) => (one && 'file' in one ? [one.file] : []));
+    this.#checkedMs = clock.monotonic();
+    this.#seen = this.#stamp();
+    this.#connected = connect(target);
+  }
+
+  #stamp(): string {
+    return this.#files.map((file) => {
+      try {
+        const { mtimeMs, size, ino } = statSync(file);
+        return `${mtimeMs}/${size}/${ino}`;
+      } catch {
+        return '-';
+      }
+    }).join(' ');
+  }
+
+  /** Files that changed but cannot be used leave the old credentials in place: a rotation may be half done. */
+  #refresh(): void {
+    if (this.#files.length === 0 || this.#clock.monotonic() - this.#checkedMs < RELOAD_CHECK_MS) return;
+    this.#checkedMs = this.#clock.monotonic();
+    const stamp = this.#stamp();
+    if (stamp === this.#seen) return;
+    try {
+      const before = this.#connected.agent;
+      this.#connected = connect(this.#target);
+      this.#seen = stamp;
+      // Calls under way keep their sockets; those of nobody are closed.
+      for (const sockets of Object.values(before.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+    } catch {
+      // Tried again at the next check.
+    }
+  }
+
+  post(body: unknown, { timeoutMs, signal }: WebhookCallOptions): Promise<unknown> {
+    this.#refresh();
+    const bytes = Buffer.from(JSON.stringify(body));
+    const { url, serverName } = this.#target;
+    const { agent, authorization } = this.#connected;
+    const shown = `Post ${JSON.stringify(this.server)}`;
+    return new Promise((resolvePost, reject) => {
+      const fail = (why: string, failure: WebhookFailure, more: { readonly status?: number; readonly retryAfterMs?: number | undefined; readonly cause?: unknown } = {}): void => {
+        reject(new WebhookCallError(`${shown}: ${why}`, { failure, ...more }));
+      };
+      if (this.#closed || signal?.aborted) return fail('context canceled', 'canceled');
+      const options: RequestOptions & { servername?: string } = {
+        host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || (url.protocol === 'https:' ? 443 : 80), path: url.pathname + url.search, method: 'POST', agent,
+        ...(serverName ? { servername: serverName } : {}),
+        headers: { 'content-type': 'application/json', accept: 'application/json', 'content-length': bytes.length, ...(authorization ? { authorization } : {}) },
+      };
+      let ended: 'timeout' | 'canceled' | undefined;
+      const call = (url.protocol === 'https:' ? httpsRequest : httpRequest)(options, (response) => {
+        readAnswer(response, { onFail: fail, onValue: resolvePost, ended: () => ended });
+      });
+      const timer = setTimeout(() => {
+        ended = 'timeout';
+        call.destroy(new Error('context deadline exceeded'));
+      }, timeoutMs);
+      const cancel = (): void => {
+        ended = 'canceled';
+        call.destroy(new Error('context canceled'));
+      };
+      signal?.addEventListener('abort', cancel, { once: true });
+      this.#calls.add(call);
+      call.on('error', (error: NodeJS.ErrnoException) => fail(error.message, ended ?? (isReset(error) ? 'reset' : 'connection'), { cause: error }));
+      call.on('close', () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', cancel);
+        this.#calls.delete(call);
+        fail('the connection was closed before the answer was complete', this.#closed ? 'canceled' : 'reset');
+      });
+      call.end(bytes);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const call of this.#calls) call.destroy(new Error('context canceled'));
+    this.#connected.agent.destroy();
+  }
+}
+
+function isReset(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ECONNRESET' || error.code === 'EPIPE';
+}
+
+function connect(target: Target): Connected {
+  const token = load(target.token)?.trim();
+  const authorization = token ? `Bearer ${token}` : target.basic;
+  if (target.url.protocol === 'http:') return { agent: new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS }), authorization };
+  const ca = load(target.ca), cert = load(target.cert), key = load(target.key);
+  const tls = { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) };
+  // Refuses what does not fit together before it is used.
+  createSecureContext(tls);
+  return { agent: new HttpsAgent({ keepAlive: true, maxSockets: MAX_SOCKETS, rejectUnauthorized: !target.insecure, ...tls }), authorization };
+}
+
+interface AnswerCallbacks {
+  onFail(why: string, failure: WebhookFailure, more?: { readonly status?: number; readonly retryAfterMs?: number | undefined }): void;
+  onValue(value: unknown): void;
+  ended(): 'timeout' | 'canceled' | undefined;
+}
+
+function readAnswer(response: IncomingMessage, { onFail, onValue, ended }: AnswerCallbacks): void {
+  const parts: Buffer[] = [];
+  let size = 0;
+  response.on('data', (part: Buffer) => {
+    size += part.length;
+    if (size <= MAX_RESPONSE_BYTES) return void parts.push(part);
+    onFail(`the answer is longer than ${MAX_RESPONSE_BYTES} bytes`, 'malformed');
+    response.destroy();
+  });
+  response.on('error', (error: NodeJS.ErrnoException) => onFail(error.message, ended() ?? 'reset'));
+  response.on('end', () => {
+    const status = response.statusCode ?? 0;
+    if (status < 200 || status > 299) {
+      const seconds = Number(response.headers['retry-after'] ?? 'x');
+      return onFail(`the server answered ${status}`, 'status', { status, retryAfterMs: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined });
+    }
+    try {
+      onValue(JSON.parse(Buffer.concat(parts).toString()) as unknown);
+    } catch {
+      onFail('the answer is no JSON', 'malformed');
+    }
+  });
+}
