@@ -53,6 +53,7 @@ export function createHandler(core: ServerCore): ApiHandler {
       response = maybe instanceof Promise ? await maybe : maybe;
     } catch (error) {
       response = errorResponse(statusFor(error, { core, context }), request);
+      if (response.status === 401 && core.authenticator.challenges?.length) response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
     }
     context?.release?.();
     if (context) finish(context, { response, core, startedMs });

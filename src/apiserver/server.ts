@@ -15,6 +15,7 @@ import type { Resource } from '#resources/resource.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Store } from '#storage/store.ts';
 import { AdmissionChain } from './admission-chain.ts';
+import { createAdmissionKinds } from './admission/kinds.ts';
 import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
 import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
@@ -28,7 +29,7 @@ import type { ConnectHandlers } from './connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
 import { HealthChecks } from './discovery/health.ts';
-import { createPathRouter } from './discovery/paths.ts';
+import { createPathRouter, type PathHandler } from './discovery/paths.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
 import type { InternalApi } from './internal.ts';
@@ -54,6 +55,8 @@ export interface ApiServerOptions {
   /** Exec, logs, proxies; absent = refused. */
   readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
   readonly audit?: AuditSink;
+  /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
+  readonly extraPaths?: Readonly<Record<string, PathHandler>>;
   /** Default 10.96.0.0/12. */
   readonly serviceCidr?: string;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
@@ -126,14 +129,16 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     audit: options.audit,
     routePath: createPathRouter({
       documents, customOpenapi: new CustomOpenapi(catalogue), health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
+      ...(options.extraPaths ? { extra: options.extraPaths } : {}),
     }),
     stopping: false, running: new Set(),
   };
   customResources.start({ internal, objects: objectsFor(core) });
+  const stopAdmission = core.admission.start({ internal, kinds: createAdmissionKinds(catalogue), authorizer, metrics, clock, log });
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));
-  return new Server(core, { bootstrap, customResources, log });
+  return new Server(core, { bootstrap, customResources, stopAdmission, log });
 }
 
 class Server implements ApiServer {
@@ -142,11 +147,13 @@ class Server implements ApiServer {
   readonly #core: ServerCore;
   readonly #bootstrap: Bootstrap;
   readonly #customResources: CustomResources;
+  readonly #stopAdmission: () => void;
   readonly #log: Logger;
   readonly #carriers: TlsCarrier[] = [];
 
-  constructor(core: ServerCore, { bootstrap, customResources, log }: { readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly log: Logger }) {
+  constructor(core: ServerCore, { bootstrap, customResources, stopAdmission, log }: { readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly stopAdmission: () => void; readonly log: Logger }) {
     this.#core = core;
+    this.#stopAdmission = stopAdmission;
     this.#customResources = customResources;
     this.#bootstrap = bootstrap;
     this.#log = log;
@@ -179,6 +186,7 @@ class Server implements ApiServer {
     this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
     await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
+    this.#stopAdmission();
     await this.#customResources.stop();
     this.#core.cache.stop();
   }

@@ -5,7 +5,7 @@
  *
  * The first success wins. A credential that is wrong, with no other one right, is 401 and never anonymous.
  */
-import { statusErrors } from '#machinery/errors.ts';
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import type { ApiRequest } from '../http.ts';
@@ -45,6 +45,8 @@ export interface AuthenticationOptions {
   readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] };
   /** Ways in that other rooms add (OIDC, webhook): asked after the built-in tokens. */
   readonly extraTokens?: readonly TokenAuthenticator[];
+  /** Ways in with other credentials (passwords, Kerberos tickets): asked after bearer tokens. */
+  readonly extraAuthenticators?: readonly Authenticator[];
   readonly log?: Logger;
 }
 
@@ -75,7 +77,7 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
   });
   const chain = [
     ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader)] : []),
-    new CertificateAuthenticator(), new BearerAuthenticator(tokens, apiAudiences),
+    new CertificateAuthenticator(), new BearerAuthenticator(tokens, apiAudiences), ...(options.extraAuthenticators ?? []),
   ];
   const anonymous = options.anonymous ?? { enabled: true };
   return { authenticator: new RequestAuthenticator({ chain, anonymous, log }), tokenIssuer, tokenReviewer: createReviewer(tokens, apiAudiences) };
@@ -112,9 +114,11 @@ interface RequestAuthenticatorOptions {
 class RequestAuthenticator implements Authenticator {
   readonly #options: RequestAuthenticatorOptions;
   readonly #withGroup = new WeakMap<Authenticated, Authenticated>();
+  readonly challenges: readonly string[];
 
   constructor(options: RequestAuthenticatorOptions) {
     this.#options = options;
+    this.challenges = options.chain.flatMap(({ challenges = [] }) => challenges);
   }
 
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined> {
@@ -131,12 +135,12 @@ class RequestAuthenticator implements Authenticator {
         if (answer instanceof Promise) {
           return answer.then(
             (found) => (found ? this.#finish(found) : this.#from(request, index + 1, failed)),
-            (error: unknown) => this.#from(request, index + 1, errorMessage(error)),
+            (error: unknown) => this.#from(request, index + 1, failureOf(error)),
           );
         }
         if (answer) return this.#finish(answer);
       } catch (error) {
-        failed = errorMessage(error);
+        failed = failureOf(error);
       }
     }
     if (failed !== undefined) {
@@ -157,6 +161,12 @@ class RequestAuthenticator implements Authenticator {
     const { enabled, paths } = this.#options.anonymous;
     return enabled && (paths === undefined || paths.includes(path));
   }
+}
+
+/** Why it failed, for the log. Rethrows what is no verdict on the credential: too many attempts, nobody who can tell. */
+function failureOf(error: unknown): string {
+  if (isStatusError(error, 'TooManyRequests') || isStatusError(error, 'ServiceUnavailable')) throw error;
+  return errorMessage(error);
 }
 
 function withAuthenticatedGroup(found: Authenticated): Authenticated {

@@ -18,6 +18,8 @@ export interface Authenticator {
    * Called for every request: answer synchronously where nothing has to be waited for (cached token or certificate).
    */
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined>;
+  /** Schemes of the Authorization header that a 401 offers (WWW-Authenticate): for clients that answer only when asked. */
+  readonly challenges?: readonly string[];
 }
 
 export interface TokenRequestSpec {

@@ -23,14 +23,18 @@ export interface PathOptions {
   readonly metrics: Metrics;
   readonly tokenIssuer: TokenIssuer | undefined;
   readonly isEnabled: (gv: GroupVersion) => boolean;
+  /** Paths of our own that are no part of the Kubernetes API; they judge the method themselves. */
+  readonly extra?: Readonly<Record<string, PathHandler>>;
   /** 'v0.1.0' of this program. */
   readonly programVersion: string;
 }
 
+export type PathHandler = (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
+
 const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
 
-export function createPathRouter(options: PathOptions): (context: RequestContext) => ApiResponse {
+export function createPathRouter(options: PathOptions): PathHandler {
   const openapi = new OpenapiBytes(options.isEnabled, options.customOpenapi);
   const version = versionInfo(options.programVersion);
   const exact: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
@@ -44,6 +48,8 @@ export function createPathRouter(options: PathOptions): (context: RequestContext
   };
   return (context) => {
     const { request, info } = context;
+    const extra = options.extra && Object.hasOwn(options.extra, info.path) ? options.extra[info.path] : undefined;
+    if (extra) return extra(context);
     if (request.method !== 'GET' && request.method !== 'HEAD') throw methodNotAllowed();
     const path = info.path.length > 1 && info.path.endsWith('/') ? info.path.slice(0, -1) : info.path;
     const found = exact[path];
@@ -81,8 +87,8 @@ function issuerDocument(_context: RequestContext, document: Record<string, unkno
   return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' }, body: Buffer.from(JSON.stringify(document)) };
 }
 
-function allPaths({ documents, health }: PathOptions): string[] {
-  return [...documents.groupPaths, '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/version'].toSorted();
+function allPaths({ documents, health, extra = {} }: PathOptions): string[] {
+  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/version'].toSorted();
 }
 
 // ------------------------------------------------------------------------------------------------------------- discovery
