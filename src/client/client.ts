@@ -40,6 +40,8 @@ export interface Client {
   create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
+  /** PUT to a subresource that takes the whole object ('approval'). */
+  updateSubresource<T extends KubeObject>(ref: ResourceRef<T>, object: T, subresource: string): Promise<T>;
   patch<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName, options: { type: PatchType; patch: unknown; subresource?: string; fieldManager?: string; force?: boolean }): Promise<T>;
   delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
   deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;

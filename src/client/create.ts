@@ -106,7 +106,11 @@ class ApiClient implements Client {
   }
 
   async updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T> {
-    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object), subresource: 'status' }), body: JSON.stringify(typed(ref, object)) });
+    return this.updateSubresource(ref, object, 'status');
+  }
+
+  async updateSubresource<T extends KubeObject>(ref: ResourceRef<T>, object: T, subresource: string): Promise<T> {
+    return this.#write<T>({ method: 'PUT', path: objectPath(ref, { name: nameOf(object), subresource }), body: JSON.stringify(typed(ref, object)) });
   }
 
   async patch<T extends KubeObject>(

@@ -57,8 +57,11 @@ test('role bindings keep their role', () => {
     ['roleRef: Invalid value: {"kind":"Role","name":"b","apiGroup":"rbac.authorization.k8s.io"}: cannot change roleRef']);
 });
 
+/** Of a P-256 key, for CN=jane. */
+const REQUEST_DER = 'MIHJMHECAQAwDzENMAsGA1UEAwwEamFuZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPTLHsuVYkHuIKhkYJqxxI4x/mhNcTsTYJ8/dZQk1CN/qhbQ1TXTDsdxE/vGq03bwtErwTJC4ZhBa/xlMst/6OigADAKBggqhkjOPQQDAgNIADBFAiEA39u5Pzp9dJFHH3Q9p3sjhQ6Asr7wPyU1+azj9HQPSOwCIGQqhtvGgXV7tIx6580rmVzrKVYbftJjCzKxi8BQGazX';
+
 test('signing requests carry who asked, and are approved once', () => {
-  const request = Buffer.from('-----BEGIN CERTIFICATE REQUEST-----\n').toString('base64');
+  const request = Buffer.from(`-----BEGIN CERTIFICATE REQUEST-----\n${REQUEST_DER}\n-----END CERTIFICATE REQUEST-----\n`).toString('base64');
   const { object, errors } = create<KubeObject>('certificates.k8s.io/certificatesigningrequests', { metadata: NAME, spec: { request, signerName: 'example.com/s', usages: ['client auth'], username: 'forged' } });
   assert.deepEqual([errors, (object['spec'] as Record<string, unknown>)['username']], [[], 'tester']);
   const approved = update('certificates.k8s.io/certificatesigningrequests', object, (next) => { next['status'] = { conditions: [{ type: 'Approved', status: 'True' }] }; }, 'approval');

@@ -5,7 +5,7 @@ import type { KubeObject, Node, PersistentVolumeClaim, Pod, PriorityClass } from
 import { createAuthorization } from '../authz/authorization.ts';
 import { FakeInternal } from '../authz/fake-internal.ts';
 import { createAdmission } from './admission.ts';
-import { readCertificateRequest } from './certificate-request.ts';
+import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
 import { defaultStorageClass } from './default-storage-class.ts';
 import { defaultTolerationSeconds } from './default-toleration-seconds.ts';

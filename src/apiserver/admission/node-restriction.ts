@@ -7,7 +7,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Authorizer } from '../authz/authorizer.ts';
 import { nodeNameOf } from '../authz/node.ts';
 import type { InternalApi } from '../internal.ts';
-import { readCertificateRequest } from './certificate-request.ts';
+import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import { forbid } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 import { secretNames } from './service-account.ts';

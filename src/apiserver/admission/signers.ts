@@ -1,6 +1,6 @@
 /** CertificateApproval, CertificateSigning, ClusterTrustBundleAttest: who may act for a signer, and CertificateSubjectRestriction: no way to system:masters by a request. */
-import { readCertificateRequest } from './certificate-request.ts';
 import type { CertificateSigningRequest } from '#api/types.ts';
+import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import type { Authorizer } from '../authz/authorizer.ts';
 import { forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';

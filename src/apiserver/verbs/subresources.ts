@@ -255,17 +255,7 @@ async function finalizeNamespace(endpoint: StoredEndpoint, call: WriteCall): Pro
   return respondWithObject(endpoint, written, { status: 200, options: view });
 }
 
-interface ApprovalCondition { type?: string; status?: string; lastUpdateTime?: string; lastTransitionTime?: string }
-
-/** The conditions change, certificate and request stay; who approves when is the server's to say. */
+/** The conditions change, certificate and request stay: the resource's own hooks tell by the subresource. */
 async function approve(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
-  const prepare = (next: KubeObject, previous: KubeObject, { nowMs }: { readonly nowMs: number }): void => {
-    const conditions = ((next['status'] as { conditions?: ApprovalCondition[] } | undefined)?.conditions ?? []).map((condition) => {
-      const old = (previous['status'] as { conditions?: ApprovalCondition[] } | undefined)?.conditions?.find(({ type }) => type === condition.type);
-      return { ...condition, lastUpdateTime: condition.lastUpdateTime ?? rfc3339(nowMs), lastTransitionTime: condition.lastTransitionTime ?? old?.lastTransitionTime ?? rfc3339(nowMs) };
-    });
-    next['spec'] = previous['spec'];
-    next['status'] = { ...(previous['status'] as object | undefined), ...(conditions.length > 0 ? { conditions } : {}) };
-  };
-  return call.context.info.verb === 'patch' ? patch(endpoint, call, { subresource: 'approval', prepare }) : update(endpoint, call, { subresource: 'approval', prepare });
+  return call.context.info.verb === 'patch' ? patch(endpoint, call, { subresource: 'approval' }) : update(endpoint, call, { subresource: 'approval' });
 }

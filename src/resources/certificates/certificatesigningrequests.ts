@@ -1,4 +1,5 @@
 /** CertificateSigningRequest. Who asked is written down by the server; approval and signing are subresources. */
+import { X509Certificate } from 'node:crypto';
 import type { CertificateSigningRequest, CertificateSigningRequestCondition } from '#api/types.ts';
 import { checkImmutable, eachRepeated } from '../checks.ts';
 import { defineResource, type HookContext } from '../define.ts';
@@ -6,6 +7,7 @@ import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, humanDuration, nameOf } from '../tables.ts';
 import { decodeBase64 } from '../core/base64.ts';
+import { parseCertificateRequest } from './certificate-request.ts';
 import { checkSignerName } from './signer-names.ts';
 
 const USAGES = ['any', 'cert sign', 'client auth', 'code signing', 'content commitment', 'crl sign', 'data encipherment', 'decipher only', 'digital signature', 'email protection', 'encipher only',
@@ -18,7 +20,6 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   group: 'certificates.k8s.io',
   plural: 'certificatesigningrequests',
   nameRule: 'path-segment',
-  applyDefaults: (request) => { if (request.spec) request.spec.usages ??= ['digital signature', 'key encipherment']; },
   prepareForCreate: (request, { user }) => {
     const spec = request.spec;
     request.status = {};
@@ -44,29 +45,30 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   validate: (request) => {
     const errors = new Errors();
     checkSpec(request, errors);
+    checkConditions(request, { errors });
     return errors.list;
   },
   validateUpdate: (next, previous, context) => {
     const errors = new Errors();
     checkImmutable(next.spec, previous.spec, SPEC, errors);
-    if (context.subresource === 'approval') checkConditions(next, previous, errors, ['Approved', 'Denied']);
+    if (context.subresource === 'approval') {
+      checkConditions(next, { previous, errors });
+      checkKept(next, { previous, errors, mayAdd: true });
+    }
     return errors.list;
   },
   status: {
     prepareForUpdate: (next, previous, context) => {
       keepAllButStatus(next, previous);
-      // Approval has a subresource of its own.
-      const kept = (previous.status?.conditions ?? []).filter(({ type }) => type === 'Approved' || type === 'Denied');
-      const others = (next.status?.conditions ?? []).filter(({ type }) => type !== 'Approved' && type !== 'Denied');
-      if (next.status && kept.length + others.length > 0) next.status.conditions = [...kept, ...others];
+      // Approval has a subresource of its own: what was there stays as it was, what is new or missing is refused.
+      for (const type of ['Approved', 'Denied']) keepConditions(next, previous, type);
       stampConditions(next, previous, context);
     },
     validateUpdate: (next, previous) => {
       const errors = new Errors();
-      checkConditions(next, previous, errors, []);
-      const certificate = next.status?.certificate;
-      if (certificate && !decodeBase64(certificate).includes('-----BEGIN CERTIFICATE-----')) errors.invalid(STATUS.child('certificate'), '<certificate data>', 'must contain at least one CERTIFICATE PEM block');
-      if (previous.status?.certificate && previous.status.certificate !== certificate) errors.forbidden(STATUS.child('certificate'), 'updates may not modify existing certificate content');
+      checkConditions(next, { previous, errors });
+      checkKept(next, { previous, errors, mayAdd: false });
+      checkCertificate(next, previous, errors);
       return errors.list;
     },
   },
@@ -94,7 +96,6 @@ function stampConditions(next: CertificateSigningRequest, previous: CertificateS
   const now = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
   for (const condition of next.status?.conditions ?? []) {
     const old = previous.status?.conditions?.find((other) => semanticEqual({ ...other, lastUpdateTime: '', lastTransitionTime: '' }, { ...condition, lastUpdateTime: '', lastTransitionTime: '' }));
-    condition.status ||= 'True';
     condition.lastUpdateTime ??= old?.lastUpdateTime ?? now;
     condition.lastTransitionTime ??= old?.lastTransitionTime ?? now;
   }
@@ -102,8 +103,9 @@ function stampConditions(next: CertificateSigningRequest, previous: CertificateS
 
 function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
   const { request: body = '', usages = [], signerName = '', expirationSeconds } = request.spec ?? ({} as Partial<NonNullable<CertificateSigningRequest['spec']>>);
-  if (!/-----BEGIN (NEW )?CERTIFICATE REQUEST-----/.test(decodeBase64(body))) errors.invalid(SPEC.child('request'), body, 'PEM block type must be CERTIFICATE REQUEST');
-  if (usages.length === 0) errors.required(SPEC.child('usages'));
+  const problem = problemOf(() => parseCertificateRequest(body));
+  if (problem !== undefined) errors.invalid(SPEC.child('request'), body, problem);
+  if (usages.length === 0) errors.required(SPEC.child('usages'), 'usages must be provided');
   usages.forEach((usage, i) => {
     if (!USAGES.includes(usage)) errors.notSupported(SPEC.child('usages').index(i), usage, USAGES);
   });
@@ -113,23 +115,72 @@ function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
   if (expirationSeconds !== undefined && expirationSeconds < LIFETIME_SECONDS_MIN) errors.invalid(SPEC.child('expirationSeconds'), expirationSeconds, `may not specify a duration less than ${LIFETIME_SECONDS_MIN} seconds (10 minutes)`);
 }
 
-function checkConditions(next: CertificateSigningRequest, previous: CertificateSigningRequest, errors: Errors, mayAdd: readonly string[]): void {
-  const conditions = next.status?.conditions ?? [], stored = previous.status?.conditions ?? [];
-  const seen = new Set<string>();
-  conditions.forEach((condition: CertificateSigningRequestCondition, i) => {
-    const at = CONDITIONS.index(i), { type, status } = condition;
+type Condition = CertificateSigningRequestCondition;
+const DECISIONS = ['Approved', 'Denied', 'Failed'];
+
+function conditionsOf({ status }: CertificateSigningRequest, type: string): Condition[] {
+  return (status?.conditions ?? []).filter((condition) => condition.type === type);
+}
+
+/** As many as before: as they were. */
+function keepConditions(next: CertificateSigningRequest, previous: CertificateSigningRequest, type: string): void {
+  const stored = conditionsOf(previous, type);
+  if (stored.length === 0 || conditionsOf(next, type).length !== stored.length) return;
+  next.status!.conditions = next.status!.conditions!.map((condition) => (condition.type === type ? stored.shift()! : condition));
+}
+
+/** What the stored object holds already is not held against it. */
+function checkConditions(request: CertificateSigningRequest, { previous, errors }: { readonly previous?: CertificateSigningRequest; readonly errors: Errors }): void {
+  const seen = new Set<string>(), stored = previous?.status?.conditions ?? [];
+  const repeatsAlready = new Set(stored.map(({ type }) => type)).size < stored.length;
+  (request.status?.conditions ?? []).forEach(({ type, status }, i) => {
+    const at = CONDITIONS.index(i), allowed = DECISIONS.includes(type) ? ['True'] : ['False', 'True', 'Unknown'];
     if (!type) errors.required(at.child('type'));
     if (!status) errors.required(at.child('status'));
-    else if (type === 'Approved' || type === 'Denied' || type === 'Failed' ? status !== 'True' : !['True', 'False', 'Unknown'].includes(status)) errors.notSupported(at.child('status'), status, type === 'Approved' || type === 'Denied' || type === 'Failed' ? ['True'] : ['True', 'False', 'Unknown']);
-    if (seen.has(type)) errors.duplicate(at.child('type'), type);
-    seen.add(type);
+    else if (!allowed.includes(status)) errors.notSupported(at.child('status'), status, allowed);
     const opposite = type === 'Approved' ? 'Denied' : type === 'Denied' ? 'Approved' : undefined;
-    if (opposite && conditions.slice(0, i).some((other) => other.type === opposite)) errors.invalid(at.child('type'), type, 'Approved and Denied conditions are mutually exclusive');
+    if (opposite && seen.has(opposite)) errors.invalid(at.child('type'), type, 'Approved and Denied conditions are mutually exclusive');
+    if (seen.has(type) && !repeatsAlready) errors.duplicate(at.child('type'), type);
+    seen.add(type);
   });
-  for (const type of ['Approved', 'Denied', 'Failed']) {
-    const before = stored.some((condition) => condition.type === type), now = seen.has(type);
-    if (before && !now) errors.forbidden(CONDITIONS, `updates may not remove a condition of type ${JSON.stringify(type)}`);
-    if (!before && now && (type === 'Approved' || type === 'Denied') && !mayAdd.includes(type)) errors.forbidden(CONDITIONS, `updates may not add a condition of type ${JSON.stringify(type)}`);
+}
+
+/** Decisions are never taken back; approving and denying are the approval subresource's. */
+function checkKept(next: CertificateSigningRequest, { previous, errors, mayAdd }: { readonly previous: CertificateSigningRequest; readonly errors: Errors; readonly mayAdd: boolean }): void {
+  for (const type of DECISIONS) {
+    const before = conditionsOf(previous, type), now = conditionsOf(next, type);
+    if (now.length < before.length) errors.forbidden(CONDITIONS, `updates may not remove a condition of type ${JSON.stringify(type)}`);
+    else if (now.length > before.length) {
+      if (!mayAdd && type !== 'Failed') errors.forbidden(CONDITIONS, `updates may not add a condition of type ${JSON.stringify(type)}`);
+    } else if (!semanticEqual(now, before)) errors.forbidden(CONDITIONS, `updates may not modify a condition of type ${JSON.stringify(type)}`);
   }
 }
 
+function checkCertificate({ status }: CertificateSigningRequest, previous: CertificateSigningRequest, errors: Errors): void {
+  const path = STATUS.child('certificate'), certificate = status?.certificate ?? '', stored = previous.status?.certificate ?? '';
+  if (certificate === stored) return;
+  if (stored !== '') errors.forbidden(path, 'updates may not modify existing certificate content');
+  const problem = certificate === '' ? undefined : problemOf(() => checkPemCertificates(decodeBase64(certificate)));
+  if (problem !== undefined) errors.invalid(path, '<certificate data>', problem);
+}
+
+/** Throws an Error that says what is wrong. Text between blocks is allowed. */
+function checkPemCertificates(text: string): void {
+  const blocks = Array.from(text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n((?:[^-]|-(?!----END))*)-----END \1-----/g));
+  for (const [block, label, body = ''] of blocks) {
+    if (label !== 'CERTIFICATE') throw new Error(`only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(label)}`);
+    if (body.includes(':')) throw new Error('no PEM block headers are permitted');
+    if (body.trim() === '') throw new Error('found CERTIFICATE PEM block containing 0 certificates');
+    void new X509Certificate(block);
+  }
+  if (blocks.length === 0) throw new Error('must contain at least one CERTIFICATE PEM block');
+}
+
+function problemOf(check: () => unknown): string | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
