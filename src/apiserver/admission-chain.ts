@@ -1,5 +1,5 @@
 /** Runs admission plugins in their list's order: mutating first, validating after the object's own validation; gives back on failure. */
-import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin } from './admission/plugin.ts';
+import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin, AdmissionStart } from './admission/plugin.ts';
 
 interface Handlers { readonly mutating: readonly AdmissionPlugin[]; readonly validating: readonly AdmissionPlugin[] }
 
@@ -13,9 +13,27 @@ export class AdmissionChain {
     this.plugins = plugins;
   }
 
+  /** Once, before the first request. Answers what ends the plugins. */
+  start(context: Omit<AdmissionStart, 'handlesChanged'>): () => void {
+    const stops = this.plugins.map((plugin) => plugin.start?.({ ...context, handlesChanged: () => this.#remembered.clear() }));
+    return () => stops.forEach((stop) => stop?.());
+  }
+
   /** Undefined when nothing has to be waited for. */
   admit(attributes: AdmissionAttributes): void | Promise<void> {
+    const waiting = this.#admitOnce(attributes);
+    return waiting ? waiting.then(() => this.#admitAgain(attributes)) : this.#admitAgain(attributes);
+  }
+
+  #admitOnce(attributes: AdmissionAttributes): void | Promise<void> {
     return run(this.#handlers(attributes).mutating, { attributes, call: (plugin) => plugin.admit!(attributes) });
+  }
+
+  #admitAgain(attributes: AdmissionAttributes): void | Promise<void> {
+    const { reinvocation } = attributes;
+    if (!reinvocation?.wanted || reinvocation.isSecondRound) return;
+    reinvocation.isSecondRound = true;
+    return this.#admitOnce(attributes);
   }
 
   validate(attributes: AdmissionAttributes): void | Promise<void> {

@@ -49,6 +49,8 @@ export interface Endpoint {
   readonly fieldsOf?: (object: KubeObject) => Readonly<Record<string, string>>;
   /** Absent: the stored form is what hooks see, and the record converts. With it, hooks see objects of the served version. */
   readonly codec?: VersionCodec | undefined;
+  /** An object of any served version in this one, where the record cannot convert; may be the object itself. */
+  readonly fromVersion?: (object: KubeObject) => KubeObject | Promise<KubeObject>;
   /** Reads a body of this kind, where the schema alone does not say how. */
   readonly decode?: (value: unknown, mode: DecodeMode) => Decoded;
   /** Default: kind + 'List'. */

@@ -4,7 +4,13 @@
  * A refusal is a thrown StatusError (usually statusErrors.forbidden). After upstream's k8s.io/apiserver/pkg/admission.
  */
 import type { GroupVersionKind, GroupVersionResource, KubeObject, UserInfo } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { Authorizer } from '../authz/authorizer.ts';
 import type { InternalApi } from '../internal.ts';
+import type { Metrics } from '../metrics.ts';
+import type { AdmissionKinds } from './kinds.ts';
+import type { Reinvocation } from './reinvocation.ts';
 
 export type AdmissionOperation = 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT';
 
@@ -31,15 +37,35 @@ export interface AdmissionAttributes {
   readonly options: Readonly<Record<string, unknown>>;
   /** Sends a Warning header to the client. */
   warn(message: string): void;
+  /** Adds to the request's audit event; the first value of a key stays. Absent: nothing is audited. level: below it the annotation is left out, default Metadata. */
+  annotate?(key: string, value: string, level?: 'Metadata' | 'Request'): void;
+  /** The client's own bound on the request (?timeout=), in milliseconds. */
+  readonly timeoutMs?: number | undefined;
+  /** See reinvocationOf. */
+  reinvocation?: Reinvocation | undefined;
   readonly internal: InternalApi;
+}
+
+/** What a plugin that follows objects of the cluster is given once, when the server is put together. */
+export interface AdmissionStart {
+  readonly internal: InternalApi;
+  readonly kinds: AdmissionKinds;
+  readonly authorizer: Authorizer;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** What handles() answers may be another now: it is asked again, from the next request on. */
+  handlesChanged(): void;
 }
 
 export interface AdmissionPlugin {
   /** Upstream's plugin name: 'NamespaceLifecycle'. */
   readonly name: string;
-  /** Pure and cheap; asked once per (operation, resource, subresource) and remembered. */
+  /** Before anything else is called. Answers what ends it. */
+  start?(context: AdmissionStart): (() => void) | void;
+  /** Cheap; asked once per (operation, resource, subresource) and remembered until handlesChanged(). */
   handles(operation: AdmissionOperation, target: { readonly group: string; readonly resource: string; readonly subresource: string }): boolean;
-  /** May wait; a plugin that waits for nothing should return undefined rather than a promise. On an update conflict it is called again with the newer object. */
+  /** May wait; a plugin that waits for nothing should return undefined rather than a promise. On an update conflict it is called again with the newer object, in a second round (see Reinvocation) with its own result. */
   admit?(attributes: AdmissionAttributes): void | Promise<void>;
   validate?(attributes: AdmissionAttributes): void | Promise<void>;
   /**

@@ -27,7 +27,7 @@ import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
 import type { Structural } from './structural.ts';
-import { createCodec } from './version-codec.ts';
+import { conversionOf, createCodec, type Versions } from './version-codec.ts';
 
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
 const DEFINITIONS_PREFIX = '/registry/apiextensions.k8s.io/customresourcedefinitions/';
@@ -173,14 +173,16 @@ export class CustomResources {
     const name = customDefinitionName(gvk);
     const envelope = envelopeSchema(name);
     const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({ field: jsonPath.slice(1), path: simplePath(jsonPath) ?? [] }));
-    const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec({
+    const versions: Versions = {
       nodeOf: (wanted) => nodes.get(wanted), storageApiVersion: resource.storageApiVersion,
       convert: spec.conversion?.strategy === 'Webhook' ? createConverter(definition, { internal: this.#internal }) : undefined,
-    }, apiVersion, (entry) => cache.parsed.of(entry));
+    };
+    const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec(versions, apiVersion, (entry) => cache.parsed.of(entry));
+    const convert = conversionOf(versions);
     return {
       resource, served: served!, isBuiltin: false, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
       // Hooks see the served version; what differs from it in the store is the codec's business.
-      storageGvk: gvk, isStorageVersion: true, codec,
+      storageGvk: gvk, isStorageVersion: true, codec, fromVersion: (object) => convert(object, apiVersion),
       schema: toObjectSchema(node, name), decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
       verbs: new Set(VERBS), cache, groupResource: { group, resource: resource.plural },
       selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fields.map(({ field }) => field)]),

@@ -17,8 +17,28 @@ export interface Versions {
   readonly convert: ((objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>) | undefined;
 }
 
+/** An object of one version in another: the object itself when it is of that already, else a new one. Rejects as `convert` does. */
+export function conversionOf({ nodeOf, convert }: Pick<Versions, 'nodeOf' | 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
+  return (object, to) => {
+    if (object.apiVersion === to) return object;
+    if (convert) return convert([object], to).then(([converted]) => converted!);
+    const copy = deepClone(object);
+    changeVersion(copy, to, nodeOf);
+    return copy;
+  };
+}
+
+/** Only the apiVersion differs; fields the other version does not know go. */
+function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf']): void {
+  if (object.apiVersion === to) return;
+  object.apiVersion = to;
+  const node = nodeOf(parseApiVersion(to).version);
+  if (node) normalise(object, node);
+}
+
 export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, apiVersion: string, parse: (entry: CacheEntry) => KubeObject): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
+  const toVersion = conversionOf({ nodeOf, convert });
   /** By parsed form, which the cache keeps within its bound. */
   const normalised = new WeakMap<KubeObject, KubeObject>();
   /** What the webhook answered, as long as the entry is remembered by anyone. */
@@ -31,17 +51,10 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
       object = deepClone(parsed);
       const node = nodeOf(parseApiVersion(object.apiVersion ?? '').version) ?? nodeOf(version);
       if (node) normalise(object, node);
-      if (!convert) change(object, apiVersion);
+      if (!convert) changeVersion(object, apiVersion, nodeOf);
       normalised.set(parsed, object);
     }
     return object;
-  };
-  /** Only the apiVersion differs; fields the other version does not know go. */
-  const change = (object: KubeObject, to: string): void => {
-    if (object.apiVersion === to) return;
-    object.apiVersion = to;
-    const node = nodeOf(parseApiVersion(to).version);
-    if (node) normalise(object, node);
   };
   const needsWebhook = (entry: CacheEntry): boolean => !converted.has(entry) && asStored(entry).apiVersion !== apiVersion;
 
@@ -54,12 +67,6 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
       return convert(waiting.map(asStored), apiVersion).then((objects) => objects.forEach((object, i) => converted.set(waiting[i]!, object)));
     },
     read: (entry) => converted.get(entry) ?? asStored(entry),
-    write: (object) => {
-      if (object.apiVersion === storageApiVersion) return object;
-      if (convert) return convert([object], storageApiVersion).then(([stored]) => stored!);
-      const stored = deepClone(object);
-      change(stored, storageApiVersion);
-      return stored;
-    },
+    write: (object) => toVersion(object, storageApiVersion),
   };
 }
