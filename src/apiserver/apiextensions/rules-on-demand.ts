@@ -1,7 +1,7 @@
 /** The compiler of validation rules, loaded for the first schema that has any: few clusters do, and all would start later for it. */
 import { createRequire } from 'node:module';
 import type { FieldError } from '#machinery/errors.ts';
-import type { CompiledRules } from './cel/rules.ts';
+import type { CompiledRules } from '../cel/rules.ts';
 import type { Structural } from './structural.ts';
 
 const require = createRequire(import.meta.url);
@@ -9,7 +9,7 @@ const require = createRequire(import.meta.url);
 /** path: of the schema in the definition. */
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
   if (!hasRules(root)) return { errors: [], evaluate: undefined };
-  return (require('./cel/rules.ts') as typeof import('./cel/rules.ts')).compileSchemaRules(root, path);
+  return (require('../cel/rules.ts') as typeof import('../cel/rules.ts')).compileSchemaRules(root, path);
 }
 
 export function compileRules(root: Structural): ((value: unknown, old: unknown) => FieldError[]) | undefined {

@@ -4,7 +4,7 @@
  */
 import { Environment } from '@marcbachmann/cel-js';
 import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
-import type { Structural } from '../structural.ts';
+import type { Structural } from '../apiextensions/structural.ts';
 import { charge } from './budget.ts';
 import { equalValues } from './equality.ts';
 import { kubernetesEnvironment } from './library.ts';
@@ -44,12 +44,15 @@ export class CelTypes {
   readonly #byNode = new Map<Structural, CelType>();
   #count = 0;
 
-  constructor(root: Structural) {
-    this.environment = kubernetesEnvironment();
-    this.typeOf(root, { root: true });
+  readonly #escaped: boolean;
+
+  /** environment: gets the types. escaped: names of fields are written as in rules of custom resources. */
+  constructor(environment = kubernetesEnvironment(), { escaped = true }: { readonly escaped?: boolean } = {}) {
+    this.environment = environment;
+    this.#escaped = escaped;
   }
 
-  /** undefined: expressions cannot see such values. */
+  /** undefined: expressions cannot see such values. root: has apiVersion, kind and of its metadata the names. */
   typeOf(node: Structural, { root = false }: { readonly root?: boolean } = {}): CelType | undefined {
     const known = this.#byNode.get(node);
     if (known) return known;
@@ -80,7 +83,7 @@ export class CelTypes {
     const fields = new Map<string, { readonly name: string; readonly type: CelType }>();
     for (const [name, inner] of node.properties) {
       if (root && name === 'metadata') continue;
-      const escaped = escapeName(name), type = this.typeOf(inner);
+      const escaped = this.#escaped ? escapeName(name) : name, type = this.typeOf(inner);
       if (escaped !== undefined && type) fields.set(name, { name: escaped, type });
     }
     if (root) {
@@ -98,6 +101,7 @@ export class CelTypes {
       charge(1);
       return equalValues(left, right);
     });
+    this.environment.registerOperator(`${name} == null`, (left: unknown) => left === null);
     return {
       name,
       convert: (value) => {

@@ -2,7 +2,7 @@
  * What a rule may cost at most, estimated from the sizes its schema allows: after upstream's cost model, with the same limits. Sizes that the
  * schema leaves open are what fits into a request.
  */
-import { fieldOf, type Structural } from '../structural.ts';
+import { fieldOf, type Structural } from '../apiextensions/structural.ts';
 import { escapeName } from './types.ts';
 import { isNode, type SyntaxNode } from './syntax.ts';
 

@@ -10,7 +10,8 @@ import { RE2JS } from 're2js';
 import { cidrContains, formatCIDR, formatIP, parseCIDR, parseIP, type CIDRBlock, type IPAddress } from '#machinery/ip.ts';
 import { validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
 import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.ts';
-import { STRING_FORMATS } from '../formats.ts';
+import { STRING_FORMATS } from '../apiextensions/formats.ts';
+import { addAuthorizer } from './authorizer.ts';
 import { charge, traversal } from './budget.ts';
 import { equalValues, textOf } from './equality.ts';
 
@@ -51,6 +52,7 @@ function makeLibrary(): Environment {
   addQuantities(add);
   env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
   addFormats(add);
+  addAuthorizer(env, add);
   for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity']) env.registerOperator(`${type} == ${type}`, equalValues);
   for (const type of ['string', 'int', 'double', 'bool', 'dyn']) env.registerOperator(`optional<${type}> == optional<${type}>`, equalOptionals);
   // Values that are times and durations already.

@@ -5,11 +5,12 @@
 import { Optional, type Environment } from '@marcbachmann/cel-js';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject } from '#machinery/json.ts';
-import { hasRules } from '../rules-on-demand.ts';
-import { fieldOf, itemKey, type Structural } from '../structural.ts';
-import { oldItems } from '../validation.ts';
+import { hasRules } from '../apiextensions/rules-on-demand.ts';
+import { fieldOf, itemKey, type Structural } from '../apiextensions/structural.ts';
+import { oldItems } from '../apiextensions/validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
 import { costMessage, estimateCost, maxCount, RULE_COST_LIMIT, SCHEMA_COST_LIMIT, type UnorderedUse } from './cost.ts';
+import { describeError, runtimeMessage } from './errors.ts';
 import { UNORDERED_EQUALS } from './library.ts';
 import { becomes, countSteps, rewriteMatches, rootOf, uses, type SyntaxNode } from './syntax.ts';
 import { CelTypes, type CelType } from './types.ts';
@@ -53,7 +54,9 @@ export interface CompiledRules {
 /** path: of the schema in the definition. */
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
   if (!hasRules(root)) return { errors: [], evaluate: undefined };
-  const compiler = new Compiler(new CelTypes(root));
+  const types = new CelTypes();
+  types.typeOf(root, { root: true });
+  const compiler = new Compiler(types);
   const plan = compiler.plan(root, { path, uncorrelatable: undefined, cardinality: 1 });
   compiler.checkTotal(path);
   return { errors: compiler.errors, evaluate: plan && ((value, old) => run(plan, value, old)) };
@@ -152,13 +155,13 @@ class Compiler {
         becomes(compared, template);
       }
       const checked = parsed.check();
-      if (!checked.valid) return refuse(`compilation failed: ${describe(checked.error, text)}`);
+      if (!checked.valid) return refuse(`compilation failed: ${describeError(checked.error, text)}`);
       if (checked.type !== wants && checked.type !== 'dyn') return refuse(wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string');
       this.#checkCost(cost * place.cardinality, { field, what });
       countSteps(root);
       return { evaluate: (variables) => parsed(variables) as unknown, usesOld };
     } catch (error) {
-      return refuse(`compilation failed: ${describe(error, text)}`);
+      return refuse(`compilation failed: ${describeError(error, text)}`);
     }
   }
 
@@ -175,28 +178,6 @@ class Compiler {
       if (most.cost > SCHEMA_COST_LIMIT / 100) this.errors.push(fieldErrors.forbidden(most.path, 'contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema'));
     }
     this.errors.push(fieldErrors.forbidden(path, costMessage('x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema', { cost: total, limit: SCHEMA_COST_LIMIT })));
-  }
-}
-
-interface CelError { readonly summary?: string; readonly code?: string; readonly message: string; readonly range?: { readonly start: number } }
-
-/** As cel-go prints an error of an expression. */
-function describe(error: unknown, text: string): string {
-  const { summary, message, code, range } = error as CelError;
-  // A missing field is told by the dot before it.
-  const start = Math.max(0, Math.min((range?.start ?? 0) - (code === 'no_such_key' ? 1 : 0), text.length));
-  const line = text.slice(0, start).split('\n').length;
-  const column = start - (text.lastIndexOf('\n', start - 1) + 1);
-  return `ERROR: <input>:${line}:${column + 1}: ${wording(code, summary ?? message)}\n | ${text.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;
-}
-
-function wording(code: string | undefined, text: string): string {
-  const name = /: (.+)$/.exec(text)?.[1] ?? '';
-  switch (code) {
-    case 'no_such_key': return `undefined field '${name}'`;
-    case 'unknown_variable': return `undeclared reference to '${name}' (in container '')`;
-    case 'unexpected_token': case 'reserved_identifier': return `Syntax error: ${text}`;
-    default: return text;
   }
 }
 
@@ -289,14 +270,8 @@ function outcome(rule: Rule, { variables, state, path }: { readonly variables: R
       } else state.errors.push(fieldErrors.internal(path, 'validation failed due to running out of cost budget, no further validation rules will be run'));
       throw new OutOfBudget();
     }
-    const { summary, message, code } = error as CelError;
-    if (code === 'no_such_overload' || code === 'no_matching_overload') return { message: `'${summary ?? message}': call arguments did not match a supported operator, function or macro signature for rule: ${text}`, failed: false };
-    return { message: `${runtimeWording(code, summary ?? message)} evaluating rule: ${text}`, failed: false };
+    return { message: runtimeMessage(error, { text, what: 'rule' }), failed: false };
   }
-}
-
-function runtimeWording(code: string | undefined, text: string): string {
-  return code === 'no_such_key' ? `no such key: ${text.replace(/^No such key: /, '')}` : text.replace(/^No such key: /, '');
 }
 
 function messageOf({ source, message }: Rule, { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run }): string {

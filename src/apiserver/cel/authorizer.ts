@@ -1,0 +1,184 @@
+/**
+ * The authorizer that expressions ask: authorizer.group('apps').resource('deployments').namespace('x').check('create').allowed().
+ *
+ * Expressions are evaluated synchronously, authorizers may answer later. A check without an answer ends the evaluation; `resolving` waits for
+ * the answer and evaluates once more, until none is missing. Each round adds an answer, each answer is remembered, and checks are so dear that
+ * an expression's budget has room for two: the rounds are few.
+ */
+import { EvaluationError, type Environment } from '@marcbachmann/cel-js';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import type { UserInfo } from '#machinery/object.ts';
+import type { AuthorizationAttributes, AuthorizationDecision, Authorizer } from '../authz/authorizer.ts';
+import { fieldRequirements, labelRequirements } from '../authz/selector-requirements.ts';
+import { charge } from './budget.ts';
+
+/** Of one check, as upstream counts it. */
+const CHECK_COST = 350_000;
+/** What a bounded budget allows is far below; a bound all the same. */
+const MAX_ROUNDS = 100;
+
+export const AUTHORIZER = 'kubernetes.authorization.Authorizer';
+const PATH_CHECK = 'kubernetes.authorization.PathCheck';
+const GROUP_CHECK = 'kubernetes.authorization.GroupCheck';
+const RESOURCE_CHECK = 'kubernetes.authorization.ResourceCheck';
+const DECISION = 'kubernetes.authorization.Decision';
+
+/** Thrown out of an evaluation: a check has to be waited for. */
+class UnansweredError extends Error {}
+
+/** As a request asks it, without the user. */
+type Question = Omit<AuthorizationAttributes, 'user'>;
+
+export interface AuthorizerOptions {
+  readonly authorizer: Authorizer;
+  readonly user: UserInfo;
+  /** What the request itself is about: authorizer.requestResource. */
+  readonly request?: { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string };
+}
+
+/** The checks of one request: remembers answers, so that each is asked for once. */
+export class AuthorizerChecks {
+  /** What expressions have as `authorizer`. */
+  readonly value: unknown;
+  readonly #authorizer: Authorizer;
+  readonly #answers = new Map<string, Answer>();
+  readonly #awaited: Promise<void>[] = [];
+
+  constructor({ authorizer, user, request }: AuthorizerOptions) {
+    this.#authorizer = authorizer;
+    this.value = new CelAuthorizer(this, user, request);
+  }
+
+  /** evaluate: must be safe to repeat. Waits only for authorizers that do. */
+  resolving<T>(evaluate: () => T): T | Promise<T> {
+    this.#awaited.length = 0;
+    try {
+      const result = evaluate();
+      // An operator may have absorbed that an answer is missing.
+      if (this.#awaited.length === 0) return result;
+    } catch (error) {
+      if (this.#awaited.length === 0) throw error;
+    }
+    return this.#again(evaluate);
+  }
+
+  async #again<T>(evaluate: () => T): Promise<T> {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      await Promise.all(this.#awaited.splice(0));
+      try {
+        const result = evaluate();
+        if (this.#awaited.length === 0) return result;
+      } catch (error) {
+        if (this.#awaited.length === 0) throw error;
+      }
+    }
+    throw new Error(`expressions asked the authorizer more than ${MAX_ROUNDS} different questions`);
+  }
+
+  answer(user: UserInfo, question: Question): Answer {
+    charge(CHECK_COST);
+    const key = JSON.stringify([user.name, user.groups, question]);
+    const known = this.#answers.get(key);
+    if (known) return known;
+    const decision = this.#ask({ ...question, user });
+    if (!(decision instanceof Promise)) return this.#remember(key, { decision });
+    this.#awaited.push(decision.then((later) => void this.#remember(key, { decision: later }), (error: unknown) => void this.#remember(key, failure(error))));
+    throw new UnansweredError('the authorizer has not answered yet');
+  }
+
+  #ask(attributes: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision> {
+    try {
+      return this.#authorizer.authorize(attributes);
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #remember(key: string, answer: Answer): Answer {
+    this.#answers.set(key, answer);
+    return answer;
+  }
+}
+
+interface Answer { readonly decision: AuthorizationDecision; readonly error?: string }
+
+function failure(error: unknown): Answer {
+  return { decision: { decision: 'no-opinion', reason: '' }, error: error instanceof Error ? error.message : String(error) };
+}
+
+class CelAuthorizer {
+  readonly checks: AuthorizerChecks;
+  readonly user: UserInfo;
+  /** A field that expressions read; undefined: there is none. */
+  readonly requestResource: CelResourceCheck | undefined;
+
+  constructor(checks: AuthorizerChecks, user: UserInfo, request?: AuthorizerOptions['request']) {
+    this.checks = checks;
+    this.user = user;
+    this.requestResource = request && new CelResourceCheck(this, { ...request, fieldSelector: '', labelSelector: '' });
+  }
+}
+
+class CelPathCheck {
+  readonly of: CelAuthorizer;
+  readonly path: string;
+  constructor(of: CelAuthorizer, path: string) { this.of = of; this.path = path; }
+}
+
+class CelGroupCheck {
+  readonly of: CelAuthorizer;
+  readonly group: string;
+  constructor(of: CelAuthorizer, group: string) { this.of = of; this.group = group; }
+}
+
+interface ResourceQuestion { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string; readonly fieldSelector: string; readonly labelSelector: string }
+
+class CelResourceCheck {
+  readonly of: CelAuthorizer;
+  readonly question: ResourceQuestion;
+  constructor(of: CelAuthorizer, question: ResourceQuestion) { this.of = of; this.question = question; }
+}
+
+class CelDecision {
+  readonly answer: Answer;
+  constructor(answer: Answer) { this.answer = answer; }
+}
+
+/** Adds the authorizer's types and functions. */
+export function addAuthorizer(env: Environment, add: (signature: string, handler: (...args: never[]) => unknown) => void): void {
+  for (const [name, ctor] of [[DECISION, CelDecision], [PATH_CHECK, CelPathCheck], [GROUP_CHECK, CelGroupCheck], [RESOURCE_CHECK, CelResourceCheck]] as const) env.registerType(name, { ctor, fields: {} });
+  env.registerType(AUTHORIZER, { ctor: CelAuthorizer, fields: { requestResource: RESOURCE_CHECK } } as never);
+  add(`${AUTHORIZER}.path(string): ${PATH_CHECK}`, (of: CelAuthorizer, path: string) => new CelPathCheck(of, path === '' ? fail('path must not be empty') : path));
+  add(`${AUTHORIZER}.group(string): ${GROUP_CHECK}`, (of: CelAuthorizer, group: string) => new CelGroupCheck(of, group));
+  add(`${AUTHORIZER}.serviceAccount(string, string): ${AUTHORIZER}`, asServiceAccount);
+  add(`${GROUP_CHECK}.resource(string): ${RESOURCE_CHECK}`, ({ of, group }: CelGroupCheck, resource: string) => new CelResourceCheck(of, { group, resource, subresource: '', namespace: '', name: '', fieldSelector: '', labelSelector: '' }));
+  for (const part of ['subresource', 'namespace', 'name', 'fieldSelector', 'labelSelector']) {
+    add(`${RESOURCE_CHECK}.${part}(string): ${RESOURCE_CHECK}`, ({ of, question }: CelResourceCheck, value: string) => new CelResourceCheck(of, { ...question, [part]: value }));
+  }
+  add(`${PATH_CHECK}.check(string): ${DECISION}`, checkPath);
+  add(`${RESOURCE_CHECK}.check(string): ${DECISION}`, checkResource);
+  add(`${DECISION}.allowed(): bool`, ({ answer }: CelDecision) => answer.decision.decision === 'allow');
+  add(`${DECISION}.reason(): string`, ({ answer }: CelDecision) => answer.decision.reason);
+  add(`${DECISION}.errored(): bool`, ({ answer }: CelDecision) => answer.error !== undefined);
+  add(`${DECISION}.error(): string`, ({ answer }: CelDecision) => answer.error ?? '');
+}
+
+function fail(message: string): never {
+  throw new EvaluationError(message);
+}
+
+function asServiceAccount({ checks }: CelAuthorizer, namespace: string, name: string): CelAuthorizer {
+  const problems = [...validateDNS1123Label(namespace).map((problem) => `invalid service account namespace: ${problem}`), ...validateDNS1123Subdomain(name).map((problem) => `invalid service account name: ${problem}`)];
+  if (problems.length > 0) fail(problems.join(', '));
+  return new CelAuthorizer(checks, { name: `system:serviceaccount:${namespace}:${name}`, groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'] });
+}
+
+function checkPath({ of, path }: CelPathCheck, verb: string): CelDecision {
+  return new CelDecision(of.checks.answer(of.user, { verb, isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path }));
+}
+
+function checkResource({ of, question: { fieldSelector, labelSelector, ...question } }: CelResourceCheck, verb: string): CelDecision {
+  const fields = fieldSelector === '' ? undefined : fieldRequirements(fieldSelector);
+  const labels = labelSelector === '' ? undefined : labelRequirements(labelSelector);
+  return new CelDecision(of.checks.answer(of.user, { ...question, verb, version: '*', isResourceRequest: true, path: '', ...(fields ? { fieldSelector: fields } : {}), ...(labels ? { labelSelector: labels } : {}) }));
+}

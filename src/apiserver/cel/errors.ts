@@ -1,0 +1,85 @@
+/** What goes wrong with expressions, in the words cel-go has for it. */
+import type { Environment } from '@marcbachmann/cel-js';
+
+/** The expression is no expression of what it may use; the message shows the place. */
+export class CelCompileError extends Error {
+  override readonly name = 'CelCompileError';
+}
+
+/** The expression has no result for these values: 'no such key: x'. */
+export class CelRuntimeError extends Error {
+  override readonly name: string = 'CelRuntimeError';
+}
+
+/** It cost more than it may. */
+export class CelCostError extends CelRuntimeError {
+  override readonly name = 'CelCostError';
+}
+
+/** What the evaluator throws. */
+interface EvaluatorError { readonly summary?: string; readonly code?: string; readonly message: string; readonly range?: { readonly start: number } }
+
+/** An error of compilation as cel-go prints it. env: where it was compiled, to tell unknown functions from wrong arguments. */
+export function describeError(error: unknown, text: string, env?: Environment): string {
+  const { summary, message, code, range } = error as EvaluatorError;
+  // A missing field is told by the dot before it.
+  const start = Math.max(0, Math.min((range?.start ?? 0) - (code === 'no_such_key' ? 1 : 0), text.length));
+  return locate(wording({ code, text: summary ?? message, env }), { text, start });
+}
+
+export function locate(problem: string, { text, start }: { readonly text: string; readonly start: number }): string {
+  const line = text.slice(0, start).split('\n').length;
+  const column = start - (text.lastIndexOf('\n', start - 1) + 1);
+  return `ERROR: <input>:${line}:${column + 1}: ${problem}\n | ${text.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;
+}
+
+function wording({ code, text, env }: { readonly code: string | undefined; readonly text: string; readonly env: Environment | undefined }): string {
+  const name = /: (.+)$/.exec(text)?.[1] ?? '';
+  switch (code) {
+    case 'no_such_key': return `undefined field '${name}'`;
+    case 'unknown_variable': return undeclared(name);
+    case 'unexpected_token': case 'reserved_identifier': case 'expected_token': case 'unexpected_character': return `Syntax error: ${text}`;
+    case 'no_such_overload': return operatorWording(name) ?? text;
+    case 'no_matching_overload': return functionWording(text, env) ?? text;
+    default: return text;
+  }
+}
+
+function undeclared(name: string): string {
+  return `undeclared reference to '${name}' (in container '')`;
+}
+
+function operatorWording(applied: string): string | undefined {
+  const binary = /^(\S+) (\S+) (\S+)$/.exec(applied);
+  if (binary) return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to '(${binary[1]}, ${binary[3]})'`;
+  const unary = /^([!-])(\S+)$/.exec(applied);
+  return unary ? `found no matching overload for '${unary[1]}_' applied to '(${unary[2]})'` : undefined;
+}
+
+function functionWording(text: string, env: Environment | undefined): string | undefined {
+  const [, receiver, name = '', args] = /'(?:(.+)\.)?(\w+)\((.*)\)'$/.exec(text) ?? [];
+  if (args === undefined) return undefined;
+  if (env && !env.getDefinitions().functions.some((known) => known.name === name)) return undeclared(name);
+  return `found no matching overload for '${name}' applied to '${receiver === undefined ? '' : `${receiver}.`}(${args})'`;
+}
+
+/** An error of evaluation; what: 'rule', 'expression'. */
+export function runtimeMessage(error: unknown, { text, what }: { readonly text: string; readonly what: string }): string {
+  const { code } = error as EvaluatorError;
+  if (code === 'no_such_overload' || code === 'no_matching_overload') return `'${runtimeWording(error)}': call arguments did not match a supported operator, function or macro signature for ${what}: ${text}`;
+  return `${runtimeWording(error)} evaluating ${what}: ${text}`;
+}
+
+/** An error of evaluation alone. */
+export function runtimeWording(error: unknown): string {
+  const { summary, message, code } = error as EvaluatorError;
+  const text = summary ?? message;
+  switch (code) {
+    case 'no_such_key': return `no such key: ${text.replace(/^No such key: /, '')}`;
+    case 'index_out_of_bounds': return `index out of bounds: ${/index (-?\d+)/.exec(text)?.[1] ?? ''}`;
+    case 'no_such_overload': case 'no_matching_overload': return 'no such overload';
+    case 'optional_value_missing': return 'optional.none() dereference';
+    case 'modulo_by_zero': return 'modulus by zero';
+    default: return text.replace(/^No such key: /, '');
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * One CEL expression of whoever configures the cluster: admission policies, match conditions of webhooks, claims of tokens, device selectors.
+ * Compiled and type-checked once, evaluated often, within a budget, with regular expressions in linear time. Validation rules of custom
+ * resources, whose costs are estimated beforehand, are in rules.ts.
+ *
+ *   const variables = { request: 'dyn', object: 'dyn', authorizer: 'authorizer' } as const;
+ *   const expression = compileExpression('object.spec.replicas <= 5', { variables, result: 'bool' });
+ *   expression.evaluate({ object, request });   // true
+ *
+ * Load it through on-demand.ts: the evaluator is not needed where nothing is configured.
+ */
+import type { Environment, ParseResult } from '@marcbachmann/cel-js';
+import type { Structural } from '../apiextensions/structural.ts';
+import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
+import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
+import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording } from './errors.ts';
+import { kubernetesEnvironment } from './library.ts';
+import { countSteps, rewriteMatches, rootOf } from './syntax.ts';
+import { CelTypes } from './types.ts';
+import { fromCel, toCel } from './values.ts';
+
+/**
+ * 'dyn' | 'string' | 'bool' | 'int' | 'double' | 'map' | 'list<string>' …: as cel-go names types.
+ * 'authorizer': an AuthorizerChecks (authorizer.ts).
+ * A schema: objects of these fields; an expression that names others does not compile. The value may be null.
+ * Fields with types: an object whose fields are CEL values already, read when expressions do.
+ */
+export type VariableType = string | Structural | CelFields;
+
+export interface CelFields { readonly typeName: string; readonly fieldTypes: Readonly<Record<string, string>> }
+
+export type Variables = Readonly<Record<string, VariableType>>;
+
+export interface ExpressionOptions {
+  /** Pass the same object for expressions that share their variables: their environment is made once. */
+  readonly variables: Variables;
+  /** What the expression must come to; several: any of them. Default: anything. */
+  readonly result?: string | readonly string[];
+  /** Of one evaluation. Default: upstream's limit of a call. */
+  readonly costLimit?: number;
+}
+
+export interface EvaluationOptions {
+  /** Shared with other evaluations; what this one costs is taken from it. */
+  readonly budget?: Budget;
+}
+
+export interface Expression {
+  readonly source: string;
+  /** What it comes to, as far as can be told: 'dyn' when not at all. */
+  readonly type: string;
+  /**
+   * Values are JSON (numbers without fraction are ints), and so is the result. A variable without value is unknown, which is an error where
+   * the expression reads it. Throws CelRuntimeError, CelCostError among them. With an authorizer: only inside its AuthorizerChecks.resolving().
+   */
+  evaluate(values: Readonly<Record<string, unknown>>, options?: EvaluationOptions): unknown;
+  /** As evaluate, with the result as expressions see it: to be a variable of another. */
+  evaluateCel(values: Readonly<Record<string, unknown>>, options?: EvaluationOptions): unknown;
+}
+
+/** Throws CelCompileError. */
+export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT }: ExpressionOptions): Expression {
+  const scope = scopeOf(variables);
+  const { evaluate, type } = compile(source, scope);
+  const wanted = result === undefined ? undefined : [result].flat();
+  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(wanted.length === 1 ? `must evaluate to ${wanted[0]}` : `must evaluate to one of [${wanted.join(' ')}]`);
+  const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
+    const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
+    return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
+  };
+  return {
+    source, type, evaluateCel,
+    evaluate: (values, options) => {
+      const value = evaluateCel(values, options);
+      try {
+        return fromCel(value);
+      } catch (error) {
+        throw new CelRuntimeError(error instanceof Error ? error.message : String(error));
+      }
+    },
+  };
+}
+
+function compile(source: string, { checking, evaluating }: Scope): { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string } {
+  const { type } = checkedBy(checking, source);
+  const { parsed } = checkedBy(evaluating, source);
+  countSteps(rootOf(parsed));
+  return { evaluate: (values) => parsed(values) as unknown, type };
+}
+
+function checkedBy(environment: Environment, source: string): { readonly parsed: ParseResult; readonly type: string } {
+  try {
+    const parsed = environment.parse(source);
+    rewriteMatches(rootOf(parsed));
+    const checked = parsed.check();
+    if (!checked.valid) throw checked.error ?? new Error('does not check');
+    return { parsed, type: checked.type ?? 'dyn' };
+  } catch (error) {
+    throw new CelCompileError(describeError(error, source, environment), { cause: error });
+  }
+}
+
+function isOneOf(type: string, wanted: readonly string[]): boolean {
+  return type === 'dyn' || wanted.some((name) => type === name || (name === 'list' && type.startsWith('list')) || (name === 'map' && type.startsWith('map')));
+}
+
+function bounded(evaluate: () => unknown, { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined }): unknown {
+  let failure: unknown;
+  try {
+    const { result, cost } = withBudget(allowed, () => {
+      try {
+        return evaluate();
+      } catch (error) {
+        failure = error;
+        return undefined;
+      }
+    });
+    if (budget) budget.remaining -= cost;
+    if (failure === undefined) return result;
+  } catch (error) {
+    // What ran out of a shared budget has used it up.
+    if (budget) budget.remaining -= allowed;
+    throw error instanceof BudgetError ? new CelCostError(error.message, { cause: error }) : error;
+  }
+  throw failure instanceof CelRuntimeError ? failure : new CelRuntimeError(runtimeWording(failure), { cause: failure });
+}
+
+// ------------------------------------------------------------------------------------------------------------- variables
+
+interface Scope {
+  /** Knows which fields there are. */
+  readonly checking: Environment;
+  /** Takes objects as they come; the same where no schema says more. */
+  readonly evaluating: Environment;
+  convert(values: Readonly<Record<string, unknown>>): Record<string, unknown>;
+}
+
+const scopes = new WeakMap<Variables, Scope>();
+
+function scopeOf(variables: Variables): Scope {
+  let scope = scopes.get(variables);
+  if (!scope) scopes.set(variables, (scope = makeScope(variables)));
+  return scope;
+}
+
+function makeScope(variables: Variables): Scope {
+  const evaluating = kubernetesEnvironment(), entries = Object.entries(variables);
+  const converters = new Map(entries.map(([name, type]) => [name, declare(name, type, evaluating)]));
+  let checking = evaluating;
+  if (entries.some(([, type]) => isSchema(type))) {
+    checking = kubernetesEnvironment();
+    const types = new CelTypes(checking, { escaped: false });
+    for (const [name, type] of entries) {
+      if (isSchema(type)) checking.registerVariable(name, types.typeOf(type)?.name ?? 'dyn');
+      else declare(name, type, checking);
+    }
+  }
+  return {
+    checking, evaluating,
+    convert: (values) => {
+      const converted: Record<string, unknown> = {};
+      for (const [name, convert] of converters) if (values[name] !== undefined) converted[name] = convert(values[name]);
+      return converted;
+    },
+  };
+}
+
+function isSchema(type: VariableType): type is Structural {
+  return typeof type === 'object' && 'schema' in type;
+}
+
+/** Answers how a value takes the variable's type. */
+function declare(name: string, type: VariableType, environment: Environment): (value: unknown) => unknown {
+  if (typeof type === 'string') {
+    environment.registerVariable(name, type === 'authorizer' ? AUTHORIZER : type);
+    return type === 'authorizer' ? (checks) => (checks as AuthorizerChecks).value : toCel;
+  }
+  if (isSchema(type)) {
+    environment.registerVariable(name, 'dyn');
+    return toCel;
+  }
+  const ctor = class {
+    readonly values: object;
+    constructor(values: object) { this.values = values; }
+  };
+  for (const field of Object.keys(type.fieldTypes)) Object.defineProperty(ctor.prototype, field, { get(this: { readonly values: Record<string, unknown> }) { return this.values[field]; } });
+  environment.registerType(type.typeName, { ctor, fields: type.fieldTypes } as never).registerVariable(name, type.typeName);
+  return (values) => new ctor(values as object);
+}

@@ -1,0 +1,75 @@
+/**
+ * Values of the wire as values of expressions, and back. Whole numbers are ints, others doubles, objects maps. Objects are converted as they
+ * are read: an expression that asks for one field of a large object costs no more than that.
+ */
+import { Optional } from '@marcbachmann/cel-js';
+import { Duration, UnsignedInt } from '@marcbachmann/cel-js/evaluator';
+import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
+import { CelObject } from './construction.ts';
+
+/** For the evaluator any other map; it asks for the constructor by identity. */
+class LazyMap extends Map<string, unknown> {
+  readonly #source: JsonObject;
+
+  constructor(source: JsonObject) {
+    super();
+    this.#source = source;
+  }
+
+  override get(key: string): unknown {
+    const known = super.get(key);
+    if (known !== undefined || !Object.hasOwn(this.#source, key)) return known;
+    const value = toCel(this.#source[key]);
+    super.set(key, value);
+    return value;
+  }
+
+  override has(key: string): boolean { return typeof key === 'string' && Object.hasOwn(this.#source, key); }
+  override get size(): number { return Object.keys(this.#source).length; }
+  override keys(): MapIterator<string> { return Object.keys(this.#source).values() as MapIterator<string>; }
+  override *entries(): MapIterator<[string, unknown]> { for (const key of Object.keys(this.#source)) yield [key, this.get(key)]; }
+  override *values(): MapIterator<unknown> { for (const key of Object.keys(this.#source)) yield this.get(key); }
+  override [Symbol.iterator](): MapIterator<[string, unknown]> { return this.entries(); }
+  override forEach(work: (value: unknown, key: string, map: Map<string, unknown>) => void): void { for (const [key, value] of this.entries()) work(value, key, this); }
+}
+Object.defineProperty(LazyMap.prototype, 'constructor', { value: Map });
+
+/** The value must not change while expressions read it. undefined, which JSON has not, is null. */
+export function toCel(value: unknown): unknown {
+  switch (typeof value) {
+    case 'number': return Number.isInteger(value) ? BigInt(value) : value;
+    case 'undefined': return null;
+    case 'object': return value === null ? null : Array.isArray(value) ? value.map(toCel) : isJsonObject(value) ? new LazyMap(value) : value;
+    default: return value;
+  }
+}
+
+/** Throws a TypeError for what has no place on the wire: types, quantities, … */
+export function fromCel(value: unknown): unknown {
+  switch (typeof value) {
+    case 'bigint': return Number(value);
+    case 'string': case 'number': case 'boolean': return value;
+    case 'object': return value === null ? null : fromObject(value);
+    default: throw new TypeError(`${typeof value} has no JSON form`);
+  }
+}
+
+function fromObject(value: object): unknown {
+  if (Array.isArray(value)) return value.map(fromCel);
+  if (value instanceof Map) return fromEntries(value);
+  if (value instanceof CelObject) return fromEntries(value.fields);
+  if (value instanceof Optional) return value.hasValue() ? fromCel(value.value()) : null;
+  if (value instanceof Date) return value.toISOString().replace(/\.000Z$/, 'Z');
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+  if (value instanceof Duration) return String(value);
+  if (value instanceof UnsignedInt) return Number(value.value);
+  const { constructor } = value;
+  if (constructor === Object || constructor === undefined) return fromEntries(Object.entries(value));
+  throw new TypeError(`a value of type ${constructor.name} has no JSON form`);
+}
+
+function fromEntries(entries: Iterable<readonly [unknown, unknown]>): JsonObject {
+  const object: JsonObject = {};
+  for (const [key, value] of entries) setOwn(object, String(key), fromCel(value));
+  return object;
+}
