@@ -1,5 +1,6 @@
 /** `capstan controller-manager` */
 import { Option, type Command } from 'commander';
+import { SIGNER_FLAGS } from '#cmd/cluster-signing.ts';
 import { runControllerManager, type ControllerManagerFlags } from '#cmd/controller-manager.ts';
 import { componentOptions, electionOptions, list, loggingOptions, yesOrNo } from './component-options.ts';
 import { action } from './context.ts';
@@ -15,7 +16,11 @@ export function register(program: Command): void {
     .option('--root-ca-file <file>', "certificate authority to publish in every namespace (default: the kubeconfig's)")
     .option('--cluster-signing-cert-file <file>', 'certificate authority that signs certificate requests')
     .option('--cluster-signing-key-file <file>', 'its key')
+    .option('--cluster-signing-duration <duration>', 'how long certificates live that do not ask for less (default: 8760h)')
     .addOption(new Option('--controllers <names>', "'*' for those on by default, NAME to add one, -NAME to leave one out").argParser(list))
     .addOption(new Option('--use-service-account-credentials [true|false]', 'each controller acts as its own service account').argParser(yesOrNo('use-service-account-credentials')).preset('true').default(true));
+  for (const signer of Object.values(SIGNER_FLAGS)) {
+    command.option(`--cluster-signing-${signer}-cert-file <file>`, `instead of --cluster-signing-cert-file, the authority of ${signer} certificates`).option(`--cluster-signing-${signer}-key-file <file>`, 'its key');
+  }
   loggingOptions(electionOptions(command)).action(action(({ clusterCidr, ...flags }: Flags) => runControllerManager({ ...flags, clusterCIDR: clusterCidr })));
 }

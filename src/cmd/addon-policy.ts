@@ -2,12 +2,15 @@
 import type { InternalApi } from '#apiserver/internal.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { NODE_BOOTSTRAP } from './node-bootstrap-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 const DNS = { kind: 'ServiceAccount', name: 'coredns', namespace: 'kube-system' };
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 
-const OBJECTS: readonly { readonly resource: string; readonly object: KubeObject }[] = [
+export interface PolicyObject { readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings'; readonly object: KubeObject }
+
+const OBJECTS: readonly PolicyObject[] = [
   {
     resource: 'clusterroles',
     object: {
@@ -44,10 +47,25 @@ const OBJECTS: readonly { readonly resource: string; readonly object: KubeObject
       roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:publish-dns' }, subjects: [DNS],
     },
   },
+  {
+    resource: 'clusterroles',
+    object: { apiVersion: `${RBAC}/v1`, kind: 'ClusterRole', metadata: { name: 'capstan:login', labels }, rules: [{ nonResourceURLs: ['/capstan/login'], verbs: ['post'] }] },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`, kind: 'ClusterRoleBinding', metadata: { name: 'capstan:login', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:login' }, subjects: [{ apiGroup: RBAC, kind: 'Group', name: 'system:authenticated' }],
+    },
+  },
 ];
 
 export async function addonPolicy(internal: InternalApi): Promise<void> {
-  await Promise.all(OBJECTS.map(async ({ resource, object }) => {
+  await createMissing(internal, [...OBJECTS, ...NODE_BOOTSTRAP]);
+}
+
+async function createMissing(internal: InternalApi, objects: readonly PolicyObject[]): Promise<void> {
+  await Promise.all(objects.map(async ({ resource, object }) => {
     const name = { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
     if (internal.get({ group: RBAC, resource }, name)) return;
     await internal.create({ group: RBAC, resource }, object).catch((error: unknown) => {

@@ -3,19 +3,17 @@ import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClient } from '#client/create.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { clusterSigning, type ClusterSigningFlags } from './cluster-signing.ts';
 import { startControllerManager } from './controllers.ts';
 import { requireIPv4Range } from './proxy.ts';
 import { runComponent, type ComponentFlags, type RunContext } from './run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
-export interface ControllerManagerFlags extends ComponentFlags {
+export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFlags {
   readonly clusterCIDR: string;
   /** Published in every namespace as kube-root-ca.crt. Default: the kubeconfig's authority. */
   readonly rootCaFile?: string;
-  /** Both or neither; without them no certificate requests are signed. */
-  readonly clusterSigningCertFile?: string;
-  readonly clusterSigningKeyFile?: string;
   /** Default true. */
   readonly leaderElect?: boolean;
   /** Default: all. */
@@ -26,26 +24,18 @@ export interface ControllerManagerFlags extends ComponentFlags {
 
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
-  const signer = signerOf(flags);
+  const signing = clusterSigning(flags);
   await runComponent({
     name: 'kube-controller-manager', flags,
     create: (context) => startControllerManager({
       api: context.api, clock: context.clock, log: context.log, identity: context.identity,
-      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), ...(signer ? { signer } : {}),
+      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), signing,
       ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }), ...(flags.controllers ? { names: flags.controllers } : {}),
     }).catch((error: unknown) => {
       if (errorMessage(error).endsWith('is not in the list of known controllers')) throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
       throw error;
     }),
   });
-}
-
-function signerOf({ clusterSigningCertFile, clusterSigningKeyFile }: ControllerManagerFlags): { readonly certificate: string; readonly key: string } | undefined {
-  if ((clusterSigningCertFile === undefined) !== (clusterSigningKeyFile === undefined)) {
-    throw new UserError('--cluster-signing-cert-file and --cluster-signing-key-file go together: give both or neither.');
-  }
-  if (clusterSigningCertFile === undefined || clusterSigningKeyFile === undefined) return undefined;
-  return { certificate: readFileOf('--cluster-signing-cert-file', clusterSigningCertFile), key: readFileOf('--cluster-signing-key-file', clusterSigningKeyFile) };
 }
 
 /** One client for each controller, over one connection without credentials that their tokens go through. */

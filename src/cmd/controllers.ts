@@ -1,5 +1,6 @@
 /** The controller manager: all controllers, each acting as its own service account, led by one instance at a time. */
 import type { Client } from '#client/client.ts';
+import type { SigningOptions } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import { createControllerManager, selectControllers, type ControllerManager } from '#runtime/run-controllers.ts';
@@ -7,12 +8,12 @@ import { createControllerManager, selectControllers, type ControllerManager } fr
 export interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
   readonly clusterCIDR: string;
-  /** The cluster's CA: published to pods, and the signer of certificate requests unless `signer` says otherwise. PEM. */
+  /** The cluster's CA: published to pods, and the signer of certificate requests unless `signing` says otherwise. PEM. */
   readonly caPem: string;
   /** Absent: no certificate requests are signed. */
   readonly caKeyPem?: string;
-  /** What certificate requests are signed with instead of the CA. PEM. */
-  readonly signer?: { readonly certificate: string; readonly key: string };
+  /** What certificate requests are signed with instead of the CA, and for how long. */
+  readonly signing?: SigningOptions;
   /** Default true; false: one instance only. */
   readonly leaderElect?: boolean;
   /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
@@ -28,8 +29,7 @@ export interface ControllerManagerSetup extends ComponentContext {
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
-  const clusterSigner = setup.signer ?? (caKeyPem === undefined ? undefined : { certificate: caPem, key: caKeyPem });
-  const known = controllers({ clusterCIDR, rootCA: caPem, ...(clusterSigner ? { clusterSigner } : {}) });
+  const known = controllers({ clusterCIDR, rootCA: caPem, ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }), ...setup.signing });
   const definitions = setup.names ? selectControllers(known, { names: setup.names }) : known;
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));

@@ -7,6 +7,9 @@ import { statefulSetController } from './apps/statefulset-controller.ts';
 import { cronJobController } from './batch/cronjob-controller.ts';
 import { jobController } from './batch/job-controller.ts';
 import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
+import { certificateSigningRequestApprovingController } from './certificates/certificatesigningrequest-approving-controller.ts';
+import { certificateSigningRequestCleanerController } from './certificates/certificatesigningrequest-cleaner-controller.ts';
+import { certificateSigningRequestSigningController, type SigningOptions } from './certificates/certificatesigningrequest-signing-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
 import { nodeIPAMController } from './core/node-ipam-controller.ts';
@@ -22,15 +25,13 @@ import { endpointSliceController } from './discovery/endpointslice-controller.ts
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
 
-export interface ControllersOptions {
+export interface ControllersOptions extends SigningOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
   /** The certificates pods trust the API server by, PEM. */
   readonly rootCA: string;
-  /** What certificate requests are signed with, PEM. Without it they are left alone. */
-  readonly clusterSigner?: { readonly certificate: string; readonly key: string };
 }
 
 export function controllers(options: ControllersOptions): ControllerDefinition[] {
@@ -42,6 +43,9 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     cronJobController,
     jobController,
     ttlAfterFinishedController,
+    certificateSigningRequestApprovingController,
+    certificateSigningRequestCleanerController,
+    certificateSigningRequestSigningController(options),
     garbageCollectorController,
     namespaceController,
     nodeIPAMController(options),
