@@ -6,7 +6,7 @@ import { deepEqual, isJsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import type { CustomResourceDefinition } from '#api/types.ts';
 import type { InternalApi } from '../internal.ts';
-import { callWebhook } from './webhook-call.ts';
+import { callClientConfig } from '../webhooks/client-config.ts';
 
 const TIMEOUT_MS = 30_000;
 
@@ -25,7 +25,7 @@ export function createConverter({ spec }: CustomResourceDefinition, { internal }
       const uid = randomUUID();
       const apiVersion = `apiextensions.k8s.io/${reviewVersion}`;
       const body = { kind: 'ConversionReview', apiVersion, request: { uid, desiredAPIVersion: toApiVersion, objects: sent } };
-      const answer = await callWebhook(webhook?.clientConfig ?? {}, { internal, body, timeoutMs: TIMEOUT_MS });
+      const answer = await callClientConfig(webhook?.clientConfig ?? {}, { internal, body, timeoutMs: TIMEOUT_MS });
       const converted = readAnswer(answer, { uid, apiVersion, sent, toApiVersion }).values();
       return objects.map((object) => (object.apiVersion === toApiVersion ? object : converted.next().value!));
     } catch (error) {

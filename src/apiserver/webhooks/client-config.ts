@@ -1,0 +1,227 @@
+/**
+ * Calls a webhook that an object of the cluster describes by its clientConfig (CustomResourceDefinitions, webhook configurations): POST of JSON over
+ * TLS, by URL or to a Service. Connections are kept for the next call. No retries, no redirects. Not for webhooks of kubeconfig files: kubeconfig-client.ts.
+ */
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { DetailedPeerCertificate } from 'node:tls';
+import { isIP } from 'node:net';
+import { isJsonObject } from '#machinery/json.ts';
+import type { EndpointSlice, Service, WebhookClientConfig } from '#api/types.ts';
+import type { InternalApi } from '../internal.ts';
+import { describe } from '../streams/errors.ts';
+import { isProxyable, isSimulatedNode } from '../streams/locations.ts';
+
+export interface ClientConfigCall {
+  readonly internal: InternalApi;
+  readonly body: unknown;
+  readonly timeoutMs: number;
+  /** The caller's own end of it. */
+  readonly signal?: AbortSignal | undefined;
+  /** A longer answer is refused. Default 16 MiB. */
+  readonly maximumBytes?: number;
+}
+
+/** Why there is no answer, in one sentence and in upstream's words where it has some. */
+export class ClientConfigError extends Error {
+  override readonly name = 'ClientConfigError';
+  /** HTTP status of the answer, 0 without one. */
+  readonly status: number;
+  /** The caller's signal ended it. */
+  readonly isCanceled: boolean;
+
+  constructor(message: string, { status = 0, isCanceled = false, cause }: { readonly status?: number; readonly isCanceled?: boolean; readonly cause?: unknown } = {}) {
+    super(message, { cause });
+    this.status = status;
+    this.isCanceled = isCanceled;
+  }
+}
+
+const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
+/** Of one webhook; more calls at a time wait for a connection, each until its own timeout. */
+const MAX_SOCKETS = 512;
+const MAX_IDLE_SOCKETS = 16;
+const IDLE_MS = 90_000;
+
+/** Sockets are pooled by address and by all that TLS verifies; those that are idle keep nothing alive. */
+const agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_IDLE_SOCKETS, timeout: IDLE_MS });
+
+/** Answers the parsed body. Rejects with a ClientConfigError. */
+export async function callClientConfig(config: WebhookClientConfig, call: ClientConfigCall): Promise<unknown> {
+  const target = targetOf(config, call.internal);
+  const bytes = Buffer.from(JSON.stringify(call.body));
+  const ca = config.caBundle ? Buffer.from(config.caBundle, 'base64').toString() : undefined;
+  const text = await post(target, { ...call, bytes, ca });
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: the answer is no JSON`);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------ where it is
+
+interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  /** What the certificate must be for, and the Host header. */
+  readonly serverName: string;
+}
+
+function targetOf({ url, service }: WebhookClientConfig, internal: InternalApi): Target {
+  if (url) {
+    const parsed = new URL(url);
+    const host = parsed.hostname.replace(/^\[|\]$/g, '');
+    return { host, port: Number(parsed.port || 443), path: parsed.pathname, serverName: host };
+  }
+  if (!service) throw new ClientConfigError('webhook configuration must have either service or URL');
+  const { namespace, name, port = 443, path = '/' } = service;
+  return { ...addressOf({ namespace, name, port }, internal), path, serverName: `${name}.${namespace}.svc` };
+}
+
+interface ServicePort { readonly namespace: string; readonly name: string; readonly port: number }
+
+/** As upstream without endpoint routing: the cluster address, which the service proxy leads on; of a headless Service one of its endpoints. */
+function addressOf({ namespace, name, port }: ServicePort, internal: InternalApi): { readonly host: string; readonly port: number } {
+  const found = internal.get({ group: '', resource: 'services' }, { namespace, name }) as Service | undefined;
+  if (!found) throw new ClientConfigError(`service ${JSON.stringify(name)} not found`);
+  const { type = 'ClusterIP', clusterIP = '', externalName = '', ports = [] } = found.spec ?? {};
+  if (type === 'ExternalName') return { host: externalName, port };
+  const servicePort = ports.find((candidate) => candidate.port === port);
+  if (!servicePort) throw new ClientConfigError(`no service port ${port} found for service ${JSON.stringify(name)}`);
+  const endpoints = readyEndpoints({ namespace, name, portName: servicePort.name ?? '' }, internal);
+  if (endpoints.length > 0 && endpoints.every(({ nodeName }) => isSimulatedNode(internal, nodeName))) {
+    throw new ClientConfigError(`all endpoints of service ${JSON.stringify(name)} are on simulated nodes, whose pods run no containers`);
+  }
+  if (clusterIP !== '' && clusterIP !== 'None') return { host: clusterIP, port };
+  const usable = endpoints.filter(({ host }) => isProxyable(host));
+  const chosen = usable[Math.floor(Math.random() * usable.length)];
+  if (!chosen) throw new ClientConfigError(`no endpoints available for service ${JSON.stringify(name)}`);
+  return chosen;
+}
+
+function readyEndpoints({ namespace, name, portName }: { readonly namespace: string; readonly name: string; readonly portName: string }, internal: InternalApi): { readonly host: string; readonly port: number; readonly nodeName: string | undefined }[] {
+  const slices = internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as EndpointSlice[];
+  return slices.filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name).flatMap((slice) => {
+    const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
+    const ready = (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false);
+    return port === undefined ? [] : ready.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
+  });
+}
+
+/** Whole seconds, rounded up: what the webhook is told it has. */
+function timeoutParameter(timeoutMs: number): string {
+  return `timeout=${Math.max(1, Math.ceil(timeoutMs / 1000))}s`;
+}
+
+function hostAndPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function shown({ serverName, port, path }: Target, timeoutMs: number): string {
+  return `https://${hostAndPort(serverName, port)}${path}?${timeoutParameter(timeoutMs)}`;
+}
+
+// --------------------------------------------------------------------------------------------------------------- the call
+
+interface Post extends ClientConfigCall { readonly bytes: Buffer; readonly ca: string | undefined }
+
+async function post(target: Target, call: Post): Promise<string> {
+  const timeout = AbortSignal.timeout(Math.max(1, Math.floor(call.timeoutMs)));
+  const signal = call.signal ? AbortSignal.any([timeout, call.signal]) : timeout;
+  for (let attempt = 1; ; attempt++) {
+    const sent: { request?: ClientRequest; answered?: boolean } = {};
+    try {
+      return await postOnce(target, { ...call, signal, sent });
+    } catch (error) {
+      // A kept connection that the other side was closing just then: it has seen nothing of this call.
+      const wasStale = attempt === 1 && sent.request?.reusedSocket === true && sent.answered !== true && ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
+      if (wasStale && !signal.aborted) continue;
+      if (error instanceof ClientConfigError) throw error;
+      const why = timeout.aborted ? 'context deadline exceeded' : call.signal?.aborted ? 'context canceled' : describeFailure(error as NodeJS.ErrnoException, target.serverName);
+      throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, { isCanceled: !timeout.aborted && call.signal?.aborted === true, cause: error });
+    }
+  }
+}
+
+function postOnce(target: Target, { bytes, ca, timeoutMs, maximumBytes = MAX_RESPONSE_BYTES, signal, sent }: Post & { readonly signal: AbortSignal; readonly sent: { request?: ClientRequest; answered?: boolean } }): Promise<string> {
+  const { host, port, path, serverName } = target;
+  return new Promise((resolve, reject) => {
+    const options: RequestOptions = {
+      host, port, path: `${path}?${timeoutParameter(timeoutMs)}`, method: 'POST', agent, signal, ...(ca === undefined ? {} : { ca }),
+      // Addresses have no server name; the certificate is checked for the address then.
+      ...(isIP(serverName) > 0 ? {} : { servername: serverName }),
+      headers: { 'content-type': 'application/json', accept: 'application/json', 'content-length': bytes.length, host: hostAndPort(serverName, port), 'user-agent': 'kube-apiserver-admission' },
+    };
+    const request = sent.request = httpsRequest(options, (response) => {
+      sent.answered = true;
+      readAnswer(response, { maximumBytes, target }).then(resolve, reject);
+    });
+    request.on('error', reject);
+    request.end(bytes);
+  });
+}
+
+function readAnswer(response: IncomingMessage, { maximumBytes, target }: { readonly maximumBytes: number; readonly target: Target }): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    response.on('data', (part: Buffer) => {
+      size += part.length;
+      if (size <= maximumBytes) return void parts.push(part);
+      reject(new ClientConfigError(`the answer of ${hostAndPort(target.serverName, target.port)} is longer than ${maximumBytes} bytes`));
+      response.destroy();
+    });
+    response.on('error', reject);
+    response.on('end', () => {
+      const status = response.statusCode ?? 0;
+      const text = Buffer.concat(parts).toString();
+      if (status >= 200 && status <= 299) resolve(text);
+      else reject(new ClientConfigError(refusal(status, text), { status }));
+    });
+  });
+}
+
+/** As client-go words answers that are no success. */
+const REFUSALS: Readonly<Record<number, string>> = {
+  400: 'the server rejected our request for an unknown reason', 401: 'the server has asked for the client to provide credentials', 403: 'unknown', 404: 'the server could not find the requested resource',
+  405: 'the server does not allow this method on the requested resource', 406: 'the server was unable to respond with a content type that the client supports', 409: 'the server reported a conflict',
+  413: 'the request is too large', 415: 'the body of the request was in an unknown format', 422: 'the server rejected our request due to an error in our request',
+  429: 'the server has received too many requests and has asked us to try again later', 503: 'the server is currently unable to handle the request', 504: 'the server was unable to return a response in the time allotted, but may still be processing the request',
+};
+const SHOWN_BODY = 2048;
+
+function refusal(status: number, text: string): string {
+  if (status >= 300 && status <= 399) return `the server answered with a redirect (${status}), which is not followed`;
+  const said = statusMessage(text);
+  if (said !== undefined) return said;
+  if (status === 403 && text !== '') return text.slice(0, SHOWN_BODY);
+  const known = REFUSALS[status];
+  if (known !== undefined) return known;
+  return status >= 500 ? `an error on the server (${JSON.stringify(text.trim().slice(0, SHOWN_BODY) || 'unknown')}) has prevented the request from succeeding` : `the server responded with the status code ${status} but did not return more information`;
+}
+
+function statusMessage(text: string): string | undefined {
+  if (!text.startsWith('{')) return undefined;
+  try {
+    const value = JSON.parse(text) as unknown;
+    return isJsonObject(value) && value['kind'] === 'Status' && typeof value['message'] === 'string' && value['message'] !== '' ? value['message'] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set(['SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE']);
+
+/** In the words that operators know from upstream. */
+function describeFailure(error: NodeJS.ErrnoException & { readonly cert?: DetailedPeerCertificate }, serverName: string): string {
+  const code = error.code ?? '';
+  if (UNKNOWN_AUTHORITY.has(code)) return 'tls: failed to verify certificate: x509: certificate signed by unknown authority';
+  if (error.message === 'socket hang up') return 'EOF';
+  switch (code) {
+    case 'CERT_HAS_EXPIRED': case 'CERT_NOT_YET_VALID': return 'tls: failed to verify certificate: x509: certificate has expired or is not yet valid';
+    case 'ERR_TLS_CERT_ALTNAME_INVALID': return `tls: failed to verify certificate: x509: certificate is valid for ${error.cert?.subjectaltname?.replaceAll(/(DNS|IP Address):/g, '') ?? 'no names'}, not ${serverName}`;
+    default: return describe(error);
+  }
+}
