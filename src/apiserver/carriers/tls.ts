@@ -1,16 +1,18 @@
 /**
  * HTTP/2 and HTTP/1.1 over TLS on one port, told apart by ALPN. Client certificates are asked for, verified against the client CA, and
- * optional. HTTP/2 uses the stream API directly (no compat objects): one respond and one end a request. Upgrades (exec, attach,
+ * optional. HTTP/2 is our own (http2/): Node's takes more time for a request than everything else we do with it. Upgrades (exec, attach,
  * port-forward, proxied WebSockets) come over HTTP/1.1 and go to onUpgrade. Certificates are replaced without a restart.
  */
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
-import { createServer as createHttp2Server, constants, type Http2Server, type IncomingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
+import { closedSink } from './closed-sink.ts';
+import { Http2Connection } from './http2/connection.ts';
+import { peerOf, type ClientCertificate, type Peer } from './peer.ts';
 
 export interface TlsMaterial {
   /** PEM, leaf first. */
@@ -38,8 +40,6 @@ export interface CarrierLimits {
 }
 
 const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 64 * 1024, idleMs: 180_000, maxConnections: 20_000 };
-/** Bodies up to this many bytes of the client's are taken before it must wait; the sum of all a client may have under way. */
-const WINDOW_BYTES = 1024 * 1024;
 
 export interface ListenOptions { readonly host: string; readonly port: number }
 
@@ -51,14 +51,11 @@ export interface TlsCarrier {
   close(graceMs: number): Promise<void>;
 }
 
-type ClientCertificate = Exclude<ApiRequest['clientCertificate'], undefined>;
-interface Peer { readonly remoteAddress: string; readonly certificate: ClientCertificate | undefined; readonly certificateError: string | undefined }
-
 export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const http2 = http2Server(options, limits);
   const http1 = http1Server(options, limits);
   const sockets = new Set<TLSSocket>();
+  const connections = new Set<Http2Connection>();
   const server = createTlsServer({
     ...contextOptions(options.tls), requestCert: options.tls.clientCa !== undefined, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'],
     handshakeTimeout: 10_000, noDelay: true, keepAlive: true,
@@ -68,8 +65,11 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
-    if (socket.alpnProtocol === 'h2') http2.server.emit('connection', socket);
-    else http1.emit('connection', socket);
+    if (socket.alpnProtocol === 'h2') {
+      const connection = new Http2Connection(socket, { ...limits, handler: options.handler, peer: peerOf(socket), log: options.log });
+      connections.add(connection);
+      socket.on('close', () => connections.delete(connection));
+    } else http1.emit('connection', socket);
   });
   server.on('tlsClientError', (error) => options.log.debug('TLS handshake failed', { error: errorMessage(error) }));
   return {
@@ -84,7 +84,7 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     replaceCertificates: (tls) => server.setSecureContext(contextOptions(tls)),
     close: async (graceMs) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const session of http2.sessions) session.close();
+      for (const connection of connections) connection.shutdown();
       http1.closeIdleConnections();
       const timer = setTimeout(() => {
         for (const socket of sockets) socket.destroy();
@@ -101,135 +101,6 @@ function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOpti
   // Refuses what does not fit together before anything is replaced.
   createSecureContext(context);
   return context;
-}
-
-/** Worked out once a connection. */
-function peerOf(socket: TLSSocket): Peer {
-  const remoteAddress = socket.remoteAddress ?? '';
-  const certificate = socket.getPeerCertificate();
-  if (!certificate?.subject) return { remoteAddress, certificate: undefined, certificateError: undefined };
-  if (!socket.authorized) {
-    return { remoteAddress, certificate: undefined, certificateError: String(socket.authorizationError ?? 'client certificate is not trusted') };
-  }
-  const { CN, O } = certificate.subject as { CN?: string | string[]; O?: string | string[] };
-  const commonName = Array.isArray(CN) ? CN.at(-1) ?? '' : CN ?? '';
-  const organizations = Array.isArray(O) ? O : O === undefined ? [] : [O];
-  return { remoteAddress, certificate: { commonName, organizations, fingerprint: certificate.fingerprint256 }, certificateError: undefined };
-}
-
-// ---------------------------------------------------------------------------------------------------------------- HTTP/2
-
-interface Http2Side { readonly server: Http2Server; readonly sessions: Set<Http2Session> }
-
-const { HTTP2_HEADER_STATUS, NGHTTP2_NO_ERROR } = constants;
-
-function http2Server({ handler, log }: TlsCarrierOptions, limits: CarrierLimits): Http2Side {
-  const sessions = new Set<Http2Session>();
-  const peers = new WeakMap<Http2Session, Peer>();
-  const server = createHttp2Server({
-    settings: { maxConcurrentStreams: limits.maxConcurrentStreams, initialWindowSize: WINDOW_BYTES, maxHeaderListSize: limits.maxHeaderBytes, enablePush: false },
-    maxSessionMemory: 100, peerMaxConcurrentStreams: limits.maxConcurrentStreams,
-  });
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.on('close', () => sessions.delete(session));
-    session.setLocalWindowSize(WINDOW_BYTES * 4);
-    session.setTimeout(limits.idleMs, () => session.close());
-  });
-  server.on('sessionError', (error) => log.debug('HTTP/2 session failed', { error: errorMessage(error) }));
-  server.on('stream', (stream, headers) => {
-    const session = stream.session;
-    if (!session) return void stream.destroy();
-    let peer = peers.get(session);
-    if (!peer) peers.set(session, (peer = peerOf(session.socket as TLSSocket)));
-    stream.on('error', () => {});
-    const request = new Http2Request(stream, { headers, peer });
-    handler(request).then((response) => respondHttp2(stream, response), (error: unknown) => {
-      log.error('the request handler failed', { error: errorMessage(error) });
-      stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    });
-  });
-  return { server, sessions };
-}
-
-class Http2Request implements ApiRequest {
-  readonly method: string;
-  readonly path: string;
-  readonly query: string;
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly #stream: ServerHttp2Stream;
-  readonly #peer: Peer;
-
-  constructor(stream: ServerHttp2Stream, { headers, peer }: { readonly headers: IncomingHttpHeaders; readonly peer: Peer }) {
-    this.#stream = stream;
-    this.#peer = peer;
-    const target = headers[':path'] as string | undefined ?? '/';
-    const mark = target.indexOf('?');
-    this.method = headers[':method'] as string | undefined ?? 'GET';
-    this.path = mark < 0 ? target : target.slice(0, mark);
-    this.query = mark < 0 ? '' : target.slice(mark + 1);
-    // Only set-cookie, which no client of ours sends, is ever a list.
-    this.headers = headers as Record<string, string | undefined>;
-  }
-
-  get remoteAddress(): string { return this.#peer.remoteAddress; }
-  get clientCertificate(): ClientCertificate | undefined { return this.#peer.certificate; }
-  get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
-
-  body(limitBytes: number): Promise<Buffer> {
-    return readBody(this.#stream, { limitBytes, declared: this.headers['content-length'] });
-  }
-
-  onAbort(callback: () => void): void {
-    const stream = this.#stream;
-    stream.once('close', () => {
-      if (!stream.writableFinished || stream.rstCode !== NGHTTP2_NO_ERROR) callback();
-    });
-  }
-}
-
-function respondHttp2(stream: ServerHttp2Stream, { status, headers, body }: ApiResponse): void {
-  if (stream.destroyed || stream.closed) {
-    if (typeof body === 'function') body(closedSink);
-    return;
-  }
-  const isHead = isHeadRequest(stream);
-  const all = headers as Record<string, string | number>;
-  all[HTTP2_HEADER_STATUS] = status;
-  if (Buffer.isBuffer(body)) {
-    if (isHead || body.length === 0) stream.respond(all, { endStream: true });
-    else {
-      stream.respond(all);
-      stream.end(body);
-    }
-    discardRest(stream);
-    return;
-  }
-  if (isHead) {
-    stream.respond(all, { endStream: true });
-    return;
-  }
-  stream.respond(all);
-  if (typeof body === 'function') {
-    stream.resume();
-    body(new StreamSink(stream));
-    return;
-  }
-  discardRest(stream);
-  writePieces(stream, body);
-}
-
-/**
- * What was not read of the request's body is not waited for. A stream that had none is left as it is: one whose reading side ended before
- * its answer is written makes Node build an error with a stack trace for nobody, at 6 % of a get's time.
- */
-function discardRest(stream: ServerHttp2Stream): void {
-  if (!stream.endAfterHeaders && !stream.readableEnded) stream.resume();
-}
-
-/** Known to Node's streams, unknown to their types. */
-function isHeadRequest(stream: ServerHttp2Stream): boolean {
-  return (stream as ServerHttp2Stream & { readonly headRequest?: boolean }).headRequest === true;
 }
 
 // -------------------------------------------------------------------------------------------------------------- HTTP/1.1
@@ -322,7 +193,7 @@ function respondHttp1(message: IncomingMessage, { response, answer: { status, he
 const WRITE_BYTES = 512 * 1024;
 
 /** A long body goes as fast as its reader takes it. */
-function writePieces(stream: ServerHttp2Stream | ServerResponse, pieces: readonly Buffer[]): void {
+function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
   let next = 0;
   const proceed = (): void => {
     if (stream.destroyed) return;
@@ -341,7 +212,7 @@ function writePieces(stream: ServerHttp2Stream | ServerResponse, pieces: readonl
   proceed();
 }
 
-function readBody(stream: ServerHttp2Stream | IncomingMessage, { limitBytes, declared }: { readonly limitBytes: number; readonly declared: string | undefined }): Promise<Buffer> {
+function readBody(stream: IncomingMessage, { limitBytes, declared }: { readonly limitBytes: number; readonly declared: string | undefined }): Promise<Buffer> {
   const tooLarge = (): Error => statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);
   if (declared !== undefined && Number(declared) > limitBytes) return Promise.reject(tooLarge());
   return new Promise((resolve, reject) => {
@@ -371,22 +242,12 @@ function readBody(stream: ServerHttp2Stream | IncomingMessage, { limitBytes, dec
 
 const EMPTY = Buffer.alloc(0);
 
-/** A body given to a client that is gone already. */
-const closedSink: ResponseSink = {
-  write: () => false,
-  drained: () => Promise.resolve(),
-  bufferedBytes: 0,
-  end: () => {},
-  closed: true,
-  onClose: (callback) => callback(),
-};
-
 class StreamSink implements ResponseSink {
-  readonly #stream: ServerHttp2Stream | ServerResponse;
+  readonly #stream: ServerResponse;
   #drains: (() => void)[] = [];
   closed = false;
 
-  constructor(stream: ServerHttp2Stream | ServerResponse) {
+  constructor(stream: ServerResponse) {
     this.#stream = stream;
     stream.on('drain', () => this.#wake());
     stream.on('close', () => {

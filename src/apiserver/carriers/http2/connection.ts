@@ -1,0 +1,583 @@
+/**
+ * One client's HTTP/2 connection (RFC 9113), the serving side: frames in, requests to the handler, answers out. Written for the short answers
+ * an API server gives: headers and body of one leave in one write. No push, no priorities, no extensions.
+ *
+ *   preface ─► SETTINGS both ways ─► streams … ─► GOAWAY (shutdown, idle, or the client's fault) ─► last stream ends ─► closed
+ *
+ * Bounds: streams at once (answers that were given up count until their handler is done), bytes of a header block, frames that ask for an
+ * answer or do nothing (MAX_CHEAP_FRAMES), resets (MAX_RESETS), bytes in the socket's buffer. Whoever passes one is sent away with GOAWAY.
+ */
+import type { TLSSocket } from 'node:tls';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { ApiHandler, ApiResponse, ResponseSink } from '../../http.ts';
+import { closedSink } from '../closed-sink.ts';
+import type { Peer } from '../peer.ts';
+import {
+  ConnectionError, DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, goawayFrame, MAX_WINDOW_BYTES, pingAck, PREFACE, resetFrame, Setting, SETTINGS_ACK, settingsFrame,
+  windowUpdateFrame, writeFrameHeader,
+} from './frames.ts';
+import { encodeHeaders, HeaderDecoder } from './hpack.ts';
+import { RequestHeaders } from './request-headers.ts';
+import { Http2Stream, type StreamOutput } from './stream.ts';
+
+export interface Http2Options {
+  readonly handler: ApiHandler;
+  readonly peer: Peer;
+  readonly log: Logger;
+  readonly maxConcurrentStreams: number;
+  readonly maxHeaderBytes: number;
+  /** A connection without any stream for so long is closed. */
+  readonly idleMs: number;
+}
+
+/** Bodies up to this many bytes of a request, and of all a client's requests, are taken before the client must wait. */
+const STREAM_WINDOW_BYTES = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
+/** More than this is not handed to the socket before it has got rid of some. */
+const SOCKET_HIGH_BYTES = 1024 * 1024;
+/** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
+const TURN_BYTES = 512 * 1024;
+const MAX_CONTINUATIONS = 64;
+/** Frames that only cost us something: per second in the long run, and at once. */
+const CHEAP_FRAMES_PER_SECOND = 100, MAX_CHEAP_FRAMES = 10_000;
+const RESETS_PER_SECOND = 50, MAX_RESETS = 1000;
+/** Streams we reset, whose late frames are not the client's fault. */
+const REMEMBERED_RESETS = 100;
+
+/** So many at once, refilled with time: for what a client may do now and then, but not all the time. */
+class Allowance {
+  #left: number;
+  #atMs = performance.now();
+  readonly #most: number;
+  readonly #perSecond: number;
+
+  constructor({ most, perSecond }: { readonly most: number; readonly perSecond: number }) {
+    this.#left = this.#most = most;
+    this.#perSecond = perSecond;
+  }
+
+  take(): boolean {
+    if (--this.#left >= 0) return true;
+    const nowMs = performance.now();
+    this.#left = Math.min(this.#most, this.#left + (nowMs - this.#atMs) / 1000 * this.#perSecond);
+    this.#atMs = nowMs;
+    return this.#left >= 0;
+  }
+}
+
+interface HeaderBlock { readonly streamId: number; readonly endStream: boolean; readonly parts: Buffer[]; bytes: number }
+
+export class Http2Connection implements StreamOutput {
+  readonly #socket: TLSSocket;
+  readonly #options: Http2Options;
+  readonly #streams = new Map<number, Http2Stream>();
+  readonly #decoder = new HeaderDecoder();
+  readonly #requestHeaders: RequestHeaders;
+  readonly #reset = new Set<number>();
+  readonly #cheapFrames = new Allowance({ most: MAX_CHEAP_FRAMES, perSecond: CHEAP_FRAMES_PER_SECOND });
+  readonly #resets = new Allowance({ most: MAX_RESETS, perSecond: RESETS_PER_SECOND });
+  /** Streams with something to send, in turn. */
+  readonly #waiting = new Set<Http2Stream>();
+  #unread: Buffer | undefined;
+  #prefaceRead = false;
+  #settingsRead = false;
+  #block: HeaderBlock | undefined;
+  #lastStreamId = 0;
+  /** Handlers under way, also of streams that are gone. */
+  #running = 0;
+  #sendWindow = DEFAULT_WINDOW_BYTES;
+  #receiveWindow = CONNECTION_WINDOW_BYTES;
+  #initialSendWindow = DEFAULT_WINDOW_BYTES;
+  #goingAway = false;
+  #corked = false;
+  #pumpScheduled = false;
+
+  constructor(socket: TLSSocket, options: Http2Options) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#requestHeaders = new RequestHeaders(options.maxHeaderBytes);
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('drain', () => this.#pumpSoon());
+    socket.on('end', () => socket.end());
+    socket.on('close', () => this.#lost());
+    socket.setTimeout(options.idleMs, () => {
+      if (this.#streams.size === 0) this.shutdown();
+    });
+    this.#write(settingsFrame([
+      [Setting.maxConcurrentStreams, options.maxConcurrentStreams], [Setting.initialWindowSize, STREAM_WINDOW_BYTES], [Setting.maxHeaderListSize, options.maxHeaderBytes],
+    ]));
+    this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
+  }
+
+  /** Takes no new requests; closes when those under way are answered. */
+  shutdown(): void {
+    if (this.#goingAway) return;
+    this.#goingAway = true;
+    this.#write(goawayFrame(this.#lastStreamId, ErrorCode.noError));
+    this.#endIfDone();
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- reading
+
+  #read(chunk: Buffer): void {
+    const bytes = this.#unread ? Buffer.concat([this.#unread, chunk]) : chunk;
+    this.#unread = undefined;
+    try {
+      const read = this.#readFrames(bytes);
+      if (read < bytes.length) this.#unread = bytes.subarray(read);
+    } catch (error) {
+      if (error instanceof ConnectionError) this.#fail(error);
+      else {
+        this.#options.log.error('an HTTP/2 connection failed', { error: errorMessage(error), ...(error instanceof Error && error.stack ? { stack: error.stack } : {}) });
+        this.#fail(new ConnectionError(ErrorCode.internalError, 'internal error'));
+      }
+    }
+  }
+
+  /** Answers how many bytes were whole frames. */
+  #readFrames(bytes: Buffer): number {
+    let at = 0;
+    if (!this.#prefaceRead) {
+      const length = Math.min(bytes.length, PREFACE.length);
+      if (bytes.compare(PREFACE, 0, length, 0, length) !== 0) throw new ConnectionError(ErrorCode.protocolError, 'no HTTP/2 preface');
+      if (bytes.length < PREFACE.length) return 0;
+      this.#prefaceRead = true;
+      at = PREFACE.length;
+    }
+    while (bytes.length - at >= FRAME_HEADER_BYTES) {
+      const length = bytes[at]! << 16 | bytes[at + 1]! << 8 | bytes[at + 2]!;
+      if (length > DEFAULT_FRAME_BYTES) throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
+      const start = at + FRAME_HEADER_BYTES, end = start + length;
+      if (end > bytes.length) break;
+      const streamId = bytes.readUInt32BE(at + 5) & 0x7fff_ffff;
+      this.#frame(bytes[at + 3]!, { flags: bytes[at + 4]!, streamId, payload: bytes.subarray(start, end) });
+      if (this.#socket.destroyed) return bytes.length;
+      at = end;
+    }
+    return at;
+  }
+
+  #frame(type: number, frame: Frame): void {
+    if (this.#block && (type !== FrameType.continuation || frame.streamId !== this.#block.streamId)) throw new ConnectionError(ErrorCode.protocolError, 'a header block that is interrupted');
+    if (!this.#settingsRead && type !== FrameType.settings) throw new ConnectionError(ErrorCode.protocolError, 'a connection that does not begin with SETTINGS');
+    switch (type) {
+      case FrameType.headers: return this.#headers(frame);
+      case FrameType.data: return this.#data(frame);
+      case FrameType.continuation: return this.#continuation(frame);
+      case FrameType.windowUpdate: return this.#windowUpdate(frame);
+      case FrameType.settings: return this.#settings(frame);
+      case FrameType.ping: return this.#ping(frame);
+      case FrameType.rstStream: return this.#rstStream(frame);
+      case FrameType.priority:
+        requireStream(frame, 'PRIORITY');
+        requireLength(frame, 5);
+        return this.#cheap();
+      case FrameType.pushPromise: throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
+      case FrameType.goaway:
+        if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'GOAWAY on a stream');
+        return;
+      default: return this.#cheap();
+    }
+  }
+
+  #cheap(): void {
+    if (!this.#cheapFrames.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames to no purpose');
+  }
+
+  #headers(frame: Frame): void {
+    requireStream(frame, 'HEADERS');
+    let block = unpadded(frame);
+    if (frame.flags & Flag.priority) {
+      if (block.length < 5) throw new ConnectionError(ErrorCode.frameSizeError, 'HEADERS without their priority');
+      block = block.subarray(5);
+    }
+    const endStream = (frame.flags & Flag.endStream) !== 0;
+    if (frame.flags & Flag.endHeaders) this.#headerBlock(frame.streamId, { block, endStream });
+    else this.#block = { streamId: frame.streamId, endStream, parts: [block], bytes: block.length };
+  }
+
+  #continuation({ streamId, flags, payload }: Frame): void {
+    const block = this.#block;
+    if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION of nothing');
+    block.parts.push(payload);
+    block.bytes += payload.length;
+    if (block.bytes > this.#options.maxHeaderBytes || block.parts.length > MAX_CONTINUATIONS) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
+    if (!(flags & Flag.endHeaders)) return;
+    this.#block = undefined;
+    this.#headerBlock(streamId, { block: Buffer.concat(block.parts, block.bytes), endStream: block.endStream });
+  }
+
+  #headerBlock(streamId: number, { block, endStream }: { readonly block: Buffer; readonly endStream: boolean }): void {
+    const fields = this.#requestHeaders.begin();
+    this.#decoder.decode(block, fields);
+    const known = this.#streams.get(streamId);
+    if (known) return this.#trailers(known, endStream);
+    if (streamId <= this.#lastStreamId) {
+      if (this.#reset.has(streamId)) return;
+      throw new ConnectionError(ErrorCode.streamClosed, 'HEADERS on a closed stream');
+    }
+    if (streamId % 2 === 0) throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on a stream of an even number');
+    // Streams begun after GOAWAY are the client's to try again elsewhere.
+    if (this.#goingAway) return;
+    this.#lastStreamId = streamId;
+    if (this.#running >= this.#options.maxConcurrentStreams) return this.#refuse(streamId, ErrorCode.refusedStream);
+    const problem = fields.problem();
+    if (problem === 'malformed') return this.#refuse(streamId, ErrorCode.protocolError);
+    this.#open(fields, { streamId, endStream, tooLarge: problem === 'too-large' });
+  }
+
+  #open(fields: RequestHeaders, { streamId, endStream, tooLarge }: { readonly streamId: number; readonly endStream: boolean; readonly tooLarge: boolean }): void {
+    const { method, target, headers } = fields;
+    const stream = new Http2Stream({ id: streamId, method, target, headers, peer: this.#options.peer, output: this, sendWindow: this.#initialSendWindow, receiveWindow: STREAM_WINDOW_BYTES });
+    this.#streams.set(streamId, stream);
+    if (endStream && !stream.endOfRequest()) return this.#resetStream(stream, ErrorCode.protocolError);
+    if (tooLarge) return this.#respond(stream, { status: 431, headers: { 'content-type': 'text/plain; charset=utf-8' }, body: Buffer.from('Request header fields too large\n') });
+    this.#running++;
+    this.#options.handler(stream).then((response) => {
+      this.#running--;
+      this.#respond(stream, response);
+    }, (error: unknown) => {
+      this.#running--;
+      this.#options.log.error('the request handler failed', { error: errorMessage(error) });
+      this.#resetStream(stream, ErrorCode.internalError);
+    });
+  }
+
+  #trailers(stream: Http2Stream, endStream: boolean): void {
+    if (stream.remoteEnded || !endStream) this.#resetStream(stream, stream.remoteEnded ? ErrorCode.streamClosed : ErrorCode.protocolError);
+    else this.#endOfRequest(stream);
+  }
+
+  #data(frame: Frame): void {
+    requireStream(frame, 'DATA');
+    const { streamId, flags, payload } = frame;
+    const chunk = unpadded(frame);
+    this.#receiveWindow -= payload.length;
+    if (this.#receiveWindow < 0) throw new ConnectionError(ErrorCode.flowControlError, 'more DATA than the connection\'s window');
+    if (this.#receiveWindow * 2 < CONNECTION_WINDOW_BYTES) {
+      this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - this.#receiveWindow));
+      this.#receiveWindow = CONNECTION_WINDOW_BYTES;
+    }
+    const endStream = (flags & Flag.endStream) !== 0;
+    if (chunk.length === 0 && !endStream) this.#cheap();
+    const stream = this.#streams.get(streamId);
+    if (!stream || stream.remoteEnded) return this.#lateData(streamId, stream);
+    stream.receiveWindow -= payload.length;
+    if (stream.receiveWindow < 0) return this.#resetStream(stream, ErrorCode.flowControlError);
+    if (!stream.receive(chunk, payload.length)) return this.#resetStream(stream, ErrorCode.protocolError);
+    if (endStream) this.#endOfRequest(stream);
+  }
+
+  #lateData(streamId: number, stream: Http2Stream | undefined): void {
+    if (stream) return this.#resetStream(stream, ErrorCode.streamClosed);
+    if (streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'DATA on an idle stream');
+    this.#cheap();
+    if (!this.#reset.has(streamId) && !this.#goingAway) this.#refuse(streamId, ErrorCode.streamClosed);
+  }
+
+  #endOfRequest(stream: Http2Stream): void {
+    if (!stream.endOfRequest()) this.#resetStream(stream, ErrorCode.protocolError);
+    else if (stream.localEnded) this.#closeStream(stream);
+  }
+
+  #windowUpdate(frame: Frame): void {
+    requireLength(frame, 4);
+    const increment = frame.payload.readUInt32BE(0) & 0x7fff_ffff;
+    if (frame.streamId === 0) {
+      this.#sendWindow += increment;
+      if (increment === 0) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE by nothing');
+      if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+      if (this.#waiting.size > 0) this.#pumpSoon();
+      return this.#cheapUnlessSending();
+    }
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
+    const stream = this.#streams.get(frame.streamId);
+    if (!stream) return this.#cheap();
+    if (increment === 0) return this.#resetStream(stream, ErrorCode.protocolError);
+    stream.sendWindow += increment;
+    if (stream.sendWindow > MAX_WINDOW_BYTES) return this.#resetStream(stream, ErrorCode.flowControlError);
+    this.schedule(stream);
+    this.#cheapUnlessSending();
+  }
+
+  /** Who takes much sends many of these. */
+  #cheapUnlessSending(): void {
+    if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#cheap();
+  }
+
+  #settings({ streamId, flags, payload }: Frame): void {
+    if (streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'SETTINGS on a stream');
+    if (flags & Flag.ack) {
+      if (payload.length > 0) throw new ConnectionError(ErrorCode.frameSizeError, 'an acknowledgement of settings with content');
+      return this.#cheap();
+    }
+    if (payload.length % 6 !== 0) throw new ConnectionError(ErrorCode.frameSizeError, `SETTINGS of ${payload.length} bytes`);
+    for (let at = 0; at < payload.length; at += 6) this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
+    this.#settingsRead = true;
+    this.#answer(SETTINGS_ACK);
+  }
+
+  #setting(id: number, value: number): void {
+    if (id === Setting.initialWindowSize) {
+      if (value > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'an initial window beyond the largest');
+      const difference = value - this.#initialSendWindow;
+      this.#initialSendWindow = value;
+      for (const stream of this.#streams.values()) {
+        stream.sendWindow += difference;
+        if (stream.sendWindow > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
+        this.schedule(stream);
+      }
+    } else if (id === Setting.maxFrameSize && (value < DEFAULT_FRAME_BYTES || value > 2 ** 24 - 1)) {
+      throw new ConnectionError(ErrorCode.protocolError, `a largest frame of ${value} bytes`);
+    } else if (id === Setting.enablePush && value > 1) throw new ConnectionError(ErrorCode.protocolError, `ENABLE_PUSH of ${value}`);
+  }
+
+  #ping(frame: Frame): void {
+    if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'PING on a stream');
+    requireLength(frame, 8);
+    if (frame.flags & Flag.ack) return this.#cheap();
+    this.#answer(pingAck(frame.payload));
+  }
+
+  /** To a frame that asks for it; who does not read the answers is sent away. */
+  #answer(bytes: Buffer): void {
+    this.#cheap();
+    if (this.#socket.writableLength > 2 * SOCKET_HIGH_BYTES) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'answers that are not read');
+    this.#write(bytes);
+  }
+
+  #rstStream(frame: Frame): void {
+    requireStream(frame, 'RST_STREAM');
+    requireLength(frame, 4);
+    if (frame.streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'RST_STREAM on an idle stream');
+    if (!this.#resets.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many requests that were given up');
+    const stream = this.#streams.get(frame.streamId);
+    if (stream) this.#closeStream(stream);
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- writing
+
+  #respond(stream: Http2Stream, { status, headers, body }: ApiResponse): void {
+    if (stream.closed) {
+      if (typeof body === 'function') body(closedSink);
+      return;
+    }
+    stream.responded = true;
+    const isWhole = typeof body !== 'function';
+    if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304) headers['content-length'] = String(lengthOf(body));
+    headers['date'] ??= httpDate();
+    const block = encodeHeaders(status, headers);
+    const isHead = stream.method === 'HEAD';
+    if (isHead || (isWhole && lengthOf(body) === 0)) {
+      this.#writeHeaders(stream, { block, endStream: true });
+      return this.#localEnd(stream);
+    }
+    if (Buffer.isBuffer(body) && this.#fitsAtOnce(stream, { bytes: body.length, blockBytes: block.length })) return this.#writeWhole(stream, { block, body });
+    this.#writeHeaders(stream, { block, endStream: false });
+    if (typeof body === 'function') return body(stream as ResponseSink);
+    if (Buffer.isBuffer(body)) stream.enqueue(body);
+    else for (const piece of body) stream.enqueue(piece);
+    stream.ending = true;
+    this.schedule(stream);
+  }
+
+  #fitsAtOnce(stream: Http2Stream, { bytes, blockBytes }: { readonly bytes: number; readonly blockBytes: number }): boolean {
+    return bytes <= DEFAULT_FRAME_BYTES && blockBytes <= DEFAULT_FRAME_BYTES && bytes <= stream.sendWindow && bytes <= this.#sendWindow && this.#socket.writableLength < SOCKET_HIGH_BYTES;
+  }
+
+  #writeWhole(stream: Http2Stream, { block, body }: { readonly block: Buffer; readonly body: Buffer }): void {
+    const { id: streamId } = stream;
+    const dataAt = FRAME_HEADER_BYTES + block.length;
+    const bytes = Buffer.allocUnsafe(dataAt + FRAME_HEADER_BYTES + body.length);
+    writeFrameHeader(bytes, 0, { length: block.length, type: FrameType.headers, flags: Flag.endHeaders, streamId });
+    bytes.set(block, FRAME_HEADER_BYTES);
+    writeFrameHeader(bytes, dataAt, { length: body.length, type: FrameType.data, flags: Flag.endStream, streamId });
+    bytes.set(body, dataAt + FRAME_HEADER_BYTES);
+    stream.sendWindow -= body.length;
+    this.#sendWindow -= body.length;
+    this.#write(bytes);
+    this.#localEnd(stream);
+  }
+
+  #writeHeaders({ id: streamId }: Http2Stream, { block, endStream }: { readonly block: Buffer; readonly endStream: boolean }): void {
+    for (let at = 0; at === 0 || at < block.length; at += DEFAULT_FRAME_BYTES) {
+      const part = block.subarray(at, at + DEFAULT_FRAME_BYTES);
+      const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + part.length);
+      const flags = (at === 0 && endStream ? Flag.endStream : 0) | (at + part.length === block.length ? Flag.endHeaders : 0);
+      writeFrameHeader(bytes, 0, { length: part.length, type: at === 0 ? FrameType.headers : FrameType.continuation, flags, streamId });
+      bytes.set(part, FRAME_HEADER_BYTES);
+      this.#write(bytes);
+    }
+  }
+
+  schedule(stream: Http2Stream): void {
+    if (stream.closed || (stream.queuedBytes === 0 && !(stream.ending && !stream.localEnded))) return;
+    this.#waiting.add(stream);
+    this.#pumpSoon();
+  }
+
+  grant(stream: Http2Stream, bytes: number): void {
+    if (stream.remoteEnded || stream.closed) return;
+    stream.receiveWindow += bytes;
+    this.#write(windowUpdateFrame(stream.id, bytes));
+  }
+
+  /** At the end of this turn, so that what several streams have leaves together. */
+  #pumpSoon(): void {
+    if (this.#pumpScheduled) return;
+    this.#pumpScheduled = true;
+    process.nextTick(() => {
+      this.#pumpScheduled = false;
+      this.#pump();
+    });
+  }
+
+  /** Sends what windows and socket take, one frame of each stream in turn, up to TURN_BYTES. */
+  #pump(): void {
+    if (this.#socket.destroyed || this.#waiting.size === 0) return;
+    let sent = 0;
+    const frames: Buffer[] = [];
+    const touched = new Set<Http2Stream>();
+    for (const stream of this.#waiting) {
+      if (sent >= TURN_BYTES || this.#socket.writableLength + sent > SOCKET_HIGH_BYTES) break;
+      this.#waiting.delete(stream);
+      const most = Math.min(DEFAULT_FRAME_BYTES, stream.sendWindow, this.#sendWindow);
+      // Waits for a window: WINDOW_UPDATE schedules it again.
+      if (most <= 0 && stream.queuedBytes > 0) {
+        if (stream.sendWindow > 0) this.#waiting.add(stream);
+        if (this.#sendWindow <= 0) break;
+        continue;
+      }
+      sent += this.#takeFrame(stream, { most, frames });
+      touched.add(stream);
+      if (stream.queuedBytes > 0) this.#waiting.add(stream);
+    }
+    if (frames.length > 0) this.#write(frames.length === 1 ? frames[0]! : Buffer.concat(frames));
+    for (const stream of touched) {
+      if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
+      else stream.wake();
+    }
+    // Not at once: a fast reader would have all of a long list written in one turn.
+    if (this.#waiting.size > 0 && this.#sendWindow > 0 && this.#socket.writableLength <= SOCKET_HIGH_BYTES) setImmediate(() => this.#pump());
+  }
+
+  /** Adds one DATA frame of the stream's bytes; answers how many those were. */
+  #takeFrame(stream: Http2Stream, { most, frames }: { readonly most: number; readonly frames: Buffer[] }): number {
+    const length = Math.min(most, stream.queuedBytes);
+    const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+    frames.push(header);
+    for (let left = length; left > 0;) {
+      const part = stream.takeQueued(left);
+      frames.push(part);
+      left -= part.length;
+    }
+    const isLast = stream.ending && stream.queuedBytes === 0;
+    writeFrameHeader(header, 0, { length, type: FrameType.data, flags: isLast ? Flag.endStream : 0, streamId: stream.id });
+    stream.sendWindow -= length;
+    this.#sendWindow -= length;
+    return length + FRAME_HEADER_BYTES;
+  }
+
+  /** What is written in one turn leaves in one record. */
+  #write(bytes: Buffer): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    if (!this.#corked) {
+      this.#corked = true;
+      socket.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        socket.uncork();
+      });
+    }
+    socket.write(bytes);
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- endings
+
+  #localEnd(stream: Http2Stream): void {
+    if (stream.localEnded) return;
+    stream.localEnded = true;
+    if (stream.remoteEnded) return this.#closeStream(stream);
+    // The rest of the request is not wanted any more.
+    this.#resetStream(stream, ErrorCode.noError);
+  }
+
+  #resetStream(stream: Http2Stream, code: number): void {
+    if (stream.closed) return;
+    this.#refuse(stream.id, code);
+    this.#closeStream(stream);
+  }
+
+  #refuse(streamId: number, code: number): void {
+    this.#reset.add(streamId);
+    if (this.#reset.size > REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
+    this.#write(resetFrame(streamId, code));
+  }
+
+  #closeStream(stream: Http2Stream): void {
+    this.#streams.delete(stream.id);
+    this.#waiting.delete(stream);
+    stream.close();
+    if (this.#goingAway) this.#endIfDone();
+  }
+
+  #endIfDone(): void {
+    if (this.#streams.size === 0 && !this.#socket.destroyed) this.#socket.end();
+  }
+
+  #fail({ code, message }: ConnectionError): void {
+    this.#options.log.debug('an HTTP/2 client was sent away', { error: message, remote: this.#options.peer.remoteAddress });
+    this.#goingAway = true;
+    this.#write(goawayFrame(this.#lastStreamId, code, message));
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+    this.#waiting.clear();
+    this.#socket.removeAllListeners('data');
+    this.#socket.resume();
+    this.#socket.end();
+    this.#socket.destroySoon();
+  }
+
+  #lost(): void {
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+    this.#waiting.clear();
+  }
+}
+
+interface Frame { readonly flags: number; readonly streamId: number; readonly payload: Buffer }
+
+function requireStream({ streamId }: Frame, type: string): void {
+  if (streamId === 0) throw new ConnectionError(ErrorCode.protocolError, `${type} without a stream`);
+}
+
+function requireLength({ payload }: Frame, bytes: number): void {
+  if (payload.length !== bytes) throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${payload.length} bytes that has ${bytes}`);
+}
+
+function unpadded({ flags, payload }: Frame): Buffer {
+  if (!(flags & Flag.padded)) return payload;
+  const padding = payload[0];
+  if (padding === undefined || padding >= payload.length) throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
+  return payload.subarray(1, payload.length - padding);
+}
+
+function lengthOf(body: Buffer | readonly Buffer[]): number {
+  if (Buffer.isBuffer(body)) return body.length;
+  let length = 0;
+  for (const piece of body) length += piece.length;
+  return length;
+}
+
+let date = '', dateUntilMs = 0;
+
+/** Made once a second. */
+function httpDate(): string {
+  const nowMs = Date.now();
+  if (nowMs >= dateUntilMs) {
+    date = new Date(nowMs).toUTCString();
+    dateUntilMs = nowMs - nowMs % 1000 + 1000;
+  }
+  return date;
+}

@@ -1,0 +1,248 @@
+/**
+ * One request and its answer on an HTTP/2 connection. The connection reads and writes frames; this keeps what belongs to one stream: the body
+ * that comes in, what waits to go out, and whether either side is done.
+ *
+ *   open ──END_STREAM from the client──► half-closed ──our END_STREAM──► closed        reset by either side, connection lost: closed
+ */
+import { statusErrors } from '#machinery/errors.ts';
+import type { ApiRequest, ResponseSink } from '../../http.ts';
+import type { Peer } from '../peer.ts';
+
+/** What a stream asks of its connection. */
+export interface StreamOutput {
+  /** Queued bytes may go out now, or the stream ended. */
+  schedule(stream: Http2Stream): void;
+  /** Window for this many bytes more of the request's body is wanted. */
+  grant(stream: Http2Stream, bytes: number): void;
+}
+
+export interface StreamStart {
+  readonly id: number;
+  readonly method: string;
+  /** As sent: path and query. */
+  readonly target: string;
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly peer: Peer;
+  readonly output: StreamOutput;
+  readonly sendWindow: number;
+  readonly receiveWindow: number;
+}
+
+/** A sink takes this much before it says that its reader is behind. */
+const SINK_HIGH_BYTES = 256 * 1024;
+const SINK_LOW_BYTES = 64 * 1024;
+
+const EMPTY = Buffer.alloc(0);
+
+export class Http2Stream implements ApiRequest, ResponseSink {
+  readonly id: number;
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly #peer: Peer;
+  readonly #output: StreamOutput;
+
+  /** The client has sent its whole request. */
+  remoteEnded = false;
+  /** Nothing more will be queued. */
+  ending = false;
+  /** The frame that ends our side is out. */
+  localEnded = false;
+  /** The answer's first frame is out. */
+  responded = false;
+  closed = false;
+  /** Bytes of DATA the client takes, and we take. */
+  sendWindow: number;
+  receiveWindow: number;
+  readonly receiveWindowSize: number;
+  /** Bytes taken since the client was last told. */
+  #ungranted = 0;
+
+  #received = 0;
+  #declared = -1;
+  #first: Buffer | undefined;
+  #rest: Buffer[] | undefined;
+  #reader: { readonly limitBytes: number; resolve(body: Buffer): void; reject(error: Error): void } | undefined;
+  #discards = false;
+
+  /** What waits to be sent; the first piece from #queueOffset on. */
+  readonly #queue: Buffer[] = [];
+  #queueStart = 0;
+  #queueOffset = 0;
+  queuedBytes = 0;
+  #drains: (() => void)[] = [];
+  #closes: (() => void)[] = [];
+  #aborts: (() => void)[] = [];
+
+  constructor(start: StreamStart) {
+    const { target } = start;
+    const mark = target.indexOf('?');
+    this.id = start.id;
+    this.method = start.method;
+    this.path = mark < 0 ? target : target.slice(0, mark);
+    this.query = mark < 0 ? '' : target.slice(mark + 1);
+    this.headers = start.headers;
+    this.#peer = start.peer;
+    this.#output = start.output;
+    this.sendWindow = start.sendWindow;
+    this.receiveWindow = this.receiveWindowSize = start.receiveWindow;
+    const declared = start.headers['content-length'];
+    if (declared !== undefined) this.#declared = Number(declared);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- ApiRequest
+
+  get remoteAddress(): string { return this.#peer.remoteAddress; }
+  get clientCertificate(): ApiRequest['clientCertificate'] { return this.#peer.certificate; }
+  get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
+
+  body(limitBytes: number): Promise<Buffer> {
+    if (this.#declared > limitBytes || this.#received > limitBytes) {
+      this.#discard();
+      return Promise.reject(tooLarge(limitBytes));
+    }
+    if (this.remoteEnded) return Promise.resolve(this.#takeBody());
+    if (this.closed) return Promise.reject(goneAway());
+    return new Promise((resolve, reject) => {
+      this.#reader = { limitBytes, resolve, reject };
+      this.#grant();
+    });
+  }
+
+  onAbort(callback: () => void): void {
+    if (this.closed) callback();
+    else this.#aborts.push(callback);
+  }
+
+  // ----------------------------------------------------------------------------------------------------- for the connection
+
+  /** Bytes of the request's body; false = more or fewer than were declared. */
+  receive(chunk: Buffer, windowBytes: number): boolean {
+    this.#received += chunk.length;
+    this.#ungranted += windowBytes;
+    if (this.#declared >= 0 && this.#received > this.#declared) return false;
+    if (this.#discards) return true;
+    if (this.#reader && this.#received > this.#reader.limitBytes) {
+      this.#reader.reject(tooLarge(this.#reader.limitBytes));
+      this.#reader = undefined;
+      this.#discard();
+    } else if (chunk.length > 0) {
+      if (this.#first === undefined) this.#first = chunk;
+      else (this.#rest ??= [this.#first]).push(chunk);
+    }
+    if (this.#reader && this.#ungranted * 2 >= this.receiveWindowSize) this.#grant();
+    return true;
+  }
+
+  /** The request is whole; false = shorter than declared. */
+  endOfRequest(): boolean {
+    if (this.#declared >= 0 && this.#received !== this.#declared) return false;
+    this.remoteEnded = true;
+    const reader = this.#reader;
+    this.#reader = undefined;
+    reader?.resolve(this.#takeBody());
+    return true;
+  }
+
+  /** Up to this many bytes of what waits. */
+  takeQueued(most: number): Buffer {
+    const piece = this.#queue[this.#queueStart]!;
+    const end = Math.min(piece.length, this.#queueOffset + most);
+    const taken = piece.subarray(this.#queueOffset, end);
+    this.queuedBytes -= taken.length;
+    if (end === piece.length) {
+      this.#queue[this.#queueStart++] = EMPTY;
+      this.#queueOffset = 0;
+      if (this.#queueStart === this.#queue.length || this.#queueStart > 1024) {
+        this.#queue.splice(0, this.#queueStart);
+        this.#queueStart = 0;
+      }
+    } else this.#queueOffset = end;
+    return taken;
+  }
+
+  /** After bytes of it went out. */
+  wake(): void {
+    if (this.queuedBytes > SINK_LOW_BYTES || this.#drains.length === 0) return;
+    const drains = this.#drains;
+    this.#drains = [];
+    for (const drain of drains) drain();
+  }
+
+  /** Both sides are done, or either gave up; once. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#queue.length = 0;
+    this.#first = this.#rest = undefined;
+    this.#reader?.reject(goneAway());
+    this.#reader = undefined;
+    this.queuedBytes = 0;
+    this.wake();
+    for (const callback of this.#closes) callback();
+    if (!this.localEnded) for (const callback of this.#aborts) callback();
+    this.#closes = this.#aborts = [];
+  }
+
+  // ------------------------------------------------------------------------------------------------------- ResponseSink
+
+  get bufferedBytes(): number { return this.queuedBytes; }
+
+  write(chunk: Buffer): boolean {
+    if (this.closed || this.ending) return false;
+    this.enqueue(chunk);
+    this.#output.schedule(this);
+    return this.queuedBytes < SINK_HIGH_BYTES;
+  }
+
+  drained(): Promise<void> {
+    if (this.closed || this.queuedBytes <= SINK_LOW_BYTES) return Promise.resolve();
+    return new Promise((resolve) => this.#drains.push(resolve));
+  }
+
+  end(): void {
+    if (this.closed || this.ending) return;
+    this.ending = true;
+    this.#output.schedule(this);
+  }
+
+  onClose(callback: () => void): void {
+    if (this.closed) callback();
+    else this.#closes.push(callback);
+  }
+
+  enqueue(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    this.#queue.push(chunk);
+    this.queuedBytes += chunk.length;
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- private
+
+  #takeBody(): Buffer {
+    const body = this.#rest ? Buffer.concat(this.#rest, this.#received) : this.#first ?? EMPTY;
+    this.#first = this.#rest = undefined;
+    return body;
+  }
+
+  #discard(): void {
+    this.#discards = true;
+    this.#first = this.#rest = undefined;
+  }
+
+  #grant(): void {
+    if (this.#ungranted === 0) return;
+    const bytes = this.#ungranted;
+    this.#ungranted = 0;
+    this.#output.grant(this, bytes);
+  }
+}
+
+function tooLarge(limitBytes: number): Error {
+  return statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);
+}
+
+function goneAway(): Error {
+  return statusErrors.badRequest('the client went away before its request was complete');
+}
