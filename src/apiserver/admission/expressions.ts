@@ -1,0 +1,121 @@
+/**
+ * What expressions of admission see: the request, the object before and after, the authorizer; for policies also parameters, the namespace and
+ * their own variables. And match conditions, which webhooks and policies share. After upstream's plugin/cel and plugin/webhook/matchconditions.
+ */
+import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { toStructural } from '../apiextensions/structural.ts';
+import type { Budget } from '../cel/budget.ts';
+import type { Expression, Variables } from '../cel/expression.ts';
+import { cel } from '../cel/on-demand.ts';
+import type { Match } from './matching.ts';
+import type { AdmissionAttributes } from './plugin.ts';
+
+/** Of all match conditions of one webhook or policy for one request. */
+const MATCH_CONDITIONS_LIMIT = 2_500_000;
+
+const text = { type: 'string' };
+const texts = { type: 'array', items: text };
+const textMap = { type: 'object', additionalProperties: text };
+const object = (properties: Readonly<Record<string, unknown>>): JsonObject => ({ type: 'object', properties });
+const kind = object({ group: text, version: text, kind: text }), resource = object({ group: text, version: text, resource: text });
+
+const REQUEST = object({
+  kind, resource, subResource: text, requestKind: kind, requestResource: resource, requestSubResource: text, name: text, namespace: text, operation: text, dryRun: { type: 'boolean' },
+  userInfo: object({ username: text, uid: text, groups: texts, extra: { type: 'object', additionalProperties: texts } }),
+  options: { 'x-kubernetes-int-or-string': true },
+});
+
+const NAMESPACE = object({
+  metadata: object({
+    name: text, generateName: text, namespace: text, labels: textMap, annotations: textMap, uid: text, creationTimestamp: text, deletionTimestamp: text, deletionGracePeriodSeconds: { type: 'integer' },
+    generation: { type: 'integer' }, resourceVersion: text, finalizers: texts,
+  }),
+  spec: object({ finalizers: texts }), status: object({ phase: text }),
+});
+
+/** Of match conditions of webhooks. */
+export const WEBHOOK_VARIABLES: Variables = { object: 'dyn', oldObject: 'dyn', request: toStructural(REQUEST), authorizer: 'authorizer' };
+/** Of policies without parameters; what they define themselves comes on top. */
+export const POLICY_VARIABLES: Variables = { ...WEBHOOK_VARIABLES, namespaceObject: toStructural(NAMESPACE) };
+export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, params: 'dyn' };
+
+/** match: what the request is shown as. */
+export function requestValue({ gvr, gvk, subresource, name, namespace, operation, user, dryRun, options }: AdmissionAttributes, match: Match): JsonObject {
+  return {
+    kind: { ...match.gvk }, resource: { ...match.gvr }, subResource: subresource, requestKind: { ...gvk }, requestResource: { ...gvr }, requestSubResource: subresource, name, namespace, operation,
+    userInfo: { username: user.name, ...(user.uid ? { uid: user.uid } : {}), groups: [...user.groups], ...(user.extra ? { extra: { ...user.extra } } : {}) },
+    dryRun, options: { ...options },
+  };
+}
+
+/** What policies see of a Namespace. */
+export function namespaceValue({ metadata = {}, ...rest }: KubeObject): JsonObject {
+  const { managedFields: _, ownerReferences: __, ...kept } = metadata;
+  const finalizers = isJsonObject(rest['spec']) ? rest['spec']['finalizers'] : undefined, phase = isJsonObject(rest['status']) ? rest['status']['phase'] : undefined;
+  return { metadata: kept as JsonObject, spec: finalizers === undefined ? {} : { finalizers }, status: phase === undefined ? {} : { phase } };
+}
+
+/** What an authorizer's `requestResource` is about. */
+export function requestResource({ gvr, subresource, namespace, name }: AdmissionAttributes): { readonly group: string; readonly resource: string; readonly subresource: string; readonly namespace: string; readonly name: string } {
+  return { group: gvr.group, resource: gvr.resource, subresource, namespace: gvr.group === '' && gvr.resource === 'namespaces' ? '' : namespace, name };
+}
+
+// ------------------------------------------------------------------------------------------------------ match conditions
+
+export interface MatchCondition { readonly name: string; readonly expression: string }
+
+/** outcome: 'error' under failurePolicy Fail; Ignore turns errors into 'no-match'. */
+export type ConditionsOutcome =
+  | { readonly outcome: 'match' }
+  | { readonly outcome: 'no-match'; /** The condition that did not hold; absent after errors. */ readonly condition?: string }
+  | { readonly outcome: 'error'; readonly message: string };
+
+/** Compiled when first asked. Expressions were checked when they were written; one that no longer compiles is an error of every request. */
+export class MatchConditions {
+  readonly #conditions: readonly MatchCondition[];
+  readonly #options: { readonly variables: Variables; readonly failurePolicy: string };
+  #compiled: readonly { readonly name: string; readonly expression: Expression | Error }[] | undefined;
+
+  constructor(conditions: readonly MatchCondition[], options: { readonly variables: Variables; readonly failurePolicy: string }) {
+    this.#conditions = conditions;
+    this.#options = options;
+  }
+
+  get isEmpty(): boolean { return this.#conditions.length === 0; }
+
+  /** A condition that does not hold decides, whatever else fails. Inside AuthorizerChecks.resolving() when values have an authorizer. */
+  evaluate(values: Readonly<Record<string, unknown>>): ConditionsOutcome {
+    const budget: Budget = { remaining: MATCH_CONDITIONS_LIMIT };
+    const problems: string[] = [];
+    for (const { name, expression } of this.#compiled ??= this.#compile()) {
+      try {
+        if (expression instanceof Error) throw expression;
+        if (expression.evaluate(values, { budget }) === false) return { outcome: 'no-match', condition: name };
+      } catch (error) {
+        problems.push(expression instanceof Error ? expression.message : `expression '${expression.source}' resulted in error: ${messageOf(error)}`);
+        if (budget.remaining <= 0) break;
+      }
+    }
+    if (problems.length === 0) return { outcome: 'match' };
+    return this.#options.failurePolicy === 'Ignore' ? { outcome: 'no-match' } : { outcome: 'error', message: problems.length === 1 ? problems[0]! : `[${problems.join(', ')}]` };
+  }
+
+  #compile(): readonly { readonly name: string; readonly expression: Expression | Error }[] {
+    const { variables } = this.#options;
+    return this.#conditions.map(({ name, expression }) => ({ name, expression: compiled(expression, { variables, result: 'bool' }) }));
+  }
+}
+
+/** An expression, or why it is none. */
+export function compiled(source: string, options: { readonly variables: Variables; readonly result?: string | readonly string[] }): Expression | Error {
+  try {
+    return cel().compileExpression(source, options);
+  } catch (error) {
+    return new Error(`compilation error: compilation failed: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
