@@ -13,6 +13,19 @@ export interface BootstrapOptions {
   readonly serviceAddress: string;
   readonly advertiseAddress: { readonly ip: string; readonly port: number } | undefined;
   readonly clientCa: string | undefined;
+  readonly requestHeader: PublishedRequestHeader | undefined;
+}
+
+/** What extension API servers must know to believe this server's X-Remote-* headers. */
+export interface PublishedRequestHeader {
+  /** PEM. */
+  readonly ca: string;
+  readonly allowedNames: readonly string[];
+  /** As configured, in the proxy's spelling. */
+  readonly usernameHeaders: readonly string[];
+  readonly uidHeaders: readonly string[];
+  readonly groupHeaders: readonly string[];
+  readonly extraHeaderPrefixes: readonly string[];
 }
 
 const NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease'];
@@ -26,7 +39,7 @@ export async function bootstrapCluster(options: BootstrapOptions): Promise<void>
     ...flowControl().map(({ resource, object }) => createIfAbsent(internal, { group: 'flowcontrol.apiserver.k8s.io', resource }, object)),
     kubernetesService(options),
     kubernetesEndpoints(options),
-    clientCaConfigMap(options),
+    authenticationConfigMap(options),
   ]);
 }
 
@@ -79,18 +92,26 @@ async function createOrUpdate(internal: InternalApi, resource: GroupResource, ob
   });
 }
 
-async function clientCaConfigMap({ internal, clientCa }: BootstrapOptions): Promise<void> {
-  if (clientCa === undefined) return;
+/** How extension API servers are to authenticate: by the same client certificates, and by this server's word. */
+async function authenticationConfigMap({ internal, clientCa, requestHeader }: BootstrapOptions): Promise<void> {
+  if (clientCa === undefined && requestHeader === undefined) return;
   const name = 'extension-apiserver-authentication', namespace = 'kube-system';
-  const data = { 'client-ca-file': clientCa };
+  const data: Record<string, string> = { ...(clientCa === undefined ? {} : { 'client-ca-file': clientCa }), ...(requestHeader ? requestHeaderData(requestHeader) : {}) };
   const current = internal.get(core('configmaps'), { name, namespace });
   if (!current) return createIfAbsent(internal, core('configmaps'), { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data });
   await internal.modify(core('configmaps'), { name, namespace }, (stored) => {
     const before = stored['data'] as Record<string, string> | undefined;
-    if (before?.['client-ca-file'] === clientCa) return false;
+    if (Object.entries(data).every(([key, value]) => before?.[key] === value)) return false;
     stored['data'] = { ...before, ...data };
     return true;
   });
+}
+
+function requestHeaderData({ ca, allowedNames, usernameHeaders, uidHeaders, groupHeaders, extraHeaderPrefixes }: PublishedRequestHeader): Record<string, string> {
+  return {
+    'requestheader-client-ca-file': ca, 'requestheader-allowed-names': JSON.stringify(allowedNames), 'requestheader-username-headers': JSON.stringify(usernameHeaders),
+    'requestheader-uid-headers': JSON.stringify(uidHeaders), 'requestheader-group-headers': JSON.stringify(groupHeaders), 'requestheader-extra-headers-prefix': JSON.stringify(extraHeaderPrefixes),
+  };
 }
 
 function priorityClasses(): KubeObject[] {

@@ -5,6 +5,7 @@ import type { UserInfo } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';
 import type { AdmissionChain } from './admission-chain.ts';
+import type { Aggregator } from './aggregation/aggregator.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
 import type { WatchCache } from './cache/watch-cache.ts';
@@ -44,6 +45,8 @@ export interface ServerCore {
   readonly admission: AdmissionChain;
   readonly internal: InternalApi;
   readonly services: ServiceAllocation;
+  /** API servers of others. */
+  readonly aggregator: Aggregator;
   readonly connect: ConnectHandlers | undefined;
   readonly tokenIssuer: TokenIssuer | undefined;
   readonly tokenReviewer: TokenReviewer | undefined;

@@ -2,6 +2,7 @@
  * One request and one response as the API pipeline sees them, whatever carried them: HTTP/2 or HTTP/1.1 over TLS, a message port
  * from another thread, or a direct call. Not a web framework: carriers are in carriers/, the pipeline in pipeline.ts.
  */
+import type { Readable } from 'node:stream';
 import type { UserInfo } from '#machinery/object.ts';
 
 export interface ApiRequest {
@@ -15,6 +16,10 @@ export interface ApiRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** Reads the whole body; a StatusError 413 above limitBytes. */
   body(limitBytes: number): Promise<Buffer>;
+  /** The body as it comes, for those who send it on; absent in carriers that have it whole. In place of body(). */
+  bodyStream?(): Readable;
+  /** A header's values line by line, where repeated headers must be told from one with commas. Absent: they were never apart. */
+  headerValues?(name: string): readonly string[];
   /** Registers a callback for when the client went away. */
   onAbort(callback: () => void): void;
   readonly remoteAddress: string;
@@ -23,7 +28,7 @@ export interface ApiRequest {
   /** Why a client certificate that was presented is not believed: the request must be 401 unless another credential holds. */
   readonly clientCertificateError?: string | undefined;
   /** Likewise, for one that chains to the front-proxy (request header) CA instead: its X-Remote-* headers are believed. */
-  readonly frontProxyCertificate?: { readonly commonName: string };
+  readonly frontProxyCertificate?: { readonly commonName: string } | undefined;
   /** Set only by in-process carriers, which are trusted: authentication takes this user as it is. */
   readonly user?: UserInfo | undefined;
 }

@@ -60,7 +60,10 @@ export class Metrics {
     }
     lines.push('# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
       `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`, `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`);
-    for (const collector of this.#collectors) lines.push(collector());
+    for (const collector of this.#collectors) {
+      const text = collector();
+      if (text !== '') lines.push(text);
+    }
     lines.push(...processLines());
     return `${lines.join('\n')}\n`;
   }

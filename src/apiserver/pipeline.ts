@@ -118,7 +118,7 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
     context.user = request.user;
     return;
   }
-  if (request.clientCertificateError !== undefined && request.headers['authorization'] === undefined) throw statusErrors.unauthorized();
+  if (request.clientCertificateError !== undefined && request.headers['authorization'] === undefined && request.frontProxyCertificate === undefined) throw statusErrors.unauthorized();
   const found = core.authenticator.authenticate(request);
   if (found instanceof Promise) return found.then((authenticated) => take(authenticated));
   take(found);
@@ -194,6 +194,8 @@ function selectorOf(read: () => SelectorRequirement[]): SelectorRequirement[] | 
 }
 
 function handle(context: RequestContext, core: ServerCore): ApiResponse | Promise<ApiResponse> {
+  const extension = core.aggregator.serviceFor(context.request.path);
+  if (extension) return core.aggregator.handle(extension, context);
   return context.info.isResourceRequest ? handleResource(context, core) : core.routePath(context);
 }
 
@@ -212,7 +214,9 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
         const outcome = stage.run(context, core);
         if (outcome instanceof Promise) await outcome;
       }
-      await upgradeResource(context, { core, socket, head });
+      const extension = core.aggregator.serviceFor(request.path);
+      if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
+      else await upgradeResource(context, { core, socket, head });
     };
     upgrade().catch((error: unknown) => refuseUpgrade(socket, errorResponse(statusFor(error, { core, context }), request)));
   };

@@ -19,9 +19,10 @@ import { createAdmissionKinds } from './admission/kinds.ts';
 import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
 import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
+import { Aggregator, type AggregationSettings } from './aggregation/aggregator.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
-import { bootstrapCluster } from './bootstrap.ts';
+import { bootstrapCluster, type PublishedRequestHeader } from './bootstrap.ts';
 import { WatchCache } from './cache/watch-cache.ts';
 import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial } from './carriers/tls.ts';
 import { Catalogue } from './catalogue.ts';
@@ -68,6 +69,10 @@ export interface ApiServerOptions {
   readonly bootstrapObjects?: boolean;
   /** PEM, published in kube-system/extension-apiserver-authentication. */
   readonly clientCa?: string;
+  /** How extension API servers are reached. */
+  readonly aggregation?: AggregationSettings;
+  /** Published beside clientCa: how an authenticating proxy in front is known. */
+  readonly requestHeader?: PublishedRequestHeader;
   /** Which versions are served. Default: the stable ones. */
   readonly isEnabled?: (served: GroupVersion & { readonly resource: string }) => boolean;
   readonly programVersion?: string;
@@ -120,24 +125,27 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const part: PartContext = { internal, clock, log };
   const authentication = options.authentication(part);
   const authorizer = options.authorization(part);
-  const documents = new DiscoveryDocuments(catalogue, options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '');
+  const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
+  const documents = new DiscoveryDocuments(catalogue, { extensions: aggregator, serverAddress: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '' });
   const core: ServerCore = {
-    store, cache, catalogue, internal, services, metrics, clock, log, authorizer,
+    store, cache, catalogue, internal, services, metrics, clock, log, authorizer, aggregator,
     authenticator: authentication.authenticator, tokenIssuer: authentication.tokenIssuer, tokenReviewer: authentication.tokenReviewer,
     admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
     audit: options.audit,
     routePath: createPathRouter({
-      documents, customOpenapi: new CustomOpenapi(catalogue), health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
+      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
       ...(options.extraPaths ? { extra: options.extraPaths } : {}),
     }),
     stopping: false, running: new Set(),
   };
   customResources.start({ internal, objects: objectsFor(core) });
+  aggregator.start();
   const stopAdmission = core.admission.start({ internal, kinds: createAdmissionKinds(catalogue), authorizer, metrics, clock, log });
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));
+  metrics.collect(() => aggregator.metrics());
   return new Server(core, { bootstrap, customResources, stopAdmission, log });
 }
 
@@ -188,6 +196,7 @@ class Server implements ApiServer {
     await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
     this.#stopAdmission();
     await this.#customResources.stop();
+    await this.#core.aggregator.stop();
     this.#core.cache.stop();
   }
 }
@@ -230,10 +239,11 @@ class Bootstrap {
   async #once(): Promise<void> {
     const { internal, services } = this.#core;
     if (this.#options.bootstrapObjects ?? true) {
-      const { advertiseAddress, clientCa } = this.#options;
+      const { advertiseAddress, clientCa, requestHeader } = this.#options;
       // Policy does not depend on namespaces: both go out together and share the store's group commits.
       await Promise.all([
-        bootstrapCluster({ internal, serviceAddress: services.addresses.first, advertiseAddress, clientCa }),
+        bootstrapCluster({ internal, serviceAddress: services.addresses.first, advertiseAddress, clientCa, requestHeader }),
+        this.#core.aggregator.registerLocal(),
         this.#options.bootstrap?.(internal),
       ]);
     } else await this.#options.bootstrap?.(internal);

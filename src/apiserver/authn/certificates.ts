@@ -43,34 +43,42 @@ export class RequestHeaderAuthenticator implements Authenticator {
   }
 
   /** Throws for a proxy whose name is not allowed: its headers must not be dropped silently. */
-  authenticate({ headers, frontProxyCertificate }: ApiRequest): Authenticated | undefined {
+  authenticate(request: ApiRequest): Authenticated | undefined {
+    const { frontProxyCertificate } = request;
     if (!frontProxyCertificate) return undefined;
     const { allowedNames, usernameHeaders, uidHeaders, groupHeaders } = this.#options;
     if (allowedNames.length > 0 && !allowedNames.includes(frontProxyCertificate.commonName)) {
       throw new Error(`x509: subject with cn=${frontProxyCertificate.commonName} is not in the allowed list`);
     }
-    const first = (names: readonly string[]): string => names.map((name) => headers[name]?.trim() ?? '').find((value) => value !== '') ?? '';
+    const first = (names: readonly string[]): string => names.map((name) => valuesOf(request, name)[0] ?? '').find((value) => value !== '') ?? '';
     const name = first(usernameHeaders);
     if (name === '') return undefined;
     const uid = first(uidHeaders);
-    const groups = groupHeaders.flatMap((header) => splitValues(headers[header]));
-    const extra = this.#extraOf(headers);
+    const groups = groupHeaders.flatMap((header) => valuesOf(request, header));
+    const extra = this.#extraOf(request);
     return { user: { name, groups, ...(uid ? { uid } : {}), ...(Object.keys(extra).length > 0 ? { extra } : {}) } };
   }
 
-  #extraOf(headers: ApiRequest['headers']): Record<string, string[]> {
+  #extraOf(request: ApiRequest): Record<string, string[]> {
     const extra: Record<string, string[]> = {};
-    for (const [header, value] of Object.entries(headers)) {
+    for (const header of Object.keys(request.headers)) {
       const prefix = this.#options.extraHeaderPrefixes.find((candidate) => header.startsWith(candidate));
-      if (prefix !== undefined) extra[decodeKey(header.slice(prefix.length))] = splitValues(value);
+      if (prefix !== undefined) extra[decodeKey(header.slice(prefix.length))] = valuesOf(request, header);
     }
     return extra;
   }
 }
 
-/** Repeated headers arrive joined by ', '. */
-function splitValues(value: string | undefined): string[] {
-  return (value ?? '').split(',').map((item) => item.trim()).filter((item) => item !== '');
+/** Line by line as they came, so that a comma within a group's name makes no two groups of it; else joined by ', '. UTF-8, as proxies write it. */
+function valuesOf(request: ApiRequest, name: string): string[] {
+  const lines = request.headerValues?.(name) ?? (request.headers[name] ?? '').split(',');
+  return lines.map((value) => fromUtf8(value.trim())).filter((value) => value !== '');
+}
+
+/** Header values are handed on byte by byte. */
+function fromUtf8(value: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return /[\x80-\xff]/.test(value) && !/[^\x00-\xff]/.test(value) ? Buffer.from(value, 'latin1').toString() : value;
 }
 
 function decodeKey(key: string): string {

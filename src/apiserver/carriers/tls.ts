@@ -5,14 +5,14 @@
  */
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
 import { closedSink } from './closed-sink.ts';
 import { Http2Connection } from './http2/connection.ts';
-import { peerOf, type ClientCertificate, type Peer } from './peer.ts';
+import { authoritiesFrom, peerOf, type Authorities, type ClientCertificate, type Peer } from './peer.ts';
 
 export interface TlsMaterial {
   /** PEM, leaf first. */
@@ -20,6 +20,8 @@ export interface TlsMaterial {
   readonly key: string | Buffer;
   /** PEM bundle of the CAs whose client certificates are believed; absent = client certificates are not asked for. */
   readonly clientCa?: string | Buffer;
+  /** Likewise of an authenticating proxy in front, whose X-Remote-* headers are believed. */
+  readonly frontProxyCa?: string | Buffer;
 }
 
 export interface TlsCarrierOptions {
@@ -53,11 +55,12 @@ export interface TlsCarrier {
 
 export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const http1 = http1Server(options, limits);
+  const trust: Trust = { authorities: authoritiesFrom(options.tls) };
+  const http1 = http1Server(options, { ...limits, trust });
   const sockets = new Set<TLSSocket>();
   const connections = new Set<Http2Connection>();
   const server = createTlsServer({
-    ...contextOptions(options.tls), requestCert: options.tls.clientCa !== undefined, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'],
+    ...contextOptions(options.tls), requestCert: options.tls.clientCa !== undefined || options.tls.frontProxyCa !== undefined, rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'],
     handshakeTimeout: 10_000, noDelay: true, keepAlive: true,
   });
   server.maxConnections = limits.maxConnections;
@@ -66,7 +69,7 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     if (socket.alpnProtocol === 'h2') {
-      const connection = new Http2Connection(socket, { ...limits, handler: options.handler, peer: peerOf(socket), log: options.log });
+      const connection = new Http2Connection(socket, { ...limits, handler: options.handler, peer: peerOf(socket, trust.authorities), log: options.log });
       connections.add(connection);
       socket.on('close', () => connections.delete(connection));
     } else http1.emit('connection', socket);
@@ -81,7 +84,10 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
         resolve(server.address() as AddressInfo);
       });
     }),
-    replaceCertificates: (tls) => server.setSecureContext(contextOptions(tls)),
+    replaceCertificates(tls) {
+      server.setSecureContext(contextOptions(tls));
+      trust.authorities = authoritiesFrom(tls);
+    },
     close: async (graceMs) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const connection of connections) connection.shutdown();
@@ -96,8 +102,12 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
   };
 }
 
-function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
-  const context: SecureContextOptions = { cert, key, minVersion: 'TLSv1.2', ...(clientCa === undefined ? {} : { ca: clientCa }) };
+/** Replaced with the certificates. */
+interface Trust { authorities: Authorities | undefined }
+
+function contextOptions({ cert, key, clientCa, frontProxyCa }: TlsMaterial): SecureContextOptions {
+  const ca = [clientCa, frontProxyCa].filter((bundle) => bundle !== undefined);
+  const context: SecureContextOptions = { cert, key, minVersion: 'TLSv1.2', ...(ca.length === 0 ? {} : { ca }) };
   // Refuses what does not fit together before anything is replaced.
   createSecureContext(context);
   return context;
@@ -105,7 +115,7 @@ function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOpti
 
 // -------------------------------------------------------------------------------------------------------------- HTTP/1.1
 
-function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, limits: CarrierLimits): HttpServer {
+function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ...limits }: CarrierLimits & { readonly trust: Trust }): HttpServer {
   const server = createHttpServer({ maxHeaderSize: limits.maxHeaderBytes, keepAliveTimeout: limits.idleMs, headersTimeout: 30_000, requestTimeout: 0, noDelay: true });
   // Node watches over header timeouts and idle connections from 'listening' on; this server never listens itself.
   server.emit('listening');
@@ -113,7 +123,7 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, limits: Car
   const toRequest = (message: IncomingMessage): Http1Request => {
     const socket = message.socket as TLSSocket;
     let peer = peers.get(socket);
-    if (!peer) peers.set(socket, (peer = peerOf(socket)));
+    if (!peer) peers.set(socket, (peer = peerOf(socket, trust.authorities)));
     return new Http1Request(message, peer);
   };
   server.on('request', (message, response) => {
@@ -158,10 +168,17 @@ class Http1Request implements ApiRequest {
   get remoteAddress(): string { return this.#peer.remoteAddress; }
   get clientCertificate(): ClientCertificate | undefined { return this.#peer.certificate; }
   get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
+  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] { return this.#peer.frontProxy; }
 
   body(limitBytes: number): Promise<Buffer> {
     return readBody(this.#message, { limitBytes, declared: this.headers['content-length'] });
   }
+
+  headerValues(name: string): readonly string[] {
+    return this.#message.headersDistinct[name] ?? [];
+  }
+
+  bodyStream(): Readable { return this.#message; }
 
   onAbort(callback: () => void): void {
     this.#message.socket.once('close', callback);

@@ -1,25 +1,35 @@
 /** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the catalogue. */
 import { createHash } from 'node:crypto';
-import { apiGroups } from '#api/resources.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, type GroupVersion, type KubeObject } from '#machinery/object.ts';
+import type { ExtensionVersion } from '../aggregation/aggregator.ts';
+import type { Priority } from '../aggregation/priorities.ts';
 import { compareVersions } from '../apiextensions/version-order.ts';
 import type { Catalogue, Endpoint } from '../catalogue.ts';
 
 export interface DiscoveryDocument { readonly bytes: Buffer; readonly object: KubeObject; readonly etag: string }
 
-interface Group { readonly name: string; readonly versions: readonly { readonly version: string; readonly endpoints: readonly Endpoint[] }[] }
+/** What other servers serve, and in which order all is listed. */
+export interface ExtensionDiscovery {
+  /** Changes when any of it does. */
+  readonly revision: number;
+  versions(): readonly ExtensionVersion[];
+  priorityOf(gv: GroupVersion): Priority;
+}
+
+interface Version { readonly version: string; readonly endpoints: readonly Endpoint[]; readonly extension?: ExtensionVersion | undefined }
+interface Group { readonly name: string; readonly versions: readonly Version[] }
 
 export class DiscoveryDocuments {
   readonly #catalogue: Catalogue;
   readonly #serverAddress: string;
-  #groups: readonly Group[];
-  #revision: number;
+  readonly #extensions: ExtensionDiscovery;
+  #groups: readonly Group[] = [];
+  #revision = '';
   readonly #made = new Map<string, DiscoveryDocument>();
 
-  constructor(catalogue: Catalogue, serverAddress: string) {
+  constructor(catalogue: Catalogue, { extensions, serverAddress }: { readonly extensions: ExtensionDiscovery; readonly serverAddress: string }) {
     this.#catalogue = catalogue;
-    this.#groups = groupsOf(catalogue);
-    this.#revision = catalogue.revision;
+    this.#extensions = extensions;
     this.#serverAddress = serverAddress;
   }
 
@@ -40,9 +50,10 @@ export class DiscoveryDocuments {
 
   /** Documents are of what is served now. */
   #refresh(): void {
-    if (this.#revision === this.#catalogue.revision) return;
-    this.#revision = this.#catalogue.revision;
-    this.#groups = groupsOf(this.#catalogue);
+    const revision = `${this.#catalogue.revision} ${this.#extensions.revision}`;
+    if (this.#revision === revision) return;
+    this.#revision = revision;
+    this.#groups = groupsOf(this.#catalogue, this.#extensions);
     this.#made.clear();
   }
 
@@ -83,23 +94,25 @@ export class DiscoveryDocuments {
   }
 }
 
-function groupsOf(catalogue: Catalogue): Group[] {
-  const groups: Group[] = [];
-  for (const { name, versions: known } of [...apiGroups, ...customGroups(catalogue)]) {
-    const custom = catalogue.endpoints.filter(({ gvk, isBuiltin }) => !isBuiltin && gvk.group === name).map(({ gvk }) => gvk.version);
-    const versions = [...known, ...[...new Set(custom)].filter((version) => !known.includes(version)).sort(compareVersions)];
-    const served = versions.map((version) => ({ version, endpoints: catalogue.endpoints.filter(({ gvk }) => gvk.group === name && gvk.version === version) }))
-      .filter(({ endpoints }) => endpoints.length > 0);
-    if (served.length > 0) groups.push({ name, versions: served });
+/** By priority, highest first; where that is the same, groups by name and versions as clients prefer them. */
+function groupsOf(catalogue: Catalogue, extensions: ExtensionDiscovery): Group[] {
+  const groups = new Map<string, Map<string, Version>>();
+  const add = (group: string, version: Version): void => {
+    const versions = groups.get(group) ?? new Map<string, Version>();
+    groups.set(group, versions.set(version.version, version));
+  };
+  for (const [key, endpoints] of Map.groupBy(catalogue.endpoints, ({ gvk }) => `${gvk.group}/${gvk.version}`)) {
+    const [group = '', version = ''] = key.split('/');
+    add(group, { version, endpoints });
   }
-  return groups;
-}
-
-/** In order of their names, after all others. */
-function customGroups(catalogue: Catalogue): { readonly name: string; readonly versions: readonly string[] }[] {
-  const builtin = new Set(apiGroups.map(({ name }) => name));
-  const names = new Set(catalogue.endpoints.map(({ gvk }) => gvk.group).filter((group) => !builtin.has(group)));
-  return [...names].sort().map((name) => ({ name, versions: [] }));
+  for (const extension of extensions.versions()) add(extension.group, { version: extension.version, endpoints: [], extension });
+  const all = Array.from(groups, ([name, versions]) => {
+    const ranked = Array.from(versions.values(), (version) => ({ version, priority: extensions.priorityOf({ group: name, version: version.version }) }));
+    const priority = Math.max(...ranked.map((one) => one.priority.group));
+    ranked.sort((left, right) => right.priority.version - left.priority.version || compareVersions(left.version.version, right.version.version));
+    return { name, priority, versions: ranked.map(({ version }) => version) };
+  });
+  return all.toSorted((left, right) => right.priority - left.priority || (left.name < right.name ? -1 : 1));
 }
 
 function groupFields({ name, versions }: Group): Record<string, unknown> {
@@ -108,7 +121,7 @@ function groupFields({ name, versions }: Group): Record<string, unknown> {
 }
 
 function resourceList(endpoints: readonly Endpoint[] | undefined): KubeObject | undefined {
-  if (!endpoints) return undefined;
+  if (!endpoints || endpoints.length === 0) return undefined;
   const resources = endpoints.flatMap(resourceEntries).toSorted((left, right) => (left.name < right.name ? -1 : 1));
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: endpoints[0]!.apiVersion, resources };
 }
@@ -131,7 +144,7 @@ function resourceEntries({ resource, served }: Endpoint): ResourceEntry[] {
 function aggregatedGroup({ name, versions }: Group): KubeObject {
   return {
     metadata: { name, creationTimestamp: null },
-    versions: versions.map(({ version, endpoints }) => ({ version, resources: endpoints.map(aggregatedResource), freshness: 'Current' })),
+    versions: versions.map(({ version, endpoints, extension }) => ({ version, resources: extension?.resources ?? endpoints.map(aggregatedResource), freshness: extension?.freshness ?? 'Current' })),
   };
 }
 

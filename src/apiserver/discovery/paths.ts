@@ -1,6 +1,5 @@
 /** Every path that is no resource: discovery, OpenAPI, version, health, metrics, token issuer documents, the list of paths. */
 import { arch, platform } from 'node:process';
-import { openapiV3Document, openapiV3Hash, openapiV3Index } from '#api/openapi-v3.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, GroupVersion } from '#machinery/object.ts';
 import type { CustomOpenapi } from '../apiextensions/openapi.ts';
@@ -13,12 +12,14 @@ import { negotiate, parseAccept } from '../negotiate.ts';
 import { isPretty, jsonResponse, prettyJson, textResponse } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
 import type { HealthChecks } from './health.ts';
+import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
 
 export const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
 
 export interface PathOptions {
   readonly documents: DiscoveryDocuments;
   readonly customOpenapi: CustomOpenapi;
+  readonly extensions: ExtensionOpenapiSource;
   readonly health: HealthChecks;
   readonly metrics: Metrics;
   readonly tokenIssuer: TokenIssuer | undefined;
@@ -31,11 +32,8 @@ export interface PathOptions {
 
 export type PathHandler = (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
 
-const OPENAPI_V3 = '/openapi/v3';
-const YEAR_SECONDS = 31_536_000;
-
 export function createPathRouter(options: PathOptions): PathHandler {
-  const openapi = new OpenapiBytes(options.isEnabled, options.customOpenapi);
+  const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions });
   const version = versionInfo(options.programVersion);
   const exact: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(context, version),
@@ -117,70 +115,4 @@ function discoveryResponse({ request, info }: RequestContext, { object, bytes }:
   if (encoding === 'json' && !isPretty(info.query, request)) return jsonResponse(200, bytes);
   const { body, contentType } = encodeObject({ apiVersion: 'v1', ...object } as KubeObject, encoding, { pretty: true });
   return { status: 200, headers: { 'content-type': contentType, vary: 'Accept' }, body };
-}
-
-// --------------------------------------------------------------------------------------------------------------- openapi
-
-/** Documents are built when first asked for and kept as bytes. */
-class OpenapiBytes {
-  readonly #isEnabled: (gv: GroupVersion) => boolean;
-  readonly #documents = new Map<string, Buffer>();
-  readonly #custom: CustomOpenapi;
-  #v2: Buffer | undefined;
-  #revision = -1;
-
-  constructor(isEnabled: (gv: GroupVersion) => boolean, custom: CustomOpenapi) {
-    this.#isEnabled = isEnabled;
-    this.#custom = custom;
-  }
-
-  /** The documents of the whole API are of what is served now. */
-  #refresh(): void {
-    if (this.#revision === this.#custom.revision) return;
-    this.#revision = this.#custom.revision;
-    this.#v2 = undefined;
-    this.#documents.delete('');
-  }
-
-  v2({ request }: RequestContext): ApiResponse {
-    const accept = request.headers['accept'] ?? '*/*';
-    if (!/application\/json|\*\/\*|application\/\*/.test(accept)) throw statusErrors.notAcceptable(['application/json']);
-    this.#refresh();
-    this.#v2 ??= Buffer.from(JSON.stringify(this.#custom.v2(this.#isEnabled)));
-    return { status: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-cache, private' }, body: this.#v2 };
-  }
-
-  v3({ request, info }: RequestContext, name: string): ApiResponse {
-    const accept = request.headers['accept'] ?? '*/*';
-    if (!/application\/json|\*\/\*|application\/\*/.test(accept)) throw statusErrors.notAcceptable(['application/json']);
-    this.#refresh();
-    const custom = this.#custom.document(name);
-    const body = custom?.bytes ?? this.#v3(name);
-    if (!body) throw statusErrors.pathNotFound();
-    if (name === '') return { status: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-cache, private' }, body };
-    const hash = custom?.hash ?? openapiV3Hash(name);
-    const etag = `"${hash}"`;
-    if (info.query['hash'] !== undefined && info.query['hash'] !== hash) return { status: 301, headers: { location: `${OPENAPI_V3}/${name}?hash=${hash}` }, body: Buffer.alloc(0) };
-    const cache: Record<string, string> = info.query['hash'] === undefined ? { 'cache-control': 'no-cache, private' }
-      : { 'cache-control': 'public, immutable', expires: new Date(Date.now() + YEAR_SECONDS * 1000).toUTCString() };
-    if (request.headers['if-none-match'] === etag) return { status: 304, headers: { etag }, body: Buffer.alloc(0) };
-    return { status: 200, headers: { 'content-type': 'application/json', etag, vary: 'Accept', ...cache }, body };
-  }
-
-  #index(): object {
-    const { paths } = openapiV3Index(this.#isEnabled);
-    for (const path of this.#custom.paths()) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${this.#custom.document(path)!.hash}` };
-    return { paths: Object.fromEntries(Object.entries(paths).toSorted(([left], [right]) => (left < right ? -1 : 1))) };
-  }
-
-  #v3(name: string): Buffer | undefined {
-    let bytes = this.#documents.get(name);
-    if (!bytes) {
-      const document = name === '' ? this.#index() : openapiV3Document(name);
-      if (!document) return undefined;
-      bytes = Buffer.from(JSON.stringify(document));
-      this.#documents.set(name, bytes);
-    }
-    return bytes;
-  }
 }

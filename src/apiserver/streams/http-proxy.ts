@@ -54,7 +54,8 @@ function redirectToSlash(request: ApiRequest): ApiResponse {
   return { status: 301, headers: { location }, body: Buffer.alloc(0) };
 }
 
-function responseHeaders(response: IncomingMessage, of: { readonly prefix: string; readonly url: URL }): Record<string, string> {
+/** of: where redirects within the backend are to lead through. */
+export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(response.headers)) {
     if (value === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
@@ -62,7 +63,7 @@ function responseHeaders(response: IncomingMessage, of: { readonly prefix: strin
     headers[name] = Array.isArray(value) && name !== 'set-cookie' ? value.join(', ') : value as string;
   }
   const { location } = headers;
-  if (location !== undefined) headers['location'] = rewriteLocation(location, of);
+  if (of && location !== undefined) headers['location'] = rewriteLocation(location, of);
   return headers;
 }
 

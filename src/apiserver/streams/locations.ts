@@ -77,8 +77,12 @@ const SIMULATED = 'capstan.dev/simulated';
  * Throws ServiceUnavailable that says so.
  */
 export function refuseSimulated(internal: InternalApi, nodeName: string | undefined): void {
+  if (isSimulatedNode(internal, nodeName)) throw statusErrors.unavailable(`node "${nodeName}" is simulated: its pods run no containers, so there is nothing to connect to`);
+}
+
+export function isSimulatedNode(internal: InternalApi, nodeName: string | undefined): boolean {
   const node = nodeName ? internal.get({ group: '', resource: 'nodes' }, { name: nodeName }) : undefined;
-  if (node?.metadata?.annotations?.[SIMULATED] === 'true') throw statusErrors.unavailable(`node "${nodeName}" is simulated: its pods run no containers, so there is nothing to connect to`);
+  return node?.metadata?.annotations?.[SIMULATED] === 'true';
 }
 
 export interface SchemeNamePort { readonly scheme: '' | 'http' | 'https'; readonly name: string; readonly port: string }

@@ -227,8 +227,8 @@ export class Http2Connection implements StreamOutput {
   }
 
   #open(fields: RequestHeaders, { streamId, endStream, tooLarge }: { readonly streamId: number; readonly endStream: boolean; readonly tooLarge: boolean }): void {
-    const { method, target, headers } = fields;
-    const stream = new Http2Stream({ id: streamId, method, target, headers, peer: this.#options.peer, output: this, sendWindow: this.#initialSendWindow, receiveWindow: STREAM_WINDOW_BYTES });
+    const { method, target, headers, repeated } = fields;
+    const stream = new Http2Stream({ id: streamId, method, target, headers, repeated, peer: this.#options.peer, output: this, sendWindow: this.#initialSendWindow, receiveWindow: STREAM_WINDOW_BYTES });
     this.#streams.set(streamId, stream);
     if (endStream && !stream.endOfRequest()) return this.#resetStream(stream, ErrorCode.protocolError);
     if (tooLarge) return this.#respond(stream, { status: 431, headers: { 'content-type': 'text/plain; charset=utf-8' }, body: Buffer.from('Request header fields too large\n') });

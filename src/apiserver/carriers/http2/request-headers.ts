@@ -21,6 +21,8 @@ export class RequestHeaders implements HeaderReceiver {
   method = '';
   target = '';
   headers: Record<string, string | undefined> = {};
+  /** Values one by one, of names that came more than once. */
+  repeated: Map<string, string[]> | undefined;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -31,6 +33,7 @@ export class RequestHeaders implements HeaderReceiver {
     this.#malformed = this.#regular = false;
     this.#scheme = this.method = this.target = '';
     this.#authority = undefined;
+    this.repeated = undefined;
     this.headers = Object.create(null) as Record<string, string | undefined>;
     return this;
   }
@@ -49,7 +52,12 @@ export class RequestHeaders implements HeaderReceiver {
     const before = this.headers[name];
     if (before === undefined) this.headers[name] = value;
     else if (name === 'content-length' && before !== value) this.#malformed = true;
-    else if (!SINGLE_FIELDS.has(name)) this.headers[name] = `${before}${name === 'cookie' ? '; ' : ', '}${value}`;
+    else if (!SINGLE_FIELDS.has(name)) {
+      this.headers[name] = `${before}${name === 'cookie' ? '; ' : ', '}${value}`;
+      const values = (this.repeated ??= new Map<string, string[]>()).get(name);
+      if (values) values.push(value);
+      else this.repeated.set(name, [before, value]);
+    }
   }
 
   #pseudo(name: string, value: string): void {

@@ -4,6 +4,7 @@
  *
  *   open ──END_STREAM from the client──► half-closed ──our END_STREAM──► closed        reset by either side, connection lost: closed
  */
+import { Readable } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ApiRequest, ResponseSink } from '../../http.ts';
 import type { Peer } from '../peer.ts';
@@ -22,6 +23,8 @@ export interface StreamStart {
   /** As sent: path and query. */
   readonly target: string;
   readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Values one by one, of names that came more than once. */
+  readonly repeated: ReadonlyMap<string, readonly string[]> | undefined;
   readonly peer: Peer;
   readonly output: StreamOutput;
   readonly sendWindow: number;
@@ -40,6 +43,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   readonly path: string;
   readonly query: string;
   readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly #repeated: StreamStart['repeated'];
   readonly #peer: Peer;
   readonly #output: StreamOutput;
 
@@ -64,6 +68,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   #first: Buffer | undefined;
   #rest: Buffer[] | undefined;
   #reader: { readonly limitBytes: number; resolve(body: Buffer): void; reject(error: Error): void } | undefined;
+  #readable: Readable | undefined;
   #discards = false;
 
   /** What waits to be sent; the first piece from #queueOffset on. */
@@ -83,6 +88,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.path = mark < 0 ? target : target.slice(0, mark);
     this.query = mark < 0 ? '' : target.slice(mark + 1);
     this.headers = start.headers;
+    this.#repeated = start.repeated;
     this.#peer = start.peer;
     this.#output = start.output;
     this.sendWindow = start.sendWindow;
@@ -96,6 +102,23 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   get remoteAddress(): string { return this.#peer.remoteAddress; }
   get clientCertificate(): ApiRequest['clientCertificate'] { return this.#peer.certificate; }
   get clientCertificateError(): string | undefined { return this.#peer.certificateError; }
+  get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] { return this.#peer.frontProxy; }
+
+  headerValues(name: string): readonly string[] {
+    const value = this.headers[name];
+    return this.#repeated?.get(name) ?? (value === undefined ? [] : [value]);
+  }
+
+  /** The client may send on as its reader takes what there is. */
+  bodyStream(): Readable {
+    const readable = new Readable({ read: () => this.#grant() });
+    const soFar = this.#takeBody();
+    if (soFar.length > 0) readable.push(soFar);
+    if (this.remoteEnded) readable.push(null);
+    else if (this.closed) readable.destroy(goneAway());
+    else this.#readable = readable;
+    return readable;
+  }
 
   body(limitBytes: number): Promise<Buffer> {
     if (this.#declared > limitBytes || this.#received > limitBytes) {
@@ -123,6 +146,10 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.#ungranted += windowBytes;
     if (this.#declared >= 0 && this.#received > this.#declared) return false;
     if (this.#discards) return true;
+    if (this.#readable) {
+      if (chunk.length > 0) this.#readable.push(chunk);
+      return true;
+    }
     if (this.#reader && this.#received > this.#reader.limitBytes) {
       this.#reader.reject(tooLarge(this.#reader.limitBytes));
       this.#reader = undefined;
@@ -139,6 +166,8 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   endOfRequest(): boolean {
     if (this.#declared >= 0 && this.#received !== this.#declared) return false;
     this.remoteEnded = true;
+    this.#readable?.push(null);
+    this.#readable = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
     reader?.resolve(this.#takeBody());
@@ -178,6 +207,8 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.#first = this.#rest = undefined;
     this.#reader?.reject(goneAway());
     this.#reader = undefined;
+    this.#readable?.destroy(goneAway());
+    this.#readable = undefined;
     this.queuedBytes = 0;
     this.wake();
     for (const callback of this.#closes) callback();

@@ -1,0 +1,192 @@
+/**
+ * The aggregator: which APIServices lead to other servers, and everything this server does for them. Local ones are served as ever; as long as
+ * there are no others, nothing here is asked but whether there are any.
+ *
+ *   APIService with a Service ─► availability checks ─► condition Available ─► requests are sent on, documents are read and merged
+ */
+import type { Duplex } from 'node:stream';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { APIService } from '#api/types.ts';
+import type { Catalogue } from '../catalogue.ts';
+import type { RequestContext } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import type { InternalApi } from '../internal.ts';
+import { API_SERVICES, AvailabilityController } from './availability.ts';
+import { DocumentsReader, type DiscoveredResource, type ExtensionDocuments } from './extension-documents.ts';
+import { proxyToExtension, upgradeToExtension, type ProxyOptions } from './extension-proxy.ts';
+import { ExtensionService, type ExtensionContext, type ProxyClientCertificate } from './extension-service.ts';
+import type { V2Part } from './extension-openapi.ts';
+import { LocalServices } from './local-services.ts';
+import { builtinPriority, type Priority } from './priorities.ts';
+
+export interface AggregationSettings {
+  /** What extension servers know this server by: signed by the authority of request headers. */
+  readonly proxyClient?: ProxyClientCertificate | undefined;
+  /** Default true: connections go to a Service's endpoints, which need no routes of cluster addresses here. */
+  readonly endpointRouting?: boolean;
+  /** For tests. */
+  readonly checkTimeoutMs?: number;
+  readonly responseTimeoutMs?: number;
+}
+
+export interface AggregatorOptions extends AggregationSettings { readonly internal: InternalApi; readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger }
+
+/** A version of a group that another server serves, for discovery. */
+export interface ExtensionVersion { readonly group: string; readonly version: string; readonly resources: readonly DiscoveredResource[]; readonly freshness: 'Current' | 'Stale' }
+
+export interface ExtensionOpenapi { readonly path: string; readonly hash: string; readonly bytes?: Buffer | undefined; readonly query: string | undefined }
+
+const RESPONSE_TIMEOUT_MS = 60_000;
+
+export class Aggregator {
+  readonly #options: AggregatorOptions;
+  readonly #context: ExtensionContext;
+  readonly #availability: AvailabilityController;
+  readonly #documents: DocumentsReader;
+  readonly #proxy: ProxyOptions;
+  readonly #local: LocalServices;
+  /** By name of the APIService. */
+  readonly #services = new Map<string, ExtensionService>();
+  readonly #byPath = new Map<string, ExtensionService>();
+  readonly #fingerprints = new Map<string, string>();
+  readonly #unwatch: (() => void)[] = [];
+  #followsServices = false;
+  #revision = 0;
+
+  constructor(options: AggregatorOptions) {
+    this.#options = options;
+    const { internal, catalogue, clock, log, proxyClient, endpointRouting = true, checkTimeoutMs } = options;
+    this.#context = { internal, proxyClient, endpointRouting, random: Math.random };
+    this.#proxy = { log, responseTimeoutMs: options.responseTimeoutMs ?? RESPONSE_TIMEOUT_MS };
+    const serviceOf = (name: string): ExtensionService | undefined => this.#services.get(name);
+    this.#availability = new AvailabilityController({ internal, clock, log, serviceOf, ...(checkTimeoutMs === undefined ? {} : { checkTimeoutMs }) });
+    this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
+    this.#local = new LocalServices({ internal, catalogue, clock, log });
+  }
+
+  start(): void {
+    const { internal, catalogue } = this.#options;
+    if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource)) return;
+    this.#unwatch.push(internal.watch(API_SERVICES, {
+      added: (object) => this.#take(object as APIService), updated: (object) => this.#take(object as APIService), deleted: (object) => this.#drop(object.metadata?.name ?? ''),
+    }));
+  }
+
+  /** Resolves when everything served here has its APIService. */
+  registerLocal(): Promise<void> {
+    return this.#local.start();
+  }
+
+  async stop(): Promise<void> {
+    for (const unwatch of this.#unwatch) unwatch();
+    await Promise.all([this.#local.stop(), this.#availability.stop(), this.#documents.stop()]);
+    for (const service of this.#services.values()) service.close();
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- requests
+
+  /** The server of another that a request's path belongs to. */
+  serviceFor(path: string): ExtensionService | undefined {
+    if (this.#byPath.size === 0) return undefined;
+    const [, root = '', group = '', version = ''] = path.split('/', 4);
+    return this.#byPath.get(root === 'api' ? `api/${group}` : `${root}/${group}/${version}`);
+  }
+
+  handle(service: ExtensionService, context: RequestContext): Promise<ApiResponse> {
+    return proxyToExtension(service, context, this.#proxy);
+  }
+
+  upgrade(service: ExtensionService, context: RequestContext, client: { readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
+    return upgradeToExtension(service, context, { ...this.#proxy, client });
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- documents
+
+  /** Counts changes of everything below. */
+  get revision(): number { return this.#revision; }
+
+  versions(): ExtensionVersion[] {
+    return Array.from(this.#services.values(), ({ name, group, version }) => {
+      const { resources, freshness } = this.#documents.of(name);
+      return { group, version, resources, freshness };
+    });
+  }
+
+  priorityOf(gv: { readonly group: string; readonly version: string }): Priority {
+    const spec = this.#byPath.get(gv.group === '' ? `api/${gv.version}` : `apis/${gv.group}/${gv.version}`)?.spec;
+    return spec ? { group: spec.groupPriorityMinimum, version: spec.versionPriority } : builtinPriority(gv);
+  }
+
+  openapiV2(): V2Part[] {
+    return Array.from(this.#services.keys(), (name) => this.#documents.of(name).openapiV2).filter((part) => part !== undefined);
+  }
+
+  openapiV3(): ExtensionOpenapi[] {
+    return Array.from(this.#services.values()).flatMap(({ name, path }) => {
+      const { openapiV3 } = this.#documents.of(name);
+      return openapiV3 ? [{ path, hash: openapiV3.hash, query: openapiV3.query, bytes: openapiV3.bytes }] : [];
+    });
+  }
+
+  /** Of the group and version at 'apis/GROUP/VERSION'. */
+  openapiV3Of(path: string): { readonly service: ExtensionService; readonly source: ExtensionDocuments['openapiV3'] } | undefined {
+    const service = this.#byPath.get(path);
+    return service && { service, source: this.#documents.of(service.name).openapiV3 };
+  }
+
+  metrics(): string {
+    return this.#availability.metrics();
+  }
+
+  // ----------------------------------------------------------------------------------------------------------- APIServices
+
+  #take(object: APIService): void {
+    const name = object.metadata?.name ?? '';
+    if (!object.spec?.service) return this.#drop(name);
+    const before = this.#services.get(name);
+    const fingerprint = ExtensionService.fingerprint(object);
+    const moved = this.#fingerprints.get(name) !== fingerprint;
+    if (moved) {
+      before?.close();
+      this.#documents.forget(name);
+    }
+    const service = new ExtensionService(object, this.#context, moved ? undefined : before);
+    this.#services.set(name, service);
+    this.#fingerprints.set(name, fingerprint);
+    this.#byPath.set(service.path, service);
+    if (moved || before?.spec.groupPriorityMinimum !== service.spec.groupPriorityMinimum || before?.spec.versionPriority !== service.spec.versionPriority) this.#revision++;
+    if (moved) {
+      this.#followServices();
+      this.#availability.check(name);
+    }
+    if (moved || (service.isAvailable && !before?.isAvailable)) this.#documents.refresh(name);
+  }
+
+  #drop(name: string): void {
+    const service = this.#services.get(name);
+    if (!service) return;
+    service.close();
+    this.#services.delete(name);
+    this.#fingerprints.delete(name);
+    this.#byPath.delete(service.path);
+    this.#availability.forget(name);
+    this.#documents.forget(name);
+    this.#revision++;
+  }
+
+  /** From the first APIService of another server on: what becomes of the Services they name. */
+  #followServices(): void {
+    if (this.#followsServices) return;
+    this.#followsServices = true;
+    const { internal } = this.#options;
+    const changed = ({ namespace = '', name }: { readonly namespace?: string | undefined; readonly name: string | undefined }): void => {
+      for (const [apiService, { spec: { service } }] of this.#services) if (service?.name === name && service?.namespace === namespace) this.#availability.check(apiService);
+    };
+    const ofService = ({ metadata }: KubeObject): void => changed({ namespace: metadata?.namespace, name: metadata?.name });
+    const ofSlice = ({ metadata }: KubeObject): void => changed({ namespace: metadata?.namespace, name: metadata?.labels?.['kubernetes.io/service-name'] });
+    this.#unwatch.push(internal.watch({ group: '', resource: 'services' }, { added: ofService, updated: ofService, deleted: ofService }));
+    this.#unwatch.push(internal.watch({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { added: ofSlice, updated: ofSlice, deleted: ofSlice }));
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * One APIService that leads to another server: where it is (resolved anew for each connection from its Service), how it is spoken to (TLS with the
+ * front-proxy certificate, verified against caBundle), and who it is told is asking. Pure but for connections kept open.
+ */
+import { Agent, request as httpsRequest } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import type { APIService } from '#api/types.ts';
+import type { KubeObject, UserInfo } from '#machinery/object.ts';
+import type { InternalApi } from '../internal.ts';
+import { describe } from '../streams/errors.ts';
+import { isProxyable, isSimulatedNode } from '../streams/locations.ts';
+
+/** PEM: what extension servers know this server by. */
+export interface ProxyClientCertificate { readonly cert: string; readonly key: string }
+
+export interface ExtensionContext {
+  readonly internal: InternalApi;
+  /** Absent: nothing is shown, and extension servers will take nobody's word. */
+  readonly proxyClient: ProxyClientCertificate | undefined;
+  /** True: straight to one of the Service's endpoints; false: to its cluster address. */
+  readonly endpointRouting: boolean;
+  /** 0 ≤ x < 1 */
+  readonly random: () => number;
+}
+
+export interface ExtensionAddress { readonly host: string; readonly port: number }
+
+/** Why a Service leads nowhere: upstream's reason of the Available condition, and its message. */
+export class UnreachableService extends Error {
+  readonly reason: 'ServiceNotFound' | 'ServicePortError' | 'EndpointsNotFound' | 'MissingEndpoints' | 'SimulatedEndpoints';
+  constructor(reason: UnreachableService['reason'], message: string) {
+    super(message);
+    this.name = 'UnreachableService';
+    this.reason = reason;
+  }
+}
+
+interface ServiceObject extends KubeObject {
+  readonly spec?: { readonly type?: string; readonly clusterIP?: string; readonly externalName?: string; readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
+}
+interface SliceObject extends KubeObject {
+  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly nodeName?: string; readonly conditions?: { readonly ready?: boolean } }[];
+  readonly ports?: readonly { readonly name?: string; readonly port?: number }[];
+}
+
+/** What the aggregator itself is, when it asks for discovery and OpenAPI. */
+export const AGGREGATOR_USER: UserInfo = { name: 'system:kube-aggregator', groups: ['system:masters'] };
+
+export class ExtensionService {
+  readonly name: string;
+  readonly group: string;
+  readonly version: string;
+  readonly spec: NonNullable<APIService['spec']>;
+  /** The Available condition says True. */
+  readonly isAvailable: boolean;
+  readonly #context: ExtensionContext;
+  #agent: Agent | undefined;
+
+  constructor(object: APIService, context: ExtensionContext, before?: ExtensionService) {
+    this.name = object.metadata?.name ?? '';
+    this.spec = object.spec!;
+    this.group = this.spec.group ?? '';
+    this.version = this.spec.version ?? '';
+    this.isAvailable = object.status?.conditions?.some(({ type, status }) => type === 'Available' && status === 'True') ?? false;
+    this.#context = context;
+    // A change of its condition leaves its connections alone.
+    this.#agent = before?.takeAgent();
+  }
+
+  /** 'apis/metrics.k8s.io/v1beta1' */
+  get path(): string { return this.group === '' ? `api/${this.version}` : `apis/${this.group}/${this.version}`; }
+
+  /** What decides where requests go. */
+  static fingerprint({ metadata, spec }: APIService): string {
+    return JSON.stringify([metadata?.uid, spec?.service, spec?.caBundle, spec?.insecureSkipTLSVerify]);
+  }
+
+  /** 'name.namespace.svc': what the server's certificate must be for. */
+  get serverName(): string {
+    const { name, namespace } = this.spec.service!;
+    return `${name}.${namespace}.svc`;
+  }
+
+  get agent(): Agent {
+    return (this.#agent ??= new Agent({ keepAlive: true, maxFreeSockets: 16, ...this.tls }));
+  }
+
+  get tls(): { readonly servername: string; readonly rejectUnauthorized: boolean; readonly ca?: string; readonly cert?: string; readonly key?: string } {
+    const { caBundle, insecureSkipTLSVerify } = this.spec;
+    return {
+      servername: this.serverName, rejectUnauthorized: insecureSkipTLSVerify !== true,
+      ...(caBundle && { ca: Buffer.from(caBundle, 'base64').toString() }), ...this.#context.proxyClient,
+    };
+  }
+
+  takeAgent(): Agent | undefined {
+    const agent = this.#agent;
+    this.#agent = undefined;
+    return agent;
+  }
+
+  close(): void {
+    this.takeAgent()?.destroy();
+  }
+
+  /** Where the next connection goes. Throws UnreachableService. */
+  address(): ExtensionAddress {
+    const all = this.addresses();
+    return all[Math.floor(this.#context.random() * all.length)]!;
+  }
+
+  /** At least one. Throws UnreachableService. */
+  addresses(): ExtensionAddress[] {
+    const { internal, endpointRouting } = this.#context;
+    const { name = '', namespace = '', port = 443 } = this.spec.service!;
+    const quoted = `service/${name} in ${JSON.stringify(namespace)}`;
+    const service = internal.get({ group: '', resource: 'services' }, { name, namespace }) as ServiceObject | undefined;
+    if (!service) throw new UnreachableService('ServiceNotFound', `${quoted} is not present`);
+    const { type = 'ClusterIP', clusterIP = '', externalName = '', ports = [] } = service.spec ?? {};
+    if (type === 'ExternalName') return [{ host: externalName, port }];
+    const servicePort = ports.find((candidate) => candidate.port === port);
+    if (!servicePort) throw new UnreachableService('ServicePortError', `${quoted} is not listening on port ${port}`);
+    const endpoints = this.#endpoints({ quoted, portName: servicePort.name ?? '' });
+    return endpointRouting || clusterIP === '' || clusterIP === 'None' ? endpoints : [{ host: clusterIP, port }];
+  }
+
+  #endpoints({ quoted, portName }: { readonly quoted: string; readonly portName: string }): ExtensionAddress[] {
+    const { internal } = this.#context;
+    const { name = '', namespace = '' } = this.spec.service!;
+    const slices = (internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as SliceObject[])
+      .filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name);
+    if (slices.length === 0) throw new UnreachableService('EndpointsNotFound', `cannot find endpointslices for ${quoted}`);
+    const ready = slices.flatMap((slice) => {
+      const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
+      const endpoints = (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false);
+      return port === undefined ? [] : endpoints.flatMap(({ addresses, nodeName }) => addresses.map((host) => ({ host, port, nodeName })));
+    });
+    const usable = ready.filter(({ host }) => isProxyable(host));
+    if (usable.length === 0) throw new UnreachableService('MissingEndpoints', `endpointslices for ${quoted} have no addresses with port name ${JSON.stringify(portName)}`);
+    // Simulated pods have invented addresses, which may be somebody else's on the real network.
+    const real = usable.filter(({ nodeName }) => !isSimulatedNode(internal, nodeName));
+    if (real.length === 0) throw new UnreachableService('SimulatedEndpoints', `all endpoints of ${quoted} are on simulated nodes, whose pods run no containers`);
+    return real.map(({ host, port }) => ({ host, port }));
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- own requests
+
+export interface ExtensionFetch {
+  readonly path: string;
+  readonly accept: string;
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+  readonly etag?: string | undefined;
+  /** Default: one of its addresses. */
+  readonly address?: ExtensionAddress;
+}
+
+export interface ExtensionAnswer { readonly status: number; readonly headers: IncomingMessage['headers']; readonly body: Buffer }
+
+/** One GET as the aggregator itself, redirects not followed. Rejects with an Error in one sentence. */
+export function fetchFromExtension(service: ExtensionService, { path, accept, timeoutMs, maxBytes, etag, address }: ExtensionFetch): Promise<ExtensionAnswer> {
+  return new Promise((resolve, reject) => {
+    const { host, port } = address ?? service.address();
+    const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
+    const fail = (error: Error): void => reject(new Error(`Get ${JSON.stringify(url)}: ${error.name === 'TimeoutError' || error.name === 'AbortError' ? 'context deadline exceeded' : describe(error)}`));
+    const request = httpsRequest({
+      host, port, path, agent: service.agent, signal: AbortSignal.timeout(timeoutMs),
+      headers: { accept, host: `${service.serverName}:${port}`, 'user-agent': 'capstan-aggregator', ...identityHeaders(AGGREGATOR_USER), ...(etag === undefined ? {} : { 'if-none-match': etag }) },
+    }, (response) => {
+      const parts: Buffer[] = [];
+      let size = 0;
+      response.on('data', (part: Buffer) => {
+        size += part.length;
+        if (size > maxBytes) response.destroy(new Error(`the answer is longer than ${maxBytes} bytes`));
+        else parts.push(part);
+      });
+      response.on('error', fail);
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(parts) }));
+    });
+    request.on('error', fail);
+    request.end();
+  });
+}
+
+/** The user as the extension server is told, each value on a line of its own. UTF-8, as header fields carry it. */
+export function identityHeaders({ name, uid, groups, extra }: UserInfo): Record<string, string | string[]> {
+  const headers: Record<string, string | string[]> = { 'x-remote-user': utf8(name) };
+  if (uid) headers['x-remote-uid'] = utf8(uid);
+  if (groups.length > 0) headers['x-remote-group'] = groups.map(utf8);
+  for (const [key, values] of Object.entries(extra ?? {})) headers[`x-remote-extra-${escapeKey(key)}`] = values.map(utf8);
+  return headers;
+}
+
+function utf8(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}
+
+/** What is no token character of RFC 9110 is percent-encoded, and so is the percent sign. */
+function escapeKey(key: string): string {
+  return Buffer.from(key).toString('latin1').replace(/[^A-Za-z0-9!#$&'*+.^_`|~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
+}

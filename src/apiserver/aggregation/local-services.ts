@@ -1,0 +1,150 @@
+/**
+ * APIServices of what this server serves itself, kept as upstream's autoregister and CRD registration controllers do. Those of built-in groups are
+ * put right once, at start (automanaged=onstart); those of CustomResourceDefinitions always (automanaged=true). One that somebody else has made,
+ * or has taken the label off, is left alone.
+ */
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { deepEqual } from '#machinery/json.ts';
+import type { APIService, CustomResourceDefinition } from '#api/types.ts';
+import type { Catalogue } from '../catalogue.ts';
+import type { InternalApi } from '../internal.ts';
+import { API_SERVICES } from './availability.ts';
+import { AGGREGATOR_GROUP, builtinPriority, CUSTOM_PRIORITY, type Priority } from './priorities.ts';
+
+export const AUTOMANAGED = 'kube-aggregator.kubernetes.io/automanaged';
+const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
+const RETRY_MS = 500;
+
+type Mode = 'true' | 'onstart';
+interface Wanted { readonly group: string; readonly version: string; readonly priority: Priority; readonly mode: Mode }
+
+export interface LocalServicesOptions { readonly internal: InternalApi; readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger }
+
+export class LocalServices {
+  readonly #options: LocalServicesOptions;
+  readonly #builtin = new Map<string, Wanted>();
+  #custom = new Map<string, Wanted>();
+  readonly #pending = new Set<string>();
+  #working: Promise<void> | undefined;
+  readonly #unwatch: (() => void)[] = [];
+  #stopped = false;
+
+  constructor(options: LocalServicesOptions) {
+    this.#options = options;
+    for (const { isBuiltin, gvr: { group, version } } of options.catalogue.endpoints) {
+      if (isBuiltin && group !== AGGREGATOR_GROUP) this.#builtin.set(`${version}.${group}`, { group, version, priority: builtinPriority({ group, version }), mode: 'onstart' });
+    }
+  }
+
+  /** Resolves when all that is served has its APIService; follows the definitions afterwards. */
+  async start(): Promise<void> {
+    const { internal, catalogue } = this.#options;
+    if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource) || this.#unwatch.length > 0) return;
+    this.#readDefinitions();
+    const leftOver = (internal.list(API_SERVICES) as APIService[]).filter((service) => modeOf(service) !== undefined).map(nameOf);
+    await Promise.all([...new Set([...this.#builtin.keys(), ...this.#custom.keys(), ...leftOver])].map((name) => this.#reconcile(name, { isStart: true })));
+    if (this.#stopped || this.#unwatch.length > 0) return;
+    if (catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) {
+      const follow = (): void => this.#definitionsChanged();
+      this.#unwatch.push(internal.watch(DEFINITIONS, { added: follow, updated: follow, deleted: follow }));
+    }
+    const check = (object: object): void => {
+      if (modeOf(object as APIService) === 'true') this.#enqueue(nameOf(object as APIService));
+    };
+    this.#unwatch.push(internal.watch(API_SERVICES, { added: check, updated: check, deleted: check }));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const unwatch of this.#unwatch) unwatch();
+    await this.#working;
+  }
+
+  #readDefinitions(): void {
+    const { internal, catalogue } = this.#options;
+    this.#custom = new Map();
+    if (!catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
+    for (const { spec } of internal.list(DEFINITIONS) as CustomResourceDefinition[]) {
+      for (const { name: version, served } of spec.versions) {
+        if (served && !this.#builtin.has(`${version}.${spec.group}`)) this.#custom.set(`${version}.${spec.group}`, { group: spec.group, version, priority: CUSTOM_PRIORITY, mode: 'true' });
+      }
+    }
+  }
+
+  #definitionsChanged(): void {
+    const before = this.#custom;
+    this.#readDefinitions();
+    for (const name of this.#custom.keys()) if (!before.has(name)) this.#enqueue(name);
+    for (const name of before.keys()) if (!this.#custom.has(name)) this.#enqueue(name);
+  }
+
+  #enqueue(name: string): void {
+    if (this.#stopped) return;
+    this.#pending.add(name);
+    this.#working ??= this.#work();
+  }
+
+  async #work(): Promise<void> {
+    // The event at hand is still being handed out to others.
+    await Promise.resolve();
+    for (const name of this.#pending) {
+      if (this.#stopped) break;
+      this.#pending.delete(name);
+      try {
+        await this.#reconcile(name, { isStart: false });
+      } catch (error) {
+        this.#options.log.warn('an APIService could not be kept up, trying again', { apiservice: name, error: errorMessage(error) });
+        this.#options.clock.after(RETRY_MS, () => this.#enqueue(name));
+      }
+    }
+    this.#working = undefined;
+  }
+
+  async #reconcile(name: string, { isStart }: { readonly isStart: boolean }): Promise<void> {
+    const { internal } = this.#options;
+    const wanted = this.#builtin.get(name) ?? this.#custom.get(name);
+    if (!isStart && wanted?.mode === 'onstart') return;
+    const current = internal.get(API_SERVICES, { name }) as APIService | undefined;
+    try {
+      if (!current) {
+        if (wanted) await internal.create(API_SERVICES, objectOf(name, wanted) as never);
+        return;
+      }
+      const mode = modeOf(current);
+      if (mode === undefined) return;
+      if (!wanted) {
+        if (isStart || mode === 'true') await internal.delete(API_SERVICES, { name });
+        return;
+      }
+      const target = objectOf(name, wanted);
+      await internal.modify(API_SERVICES, { name }, (object) => {
+        const service = object as APIService;
+        if (modeOf(service) === undefined || (deepEqual(service.spec, target.spec) && modeOf(service) === wanted.mode)) return false;
+        service.spec = target.spec!;
+        service.metadata!.labels = { ...service.metadata!.labels, [AUTOMANAGED]: wanted.mode };
+        return true;
+      });
+    } catch (error) {
+      // Somebody else was faster.
+      if (!isStatusError(error, 'AlreadyExists') && !isStatusError(error, 'NotFound')) throw error;
+    }
+  }
+}
+
+function objectOf(name: string, { group, version, priority, mode }: Wanted): APIService {
+  return {
+    apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name, labels: { [AUTOMANAGED]: mode } },
+    spec: { ...(group ? { group } : {}), version, groupPriorityMinimum: priority.group, versionPriority: priority.version },
+  };
+}
+
+function nameOf(service: APIService): string {
+  return service.metadata?.name ?? '';
+}
+
+function modeOf({ metadata }: APIService): Mode | undefined {
+  const value = metadata?.labels?.[AUTOMANAGED];
+  return value === 'true' || value === 'onstart' ? value : undefined;
+}
