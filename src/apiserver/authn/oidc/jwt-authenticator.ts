@@ -1,0 +1,74 @@
+/** Tokens of one configured issuer. Which issuer a token claims to be of was looked at before: see jwt-authenticators.ts. */
+import type { UserInfo } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { SIGNING_ALGORITHMS, type Claims, type ParsedToken } from '#stdx/jwt.ts';
+import type { Logger } from '#stdx/log.ts';
+import { claimsToUser } from './claims-to-user.ts';
+import type { JwtConfiguration } from './configuration.ts';
+import { DistributedClaims } from './distributed-claims.ts';
+import { IssuerKeys } from './issuer-keys.ts';
+import type { CompiledExpressions } from './validation.ts';
+import { verifyIdToken } from './verify-id-token.ts';
+
+export interface JwtAuthenticatorOptions {
+  readonly configuration: JwtConfiguration;
+  readonly expressions: CompiledExpressions;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A user, until when the answer may be remembered, and with which of the issuer's keys. */
+export interface JwtUser { readonly user: UserInfo; readonly untilMs: number; readonly generation: number }
+
+/** What came from elsewhere than the token is asked for again after this. */
+const DISTRIBUTED_MS = 10_000;
+/** Tokens that wait for keys at a time; more are refused, so that a slow issuer costs no more than this. */
+const MAX_WAITING = 1000;
+
+export class JwtAuthenticator {
+  readonly keys: IssuerKeys;
+  readonly #options: JwtAuthenticatorOptions;
+  readonly #distributed: DistributedClaims | undefined;
+  #waiting = 0;
+
+  constructor(options: JwtAuthenticatorOptions) {
+    const { configuration: { issuer, claimMappings, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock, log } = options;
+    const { url, discoveryURL, certificateAuthority: ca, audiences = [] } = issuer;
+    this.#options = options;
+    this.keys = new IssuerKeys({ url, discoveryURL, ca, algorithms, clock, log });
+    const claim = claimMappings.groups?.claim;
+    this.#distributed = claim ? new DistributedClaims({ claim, audiences, algorithms, ca, clock, log }) : undefined;
+  }
+
+  /** Synchronous where nothing has to be fetched. Throws (or rejects with) an Error for a token that is not good. */
+  authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
+    const { configuration: { issuer: { url, audiences = [] }, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock } = this.#options;
+    if (!this.keys.isReady) throw new Error(`oidc: verifier not initialized for issuer ${JSON.stringify(url)}`);
+    const verified = verifyIdToken(token, { issuer: url, audiences, algorithms, keys: this.keys, nowMs: clock.now() });
+    if (verified) return this.#bounded(verified.then(() => this.#userOf(token.claims)));
+    const user = this.#userOf(token.claims);
+    return user instanceof Promise ? this.#bounded(user) : user;
+  }
+
+  close(): void {
+    this.keys.close();
+    this.#distributed?.close();
+  }
+
+  #userOf(claims: Claims): JwtUser | Promise<JwtUser> {
+    const expiresMs = (claims['exp'] as number) * 1000;
+    const { generation } = this.keys;
+    const resolved = this.#distributed?.resolve(claims);
+    if (!resolved) return { user: claimsToUser(claims, this.#options), untilMs: expiresMs, generation };
+    return resolved.then((all) => ({ user: claimsToUser(all, this.#options), untilMs: Math.min(expiresMs, this.#options.clock.now() + DISTRIBUTED_MS), generation }));
+  }
+
+  #bounded(answer: Promise<JwtUser>): Promise<JwtUser> {
+    if (this.#waiting >= MAX_WAITING) {
+      answer.catch(() => {});
+      throw new Error(`oidc: too many tokens of issuer ${JSON.stringify(this.#options.configuration.issuer.url)} wait already`);
+    }
+    this.#waiting++;
+    return answer.finally(() => { this.#waiting--; });
+  }
+}
