@@ -7,14 +7,14 @@ import type { Duplex } from 'node:stream';
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import type { AuthorizationAttributes, SelectorRequirement } from './authz/authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequirement } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import { CONNECTED } from './connect.ts';
 import type { RequestContext, ServerCore } from './context.ts';
 import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
-import { forbiddenError } from './authz/forbidden.ts';
+import { refusal } from './authz/forbidden.ts';
 import type { RequestLabels } from './metrics.ts';
 import { parseRequestInfo, type RequestInfo } from './request-info.ts';
 import { compressed, errorResponse, statusOf } from './respond.ts';
@@ -162,8 +162,8 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
   if (decision instanceof Promise) return decision.then((result) => check(result));
   check(decision);
 
-  function check({ decision: outcome, reason }: { readonly decision: string; readonly reason: string }): void {
-    if (outcome !== 'allow') throw forbiddenError(attributes, reason);
+  function check(result: AuthorizationDecision): void {
+    if (result.decision !== 'allow') throw refusal(attributes, result);
   }
 }
 

@@ -96,7 +96,7 @@ describe('components as separate processes', () => {
     await refused(['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port], /another program listens there; choose another with --secure-port/);
     await refused(['apiserver', '--storage', 'memory'], /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/);
     await refused(['apiserver', '--etcd-servers=http://127.0.0.1:2379'], /--etcd-servers is refused: etcd is not supported yet/);
-    await refused(['apiserver', '--data-dir', join(dir, 'third'), '--secure-port', String(await freePort()), '--authorization-mode', 'ABAC'], /authorization mode "ABAC" is not supported/);
+    await refused(['apiserver', '--data-dir', join(dir, 'third'), '--secure-port', String(await freePort()), '--authorization-mode', 'ABAC'], /authorization-mode ABAC's authorization policy file not passed/);
   });
 
   it('stops cleanly on SIGTERM', { timeout: 60_000 }, async () => {

@@ -26,6 +26,8 @@ export interface AuthorizationDecision {
   readonly decision: 'allow' | 'deny' | 'no-opinion';
   /** Shown to the client behind 'User "x" cannot …: ' when not allowed; '' when there is nothing to say. */
   readonly reason: string;
+  /** Why no better answer could be had (a webhook that failed). With anything but 'allow' the request is answered 500 with it, as upstream does. */
+  readonly error?: string;
 }
 
 export interface ResourceRule { readonly verbs: readonly string[]; readonly apiGroups: readonly string[]; readonly resources: readonly string[]; readonly resourceNames?: readonly string[] }

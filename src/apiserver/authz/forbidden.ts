@@ -1,6 +1,6 @@
 /** The 403 answer of the authorize stage, in upstream's words (apiserver's responsewriters.Forbidden). */
 import { statusErrors, type StatusError } from '#machinery/errors.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from './authorizer.ts';
 
 /** 'User "jane" cannot list resource "pods" in API group "" in the namespace "default"' */
 export function forbiddenMessage(attributes: AuthorizationAttributes): string {
@@ -15,4 +15,9 @@ export function forbiddenError(attributes: AuthorizationAttributes, reason: stri
   const message = reason === '' ? forbiddenMessage(attributes) : `${forbiddenMessage(attributes)}: ${reason}`;
   const of = attributes.isResourceRequest ? { group: attributes.group, resource: attributes.resource, name: attributes.name } : { group: '', resource: '', name: '' };
   return statusErrors.forbidden(of, message);
+}
+
+/** What a request that was not allowed is answered: 403, or 500 where an authorizer could not say. */
+export function refusal(attributes: AuthorizationAttributes, { reason, error }: AuthorizationDecision): StatusError {
+  return error === undefined ? forbiddenError(attributes, reason) : statusErrors.internal(error);
 }

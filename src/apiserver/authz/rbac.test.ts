@@ -176,6 +176,6 @@ test('nothing of a downstream distribution is in the default policy', () => {
 });
 
 test('modes that are not supported are refused by name', () => {
-  assert.throws(() => createAuthorization({ internal: new FakeInternal(), modes: ['Node', 'ABAC'] }), /authorization mode "ABAC" is not supported/);
-  assert.throws(() => createAuthorization({ internal: new FakeInternal(), modes: ['RBAC', 'RBAC'] }), /given twice/);
+  assert.throws(() => createAuthorization({ internal: new FakeInternal(), modes: ['Node', 'LDAP'] }), /authorization-mode "LDAP" is not a valid mode/);
+  assert.throws(() => createAuthorization({ internal: new FakeInternal(), modes: ['RBAC', 'RBAC'] }), /has mode specified more than once/);
 });

@@ -91,8 +91,8 @@ function subjectOf(spec: AccessSpec): UserInfo {
 
 async function evaluate(authorizer: Authorizer, spec: AccessSpec, user: UserInfo): Promise<Record<string, unknown>> {
   try {
-    const { decision, reason } = await authorizer.authorize(attributesOf(spec, user));
-    return { allowed: decision === 'allow', ...(decision === 'deny' ? { denied: true } : {}), ...(reason ? { reason } : {}) };
+    const { decision, reason, error } = await authorizer.authorize(attributesOf(spec, user));
+    return { allowed: decision === 'allow', ...(decision === 'deny' ? { denied: true } : {}), ...(reason ? { reason } : {}), ...(error ? { evaluationError: error } : {}) };
   } catch (error) {
     return { allowed: false, evaluationError: errorMessage(error) };
   }

@@ -1,0 +1,60 @@
+/**
+ * Follows the file of --authorization-config: read at the start, where a bad file is an error, and again at each change, where a bad one is
+ * logged and counted and the configuration in use stays.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { watchFiles } from '#stdx/watched-files.ts';
+import { AuthorizationConfigurationError, parseAuthorizationConfiguration, type ConfiguredAuthorizer } from './configuration.ts';
+import { compileMatchConditions } from './match-conditions.ts';
+import { label, type AuthorizationMetrics } from './metrics.ts';
+
+export interface FollowOptions {
+  readonly metrics: AuthorizationMetrics;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Puts a configuration to use, or throws and leaves the one before. Called before followConfiguration returns. */
+  use(authorizers: readonly ConfiguredAuthorizer[]): void;
+}
+
+/** Throws an AuthorizationConfigurationError for a file that cannot be used at the start. */
+export function followConfiguration(path: string, { metrics, log, clock, use }: FollowOptions): { look(): boolean; close(): void } {
+  const server = label('apiserver_id_hash', `sha256:${createHash('sha256').update(hostname()).digest('hex')}`);
+  const load = (text: string): void => {
+    use(parseAuthorizationConfiguration(text, compileMatchConditions));
+    metrics.configInfo.only(`${server},${label('hash', `sha256:${createHash('sha256').update(text).digest('hex')}`)}`, 1);
+  };
+  const reloaded = (status: 'success' | 'failure'): void => {
+    metrics.reloads.add(`${server},status="${status}"`);
+    metrics.reloadTime.set(`${server},status="${status}"`, clock.now() / 1000);
+  };
+  load(readFirst(path));
+  return watchFiles({
+    paths: [path], clock,
+    changed: ([text = '']) => {
+      try {
+        load(text);
+        reloaded('success');
+        log.info('the authorization configuration was reloaded', { path });
+      } catch (error) {
+        reloaded('failure');
+        log.error('the changed authorization configuration is not used, the one before stays', { path, error: errorMessage(error) });
+      }
+    },
+    unreadable: (error) => {
+      reloaded('failure');
+      log.error('the authorization configuration cannot be read, the one before stays', { path, error: errorMessage(error) });
+    },
+  });
+}
+
+function readFirst(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new AuthorizationConfigurationError(`--authorization-config ${path} cannot be read: ${errorMessage(error)}`);
+  }
+}
