@@ -26,11 +26,16 @@ const REFUSED: Readonly<Record<string, string>> = {
   'authorization-webhook-config-file': 'authorization webhooks are not supported yet',
   'admission-control-config-file': 'admission configuration files are not supported yet',
   'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
-  'feature-gates': 'there are no feature gates yet',
-  'runtime-config': 'which versions are served cannot be chosen yet: the stable ones are',
-  'requestheader-client-ca-file': 'an authenticating proxy in front is not supported yet',
-  'enable-aggregator-routing': 'extension API servers are not supported yet',
   'egress-selector-config-file': 'egress selection is not supported',
+};
+
+/** What an authenticating proxy says who is asking by. */
+const REQUEST_HEADERS: Readonly<Record<string, string>> = {
+  'requestheader-allowed-names': "names its certificate may have (default: any, or front-proxy-client with the data directory's authority)",
+  'requestheader-username-headers': 'headers with the user (default: X-Remote-User)',
+  'requestheader-uid-headers': "headers with the user's UID (default: X-Remote-Uid)",
+  'requestheader-group-headers': 'headers with a group (default: X-Remote-Group)',
+  'requestheader-extra-headers-prefix': 'how headers with more about the user begin (default: X-Remote-Extra-)',
 };
 
 export function register(program: Command): void {
@@ -49,6 +54,11 @@ export function register(program: Command): void {
     '--service-account-jwks-uri <uri>': "where the tokens' keys are published",
     '--kubelet-client-certificate <file>': 'shown to nodes (default: DIR/pki/apiserver-kubelet-client.crt)',
     '--kubelet-client-key <file>': 'its key',
+    '--proxy-client-cert-file <file>': 'shown to extension API servers (default: DIR/pki/front-proxy-client.crt)',
+    '--proxy-client-key-file <file>': 'its key',
+    '--requestheader-client-ca-file <file>': 'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
+    '--runtime-config <settings>': 'versions and resources to serve: api/beta=true, storage.k8s.io/v1beta1=true, ...',
+    '--feature-gates <settings>': 'unfinished features: CBORServingAndStorage=true',
     '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
   };
   command.addOption(new Option('--storage <driver>', 'where objects are kept; memory loses them at the end').choices(['lmdb', 'memory']).default('lmdb'));
@@ -61,6 +71,8 @@ export function register(program: Command): void {
     .addOption(new Option('--authorization-mode <modes>', 'in the order asked: Node, RBAC, AlwaysAllow, AlwaysDeny (default: Node,RBAC)').argParser(list))
     .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous').argParser(yesOrNo('anonymous-auth')).preset('true').default(true))
     .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list));
+  for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
+  command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
   for (const [name, why] of Object.entries(REFUSED)) {
     command.addOption(new Option(`--${name} [value]`).hideHelp().argParser(refuse(name, why)).preset(''));
   }

@@ -20,6 +20,8 @@ import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
+import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
+import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
 
@@ -50,6 +52,8 @@ export interface ApiServerFlags {
   readonly logLevel?: LogLevel;
 }
 
+export interface ApiServerFlags extends AggregationFlags, ServingFlags {}
+
 interface Plan {
   readonly bindAddress: string;
   readonly port: number;
@@ -75,6 +79,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     cleanup.push(() => store.close());
     const server = await composeApiServer({
       store, pki: keys, settings: settingsFrom(flags), serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
+      extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags),
     });
     cleanup.push(() => server.stop());
     await server.ready();

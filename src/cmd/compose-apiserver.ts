@@ -7,6 +7,8 @@ import type { ApiHandler } from '#apiserver/http.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
+import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './apiserver-flags/aggregation.ts';
+import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -15,9 +17,9 @@ import { addonPolicy } from './addon-policy.ts';
 import { CAPSTAN_VERSION } from './version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
-export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKey'> {
+export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKey'>, Partial<Pick<Pki, 'frontProxyCa'>> {
   readonly ca: Pick<Pki['ca'], 'certificatePem'>;
-  readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'>;
+  readonly clients: Pick<Pki['clients'], 'apiserver-kubelet-client'> & Partial<Pick<Pki['clients'], 'front-proxy-client'>>;
 }
 
 /** What `capstan apiserver` lets flags change. */
@@ -33,6 +35,9 @@ export interface ComposeOptions {
   readonly store: Store;
   readonly pki: ApiServerKeys;
   readonly settings?: ApiServerSettings;
+  /** Default: by the front-proxy certificates among the keys. */
+  readonly extensions?: AggregationFromFlags;
+  readonly serving?: Serving;
   readonly serviceCIDR: string;
   /** Addresses to listen on, all on one port. */
   readonly listen: readonly string[];
@@ -56,6 +61,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
+  const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const server = await createApiServer({
     store, clock, log,
@@ -64,9 +70,10 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     // Endpoints may not be loopback addresses: then the kubernetes Service has none.
     ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
+    ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
     programVersion: CAPSTAN_VERSION,
     authentication: ({ internal }) => createAuthentication({
-      internal, log, nowMs: () => clock.now(), ...settings.authentication,
+      internal, log, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}),
       serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem], ...settings.serviceAccounts },
     }),
     authorization: ({ internal }) => {
@@ -83,7 +90,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await addonPolicy(internal);
     },
   });
-  const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem };
+  const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {
     for (const host of options.listen) await server.start({ host, port: options.port, tls });
   } catch (error) {

@@ -1,0 +1,75 @@
+/** --runtime-config and --feature-gates: which versions and resources are served, and which unfinished features are on. Upstream's syntax. */
+import { UserError } from '#deploy/data-dir.ts';
+import type { GroupVersion } from '#machinery/object.ts';
+import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
+
+export interface ServingFlags {
+  /** 'api/beta=true,storage.k8s.io/v1beta1/csinodes=false' */
+  readonly runtimeConfig?: string;
+  readonly featureGates?: string;
+}
+
+export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
+
+export interface Serving { readonly isEnabled?: IsEnabled; readonly cbor?: boolean }
+
+const STABILITIES: Readonly<Record<string, string>> = { 'api/ga': 'stable', 'api/beta': 'beta', 'api/alpha': 'alpha' };
+
+export function servingFrom({ runtimeConfig, featureGates }: ServingFlags): Serving {
+  return {
+    ...(runtimeConfig === undefined ? {} : { isEnabled: isEnabledBy(settingsOf('--runtime-config', runtimeConfig)) }),
+    ...(featureGates === undefined ? {} : gatesFrom(settingsOf('--feature-gates', featureGates))),
+  };
+}
+
+function settingsOf(flag: string, text: string): Map<string, boolean> {
+  const settings = new Map<string, boolean>();
+  for (const part of text.split(',').map((word) => word.trim()).filter((word) => word !== '')) {
+    const equals = part.indexOf('=');
+    const name = equals < 0 ? part : part.slice(0, equals).trim(), value = equals < 0 ? '' : part.slice(equals + 1).trim();
+    // A name alone means true, in --runtime-config.
+    const isOn = value === 'true' || (value === '' && flag === '--runtime-config');
+    if (name === '' || (!isOn && value !== 'false')) throw new UserError(`${flag} has "${part}"; it should be NAME=true or NAME=false.`);
+    settings.set(name, isOn);
+  }
+  return settings;
+}
+
+/** The most exact setting wins: a resource, then its version, then the stability, then api/all. */
+function isEnabledBy(settings: ReadonlyMap<string, boolean>): IsEnabled {
+  for (const name of settings.keys()) requireKnown(name);
+  if (settings.get('api/all') === false && !Array.from(settings).some(([name, on]) => on && name !== 'api/all')) throw new UserError('--runtime-config api/all=false needs something that is served all the same, for example v1=true.');
+  const ofVersion = ({ group, version }: GroupVersion): boolean => {
+    const stability = Object.entries(STABILITIES).find(([, value]) => value === stabilityOf(version))?.[0] ?? '';
+    return settings.get(nameOf({ group, version })) ?? settings.get(stability) ?? settings.get('api/all') ?? enabledByDefault(version);
+  };
+  return ({ group, version, resource }) => {
+    if (resource !== '') return settings.get(`${nameOf({ group, version })}/${resource}`) ?? ofVersion({ group, version });
+    // Of the version itself is asked whether anything of it is served.
+    return builtinResources.some((facts) => facts.group === group && facts.version === version && (settings.get(`${nameOf(facts)}/${facts.plural}`) ?? ofVersion(facts)));
+  };
+}
+
+function nameOf({ group, version }: GroupVersion): string {
+  return group === '' ? version : `${group}/${version}`;
+}
+
+function requireKnown(name: string): void {
+  if (name === 'api/all' || Object.hasOwn(STABILITIES, name)) return;
+  const parts = name.split('/');
+  // 'v1' and 'v1/pods' are of the core group, which upstream lets be called api/v1 too.
+  const [group = '', version = '', resource = ''] = /^v\d/.test(parts[0] ?? '') ? ['', ...parts] : parts;
+  const known = apiGroups.find((candidate) => candidate.name === group);
+  if (!known) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: there is no API group ${JSON.stringify(group)}.`);
+  if (!known.versions.includes(version)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: group ${JSON.stringify(group)} has ${known.versions.join(', ')}.`);
+  if (resource !== '' && !builtinResources.some((facts) => facts.group === group && facts.version === version && facts.plural === resource)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: ${nameOf({ group, version })} has no resource ${JSON.stringify(resource)}.`);
+}
+
+/** The one that is read; all others are refused, since setting them would change nothing. */
+const CBOR = 'CBORServingAndStorage';
+
+function gatesFrom(settings: ReadonlyMap<string, boolean>): Serving {
+  for (const name of settings.keys()) if (name !== CBOR) throw new UserError(`--feature-gates names ${name}, which is no feature gate of this server; there is: ${CBOR}.`);
+  const cbor = settings.get(CBOR);
+  return cbor === undefined ? {} : { cbor };
+}
