@@ -5,6 +5,7 @@
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { ensureFlowObjects } from './flowcontrol/bootstrap-objects.ts';
 import type { GroupResource, InternalApi } from './internal.ts';
 
 export interface BootstrapOptions {
@@ -36,7 +37,7 @@ export async function bootstrapCluster(options: BootstrapOptions): Promise<void>
   await Promise.all([
     ...NAMESPACES.map((name) => createIfAbsent(internal, core('namespaces'), { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
     ...priorityClasses().map((object) => createIfAbsent(internal, { group: 'scheduling.k8s.io', resource: 'priorityclasses' }, object)),
-    ...flowControl().map(({ resource, object }) => createIfAbsent(internal, { group: 'flowcontrol.apiserver.k8s.io', resource }, object)),
+    ensureFlowObjects(internal),
     kubernetesService(options),
     kubernetesEndpoints(options),
     authenticationConfigMap(options),
@@ -120,73 +121,4 @@ function priorityClasses(): KubeObject[] {
     make('system-node-critical', 2_000_001_000, 'For pods without which a node does not work: they are never moved off it.'),
     make('system-cluster-critical', 2_000_000_000, 'For pods without which the cluster does not work; they may be moved to another node.'),
   ];
-}
-
-// ---------------------------------------------------------------------------------------------------------- flow control
-
-interface FlowObject { readonly resource: 'flowschemas' | 'prioritylevelconfigurations'; readonly object: KubeObject }
-
-const FLOW_VERSION = 'flowcontrol.apiserver.k8s.io/v1';
-const FLOW_ANNOTATIONS = { 'apf.kubernetes.io/autoupdate-spec': 'true' };
-
-/** name → nominal shares, lendable percent, [queues, hand size, queue length]; no queues = reject. */
-const LEVELS: Readonly<Record<string, { readonly shares: number; readonly lendable: number; readonly queuing?: readonly [number, number, number] }>> = {
-  'leader-election': { shares: 10, lendable: 0, queuing: [16, 4, 50] },
-  'node-high': { shares: 40, lendable: 25, queuing: [64, 6, 50] },
-  system: { shares: 30, lendable: 33, queuing: [64, 6, 50] },
-  'workload-high': { shares: 40, lendable: 50, queuing: [128, 6, 50] },
-  'workload-low': { shares: 100, lendable: 90, queuing: [128, 6, 50] },
-  'global-default': { shares: 20, lendable: 50, queuing: [128, 6, 50] },
-  'catch-all': { shares: 5, lendable: 0 },
-};
-
-type Subject = Record<string, unknown>;
-const group = (name: string): Subject => ({ kind: 'Group', group: { name } });
-const user = (name: string): Subject => ({ kind: 'User', user: { name } });
-const account = (name: string): Subject => ({ kind: 'ServiceAccount', serviceAccount: { name, namespace: 'kube-system' } });
-const everything = { resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*'] }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }] };
-const leases = { resourceRules: [{ verbs: ['get', 'create', 'update'], apiGroups: ['coordination.k8s.io'], resources: ['leases'], namespaces: ['*'] }] };
-
-const SCHEMAS: readonly { readonly name: string; readonly level: string; readonly precedence: number; readonly by?: 'ByUser' | 'ByNamespace'; readonly rules: readonly Record<string, unknown>[] }[] = [
-  { name: 'exempt', level: 'exempt', precedence: 1, rules: [{ subjects: [group('system:masters')], ...everything }] },
-  { name: 'probes', level: 'exempt', precedence: 2, rules: [{ subjects: [group('system:unauthenticated'), group('system:authenticated')], nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/readyz', '/livez'] }] }] },
-  { name: 'system-leader-election', level: 'leader-election', precedence: 100, by: 'ByUser', rules: [{ subjects: [user('system:kube-controller-manager'), user('system:kube-scheduler'), group('system:serviceaccounts:kube-system')], ...leases }] },
-  { name: 'endpoint-controller', level: 'workload-high', precedence: 150, by: 'ByUser', rules: [{ subjects: [user('system:kube-controller-manager'), account('endpoint-controller'), account('endpointslicemirroring-controller')], resourceRules: [{ verbs: ['get', 'create', 'update'], apiGroups: [''], resources: ['endpoints'], namespaces: ['*'] }] }] },
-  { name: 'workload-leader-election', level: 'leader-election', precedence: 200, by: 'ByUser', rules: [{ subjects: [group('system:serviceaccounts:kube-system')], ...leases }] },
-  { name: 'system-node-high', level: 'node-high', precedence: 400, by: 'ByUser', rules: [{ subjects: [group('system:nodes')], resourceRules: [{ verbs: ['*'], apiGroups: [''], resources: ['nodes', 'nodes/status'], clusterScope: true, namespaces: ['*'] }, { verbs: ['*'], apiGroups: ['coordination.k8s.io'], resources: ['leases'], namespaces: ['*'] }] }] },
-  { name: 'system-nodes', level: 'system', precedence: 500, by: 'ByUser', rules: [{ subjects: [group('system:nodes')], ...everything }] },
-  { name: 'kube-controller-manager', level: 'workload-high', precedence: 800, by: 'ByNamespace', rules: [{ subjects: [user('system:kube-controller-manager')], ...everything }] },
-  { name: 'kube-scheduler', level: 'workload-high', precedence: 800, by: 'ByNamespace', rules: [{ subjects: [user('system:kube-scheduler')], ...everything }] },
-  { name: 'kube-system-service-accounts', level: 'workload-high', precedence: 900, by: 'ByNamespace', rules: [{ subjects: [group('system:serviceaccounts:kube-system')], ...everything }] },
-  { name: 'service-accounts', level: 'workload-low', precedence: 9000, by: 'ByUser', rules: [{ subjects: [group('system:serviceaccounts')], ...everything }] },
-  { name: 'global-default', level: 'global-default', precedence: 9900, by: 'ByUser', rules: [{ subjects: [group('system:unauthenticated'), group('system:authenticated')], ...everything }] },
-  { name: 'catch-all', level: 'catch-all', precedence: 10_000, by: 'ByUser', rules: [{ subjects: [group('system:unauthenticated'), group('system:authenticated')], ...everything }] },
-];
-
-function flowControl(): FlowObject[] {
-  const levels: FlowObject[] = Object.entries(LEVELS).map(([name, { shares, lendable, queuing }]) => ({
-    resource: 'prioritylevelconfigurations',
-    object: {
-      apiVersion: FLOW_VERSION, kind: 'PriorityLevelConfiguration', metadata: { name, annotations: FLOW_ANNOTATIONS },
-      spec: {
-        type: 'Limited',
-        limited: {
-          nominalConcurrencyShares: shares, lendablePercent: lendable,
-          limitResponse: queuing ? { type: 'Queue', queuing: { queues: queuing[0], handSize: queuing[1], queueLengthLimit: queuing[2] } } : { type: 'Reject' },
-        },
-      },
-    },
-  }));
-  const exempt: FlowObject = {
-    resource: 'prioritylevelconfigurations',
-    object: { apiVersion: FLOW_VERSION, kind: 'PriorityLevelConfiguration', metadata: { name: 'exempt', annotations: FLOW_ANNOTATIONS }, spec: { type: 'Exempt', exempt: { nominalConcurrencyShares: 0, lendablePercent: 0 } } },
-  };
-  const schemas: FlowObject[] = SCHEMAS.map(({ name, level, precedence, by, rules }) => ({
-    resource: 'flowschemas',
-    object: {
-      apiVersion: FLOW_VERSION, kind: 'FlowSchema', metadata: { name, annotations: FLOW_ANNOTATIONS },
-      spec: { priorityLevelConfiguration: { name: level }, matchingPrecedence: precedence, ...(by ? { distinguisherMethod: { type: by } } : {}), rules },
-    },
-  }));
-  return [exempt, ...levels, ...schemas];
 }

@@ -13,6 +13,8 @@ import type { ConnectHandlers } from './connect.ts';
 import type { ApiRequest, ApiResponse } from './http.ts';
 import type { InternalApi } from './internal.ts';
 import type { Metrics } from './metrics.ts';
+import type { FlowIdentity, RequestLimiter } from './flowcontrol/limiter.ts';
+import type { RequestDeadlines } from './flowcontrol/request-timeout.ts';
 import type { RequestInfo } from './request-info.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { ServiceAllocation } from './service-allocation.ts';
@@ -26,6 +28,10 @@ export interface RequestContext {
   readonly auditId: string;
   /** Given back when the request ends. */
   release: (() => void) | undefined;
+  /** Set by the limit stage: what the answer says of it. */
+  flow: FlowIdentity | undefined;
+  /** By the server's monotonic clock. */
+  readonly startedMs: number;
 }
 
 export interface AuditSink {
@@ -51,6 +57,8 @@ export interface ServerCore {
   readonly tokenIssuer: TokenIssuer | undefined;
   readonly tokenReviewer: TokenReviewer | undefined;
   readonly audit: AuditSink | undefined;
+  readonly limiter: RequestLimiter;
+  readonly deadlines: RequestDeadlines;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;

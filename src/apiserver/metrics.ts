@@ -22,6 +22,18 @@ export class Metrics {
   readonly #collectors: Collector[] = [];
   inflightReadOnly = 0;
   inflightMutating = 0;
+  readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
+  readonly #leaveMutating = (): void => void this.inflightMutating--;
+
+  /** Counts a request that runs from now on; answers how to end that. */
+  enter(mutating: boolean): () => void {
+    if (mutating) {
+      this.inflightMutating++;
+      return this.#leaveMutating;
+    }
+    this.inflightReadOnly++;
+    return this.#leaveReadOnly;
+  }
 
   /** Adds whole lines to every scrape. */
   collect(collector: Collector): void {

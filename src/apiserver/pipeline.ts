@@ -10,11 +10,11 @@ import type { UserInfo } from '#machinery/object.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequirement } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
-import { CONNECTED } from './connect.ts';
 import type { RequestContext, ServerCore } from './context.ts';
 import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
 import { refusal } from './authz/forbidden.ts';
+import { isLongRunning } from './flowcontrol/limiter.ts';
 import type { RequestLabels } from './metrics.ts';
 import { parseRequestInfo, type RequestInfo } from './request-info.ts';
 import { compressed, errorResponse, statusOf } from './respond.ts';
@@ -30,15 +30,15 @@ export const STAGES: readonly Stage[] = [
   { name: 'authenticate', run: authenticate },
   { name: 'audit', run: (context, core) => core.audit?.received(context) },
   { name: 'impersonate', run: impersonate },
-  { name: 'limit', run: limit },
+  { name: 'limit', run: (context, core) => core.limiter.admit(context) },
   { name: 'authorize', run: authorize },
   { name: 'handle', run: handle },
 ];
 
 const NOBODY: UserInfo = { name: '', groups: [] };
 
-function route(request: ApiRequest): RequestContext {
-  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] ?? randomUUID(), release: undefined };
+function route(request: ApiRequest, startedMs: number): RequestContext {
+  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] ?? randomUUID(), release: undefined, flow: undefined, startedMs };
 }
 
 export function createHandler(core: ServerCore): ApiHandler {
@@ -47,7 +47,7 @@ export function createHandler(core: ServerCore): ApiHandler {
     let context: RequestContext | undefined;
     let response: ApiResponse;
     try {
-      context = route(request);
+      context = route(request, startedMs);
       response = await run(context, core);
       const maybe = compressed(response, request);
       response = maybe instanceof Promise ? await maybe : maybe;
@@ -64,7 +64,7 @@ export function createHandler(core: ServerCore): ApiHandler {
 async function run(context: RequestContext, core: ServerCore): Promise<ApiResponse> {
   for (const stage of STAGES) {
     const outcome = stage.run(context, core);
-    const response = outcome instanceof Promise ? await outcome : outcome;
+    const response = outcome instanceof Promise ? await (isLongRunning(context.info) ? outcome : core.deadlines.bound(outcome, context)) : outcome;
     if (response) return response;
   }
   throw statusErrors.pathNotFound();
@@ -81,6 +81,10 @@ function statusFor(error: unknown, { core, context }: { readonly core: ServerCor
 
 function finish(context: RequestContext, { response, core, startedMs }: { readonly response: ApiResponse; readonly core: ServerCore; readonly startedMs: number }): void {
   response.headers['audit-id'] = context.auditId;
+  if (context.flow) {
+    response.headers['x-kubernetes-pf-flowschema-uid'] = context.flow.schemaUid;
+    response.headers['x-kubernetes-pf-prioritylevel-uid'] = context.flow.levelUid;
+  }
   if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
   core.metrics.observe(labelsOf(context.info), { code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000 });
   core.audit?.answered(context, response);
@@ -127,33 +131,6 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
     if (!authenticated) throw statusErrors.unauthorized();
     context.user = authenticated.user;
   }
-}
-
-/** Upstream's --max-requests-inflight and --max-mutating-requests-inflight. */
-const MAX_READ_ONLY_INFLIGHT = 400;
-const MAX_MUTATING_INFLIGHT = 200;
-const READ_ONLY_VERBS = new Set(['get', 'list', 'watch', 'head', 'options']);
-
-function isLongRunning({ verb, resource, subresource }: RequestInfo): boolean {
-  return verb === 'watch' || (subresource !== '' && CONNECTED.has(`${resource}/${subresource}`));
-}
-
-function limit(context: RequestContext, { metrics }: ServerCore): void {
-  const { info, user } = context;
-  if (isLongRunning(info) || user.groups.includes('system:masters')) return;
-  if (READ_ONLY_VERBS.has(info.verb)) {
-    if (metrics.inflightReadOnly >= MAX_READ_ONLY_INFLIGHT) throw tooManyRequests();
-    metrics.inflightReadOnly++;
-    context.release = () => void metrics.inflightReadOnly--;
-  } else {
-    if (metrics.inflightMutating >= MAX_MUTATING_INFLIGHT) throw tooManyRequests();
-    metrics.inflightMutating++;
-    context.release = () => void metrics.inflightMutating--;
-  }
-}
-
-function tooManyRequests(): Error {
-  return statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
 }
 
 function authorize(context: RequestContext, core: ServerCore): void | Promise<void> {
@@ -207,7 +184,7 @@ export type UpgradeHandler = (request: ApiRequest, socket: Duplex, head: Buffer)
 export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
   const stages = STAGES.slice(0, -1);
   return (request, socket, head) => {
-    const context = route(request);
+    const context = route(request, core.clock.monotonic());
     const upgrade = async (): Promise<void> => {
       for (const stage of stages) {
         if (stage.name === 'limit') continue;

@@ -29,6 +29,7 @@ import { Catalogue } from './catalogue.ts';
 import type { ConnectHandlers } from './connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
+import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
 import { HealthChecks } from './discovery/health.ts';
 import { createPathRouter, type PathHandler } from './discovery/paths.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
@@ -56,6 +57,8 @@ export interface ApiServerOptions {
   /** Exec, logs, proxies; absent = refused. */
   readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
   readonly audit?: AuditSink;
+  /** Default: priority and fairness over 600 seats, 60 s a request. */
+  readonly requestLimits?: RequestLimits;
   /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
   readonly extraPaths?: Readonly<Record<string, PathHandler>>;
   /** Default 10.96.0.0/12. */
@@ -127,7 +130,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const authorizer = options.authorization(part);
   const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
   const documents = new DiscoveryDocuments(catalogue, { extensions: aggregator, serverAddress: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '' });
+  const flow = new FlowControl(options.requestLimits ?? {}, { catalogue, clock, log, metrics });
   const core: ServerCore = {
+    limiter: flow.limiter, deadlines: flow.deadlines,
     store, cache, catalogue, internal, services, metrics, clock, log, authorizer, aggregator,
     authenticator: authentication.authenticator, tokenIssuer: authentication.tokenIssuer, tokenReviewer: authentication.tokenReviewer,
     admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
@@ -135,13 +140,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     audit: options.audit,
     routePath: createPathRouter({
       documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
-      ...(options.extraPaths ? { extra: options.extraPaths } : {}),
+      extra: { ...flow.paths, ...options.extraPaths },
     }),
     stopping: false, running: new Set(),
   };
   customResources.start({ internal, objects: objectsFor(core) });
   aggregator.start();
   const stopAdmission = core.admission.start({ internal, kinds: createAdmissionKinds(catalogue), authorizer, metrics, clock, log });
+  flow.start(internal, { keepObjects: options.bootstrapObjects ?? true });
+  core.running.add(() => flow.stop());
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));

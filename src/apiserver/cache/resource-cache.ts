@@ -59,6 +59,15 @@ export class ResourceCache {
     return count;
   }
 
+  /** Of one object; without a name, of what is made in the namespace. */
+  listenersOf({ namespace, name }: { readonly namespace: string; readonly name: string }): number {
+    const listeners = this.#listeners;
+    let count = listeners.get(this.prefix)?.size ?? 0;
+    if (namespace !== '') count += listeners.get(`${this.prefix}${namespace}/`)?.size ?? 0;
+    if (name !== '') count += listeners.get(this.key({ namespace, name }))?.size ?? 0;
+    return count;
+  }
+
   fill(entries: readonly CacheEntry[], revision: number): void {
     this.entries.load(entries);
     this.lastRevision = revision;

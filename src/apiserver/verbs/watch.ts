@@ -42,7 +42,9 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   const { cache } = endpoint;
   const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
   const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
-  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options) });
+  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options), begun: context.release });
+  // It holds its seat until the objects there are were written.
+  context.release = undefined;
   try {
     await watcher.begin(options);
   } catch (error) {
@@ -129,6 +131,8 @@ interface WatcherOptions {
   readonly filter: EntryFilter | undefined;
   readonly bookmarks: boolean;
   readonly timeoutMs: number;
+  /** Called, once or more, when the stream is live or has ended. */
+  readonly begun: (() => void) | undefined;
 }
 
 class Watcher implements CacheListener {
@@ -200,6 +204,7 @@ class Watcher implements CacheListener {
       await this.#readyFor(replayed.flatMap(entriesOf));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
       if (this.#announceInitialEnd) this.#sink!.write(this.#bookmark(true));
+      this.#options.begun?.();
       for (let backlog = this.#backlog; backlog !== undefined; backlog = this.#backlog) {
         if (backlog.length === 0) {
           // Where conversions take time the events pass through the backlog for good.
@@ -319,6 +324,7 @@ class Watcher implements CacheListener {
     if (this.#ended) return;
     this.#ended = true;
     this.#unsubscribe?.();
+    this.#options.begun?.();
     this.#options.core.running.delete(this.#stop);
     for (const timer of this.#timers) timer.cancel();
     this.#pending = [];

@@ -1,0 +1,158 @@
+/**
+ * The FlowSchemas and PriorityLevelConfigurations that every cluster has (mandatory) or has unless someone says otherwise
+ * (suggested), and their upkeep. A suggested object is left alone once its annotation apf.kubernetes.io/autoupdate-spec says "false";
+ * one without the annotation is left alone once somebody changed it. After upstream's apis/flowcontrol/bootstrap and
+ * registry/flowcontrol/ensurer.
+ */
+import { isStatusError } from '#machinery/errors.ts';
+import { deepClone, deepEqual } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { GroupResource, InternalApi } from '../internal.ts';
+import { FLOW_SCHEMAS, GROUP, PRIORITY_LEVELS } from './configuration.ts';
+
+export const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';
+
+interface FlowObject { readonly resource: GroupResource; readonly mandatory: boolean; readonly object: KubeObject }
+
+interface LimitedShape { readonly shares: number; readonly lendable: number; readonly queues?: number; readonly hand?: number }
+
+const QUEUE_LENGTH = 50;
+
+/** No queues = what finds no seat is refused. */
+const LIMITED: Readonly<Record<string, LimitedShape>> = {
+  'catch-all': { shares: 5, lendable: 0 },
+  system: { shares: 30, lendable: 33, queues: 64, hand: 6 },
+  'node-high': { shares: 40, lendable: 25, queues: 64, hand: 6 },
+  'leader-election': { shares: 10, lendable: 0, queues: 16, hand: 4 },
+  'workload-high': { shares: 40, lendable: 50, queues: 128, hand: 6 },
+  'workload-low': { shares: 100, lendable: 90, queues: 128, hand: 6 },
+  'global-default': { shares: 20, lendable: 50, queues: 128, hand: 6 },
+};
+
+const MANDATORY = new Set(['exempt', 'catch-all']);
+
+function priorityLevel(name: string, spec: Record<string, unknown>): FlowObject {
+  return {
+    resource: PRIORITY_LEVELS, mandatory: MANDATORY.has(name),
+    object: { apiVersion: `${GROUP}/v1`, kind: 'PriorityLevelConfiguration', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } }, spec },
+  };
+}
+
+function limited({ shares, lendable, queues, hand }: LimitedShape): Record<string, unknown> {
+  const limitResponse = queues === undefined ? { type: 'Reject' } : { type: 'Queue', queuing: { queues, handSize: hand, queueLengthLimit: QUEUE_LENGTH } };
+  return { type: 'Limited', limited: { nominalConcurrencyShares: shares, lendablePercent: lendable, limitResponse } };
+}
+
+type Subject = Record<string, unknown>;
+const groups = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'Group', group: { name } }));
+const users = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'User', user: { name } }));
+const systemAccounts = (...names: string[]): Subject[] => names.map((name) => ({ kind: 'ServiceAccount', serviceAccount: { name, namespace: 'kube-system' } }));
+
+const EVERYTHING = { resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*'] }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }] };
+const namespaced = (verbs: string[], apiGroup: string, resources: string[]): Record<string, unknown> => ({ verbs, apiGroups: [apiGroup], resources, namespaces: ['*'] });
+const LOCKING = ['get', 'create', 'update'];
+const LEASES = namespaced(LOCKING, 'coordination.k8s.io', ['leases']);
+const EVERYONE = groups('system:unauthenticated', 'system:authenticated');
+
+interface SchemaShape { readonly level: string; readonly precedence: number; readonly by?: 'ByUser' | 'ByNamespace'; readonly subjects: readonly Subject[]; readonly rules?: Record<string, unknown> }
+
+const SCHEMAS: Readonly<Record<string, SchemaShape>> = {
+  exempt: { level: 'exempt', precedence: 1, subjects: groups('system:masters') },
+  'catch-all': { level: 'catch-all', precedence: 10_000, by: 'ByUser', subjects: EVERYONE },
+  probes: { level: 'exempt', precedence: 2, subjects: EVERYONE, rules: { nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/readyz', '/livez'] }] } },
+  'system-leader-election': {
+    level: 'leader-election', precedence: 100, by: 'ByUser', subjects: [...users('system:kube-controller-manager', 'system:kube-scheduler'), ...systemAccounts('*')], rules: { resourceRules: [LEASES] },
+  },
+  'endpoint-controller': {
+    level: 'workload-high', precedence: 150, by: 'ByUser', subjects: [...users('system:kube-controller-manager'), ...systemAccounts('endpoint-controller', 'endpointslicemirroring-controller')],
+    rules: { resourceRules: [namespaced(LOCKING, '', ['endpoints'])] },
+  },
+  'workload-leader-election': { level: 'leader-election', precedence: 200, by: 'ByUser', subjects: systemAccounts('*'), rules: { resourceRules: [namespaced(LOCKING, '', ['endpoints', 'configmaps']), LEASES] } },
+  'system-node-high': {
+    level: 'node-high', precedence: 400, by: 'ByUser', subjects: groups('system:nodes'),
+    rules: { resourceRules: [{ ...namespaced(['*'], '', ['nodes', 'nodes/status']), clusterScope: true }, namespaced(['*'], 'coordination.k8s.io', ['leases'])] },
+  },
+  'system-nodes': { level: 'system', precedence: 500, by: 'ByUser', subjects: groups('system:nodes') },
+  'kube-controller-manager': { level: 'workload-high', precedence: 800, by: 'ByNamespace', subjects: users('system:kube-controller-manager') },
+  'kube-scheduler': { level: 'workload-high', precedence: 800, by: 'ByNamespace', subjects: users('system:kube-scheduler') },
+  'kube-system-service-accounts': { level: 'workload-high', precedence: 900, by: 'ByNamespace', subjects: systemAccounts('*') },
+  'service-accounts': { level: 'workload-low', precedence: 9000, by: 'ByUser', subjects: groups('system:serviceaccounts') },
+  'global-default': { level: 'global-default', precedence: 9900, by: 'ByUser', subjects: EVERYONE },
+};
+
+function flowSchema(name: string, { level, precedence, by, subjects, rules = EVERYTHING }: SchemaShape): FlowObject {
+  return {
+    resource: FLOW_SCHEMAS, mandatory: MANDATORY.has(name),
+    object: {
+      apiVersion: `${GROUP}/v1`, kind: 'FlowSchema', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } },
+      spec: { priorityLevelConfiguration: { name: level }, matchingPrecedence: precedence, ...(by ? { distinguisherMethod: { type: by } } : {}), rules: [{ subjects, ...rules }] },
+    },
+  };
+}
+
+/** All of them, mandatory ones first. */
+export function bootstrapFlowObjects(): FlowObject[] {
+  return [
+    priorityLevel('exempt', { type: 'Exempt', exempt: { nominalConcurrencyShares: 0, lendablePercent: 0 } }),
+    ...Object.entries(LIMITED).map(([name, shape]) => priorityLevel(name, limited(shape))),
+    ...Object.entries(SCHEMAS).map(([name, shape]) => flowSchema(name, shape)),
+  ].toSorted((left, right) => Number(right.mandatory) - Number(left.mandatory));
+}
+
+/** Creates what is missing, puts right what is to be kept up, and takes away what was once suggested and still says that it is kept up. */
+export async function ensureFlowObjects(internal: InternalApi): Promise<void> {
+  const wanted = bootstrapFlowObjects();
+  await Promise.all(wanted.map((one) => ensure(internal, one)));
+  for (const resource of [FLOW_SCHEMAS, PRIORITY_LEVELS]) {
+    const names = new Set(wanted.filter((one) => one.resource === resource).map(({ object }) => object.metadata?.name));
+    for (const { metadata } of internal.list(resource)) {
+      if (metadata?.annotations?.[AUTO_UPDATE] === 'true' && !names.has(metadata.name)) await removeLeftover(internal, resource, metadata.name ?? '');
+    }
+  }
+}
+
+async function removeLeftover(internal: InternalApi, resource: GroupResource, name: string): Promise<void> {
+  try {
+    await internal.delete(resource, { name });
+  } catch (error) {
+    if (!isStatusError(error, 'NotFound')) throw error;
+  }
+}
+
+async function ensure(internal: InternalApi, { resource, mandatory, object }: FlowObject): Promise<void> {
+  const name = object.metadata?.name ?? '';
+  const current = internal.get(resource, { name });
+  if (!current) {
+    try {
+      await internal.create(resource, deepClone(object));
+    } catch (error) {
+      if (!isStatusError(error, 'AlreadyExists')) throw error;
+    }
+    return;
+  }
+  if (upToDate(current, { mandatory, object })) return;
+  await internal.modify(resource, { name }, (stored) => {
+    if (upToDate(stored, { mandatory, object })) return false;
+    const kept = keepsUp(stored, mandatory);
+    stored.metadata!.annotations = { ...stored.metadata!.annotations, [AUTO_UPDATE]: String(kept) };
+    if (kept) stored['spec'] = wantedSpec(stored, object);
+    return true;
+  });
+}
+
+function upToDate(stored: KubeObject, { mandatory, object }: Pick<FlowObject, 'mandatory' | 'object'>): boolean {
+  const kept = keepsUp(stored, mandatory);
+  return stored.metadata?.annotations?.[AUTO_UPDATE] === String(kept) && (!kept || deepEqual(stored['spec'], wantedSpec(stored, object)));
+}
+
+function keepsUp({ metadata }: KubeObject, mandatory: boolean): boolean {
+  if (mandatory) return true;
+  const said = metadata?.annotations?.[AUTO_UPDATE];
+  return said === 'true' || (said !== 'false' && metadata?.generation === 1);
+}
+
+/** How many seats the exempt level counts for is the administrator's to say. */
+function wantedSpec(stored: KubeObject, { kind, metadata, spec }: KubeObject): unknown {
+  const exempt = (stored['spec'] as { exempt?: unknown } | undefined)?.exempt;
+  return kind === 'PriorityLevelConfiguration' && metadata?.name === 'exempt' && exempt ? { ...(spec as object), exempt } : deepClone(spec as KubeObject);
+}

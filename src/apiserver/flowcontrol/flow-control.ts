@@ -1,0 +1,86 @@
+/** Everything that bounds what the server takes on, put together: priority and fairness or plain limits, and the time a request may take. */
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { statusErrors } from '#machinery/errors.ts';
+import type { Catalogue } from '../catalogue.ts';
+import type { RequestContext } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import type { InternalApi } from '../internal.ts';
+import type { Metrics } from '../metrics.ts';
+import { ensureFlowObjects } from './bootstrap-objects.ts';
+import { FLOW_SCHEMAS, PRIORITY_LEVELS } from './configuration.ts';
+import { DEBUG_PREFIX, flowDebugPage } from './debug.ts';
+import { FlowController } from './flow-controller.ts';
+import { DEFAULT_IN_FLIGHT, InFlightLimiter, type InFlightLimits } from './in-flight.ts';
+import type { RequestLimiter } from './limiter.ts';
+import { flowMetrics } from './metrics.ts';
+import { DEFAULT_REQUEST_TIMEOUT_MS, RequestDeadlines } from './request-timeout.ts';
+
+export interface RequestLimits extends Partial<InFlightLimits> {
+  /** Default true. False: plain limits, without queues. */
+  readonly priorityAndFairness?: boolean;
+  /** Of requests that are not long-running. Default 60 s. */
+  readonly requestTimeoutMs?: number;
+}
+
+const KEEP_EVERY_MS = 60_000;
+
+export interface FlowControlParts { readonly catalogue: Catalogue; readonly clock: Clock; readonly log: Logger; readonly metrics: Metrics }
+
+export class FlowControl {
+  readonly limiter: RequestLimiter;
+  readonly deadlines: RequestDeadlines;
+  /** Paths that are no resources. */
+  readonly paths: Readonly<Record<string, (context: RequestContext) => ApiResponse>>;
+  readonly #parts: FlowControlParts;
+  readonly #controller: FlowController | undefined;
+  #timer: Timer | undefined;
+  #stopped = false;
+
+  constructor(limits: RequestLimits, parts: FlowControlParts) {
+    const { clock, metrics, catalogue } = parts;
+    const inFlight = { ...DEFAULT_IN_FLIGHT, ...limits };
+    const requestTimeoutMs = limits.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
+    this.#parts = parts;
+    this.deadlines = new RequestDeadlines(clock, requestTimeoutMs);
+    const controller = limits.priorityAndFairness === false ? undefined : new FlowController({
+      ...parts, requestTimeoutMs, totalSeats: inFlight.maxRequestsInFlight + inFlight.maxMutatingRequestsInFlight, cacheOf: (group, resource) => catalogue.byGroup(group, resource)?.cache,
+    });
+    this.#controller = controller;
+    this.limiter = controller ?? new InFlightLimiter(inFlight, metrics);
+    this.paths = controller ? Object.fromEntries(['dump_priority_levels', 'dump_queues', 'dump_requests'].map((page) => [`${DEBUG_PREFIX}${page}`, (context) => debugPage(context, { controller, clock })])) : {};
+    if (controller) metrics.collect(() => flowMetrics(controller, clock));
+  }
+
+  /** keepObjects: the mandatory and suggested objects are put right every minute. */
+  start(internal: InternalApi, { keepObjects }: { readonly keepObjects: boolean }): void {
+    const { catalogue } = this.#parts;
+    // A server of few resources (tests) may do without.
+    if (!catalogue.byGroup(FLOW_SCHEMAS.group, FLOW_SCHEMAS.resource)?.cache || !catalogue.byGroup(PRIORITY_LEVELS.group, PRIORITY_LEVELS.resource)?.cache) return;
+    this.#controller?.start(internal);
+    if (keepObjects) this.#keepObjects(internal);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#controller?.stop();
+    this.deadlines.stop();
+  }
+
+  #keepObjects(internal: InternalApi): void {
+    this.#timer = this.#parts.clock.after(KEEP_EVERY_MS, () => {
+      ensureFlowObjects(internal).catch((error: unknown) => {
+        if (!this.#stopped) this.#parts.log.warn('flow control objects cannot be put right, trying again in a minute', { error: errorMessage(error) });
+      }).finally(() => {
+        if (!this.#stopped) this.#keepObjects(internal);
+      });
+    });
+  }
+}
+
+function debugPage(context: RequestContext, about: Parameters<typeof flowDebugPage>[1]): ApiResponse {
+  const page = context.request.method === 'GET' || context.request.method === 'HEAD' ? flowDebugPage(context, about) : undefined;
+  if (!page) throw statusErrors.methodNotAllowed({ group: '', resource: '' }, '');
+  return page;
+}

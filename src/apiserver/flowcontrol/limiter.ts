@@ -1,0 +1,33 @@
+/** What the pipeline's limit stage asks: may this request run now? Implemented by flow-controller.ts and in-flight.ts. */
+import { statusErrors } from '#machinery/errors.ts';
+import { CONNECTED } from '../connect.ts';
+import type { RequestContext } from '../context.ts';
+import type { RequestInfo } from '../request-info.ts';
+
+export interface RequestLimiter {
+  /**
+   * Returns at once when there is room, and sets context.release, which gives it back. A promise: the request waits for its turn. Throws or
+   * rejects with 429.
+   */
+  admit(context: RequestContext): void | Promise<void>;
+}
+
+/** Kept for each request whose answer tells how it was classified. By uid, so that names chosen by administrators stay theirs. */
+export interface FlowIdentity { readonly schemaUid: string; readonly levelUid: string }
+
+const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
+
+/** Requests without end of their own: no time limit, no seat but for a watch's beginning. */
+export function isLongRunning({ verb, isResourceRequest, resource, subresource }: RequestInfo): boolean {
+  return verb === 'watch' || verb === 'proxy' || (isResourceRequest && subresource !== '' && (LONG_RUNNING.has(subresource) || CONNECTED.has(`${resource}/${subresource}`)));
+}
+
+const READ_ONLY_VERBS = new Set(['get', 'list', 'watch', 'head', 'options']);
+
+export function isMutating({ verb }: RequestInfo): boolean {
+  return !READ_ONLY_VERBS.has(verb);
+}
+
+export function tooManyRequests(): Error {
+  return statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
+}

@@ -1,0 +1,114 @@
+/**
+ * How long a request may take: --request-timeout, or less by its ?timeout=. When the time is over the client gets 504 at once; what the
+ * request has begun goes on to its end, as upstream's does, and keeps its seat until then.
+ */
+import type { Clock, Timer } from '#stdx/clock.ts';
+import { statusErrors } from '#machinery/errors.ts';
+import { GoDurationError, parseGoDuration } from '#machinery/go-duration.ts';
+
+/** Upstream's --request-timeout. */
+export const DEFAULT_REQUEST_TIMEOUT_MS = 60_000;
+
+/** What ?timeout= asks for, up to the server's own limit. Throws 400. */
+export function requestTimeoutMs(asked: string, limitMs: number): number {
+  try {
+    const wantedMs = Number(parseGoDuration(asked) / 1_000_000n);
+    return wantedMs <= 0 || wantedMs > limitMs ? limitMs : wantedMs;
+  } catch (error) {
+    if (!(error instanceof GoDurationError)) throw error;
+    throw statusErrors.badRequest(`invalid timeout specified in the request URL - ${error.message}`);
+  }
+}
+
+function timedOut(): Error {
+  return statusErrors.timeout('request did not complete within requested timeout - context deadline exceeded');
+}
+
+/** Of a request under way. */
+export interface Timed {
+  readonly startedMs: number;
+  readonly info: { readonly query: Readonly<Record<string, string | undefined>> };
+  release: (() => void) | undefined;
+}
+
+interface Pending { readonly dueMs: number; expire(): void }
+
+/** One timer for all requests under way. */
+export class RequestDeadlines {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  readonly #pending = new Set<Pending>();
+  #timer: Timer | undefined;
+  #timerDueMs = Infinity;
+
+  constructor(clock: Clock, limitMs: number) {
+    this.#clock = clock;
+    this.#limitMs = limitMs;
+  }
+
+  get size(): number { return this.#pending.size; }
+
+  /** As work, unless the request's time is over first: then it rejects with 504. The request's release is called when the work ends. */
+  bound<T>(work: Promise<T>, request: Timed): Promise<T> {
+    const asked = request.info.query['timeout'];
+    const dueMs = request.startedMs + (asked === undefined ? this.#limitMs : requestTimeoutMs(asked, this.#limitMs));
+    return new Promise<T>((resolve, reject) => {
+      let release: (() => void) | undefined;
+      let over = false;
+      const pending: Pending = {
+        dueMs,
+        expire: () => {
+          over = true;
+          ({ release } = request);
+          request.release = undefined;
+          reject(timedOut());
+        },
+      };
+      const settle = (): void => {
+        this.#pending.delete(pending);
+        if (!over) return;
+        release?.();
+        // Given only now, after the answer: a seat that was waited for.
+        request.release?.();
+      };
+      this.#add(pending);
+      work.then((value) => {
+        settle();
+        resolve(value);
+      }, (error: unknown) => {
+        settle();
+        reject(error as Error);
+      });
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#pending.clear();
+  }
+
+  #add(pending: Pending): void {
+    this.#pending.add(pending);
+    if (pending.dueMs < this.#timerDueMs) this.#wakeAt(pending.dueMs);
+  }
+
+  #wakeAt(dueMs: number): void {
+    this.#timer?.cancel();
+    this.#timerDueMs = dueMs;
+    this.#timer = this.#clock.after(dueMs - this.#clock.monotonic(), () => this.#expire());
+  }
+
+  #expire(): void {
+    this.#timerDueMs = Infinity;
+    const nowMs = this.#clock.monotonic();
+    let next = Infinity;
+    for (const pending of this.#pending) {
+      if (pending.dueMs > nowMs) next = Math.min(next, pending.dueMs);
+      else {
+        this.#pending.delete(pending);
+        pending.expire();
+      }
+    }
+    if (next < Infinity) this.#wakeAt(next);
+  }
+}
