@@ -215,12 +215,10 @@ function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
   const proceed = (): void => {
     if (stream.destroyed) return;
     let bytes = 0;
+    const from = next;
+    while (next < pieces.length && bytes < WRITE_BYTES) bytes += pieces[next++]!.length;
     stream.cork();
-    while (next < pieces.length && bytes < WRITE_BYTES) {
-      const piece = pieces[next++]!;
-      bytes += piece.length;
-      stream.write(piece);
-    }
+    if (next > from) stream.write(next - from === 1 ? pieces[from]! : Buffer.concat(pieces.slice(from, next), bytes));
     if (next === pieces.length) stream.end();
     // Not at once: a fast reader would have all of it written in this turn.
     else stream.once('drain', () => setImmediate(proceed));

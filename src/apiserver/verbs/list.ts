@@ -185,32 +185,14 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
 }
 
 const COMMA = Buffer.from(',');
-/** Small items are put together into pieces of about this size: fewer writes. */
-const PIECE_BYTES = 64 * 1024;
-
+/** Many small pieces: carriers put them together as suits them. */
 async function jsonPieces(endpoint: StoredEndpoint, { entries, metadata, view }: Rendered): Promise<Buffer[]> {
   const { head, item } = jsonParts(endpoint, { metadata, view });
   const pieces: Buffer[] = [head];
-  let small: Buffer[] = [];
-  let smallBytes = 0;
-  let first = true;
-  const flush = (): void => {
-    if (small.length > 0) pieces.push(Buffer.concat(small, smallBytes));
-    small = [];
-    smallBytes = 0;
-  };
   await inSlices(entries, (entry) => {
-    const bytes = item(entry);
-    if (!first) {
-      small.push(COMMA);
-      smallBytes++;
-    }
-    first = false;
-    small.push(bytes);
-    smallBytes += bytes.length;
-    if (smallBytes > PIECE_BYTES) flush();
+    if (pieces.length > 1) pieces.push(COMMA);
+    pieces.push(item(entry));
   });
-  flush();
   pieces.push(LIST_TAIL);
   return pieces;
 }

@@ -37,6 +37,10 @@ const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 const SOCKET_HIGH_BYTES = 1024 * 1024;
 /** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
 const TURN_BYTES = 512 * 1024;
+/** Bodies are laid out in buffers of this size, which are used again: new ones for every long list would keep the garbage collector busy. */
+const CHUNK_BYTES = 256 * 1024;
+const MAX_FREE_CHUNKS = 16;
+const freeChunks: Buffer[] = [];
 const MAX_CONTINUATIONS = 64;
 /** Frames that only cost us something: per second in the long run, and at once. */
 const CHEAP_FRAMES_PER_SECOND = 100, MAX_CHEAP_FRAMES = 10_000;
@@ -375,9 +379,7 @@ export class Http2Connection implements StreamOutput {
     if (Buffer.isBuffer(body) && this.#fitsAtOnce(stream, { bytes: body.length, blockBytes: block.length })) return this.#writeWhole(stream, { block, body });
     this.#writeHeaders(stream, { block, endStream: false });
     if (typeof body === 'function') return body(stream as ResponseSink);
-    if (Buffer.isBuffer(body)) stream.enqueue(body);
-    else for (const piece of body) stream.enqueue(piece);
-    stream.ending = true;
+    stream.enqueueAll(Buffer.isBuffer(body) ? [body] : body, lengthOf(body));
     this.schedule(stream);
   }
 
@@ -434,48 +436,47 @@ export class Http2Connection implements StreamOutput {
 
   /** Sends what windows and socket take, one frame of each stream in turn, up to TURN_BYTES. */
   #pump(): void {
-    if (this.#socket.destroyed || this.#waiting.size === 0) return;
-    let sent = 0;
-    const frames: Buffer[] = [];
-    const touched = new Set<Http2Stream>();
+    for (let sent = 0; sent < TURN_BYTES && this.#mayPump(); sent += CHUNK_BYTES) this.#pumpChunk();
+    // Not at once: a fast reader would have all of a long list written in one turn.
+    if (this.#mayPump()) setImmediate(() => this.#pump());
+  }
+
+  #mayPump(): boolean {
+    return this.#waiting.size > 0 && this.#sendWindow > 0 && !this.#socket.destroyed && this.#socket.writableLength <= SOCKET_HIGH_BYTES;
+  }
+
+  #pumpChunk(): void {
+    const chunk = takeChunk();
+    let at = 0;
+    const served = new Set<Http2Stream>();
     for (const stream of this.#waiting) {
-      if (sent >= TURN_BYTES || this.#socket.writableLength + sent > SOCKET_HIGH_BYTES) break;
+      const room = chunk.length - at - FRAME_HEADER_BYTES;
+      if (room < Math.min(stream.queuedBytes, DEFAULT_FRAME_BYTES) || (this.#sendWindow <= 0 && stream.queuedBytes > 0)) break;
       this.#waiting.delete(stream);
-      const most = Math.min(DEFAULT_FRAME_BYTES, stream.sendWindow, this.#sendWindow);
-      // Waits for a window: WINDOW_UPDATE schedules it again.
-      if (most <= 0 && stream.queuedBytes > 0) {
-        if (stream.sendWindow > 0) this.#waiting.add(stream);
-        if (this.#sendWindow <= 0) break;
-        continue;
-      }
-      sent += this.#takeFrame(stream, { most, frames });
-      touched.add(stream);
+      // Waits for its window: WINDOW_UPDATE schedules it again.
+      if (stream.sendWindow <= 0 && stream.queuedBytes > 0) continue;
+      at = this.#putFrame(stream, { chunk, at });
+      served.add(stream);
       if (stream.queuedBytes > 0) this.#waiting.add(stream);
     }
-    if (frames.length > 0) this.#write(frames.length === 1 ? frames[0]! : Buffer.concat(frames));
-    for (const stream of touched) {
+    if (at > 0) this.#socket.write(chunk.subarray(0, at), () => giveChunk(chunk));
+    else giveChunk(chunk);
+    for (const stream of served) {
       if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
       else stream.wake();
     }
-    // Not at once: a fast reader would have all of a long list written in one turn.
-    if (this.#waiting.size > 0 && this.#sendWindow > 0 && this.#socket.writableLength <= SOCKET_HIGH_BYTES) setImmediate(() => this.#pump());
   }
 
-  /** Adds one DATA frame of the stream's bytes; answers how many those were. */
-  #takeFrame(stream: Http2Stream, { most, frames }: { readonly most: number; readonly frames: Buffer[] }): number {
-    const length = Math.min(most, stream.queuedBytes);
-    const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
-    frames.push(header);
-    for (let left = length; left > 0;) {
-      const part = stream.takeQueued(left);
-      frames.push(part);
-      left -= part.length;
-    }
+  /** One DATA frame of the stream's bytes; answers where it ends. */
+  #putFrame(stream: Http2Stream, { chunk, at }: { readonly chunk: Buffer; readonly at: number }): number {
+    const length = stream.queuedBytes === 0 ? 0 : Math.min(DEFAULT_FRAME_BYTES, stream.queuedBytes, stream.sendWindow, this.#sendWindow);
+    const payloadAt = at + FRAME_HEADER_BYTES;
+    if (length > 0) stream.copyQueued(chunk, { at: payloadAt, bytes: length });
     const isLast = stream.ending && stream.queuedBytes === 0;
-    writeFrameHeader(header, 0, { length, type: FrameType.data, flags: isLast ? Flag.endStream : 0, streamId: stream.id });
+    writeFrameHeader(chunk, at, { length, type: FrameType.data, flags: isLast ? Flag.endStream : 0, streamId: stream.id });
     stream.sendWindow -= length;
     this.#sendWindow -= length;
-    return length + FRAME_HEADER_BYTES;
+    return payloadAt + length;
   }
 
   /** What is written in one turn leaves in one record. */
@@ -544,6 +545,15 @@ export class Http2Connection implements StreamOutput {
     this.#streams.clear();
     this.#waiting.clear();
   }
+}
+
+function takeChunk(): Buffer {
+  return freeChunks.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+}
+
+/** Once the socket has encrypted it. */
+function giveChunk(chunk: Buffer): void {
+  if (freeChunks.length < MAX_FREE_CHUNKS) freeChunks.push(chunk);
 }
 
 interface Frame { readonly flags: number; readonly streamId: number; readonly payload: Buffer }

@@ -71,8 +71,8 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   #readable: Readable | undefined;
   #discards = false;
 
-  /** What waits to be sent; the first piece from #queueOffset on. */
-  readonly #queue: Buffer[] = [];
+  /** What waits to be sent: from #queueStart on, of that piece from #queueOffset on. */
+  #queue: readonly Buffer[] = [];
   #queueStart = 0;
   #queueOffset = 0;
   queuedBytes = 0;
@@ -174,21 +174,28 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     return true;
   }
 
-  /** Up to this many bytes of what waits. */
-  takeQueued(most: number): Buffer {
-    const piece = this.#queue[this.#queueStart]!;
-    const end = Math.min(piece.length, this.#queueOffset + most);
-    const taken = piece.subarray(this.#queueOffset, end);
-    this.queuedBytes -= taken.length;
-    if (end === piece.length) {
-      this.#queue[this.#queueStart++] = EMPTY;
-      this.#queueOffset = 0;
-      if (this.#queueStart === this.#queue.length || this.#queueStart > 1024) {
-        this.#queue.splice(0, this.#queueStart);
-        this.#queueStart = 0;
+  /** Takes the next bytes of what waits; there must be as many. */
+  copyQueued(target: Buffer, { at, bytes }: { readonly at: number; readonly bytes: number }): void {
+    let to = at;
+    const end = at + bytes;
+    while (to < end) {
+      const piece = this.#queue[this.#queueStart]!;
+      const left = piece.length - this.#queueOffset;
+      if (left <= end - to) {
+        target.set(this.#queueOffset === 0 ? piece : piece.subarray(this.#queueOffset), to);
+        to += left;
+        this.#queueStart++;
+        this.#queueOffset = 0;
+      } else {
+        target.set(piece.subarray(this.#queueOffset, this.#queueOffset + end - to), to);
+        this.#queueOffset += end - to;
+        to = end;
       }
-    } else this.#queueOffset = end;
-    return taken;
+    }
+    this.queuedBytes -= bytes;
+    if (this.#queueStart < this.#queue.length) return;
+    this.#queue = [];
+    this.#queueStart = 0;
   }
 
   /** After bytes of it went out. */
@@ -203,7 +210,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.#queue.length = 0;
+    this.#queue = [];
     this.#first = this.#rest = undefined;
     this.#reader?.reject(goneAway());
     this.#reader = undefined;
@@ -222,7 +229,8 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 
   write(chunk: Buffer): boolean {
     if (this.closed || this.ending) return false;
-    this.enqueue(chunk);
+    if (chunk.length > 0) (this.#queue as Buffer[]).push(chunk);
+    this.queuedBytes += chunk.length;
     this.#output.schedule(this);
     return this.queuedBytes < SINK_HIGH_BYTES;
   }
@@ -243,10 +251,11 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     else this.#closes.push(callback);
   }
 
-  enqueue(chunk: Buffer): void {
-    if (chunk.length === 0) return;
-    this.#queue.push(chunk);
-    this.queuedBytes += chunk.length;
+  /** A whole body; the list stays the caller's, who must not change it any more. */
+  enqueueAll(pieces: readonly Buffer[], bytes: number): void {
+    this.#queue = pieces;
+    this.queuedBytes = bytes;
+    this.ending = true;
   }
 
   // -------------------------------------------------------------------------------------------------------------- private
