@@ -29,7 +29,7 @@ export interface Stage {
 export const STAGES: readonly Stage[] = [
   { name: 'authenticate', run: authenticate },
   { name: 'audit', run: (context, core) => core.audit?.received(context) },
-  { name: 'impersonate', run: impersonate },
+  { name: 'impersonate', run: (context, core) => impersonate(context, core, attributesOf) },
   { name: 'limit', run: (context, core) => core.limiter.admit(context) },
   { name: 'authorize', run: authorize },
   { name: 'handle', run: handle },
@@ -81,6 +81,7 @@ function statusFor(error: unknown, { core, context }: { readonly core: ServerCor
 
 function finish(context: RequestContext, { response, core, startedMs }: { readonly response: ApiResponse; readonly core: ServerCore; readonly startedMs: number }): void {
   response.headers['audit-id'] = context.auditId;
+  if (core.authenticator.answerHeaders) Object.assign(response.headers, core.authenticator.answerHeaders(context.request));
   if (context.flow) {
     response.headers['x-kubernetes-pf-flowschema-uid'] = context.flow.schemaUid;
     response.headers['x-kubernetes-pf-prioritylevel-uid'] = context.flow.levelUid;

@@ -21,9 +21,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'oidc-issuer-url': 'OpenID Connect is not supported yet',
   'authentication-config': 'authentication configuration files are not supported yet: use the flags',
   'authentication-token-webhook-config-file': 'token review webhooks are not supported yet',
-  'authorization-config': 'authorization configuration files are not supported yet: use --authorization-mode',
-  'authorization-policy-file': 'ABAC is not supported',
-  'authorization-webhook-config-file': 'authorization webhooks are not supported yet',
   'admission-control-config-file': 'admission configuration files are not supported yet',
   'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
   'egress-selector-config-file': 'egress selection is not supported',
@@ -54,6 +51,12 @@ export function register(program: Command): void {
     '--service-account-jwks-uri <uri>': "where the tokens' keys are published",
     '--kubelet-client-certificate <file>': 'shown to nodes (default: DIR/pki/apiserver-kubelet-client.crt)',
     '--kubelet-client-key <file>': 'its key',
+    '--basic-auth-file <file>': 'passwords: a CSV of "HASH",user,uid,"group1,group2" (see: capstan user hash-password)',
+    '--ldap-config <file>': 'a directory whose users may log in: YAML of kind LDAPAuthenticationConfiguration',
+    '--kerberos-keytab <file>': "the service's key: lets holders of Kerberos tickets in (Authorization: Negotiate)",
+    '--kerberos-service <name>': 'service that tickets must be for: HTTP or HTTP@HOST (default: HTTP)',
+    '--session-signing-key-file <file>': 'key that signs the tokens of capstan login (default: DIR/pki/session.key)',
+    '--session-lifetime <duration>': 'longest life of such a token (default: 1h)',
     '--proxy-client-cert-file <file>': 'shown to extension API servers (default: DIR/pki/front-proxy-client.crt)',
     '--proxy-client-key-file <file>': 'its key',
     '--requestheader-client-ca-file <file>': 'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
@@ -68,15 +71,28 @@ export function register(program: Command): void {
     .addOption(new Option('--service-account-key-file <file>', 'further public keys whose tokens are accepted; may be given several times').argParser(list))
     .addOption(new Option('--service-account-issuer <url>', 'issuer of tokens, the first issues; may be given several times').argParser(list))
     .addOption(new Option('--api-audiences <names>', 'audiences of tokens (default: the issuers)').argParser(list))
-    .addOption(new Option('--authorization-mode <modes>', 'in the order asked: Node, RBAC, AlwaysAllow, AlwaysDeny (default: Node,RBAC)').argParser(list))
+    .addOption(new Option('--authorization-mode <modes>', 'in the order asked: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny (default: Node,RBAC)').argParser(list))
+    .addOption(new Option('--authorization-policy-file <file>', 'policies of ABAC: one JSON object a line'))
+    .addOption(new Option('--authorization-config <file>', 'authorizers from a file of kind AuthorizationConfiguration, followed while running'))
+    .addOption(new Option('--authorization-webhook-config-file <file>', 'kubeconfig of the server that mode Webhook asks'))
+    .addOption(new Option('--authorization-webhook-version <version>', 'of the SubjectAccessReview it is sent: v1 or v1beta1 (default: v1beta1)'))
+    .addOption(new Option('--authorization-webhook-cache-authorized-ttl <duration>', 'how long its yes is remembered (default: 5m)'))
+    .addOption(new Option('--authorization-webhook-cache-unauthorized-ttl <duration>', 'how long its no is remembered (default: 30s)'))
     .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous').argParser(yesOrNo('anonymous-auth')).preset('true').default(true))
     .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list));
+  command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
+  command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
   for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
   command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
   for (const [name, why] of Object.entries(REFUSED)) {
     command.addOption(new Option(`--${name} [value]`).hideHelp().argParser(refuse(name, why)).preset(''));
   }
   loggingOptions(command).action(action((flags: ApiServerFlags) => runApiServer(flags)));
+}
+
+/** Values with commas in them. */
+function collect(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
 }
 
 function refuse(name: string, why: string): () => never {

@@ -20,12 +20,14 @@ import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
+import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
+import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
 
-export interface ApiServerFlags {
+export interface ApiServerFlags extends LoginFlags, AuthorizationFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -44,7 +46,6 @@ export interface ApiServerFlags {
   readonly apiAudiences?: readonly string[];
   readonly kubeletClientCertificate?: string;
   readonly kubeletClientKey?: string;
-  readonly authorizationMode?: readonly string[];
   readonly tokenAuthFile?: string;
   readonly anonymousAuth?: boolean;
   readonly disableAdmissionPlugins?: readonly string[];
@@ -78,7 +79,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const store = await openStore({ driver: plan.driver, dir: plan.storeDir, log: log.with({ component: 'store' }) });
     cleanup.push(() => store.close());
     const server = await composeApiServer({
-      store, pki: keys, settings: settingsFrom(flags), serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
+      store, pki: keys, settings: settingsFrom(flags, pki), serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
       extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags),
     });
     cleanup.push(() => server.stop());
@@ -143,7 +144,7 @@ function pkiOptions(dir: DataDir, { serviceCIDR, bindAddress, advertiseAddress }
 }
 
 /** Files that flags name, else those of the data directory. */
-function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
+export function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
   const needed = { '--tls-cert-file': flags.tlsCertFile, '--tls-private-key-file': flags.tlsPrivateKeyFile, '--client-ca-file': flags.clientCaFile, '--service-account-signing-key-file': flags.serviceAccountSigningKeyFile };
   const missing = Object.entries(needed).filter(([, file]) => file === undefined).map(([flag]) => flag);
   if (!pki && missing.length > 0) throw new UserError(`Without --data-dir DIR, which brings its own certificates, these are needed too: ${missing.join(', ')}.`);
@@ -183,17 +184,21 @@ function readPem(flag: string, path: string): string {
   return text;
 }
 
-function settingsFrom(flags: ApiServerFlags): ApiServerSettings {
-  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri, authorizationMode, disableAdmissionPlugins } = flags;
+/** What the flags ask for, beside keys and addresses. */
+export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | undefined): ApiServerSettings {
+  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri, disableAdmissionPlugins } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
   const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
+  const authorization = authorizationSettings(flags);
+  const login = loginOptions(flags, { pkiDir: pki?.dir });
   return {
+    ...(login ? { login } : {}),
     authentication: {
       ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
       ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }), ...(apiAudiences ? { apiAudiences } : {}),
     },
     serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}) },
-    ...(authorizationMode ? { authorizationModes: authorizationMode } : {}),
+    ...(authorization ? { authorization } : {}),
     ...(disableAdmissionPlugins ? { disabledAdmission: disableAdmissionPlugins } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),
   };
@@ -252,6 +257,6 @@ function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFl
   if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
   // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
-  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization mode|admission plugin|token file/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
+  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
   return error;
 }

@@ -1,7 +1,8 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
 import { createAdmission } from '#apiserver/admission/admission.ts';
-import { createAuthentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
-import { createAuthorization, type Authorization } from '#apiserver/authz/authorization.ts';
+import { createAuthentication, DEFAULT_ISSUER, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
+import type { LoginOptions } from '#apiserver/authn/logins.ts';
+import { createAuthorization, type Authorization, type AuthorizationSettings } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { ApiHandler } from '#apiserver/http.ts';
 import { createApiServer } from '#apiserver/server.ts';
@@ -24,11 +25,13 @@ export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKe
 
 /** What `capstan apiserver` lets flags change. */
 export interface ApiServerSettings {
-  readonly authorizationModes?: readonly string[];
+  readonly authorization?: AuthorizationSettings;
   readonly disabledAdmission?: readonly string[];
   readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
   readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri'>;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+  /** Passwords, Kerberos, session tokens. */
+  readonly login?: LoginOptions;
 }
 
 export interface ComposeOptions {
@@ -61,6 +64,8 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
+  const apiAudiences = settings.authentication?.apiAudiences ?? settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
+  const logins = settings.login && await (await import('#apiserver/authn/logins.ts')).openLogins(settings.login, { clock, log, apiAudiences });
   const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const server = await createApiServer({
@@ -73,11 +78,12 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
     programVersion: CAPSTAN_VERSION,
     authentication: ({ internal }) => createAuthentication({
-      internal, log, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}),
+      internal, log, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
+      ...(logins ? { extraTokens: logins.tokens, extraAuthenticators: logins.authenticators } : {}),
       serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem], ...settings.serviceAccounts },
     }),
     authorization: ({ internal }) => {
-      authorization = createAuthorization({ internal, log, ...(settings.authorizationModes ? { modes: settings.authorizationModes } : {}) });
+      authorization = createAuthorization({ internal, log, clock, ...settings.authorization });
       return authorization.authorizer;
     },
     admission: () => {
@@ -85,11 +91,13 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       return createAdmission({ authorization, ...(settings.disabledAdmission ? { disabled: settings.disabledAdmission } : {}) });
     },
     connect: streams,
+    ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
       await bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] });
       await addonPolicy(internal);
     },
   });
+  server.metrics.collect(() => authorization?.metrics.render() ?? '');
   const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {
     for (const host of options.listen) await server.start({ host, port: options.port, tls });
@@ -104,6 +112,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await server.stop();
       authorization?.stop();
       streams.close();
+      await logins?.close();
     },
   };
 }

@@ -5,7 +5,7 @@
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { composeApiServer, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
+import { composeApiServer, type ApiServerSettings, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
 import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
@@ -36,6 +36,8 @@ export interface TestApiOptions {
   /** Listen on this loopback port too, for foreign clients (see pki for credentials). */
   readonly port?: number;
   readonly serviceCIDR?: string;
+  /** What flags would set. */
+  readonly settings?: ApiServerSettings;
 }
 
 export async function startTestApi(options: TestApiOptions = {}): Promise<TestApi> {
@@ -44,7 +46,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const clients: Client[] = [];
   const pki = await ensurePki({ dir: join(dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
   const server = await composeApiServer({
-    store, pki, serviceCIDR, clock, log, advertiseAddress: '127.0.0.1', port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
+    store, pki, serviceCIDR, clock, log, advertiseAddress: '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
   });
   await server.ready();
   const clientAs = (user: UserInfo): Client => {

@@ -115,10 +115,13 @@ class RequestAuthenticator implements Authenticator {
   readonly #options: RequestAuthenticatorOptions;
   readonly #withGroup = new WeakMap<Authenticated, Authenticated>();
   readonly challenges: readonly string[];
+  readonly answerHeaders?: NonNullable<Authenticator['answerHeaders']>;
 
   constructor(options: RequestAuthenticatorOptions) {
     this.#options = options;
     this.challenges = options.chain.flatMap(({ challenges = [] }) => challenges);
+    const proving = options.chain.find(({ answerHeaders }) => answerHeaders);
+    if (proving) this.answerHeaders = (request) => proving.answerHeaders?.(request);
   }
 
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined> {

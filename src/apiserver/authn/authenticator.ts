@@ -20,6 +20,8 @@ export interface Authenticator {
   authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated | undefined>;
   /** Schemes of the Authorization header that a 401 offers (WWW-Authenticate): for clients that answer only when asked. */
   readonly challenges?: readonly string[];
+  /** Headers of the answer to a request that was let in (a Kerberos server proves itself). Absent where there are never any. */
+  readonly answerHeaders?: (request: ApiRequest) => Readonly<Record<string, string>> | undefined;
 }
 
 export interface TokenRequestSpec {

@@ -1,0 +1,127 @@
+/**
+ * 'Authorization: Basic' (RFC 7617): who wrote a name and a password, asked of the password file and of LDAP. Served over TLS only, as everything.
+ *
+ *   header ─► locked out? 429 ─► remembered success? ─► the same check under way? wait for it ─► backends in order ─► remember, or count a failure
+ *
+ * Successes are remembered for a minute by a keyed digest, so that the many requests of one kubectl command cost one scrypt or bind.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import { statusErrors } from '#machinery/errors.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { Lru } from '#stdx/lru.ts';
+import type { ApiRequest } from '../../http.ts';
+import type { Authenticated, Authenticator } from '../authenticator.ts';
+import { GateFull } from './gate.ts';
+import { Lockout } from './lockout.ts';
+import { BackendUnavailable, WrongPassword, type PasswordBackend, type PasswordCredentials } from './password-backend.ts';
+
+export interface BasicAuthenticatorOptions {
+  /** In the order they are asked; the first that knows the user decides. */
+  readonly backends: readonly PasswordBackend[];
+  readonly clock: Clock;
+  readonly lockout?: Lockout;
+}
+
+const REMEMBER_MS = 60_000;
+const REMEMBERED = 4096;
+/** Of the decoded header. */
+const MAX_CREDENTIAL_BYTES = 2048;
+
+interface Remembered { readonly authenticated: Authenticated; readonly generations: string }
+
+export class BasicAuthenticator implements Authenticator {
+  readonly challenges = ['Basic realm="kubernetes", charset="UTF-8"'];
+  readonly #backends: readonly PasswordBackend[];
+  readonly #lockout: Lockout;
+  readonly #remembered: Lru<string, Remembered>;
+  readonly #underWay = new Map<string, Promise<Authenticated>>();
+  readonly #key = randomBytes(32);
+
+  constructor({ backends, clock, lockout }: BasicAuthenticatorOptions) {
+    this.#backends = backends;
+    this.#lockout = lockout ?? new Lockout({ clock });
+    this.#remembered = new Lru({ maximum: REMEMBERED, ttlMs: REMEMBER_MS, clock });
+  }
+
+  /** Throws StatusError 429 for whoever is locked out, 503 when no backend can tell, an Error (401) for wrong credentials. */
+  authenticate(request: ApiRequest): Authenticated | undefined | Promise<Authenticated> {
+    const encoded = basicCredentials(request.headers['authorization']);
+    if (encoded === undefined) return undefined;
+    const credentials = decodeCredentials(encoded);
+    const who = { user: credentials.username, address: request.remoteAddress };
+    const lockedForMs = this.#lockout.lockedForMs(who);
+    if (lockedForMs > 0) throw tooMany(Math.ceil(lockedForMs / 1000));
+    const digest = createHmac('sha256', this.#key).update(encoded).digest('base64');
+    const generations = this.#generations();
+    const remembered = this.#remembered.get(digest);
+    if (remembered?.generations === generations) return remembered.authenticated;
+    // Many requests of one client at once are one attempt.
+    const shared = `${digest} ${request.remoteAddress}`;
+    let check = this.#underWay.get(shared);
+    if (!check) {
+      check = this.#check(credentials, who).then((authenticated) => {
+        this.#remembered.set(digest, { authenticated, generations });
+        return authenticated;
+      }).finally(() => this.#underWay.delete(shared));
+      this.#underWay.set(shared, check);
+    }
+    return check;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#backends.map((backend) => backend.close?.()));
+  }
+
+  async #check(credentials: PasswordCredentials, who: { readonly user: string; readonly address: string }): Promise<Authenticated> {
+    const attempt = this.#lockout.begin(who);
+    try {
+      for (const backend of this.#backends) {
+        const authenticated = await backend.check(credentials);
+        if (!authenticated) continue;
+        attempt.succeeded();
+        return authenticated;
+      }
+    } catch (error) {
+      if (error instanceof WrongPassword) throw error;
+      attempt.undecided();
+      if (error instanceof GateFull) throw tooMany(1);
+      if (error instanceof BackendUnavailable) throw statusErrors.unavailable('the directory of users does not answer: please try again later');
+      throw error;
+    }
+    throw new WrongPassword('no such user, or the password is wrong');
+  }
+
+  #generations(): string {
+    return this.#backends.map(({ generation }) => generation).join();
+  }
+}
+
+function tooMany(retryAfterSeconds: number): Error {
+  return statusErrors.tooManyRequests('Too many failed attempts, please try again later.', retryAfterSeconds);
+}
+
+/** The base64 part, undefined for another scheme. */
+function basicCredentials(authorization: string | undefined): string | undefined {
+  const [, encoded] = /^\s*basic +([A-Za-z0-9+/=_-]+)\s*$/i.exec(authorization ?? '') ?? [];
+  return encoded;
+}
+
+function decodeCredentials(encoded: string): PasswordCredentials {
+  if (encoded.length > MAX_CREDENTIAL_BYTES * 4 / 3) throw new WrongPassword(`the credentials are longer than ${MAX_CREDENTIAL_BYTES} bytes`);
+  const text = utf8(Buffer.from(encoded, 'base64'));
+  const colon = text.indexOf(':');
+  const username = text.slice(0, Math.max(colon, 0));
+  const password = text.slice(colon + 1);
+  if (colon < 0 || username === '' || password === '') throw new WrongPassword('the user name or the password is empty');
+  // oxlint-disable-next-line no-control-regex
+  if (/[\u0000-\u001f\u007f]/.test(text)) throw new WrongPassword('the user name or the password has control characters');
+  return { username, password };
+}
+
+function utf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new WrongPassword('the credentials are not UTF-8');
+  }
+}

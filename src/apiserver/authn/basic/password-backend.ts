@@ -1,0 +1,28 @@
+/** What can tell whether a name and a password belong together: the password file, an LDAP directory. */
+import type { Authenticated } from '../authenticator.ts';
+
+export interface PasswordCredentials { readonly username: string; readonly password: string }
+
+export interface PasswordBackend {
+  /** Of the metric, the log and a session token's claim: 'basic', 'ldap'. */
+  readonly name: string;
+  /** Changes when what was right before may no longer be (a file was read again): remembered answers of an earlier generation are void. */
+  readonly generation: number;
+  /**
+   * undefined = no such user here: the next one is asked. Throws WrongPassword, BackendUnavailable when it cannot tell, or GateFull when too many
+   * ask. The password is never empty; no error's message holds it.
+   */
+  check(credentials: PasswordCredentials): Promise<Authenticated | undefined>;
+  /** Ends what it holds open. */
+  close?(): Promise<void>;
+}
+
+/** The user is known here and the password is not his. */
+export class WrongPassword extends Error {
+  override readonly name = 'WrongPassword';
+}
+
+/** Right or wrong, nobody can tell now. */
+export class BackendUnavailable extends Error {
+  override readonly name = 'BackendUnavailable';
+}

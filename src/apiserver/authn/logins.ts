@@ -1,0 +1,64 @@
+/**
+ * The ways in that ask for a password or a ticket, put together from settings: the password file, LDAP, Kerberos, and the session tokens that
+ * they are swapped for. Loaded only where one of them is configured.
+ */
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { RequestContext } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import type { Authenticator } from './authenticator.ts';
+import { BasicAuthenticator } from './basic/basic-authenticator.ts';
+import type { PasswordBackend } from './basic/password-backend.ts';
+import { PasswordFile } from './basic/password-file.ts';
+import { createLoginHandler, LOGIN_PATH } from './session/login-path.ts';
+import { SessionTokens, type SessionTokensOptions } from './session/session-tokens.ts';
+import type { TokenAuthenticator } from './token.ts';
+
+export interface LoginOptions {
+  readonly basicAuthFile?: string;
+  readonly ldapConfigFile?: string;
+  readonly kerberos?: {
+    readonly keytab: string;
+    /** 'HTTP' or 'HTTP@host' */
+    readonly service: string;
+    /** RE2 over 'name@REALM' and what it becomes, the first that matches; none = the realms' users keep their whole name. */
+    readonly nameMapping: readonly { readonly pattern: string; readonly replacement: string }[];
+    readonly groupsFromLdap: boolean;
+  };
+  readonly session: Pick<SessionTokensOptions, 'key' | 'lifetimeMs'>;
+}
+
+export interface Logins {
+  /** Asked after bearer tokens. */
+  readonly authenticators: readonly Authenticator[];
+  readonly tokens: readonly TokenAuthenticator[];
+  readonly paths: Readonly<Record<string, (context: RequestContext) => ApiResponse | Promise<ApiResponse>>>;
+  close(): Promise<void>;
+}
+
+/** Throws an Error for files that cannot be used. */
+export async function openLogins(options: LoginOptions, { clock, log, apiAudiences }: { readonly clock: Clock; readonly log: Logger; readonly apiAudiences: readonly string[] }): Promise<Logins> {
+  const sessions = new SessionTokens({ ...options.session, apiAudiences, clock, log });
+  const directory = options.ldapConfigFile === undefined ? undefined
+    : new (await import('./ldap/ldap-backend.ts')).LdapBackend(options.ldapConfigFile, { clock, log: log.with({ authenticator: 'ldap' }) });
+  const backends: PasswordBackend[] = [
+    ...(options.basicAuthFile === undefined ? [] : [new PasswordFile(options.basicAuthFile, { clock, log })]),
+    ...(directory ? [directory] : []),
+  ];
+  const basic = backends.length > 0 ? new BasicAuthenticator({ backends, clock }) : undefined;
+  const { kerberos } = options;
+  if (kerberos?.groupsFromLdap && !directory) throw new Error('--kerberos-groups-from-ldap needs --ldap-config');
+  const negotiate = kerberos && await (await import('./kerberos/negotiate.ts')).openNegotiate({
+    ...kerberos, clock, log: log.with({ authenticator: 'kerberos' }), ...(kerberos.groupsFromLdap && directory ? { groupsOf: (name: string) => directory.lookup(name) } : {}),
+  });
+  return {
+    authenticators: [...(basic ? [basic] : []), ...(negotiate ? [negotiate] : [])],
+    tokens: [sessions],
+    paths: { [LOGIN_PATH]: createLoginHandler(sessions) },
+    async close() {
+      // Closes its backends too.
+      await basic?.close();
+      sessions.close();
+    },
+  };
+}

@@ -1,0 +1,55 @@
+/**
+ * What a file says, read again when it changes. The first reading throws; a later one that cannot be read or understood is logged, and what was
+ * read before stays in force.
+ */
+import { readFileSync } from 'node:fs';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
+
+export interface ReloadedFileOptions<T> {
+  readonly path: string;
+  /** Throws an Error for content that cannot be used; its message must not quote secrets. */
+  readonly parse: (text: string) => T;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+export class ReloadedFile<T> {
+  readonly #options: ReloadedFileOptions<T>;
+  readonly #watched: WatchedFiles;
+  value: T;
+  /** Grows with each content taken over. */
+  generation = 1;
+
+  /** Throws what the file system or parse says. */
+  constructor(options: ReloadedFileOptions<T>) {
+    const { path, parse, log, clock } = options;
+    this.#options = options;
+    this.value = parse(readFileSync(path, 'utf8'));
+    this.#watched = watchFiles({
+      paths: [path], clock, changed: ([text = '']) => this.#take(text),
+      unreadable: (error) => log.error('a file cannot be read; what was read before stays in force', { file: path, error: errorMessage(error) }),
+    });
+  }
+
+  /** Looks now instead of when the system tells. */
+  look(): void {
+    this.#watched.look();
+  }
+
+  close(): void {
+    this.#watched.close();
+  }
+
+  #take(text: string): void {
+    const { path, parse, log } = this.#options;
+    try {
+      this.value = parse(text);
+      this.generation += 1;
+      log.info('file read again', { file: path });
+    } catch (error) {
+      log.error('a changed file cannot be used; what was read before stays in force', { file: path, error: errorMessage(error) });
+    }
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Session tokens: short-lived, signed, made by this server for whoever logged in with a password or a Kerberos ticket (login-path.ts), and believed
+ * by it alone. A JWT with an issuer and audience of its own that carries the user's name, uid, groups and extra as they were at login. None is ever
+ * renewed: when it ends, one logs in again. All of them are revoked by replacing the key file, which is read again when it changes.
+ */
+import { hash, randomUUID } from 'node:crypto';
+import type { UserInfo } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import { Lru } from '#stdx/lru.ts';
+import type { Authenticated } from '../authenticator.ts';
+import { JwtSigner, parseJwt, verificationKey, verifyJwt, type Claims, type VerificationKey } from '#stdx/jwt.ts';
+import { ReloadedFile } from '../reloaded-file.ts';
+import { CREDENTIAL_ID } from '../service-account.ts';
+import type { TokenAuthenticator } from '../token.ts';
+
+export const SESSION_ISSUER = 'https://capstan.dev/session';
+const AUDIENCE = 'https://capstan.dev/session/apiserver';
+
+export interface SessionTokensOptions {
+  /**
+   * PEM. The first block is the private key that signs; the keys of further ones are accepted too (the old one, during a rotation that logs nobody
+   * out). A file is read again when it changes; a text is for a server without one, whose sessions end with it.
+   */
+  readonly key: { readonly file: string } | { readonly pem: string };
+  readonly apiAudiences: readonly string[];
+  /** The longest a token may live, and its default. */
+  readonly lifetimeMs: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Keys { readonly signer: JwtSigner; readonly accepted: readonly VerificationKey[] }
+interface Verified { readonly authenticated: Authenticated; readonly endSeconds: number; readonly generation: number }
+export interface SessionToken { readonly token: string; readonly expirationTimestamp: string }
+
+/** Shorter ones are refused: a clock a few seconds off would make them useless. */
+const SHORTEST_SECONDS = 60;
+const VERIFIED = 8192;
+
+export class SessionTokens implements TokenAuthenticator {
+  readonly lifetimeSeconds: number;
+  readonly #options: SessionTokensOptions;
+  readonly #keys: { readonly value: Keys; readonly generation: number; look?(): void; close?(): void };
+  readonly #verified: Lru<string, Verified>;
+
+  /** Throws an Error for a key file that cannot be used. */
+  constructor(options: SessionTokensOptions) {
+    const { key, clock, log } = options;
+    this.#options = options;
+    this.lifetimeSeconds = Math.floor(options.lifetimeMs / 1000);
+    this.#keys = 'pem' in key ? { value: parseKeys(key.pem), generation: 1 }
+      : new ReloadedFile({ path: key.file, log, clock, parse: (text) => named(key.file, () => parseKeys(text)) });
+    this.#verified = new Lru({ maximum: VERIFIED, clock });
+  }
+
+  /** seconds: wanted; never more than the server's bound. Throws RangeError for too few. */
+  issue(user: UserInfo, { seconds = this.lifetimeSeconds, method }: { readonly seconds?: number | undefined; readonly method: string }): SessionToken {
+    if (seconds < SHORTEST_SECONDS) throw new RangeError(`must be at least ${SHORTEST_SECONDS} seconds`);
+    const now = Math.floor(this.#options.clock.now() / 1000);
+    const end = now + Math.min(seconds, this.lifetimeSeconds);
+    const { name, uid, groups, extra } = user;
+    const token = this.#keys.value.signer.sign({
+      iss: SESSION_ISSUER, aud: [AUDIENCE], sub: name, iat: now, nbf: now, exp: end, jti: randomUUID(), amr: [method],
+      'capstan.dev': { groups: groups.filter((group) => group !== 'system:authenticated'), ...(uid ? { uid } : {}), ...(extra && Object.keys(extra).length > 0 ? { extra } : {}) },
+    });
+    return { token, expirationTimestamp: new Date(end * 1000).toISOString().replace('.000Z', 'Z') };
+  }
+
+  /** Throws an Error for a token of this issuer that does not hold. */
+  authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
+    const digest = hash('sha256', token, 'base64');
+    const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
+    if (!verified) return undefined;
+    // A replaced key revokes what was verified with it, too.
+    const current = verified.generation === this.#keys.generation ? verified : this.#verify(token, digest);
+    if (!current || current.endSeconds * 1000 <= this.#options.clock.now()) {
+      this.#verified.delete(digest);
+      throw new Error('session token has expired');
+    }
+    if (audiences === this.#options.apiAudiences) return current.authenticated;
+    const accepted = this.#options.apiAudiences.filter((audience) => audiences.includes(audience));
+    if (accepted.length === 0) throw new Error('session token is for the API server alone');
+    return { ...current.authenticated, audiences: accepted };
+  }
+
+  /** Takes over a replaced key file now. */
+  look(): void {
+    this.#keys.look?.();
+  }
+
+  close(): void {
+    this.#keys.close?.();
+  }
+
+  #verify(token: string, digest: string): Verified | undefined {
+    this.#verified.delete(digest);
+    const parsed = parseJwt(token);
+    if (parsed?.claims['iss'] !== SESSION_ISSUER) return undefined;
+    const keys = this.#keys.value;
+    if (!verifyJwt(parsed, keys.accepted)) throw new Error('session token has an invalid signature');
+    const { claims } = parsed;
+    const endSeconds = claims['exp'];
+    if (!Array.isArray(claims['aud']) || !claims['aud'].includes(AUDIENCE) || typeof endSeconds !== 'number') throw new Error('session token has invalid claims');
+    if (typeof claims['nbf'] !== 'number' || claims['nbf'] * 1000 > this.#options.clock.now() + 10_000) throw new Error('session token is not valid yet');
+    const verified: Verified = { authenticated: { user: userOf(claims), audiences: this.#options.apiAudiences }, endSeconds, generation: this.#keys.generation };
+    this.#verified.set(digest, verified);
+    return verified;
+  }
+}
+
+function userOf(claims: Claims): UserInfo {
+  const { groups, uid, extra } = claims['capstan.dev'] as { readonly groups: readonly string[]; readonly uid?: string; readonly extra?: Readonly<Record<string, readonly string[]>> };
+  return { name: claims['sub'] as string, ...(uid ? { uid } : {}), groups: [...groups], extra: { ...extra, [CREDENTIAL_ID]: [`JTI=${claims['jti'] as string}`] } } as UserInfo;
+}
+
+function parseKeys(text: string): Keys {
+  const blocks = text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
+  const [first] = blocks;
+  if (first === undefined || !first.includes('PRIVATE KEY')) throw new Error('its first PEM block should be a private key');
+  const accepted = new Map(blocks.map((block) => verificationKey(block)).map((key) => [key.id, key]));
+  return { signer: new JwtSigner(first), accepted: [...accepted.values()] };
+}
+
+function named<T>(file: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new Error(`session key file '${file}' cannot be used: ${(error as Error).message}`, { cause: error });
+  }
+}

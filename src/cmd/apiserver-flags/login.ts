@@ -1,0 +1,86 @@
+/** Flags of the ways in by password and Kerberos, and of the session tokens they are swapped for. They are this program's own: upstream has none of them. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { LoginOptions } from '#apiserver/authn/logins.ts';
+import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { generateKeyPem } from '#deploy/pki/certificate.ts';
+import { goDurationMs } from '#machinery/go-duration.ts';
+import { errorMessage } from '#stdx/log.ts';
+
+export interface LoginFlags {
+  readonly basicAuthFile?: string;
+  readonly ldapConfig?: string;
+  readonly kerberosKeytab?: string;
+  readonly kerberosService?: string;
+  /** 'PATTERN=REPLACEMENT' each. */
+  readonly kerberosNameMapping?: readonly string[];
+  readonly kerberosGroupsFromLdap?: boolean;
+  readonly sessionSigningKeyFile?: string;
+  readonly sessionLifetime?: string;
+}
+
+const DEFAULT_LIFETIME = '1h';
+const LONGEST_LIFETIME_MS = 7 * 24 * 3_600_000;
+
+/** undefined when none of these ways in is configured. dataDir: where the signing key is kept; without one it lives in memory. */
+export function loginOptions(flags: LoginFlags, { pkiDir }: { readonly pkiDir: string | undefined }): LoginOptions | undefined {
+  const { basicAuthFile, ldapConfig, kerberosKeytab } = flags;
+  if (basicAuthFile === undefined && ldapConfig === undefined && kerberosKeytab === undefined) {
+    const idle = Object.entries(FLAG_NAMES).find(([name]) => flags[name as keyof LoginFlags] !== undefined && flags[name as keyof LoginFlags] !== false);
+    if (idle) throw new UserError(`${idle[1]} does nothing by itself: it goes with ${idle[1].startsWith('--kerberos') ? '--kerberos-keytab' : '--basic-auth-file, --ldap-config or --kerberos-keytab'}.`);
+    return undefined;
+  }
+  for (const [flag, path] of [['--basic-auth-file', basicAuthFile], ['--ldap-config', ldapConfig], ['--kerberos-keytab', kerberosKeytab]] as const) if (path !== undefined) requireReadable(flag, path);
+  if (flags.kerberosGroupsFromLdap && ldapConfig === undefined) throw new UserError('--kerberos-groups-from-ldap needs --ldap-config.');
+  return {
+    ...(basicAuthFile === undefined ? {} : { basicAuthFile }), ...(ldapConfig === undefined ? {} : { ldapConfigFile: ldapConfig }),
+    ...(kerberosKeytab === undefined ? {} : {
+      kerberos: {
+        keytab: kerberosKeytab, service: flags.kerberosService ?? 'HTTP', nameMapping: (flags.kerberosNameMapping ?? []).map(mappingOf), groupsFromLdap: flags.kerberosGroupsFromLdap ?? false,
+      },
+    }),
+    session: { key: sessionKey(flags.sessionSigningKeyFile, pkiDir), lifetimeMs: lifetimeMs(flags.sessionLifetime ?? DEFAULT_LIFETIME) },
+  };
+}
+
+const FLAG_NAMES: Readonly<Partial<Record<keyof LoginFlags, string>>> = {
+  kerberosService: '--kerberos-service', kerberosNameMapping: '--kerberos-name-mapping', kerberosGroupsFromLdap: '--kerberos-groups-from-ldap',
+  sessionSigningKeyFile: '--session-signing-key-file', sessionLifetime: '--session-lifetime',
+};
+
+/** The last '=' that stands before the replacement: patterns may hold some, names do not. */
+function mappingOf(text: string): { readonly pattern: string; readonly replacement: string } {
+  const at = text.lastIndexOf('=');
+  if (at < 1) throw new UserError(`--kerberos-name-mapping is "${text}"; it should be PATTERN=REPLACEMENT, for example '^(.*)@EXAMPLE\\.COM$=$1'.`);
+  return { pattern: text.slice(0, at), replacement: text.slice(at + 1) };
+}
+
+function lifetimeMs(text: string): number {
+  let ms: number;
+  try {
+    ms = goDurationMs(text);
+  } catch {
+    ms = NaN;
+  }
+  if (!(ms >= 60_000 && ms <= LONGEST_LIFETIME_MS)) throw new UserError(`--session-lifetime is "${text}"; it should be a duration from 1m to 168h, for example 8h.`);
+  return ms;
+}
+
+function sessionKey(file: string | undefined, pkiDir: string | undefined): LoginOptions['session']['key'] {
+  if (file !== undefined) {
+    requireReadable('--session-signing-key-file', file);
+    return { file };
+  }
+  if (pkiDir === undefined) return { pem: generateKeyPem() };
+  const own = join(pkiDir, 'session.key');
+  if (!existsSync(own)) writeFileAtomic(own, generateKeyPem());
+  return { file: own };
+}
+
+function requireReadable(flag: string, path: string): void {
+  try {
+    readFileSync(path);
+  } catch (error) {
+    throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error);
+  }
+}

@@ -1,0 +1,97 @@
+/** A Kerberos realm of its own on loopback for tests: Debian's krb5kdc with a database, configuration and port of its own. Needs krb5-kdc and krb5-user. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const PROGRAMS = { krb5kdc: '/usr/sbin/krb5kdc', kdb5_util: '/usr/sbin/kdb5_util', kadmin: '/usr/sbin/kadmin.local', kinit: '/usr/bin/kinit' } as const;
+
+/** false, or why a realm cannot be made here. */
+export const kerberosMissing: string | false = existsSync(PROGRAMS.krb5kdc) && existsSync(PROGRAMS.kinit) ? false : 'needs the packages krb5-kdc and krb5-user';
+
+export interface Realm {
+  readonly name: string;
+  /** For programs that are to live in this realm. */
+  readonly env: NodeJS.ProcessEnv;
+  /** A principal with a random key, in a new keytab file. */
+  keytab(principal: string): string;
+  /** 'alice' */
+  addUser(name: string, password: string): void;
+  /** Tickets of a user, in a cache file of their own: sets env.KRB5CCNAME in what it answers. */
+  kinit(name: string, options: { readonly password: string; readonly lifetime?: string }): NodeJS.ProcessEnv;
+  stop(): Promise<void>;
+}
+
+export async function startRealm(name = 'CAPSTAN.TEST'): Promise<Realm> {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-krb5-'));
+  const file = (base: string): string => join(dir, base);
+  const port = await freePort();
+  writeFileSync(file('krb5.conf'), [
+    '[libdefaults]', ` default_realm = ${name}`, ' dns_lookup_kdc = false', ' dns_lookup_realm = false', ' rdns = false', ' dns_canonicalize_hostname = false', ' udp_preference_limit = 1',
+    '[realms]', ` ${name} = {`, `  kdc = 127.0.0.1:${port}`, ' }', '[domain_realm]', ` localhost = ${name}`, ` .localhost = ${name}`, ` 127.0.0.1 = ${name}`, '',
+  ].join('\n'));
+  writeFileSync(file('kdc.conf'), [
+    '[kdcdefaults]', ` kdc_listen = 127.0.0.1:${port}`, ` kdc_tcp_listen = 127.0.0.1:${port}`,
+    '[realms]', ` ${name} = {`, `  database_name = ${file('principal')}`, `  key_stash_file = ${file('stash')}`, `  acl_file = ${file('acl')}`, '  max_life = 1h', ' }',
+    '[logging]', ` kdc = FILE:${file('kdc.log')}`, '',
+  ].join('\n'));
+  const env = { ...process.env, KRB5_CONFIG: file('krb5.conf'), KRB5_KDC_PROFILE: file('kdc.conf'), KRB5RCACHEDIR: dir };
+  const run = (program: string, words: readonly string[], input = ''): string => {
+    const { status, stdout, stderr } = spawnSync(program, words, { env, input, encoding: 'utf8', timeout: 30_000 });
+    if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  run(PROGRAMS.kdb5_util, ['create', '-s', '-r', name, '-P', 'master']);
+  const kdc = spawn(PROGRAMS.krb5kdc, ['-n'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  await started(kdc);
+  let made = 0;
+  return {
+    name, env,
+    addUser: (user, password) => void run(PROGRAMS.kadmin, ['-q', `addprinc -pw ${password} ${user}`]),
+    keytab: (principal) => {
+      const path = file(`${++made}.keytab`);
+      run(PROGRAMS.kadmin, ['-q', `addprinc -randkey ${principal}`]);
+      run(PROGRAMS.kadmin, ['-q', `ktadd -k ${path} ${principal}`]);
+      return path;
+    },
+    kinit: (user, { password, lifetime }) => {
+      const own = { ...env, KRB5CCNAME: `FILE:${file(`${++made}.ccache`)}` };
+      const { status, stderr } = spawnSync(PROGRAMS.kinit, [...(lifetime === undefined ? [] : ['-l', lifetime]), user], { env: own, input: `${password}\n`, encoding: 'utf8', timeout: 30_000 });
+      if (status !== 0) throw new Error(`kinit ${user}: ${stderr}`);
+      return own;
+    },
+    async stop() {
+      const ended = kdc.exitCode === null ? new Promise((resolve) => kdc.once('exit', resolve)) : undefined;
+      kdc.kill();
+      await ended;
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The KDC says so once it listens. */
+function started(kdc: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const take = (chunk: Buffer): void => {
+      text += chunk.toString();
+      if (text.includes('starting')) resolve();
+    };
+    kdc.stdout?.on('data', take);
+    kdc.stderr?.on('data', take);
+    kdc.once('error', reject);
+    kdc.once('exit', (code) => reject(new Error(`krb5kdc ended with ${code}: ${text}`)));
+  });
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket('udp4');
+    socket.once('error', reject);
+    socket.bind(0, '127.0.0.1', () => {
+      const { port } = socket.address();
+      socket.close(() => resolve(port));
+    });
+  });
+}
