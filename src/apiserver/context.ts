@@ -24,6 +24,8 @@ export interface RequestContext {
   readonly info: RequestInfo;
   /** Set by the authenticate stage, replaced by impersonate. */
   user: UserInfo;
+  /** Set where user is another than authenticated: who acts as them, and the verb of constrained impersonation that let them ('' = the plain verb impersonate). */
+  impersonator?: { readonly user: UserInfo; readonly constraint: string };
   readonly warnings: string[];
   readonly auditId: string;
   /** Given back when the request ends. */

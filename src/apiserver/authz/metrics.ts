@@ -106,7 +106,6 @@ export class AuthorizationMetrics {
   readonly reloads = new Counter('apiserver_authorization_config_controller_automatic_reloads_total', 'Reloads of the authorization configuration, by status.');
   readonly reloadTime = new Gauge('apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds', 'When the authorization configuration was last reloaded, by status.');
   readonly configInfo = new Gauge('apiserver_authorization_config_controller_last_config_info', 'Hash of the authorization configuration in use.');
-  readonly impersonations = new Counter('apiserver_impersonation_attempts_total', 'Attempts at impersonation, by mode and decision.');
 
   /** The same counts for the same authorizer, also after a reload. */
   decisionsOf({ name, type }: { readonly name: string; readonly type: string }): DecisionCounts {
@@ -118,7 +117,7 @@ export class AuthorizationMetrics {
 
   render(): string {
     const all = [
-      this.webhookEvaluations, this.webhookFailOpen, this.webhookSeconds, this.matchErrors, this.matchExclusions, this.matchSeconds, this.reloads, this.reloadTime, this.configInfo, this.impersonations,
+      this.webhookEvaluations, this.webhookFailOpen, this.webhookSeconds, this.matchErrors, this.matchExclusions, this.matchSeconds, this.reloads, this.reloadTime, this.configInfo,
     ];
     const name = 'apiserver_authorization_decisions_total';
     const decisions = [...this.#decisions].flatMap(([labels, counts]) => (['allowed', 'denied'] as const).flatMap((decision) => (counts[decision] > 0 ? [`${name}{decision="${decision}",${labels}} ${counts[decision]}`] : [])));
