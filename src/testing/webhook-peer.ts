@@ -29,11 +29,18 @@ export interface WebhookPeer {
 
 const HOUR_MS = 3_600_000;
 
-export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer | Promise<PeerAnswer>): Promise<WebhookPeer> {
+export interface WebhookPeerOptions {
+  /** A loopback address. Default 127.0.0.1. */
+  readonly host?: string;
+  /** Names of its certificate besides localhost. */
+  readonly dnsNames?: readonly string[];
+}
+
+export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer | Promise<PeerAnswer>, { host = '127.0.0.1', dnsNames = [] }: WebhookPeerOptions = {}): Promise<WebhookPeer> {
   const nowMs = Date.now();
   const authority = createAuthority({ commonName: 'webhook authority', nowMs, lifetimeMs: HOUR_MS });
   const issue = (commonName: string, usages: ['serverAuth'] | ['clientAuth']): KeyPair => issueCertificate(authority, {
-    subject: { commonName }, usages, altNames: { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }, nowMs, lifetimeMs: HOUR_MS,
+    subject: { commonName }, usages, altNames: { dnsNames: ['localhost', ...dnsNames], ipAddresses: [host] }, nowMs, lifetimeMs: HOUR_MS,
   });
   const serving = issue('webhook', ['serverAuth']);
   const client = issue('kube-apiserver', ['clientAuth']);
@@ -59,8 +66,8 @@ export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer |
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/webhook`;
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  const url = `https://${host}:${(server.address() as AddressInfo).port}/webhook`;
   const kubeconfig = join(dir, 'webhook.kubeconfig');
   writeFileSync(kubeconfig, renderKubeconfig({ server: url, caPem: authority.certificatePem, clusterName: 'webhook', userName: 'kube-apiserver', credentials: { certificate: client } }), { mode: 0o600 });
   return {

@@ -3,8 +3,8 @@
  *
  *   createApiServer({ …, admission: () => createAdmission({ authorization }) })
  *
- * Not here yet, each a slot in the order below: MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy,
- * ValidatingAdmissionWebhook. Objects of those kinds are stored and have no effect; dormantPolicies warns whoever makes one.
+ * Not here yet, each a slot in the order below: MutatingAdmissionPolicy, ValidatingAdmissionPolicy. Objects of those kinds are stored and have
+ * no effect; dormantPolicies warns whoever makes one.
  */
 import type { Authorization } from '../authz/authorization.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
@@ -25,6 +25,8 @@ import { serviceAccount } from './service-account.ts';
 import { certificateApproval, certificateSigning, certificateSubjectRestriction, clusterTrustBundleAttest } from './signers.ts';
 import { storageObjectInUseProtection } from './storage-object-in-use-protection.ts';
 import { taintNodesByCondition } from './taint-nodes-by-condition.ts';
+import { mutatingAdmissionWebhook } from './webhooks/mutating.ts';
+import { validatingAdmissionWebhook } from './webhooks/validating.ts';
 
 export interface AdmissionOptions {
   readonly authorization: Authorization;
@@ -64,7 +66,9 @@ function build({ authorization, podSecurity: podSecurityOptions }: AdmissionOpti
     certificateSubjectRestriction,
     defaultIngressClass,
     ...(rbacEnabled ? [rbacEscalation(authorizer, rbac)] : []),
-    // The slot of admission policies and webhooks.
+    // The slots of admission policies: the mutating before, the validating after the mutating webhooks.
+    mutatingAdmissionWebhook(),
+    validatingAdmissionWebhook(),
     dormantPolicies,
     resourceQuota(),
   ];

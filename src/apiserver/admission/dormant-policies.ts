@@ -1,8 +1,8 @@
-/** Admission policies and webhooks are not run yet: whoever makes one is warned that it has no effect, rather than left to believe it. */
+/** Admission policies are not run yet: whoever makes one is warned that it has no effect, rather than left to believe it. */
 import type { AdmissionPlugin } from './plugin.ts';
 
 const DORMANT: ReadonlySet<string> = new Set([
-  'mutatingwebhookconfigurations', 'validatingwebhookconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings', 'mutatingadmissionpolicies', 'mutatingadmissionpolicybindings',
+  'validatingadmissionpolicies', 'validatingadmissionpolicybindings', 'mutatingadmissionpolicies', 'mutatingadmissionpolicybindings',
 ]);
 
 export const dormantPolicies: AdmissionPlugin = {

@@ -1,0 +1,178 @@
+/**
+ * MutatingAdmissionWebhook: the webhooks that a request concerns are asked one after the other, each seeing what those before it made of the
+ * object. Those with reinvocationPolicy IfNeeded are asked once more when the object changed after their turn.
+ */
+import { errorMessage } from '#stdx/log.ts';
+import { isStatusError, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { deepClone, deepEqual, setOwn, type JsonObject } from '#machinery/json.ts';
+import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
+import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
+import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
+import { CallingWebhookError, callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
+import { meetsConditions } from './conditions.ts';
+import { WebhookConfigurations, type Hook } from './configurations.ts';
+import { webhookMetricsOf, type WebhookMetrics } from './metrics.ts';
+import type { Response } from './review.ts';
+import { VersionedObjects } from './versioned-objects.ts';
+
+const NAME = 'MutatingAdmissionWebhook';
+
+interface State { readonly context: AdmissionStart; readonly configurations: WebhookConfigurations; readonly metrics: WebhookMetrics }
+
+export function mutatingAdmissionWebhook(): AdmissionPlugin {
+  let state: State | undefined;
+  return {
+    name: NAME,
+    start(context) {
+      const configurations = new WebhookConfigurations('mutatingwebhookconfigurations', context);
+      state = { context, configurations, metrics: webhookMetricsOf(context.metrics) };
+      return () => configurations.stop();
+    },
+    handles: (operation, target) => state !== undefined && state.configurations.of(operation, target).length > 0,
+    admit: (attributes) => state && admit(attributes, state),
+  };
+}
+
+/** Which webhooks are to be asked once more, in one request. */
+interface Memory {
+  /** Asked in the first round and willing to be asked again. */
+  readonly willing: Set<string>;
+  readonly due: Set<string>;
+  /** The object when this plugin was last done with it. */
+  left: KubeObject | undefined;
+}
+
+function memoryOf(reinvocation: Reinvocation): Memory {
+  let memory = reinvocation.memory.get(NAME) as Memory | undefined;
+  if (!memory) reinvocation.memory.set(NAME, (memory = { willing: new Set(), due: new Set(), left: undefined }));
+  return memory;
+}
+
+/** The object changed: all that were asked before want to know. */
+function becomeDue({ willing, due }: Memory): void {
+  for (const uid of willing) due.add(uid);
+  willing.clear();
+}
+
+async function admit(attributes: AdmissionAttributes, state: State): Promise<void> {
+  const { context, configurations } = state;
+  const reinvocation = reinvocationOf(attributes);
+  const memory = memoryOf(reinvocation);
+  if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object)) becomeDue(memory);
+  const versions = new VersionedObjects(attributes, context.kinds);
+  for (const hook of configurations.of(attributes.operation, { ...attributes.gvr, subresource: attributes.subresource })) {
+    const seen = hook.matcher.match(attributes, context.kinds);
+    if (!seen) continue;
+    const objects = await versions.as(seen);
+    if (!await meetsConditions(attributes, { hook, seen, objects }, { context, metrics: state.metrics, type: 'admit' })) continue;
+    // Nobody is asked for the first time in the second round.
+    if (reinvocation.isSecondRound && !memory.due.has(hook.uid)) continue;
+    if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
+    if (await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })) {
+      versions.forget();
+      becomeDue(memory);
+      reinvocation.wanted = true;
+    }
+    if (hook.spec.reinvocationPolicy === 'IfNeeded') memory.willing.add(hook.uid);
+  }
+  memory.left = memory.willing.size > 0 ? deepClone(attributes.object) : undefined;
+}
+
+/** True when it changed the object. */
+async function ask(attributes: AdmissionAttributes, invocation: Invocation, { context, configurations, metrics, round }: State & { readonly round: number }): Promise<boolean> {
+  const { hook } = invocation;
+  const labels = { name: hook.spec.name, type: 'admit', operation: attributes.operation } as const;
+  const place = `round_${round}_index_${configurations.all.indexOf(hook)}`;
+  const startedMs = context.clock.monotonic();
+  let changed = false;
+  let error: unknown;
+  try {
+    const response = await callHook(attributes, invocation, { context, type: 'admit' });
+    changed = await mutate(attributes, { invocation, response, context, place });
+  } catch (caught) {
+    error = caught;
+  }
+  attributes.annotate?.(`mutation.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), mutated: changed }));
+  const { thrown, failedOpen } = settle(error, { invocation, labels, metrics, context, startedMs });
+  if (failedOpen) attributes.annotate?.(`failed-open.mutation.webhook.admission.k8s.io/${place}`, hook.spec.name);
+  if ((thrown || failedOpen) && remainingMs(attributes, context) <= 0) throw requestTimedOut();
+  if (thrown) throw thrown;
+  return changed;
+}
+
+function named({ configuration, spec }: Hook): { readonly configuration: string; readonly webhook: string } {
+  return { configuration, webhook: spec.name };
+}
+
+interface Mutation { readonly invocation: Invocation; readonly response: Response; readonly context: AdmissionStart; readonly place: string }
+
+/** Applies the patch to the object in the webhook's version and puts the result in the object's place. True when that made a difference. */
+async function mutate(attributes: AdmissionAttributes, { invocation: { hook, seen, objects }, response: { patch, patchType }, context: { kinds }, place }: Mutation): Promise<boolean> {
+  if (patch === undefined) return false;
+  const { name } = hook.spec;
+  const operations = parsePatch(patch);
+  if (operations.length === 0) return false;
+  const { object } = attributes;
+  if (!object || !objects.object) throw statusErrors.internal(`admission webhook ${JSON.stringify(name)} attempted to modify the object, which is not supported for this operation`);
+  if (patchType !== 'JSONPatch') throw new CallingWebhookError(name, `unsupported patch type ${JSON.stringify(patchType)}`, { code: 400 });
+  let patched: KubeObject;
+  try {
+    patched = kinds.decode(applyJsonPatch(objects.object, operations), attributes.gvr, seen.gvk);
+  } catch (error) {
+    throw statusErrors.internal(reasonOf(error));
+  }
+  attributes.annotate?.(`patch.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), patch: operations, patchType }), 'Request');
+  const changed = !deepEqual(objects.object, patched);
+  const stored = await kinds.convert(patched, attributes.gvr, { ...seen.gvk, ...(object.apiVersion ? parseApiVersion(object.apiVersion) : {}) });
+  const next = stored === objects.object ? deepClone(stored) : stored;
+  if (attributes.operation === 'CREATE') keepIdentity(next, { attributes, before: object });
+  kinds.applyDefaults(next, attributes.gvr);
+  replace(object, next);
+  return changed;
+}
+
+function parsePatch(text: string): unknown[] {
+  let patch: unknown;
+  try {
+    patch = JSON.parse(text);
+  } catch (error) {
+    throw statusErrors.internal(errorMessage(error));
+  }
+  if (!Array.isArray(patch)) throw statusErrors.internal('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
+  return patch;
+}
+
+/** Of an operation that does not apply, the operation rather than that there is one. */
+function reasonOf(error: unknown): string {
+  const cause = isStatusError(error) ? (error as StatusError).status.details?.causes?.[0]?.message : undefined;
+  return cause ?? errorMessage(error);
+}
+
+/** What the server gave a new object stays, and it stays where the request put it. */
+function keepIdentity(next: KubeObject, { attributes, before }: { readonly attributes: AdmissionAttributes; readonly before: KubeObject }): void {
+  const given = before.metadata;
+  if (!given) return;
+  const meta: ObjectMeta = (next.metadata ??= {});
+  if ((meta.namespace ?? '') !== (given.namespace ?? '')) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
+  if (attributes.subresource !== '' && (meta.name ?? '') !== (given.name ?? '')) throw statusErrors.badRequest(`the name of the object (${meta.name ?? ''}) does not match the name on the URL (${attributes.name})`);
+  for (const field of ['uid', 'creationTimestamp', 'resourceVersion', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink'] as const) {
+    if (given[field] === undefined) delete meta[field];
+    else (meta as Record<string, unknown>)[field] = given[field];
+  }
+}
+
+/** In place: others hold the object, and its metadata. */
+function replace(object: KubeObject, next: KubeObject): void {
+  const { metadata } = object;
+  if (metadata && next.metadata) {
+    replaceFields(metadata as JsonObject, next.metadata as JsonObject);
+    next.metadata = metadata;
+  }
+  replaceFields(object, next);
+}
+
+function replaceFields(object: JsonObject, next: JsonObject): void {
+  for (const field of Object.keys(object)) if (!Object.hasOwn(next, field)) delete object[field];
+  for (const [field, value] of Object.entries(next)) setOwn(object, field, value);
+}
