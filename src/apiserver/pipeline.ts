@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
+import type { Authenticated } from './authn/authenticator.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequirement } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
@@ -128,9 +129,10 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
   if (found instanceof Promise) return found.then((authenticated) => take(authenticated));
   take(found);
 
-  function take(authenticated: { readonly user: UserInfo } | undefined): void {
+  function take(authenticated: Authenticated | undefined): void {
     if (!authenticated) throw statusErrors.unauthorized();
     context.user = authenticated.user;
+    if (authenticated.warnings) context.warnings.push(...authenticated.warnings);
   }
 }
 

@@ -31,7 +31,7 @@ export function verificationKey(pem: string): VerificationKey {
 function usualAlgorithm(key: KeyObject): SigningAlgorithm {
   const curve = key.asymmetricKeyDetails?.namedCurve;
   const found = key.asymmetricKeyType === 'rsa' ? 'RS256' : SIGNING_ALGORITHMS.find((name) => curve !== undefined && ALGORITHMS[name].curve === curve);
-  if (!found) throw new Error(`a service account key must be RSA or ECDSA (P-256, P-384, P-521), not ${curve ?? key.asymmetricKeyType}`);
+  if (!found) throw new Error(`a signing key must be RSA or ECDSA (P-256, P-384, P-521), not ${curve ?? key.asymmetricKeyType}`);
   return found;
 }
 

@@ -8,22 +8,21 @@
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
 import type { ApiRequest } from '../http.ts';
 import type { InternalApi } from '../internal.ts';
 import type { Authenticated, Authenticator, TokenIssuer, TokenReviewer } from './authenticator.ts';
+import { AuthenticationMetrics } from './authentication-metrics.ts';
 import { BootstrapTokens } from './bootstrap-tokens.ts';
 import { CertificateAuthenticator, RequestHeaderAuthenticator, type RequestHeaderOptions } from './certificates.ts';
-import { verificationKey, type VerificationKey } from '#stdx/jwt.ts';
 import { ServiceAccountTokenIssuer } from './service-account-issuer.ts';
+import { ServiceAccountKeys, type ServiceAccountKeyMaterial } from './service-account-keys.ts';
+import { ServiceAccountMetrics } from './service-account-metrics.ts';
 import { ServiceAccountTokens } from './service-account-tokens.ts';
 import { StaticTokens } from './static-token-file.ts';
 import { BearerAuthenticator, TokenUnion, type TokenAuthenticator } from './token.ts';
 
-export interface ServiceAccountOptions {
-  /** Private key, PEM: pki.serviceAccountKey.keyPem. */
-  readonly signingKeyPem: string;
-  /** Public keys whose tokens are accepted, PEM, one text with one or more blocks each: pki.serviceAccountKey.publicKeyPem. The signing key's is always in. */
-  readonly publicKeyPems?: readonly string[];
+export interface ServiceAccountOptions extends ServiceAccountKeyMaterial {
   /** Default 'https://kubernetes.default.svc.cluster.local'. The first issues. */
   readonly issuers?: readonly string[];
   readonly jwksUri?: string;
@@ -34,15 +33,18 @@ export interface ServiceAccountOptions {
 export interface AuthenticationOptions {
   readonly internal: InternalApi;
   readonly nowMs: () => number;
+  /** For files that are followed. Default: the real one. */
+  readonly clock?: Clock;
   readonly serviceAccounts: ServiceAccountOptions;
   /** Default: the issuers. */
   readonly apiAudiences?: readonly string[];
+  /** Followed while the server runs. */
   readonly tokenFile?: string;
   /** Default true, as kubeadm has it. */
   readonly bootstrapTokens?: boolean;
   readonly requestHeader?: RequestHeaderOptions;
-  /** Default: enabled for every path. paths: only these, exactly. */
-  readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] };
+  /** Default: enabled for every path. paths: only these, exactly. Looked at for each request that it may concern. */
+  readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] | undefined };
   /** Ways in that other rooms add (OIDC, webhook): asked after the built-in tokens. */
   readonly extraTokens?: readonly TokenAuthenticator[];
   /** Ways in with other credentials (passwords, Kerberos tickets): asked after bearer tokens. */
@@ -54,6 +56,12 @@ export interface Authentication {
   readonly authenticator: Authenticator;
   readonly tokenIssuer: TokenIssuer;
   readonly tokenReviewer: TokenReviewer;
+  /** Replaced when keys are rotated. */
+  readonly serviceAccountKeys: ServiceAccountKeys;
+  /** Lines for a scrape. */
+  metrics(): string;
+  /** Ends what it follows; extraTokens and extraAuthenticators are the caller's. */
+  close(): void;
 }
 
 export const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local';
@@ -63,16 +71,18 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
   const { internal, nowMs, serviceAccounts, log = silentLogger } = options;
   const issuers = serviceAccounts.issuers ?? [DEFAULT_ISSUER];
   const apiAudiences = options.apiAudiences ?? issuers;
-  const keys = acceptedKeys(serviceAccounts);
+  const keys = new ServiceAccountKeys(serviceAccounts);
+  const metrics = new AuthenticationMetrics(), accountMetrics = new ServiceAccountMetrics();
+  const staticTokens = options.tokenFile === undefined ? undefined : new StaticTokens(options.tokenFile, { apiAudiences, clock: options.clock ?? realClock, log });
   const tokens = new TokenUnion([
-    ...(options.tokenFile === undefined ? [] : [new StaticTokens(options.tokenFile, apiAudiences)]),
-    new ServiceAccountTokens({ internal, issuers, keys, apiAudiences, nowMs }),
+    ...(staticTokens ? [staticTokens] : []),
+    new ServiceAccountTokens({ internal, issuers, keys, apiAudiences, nowMs, log, metrics: accountMetrics }),
     ...(options.bootstrapTokens ?? true ? [new BootstrapTokens({ internal, apiAudiences, nowMs })] : []),
     ...(options.extraTokens ?? []),
   ]);
   const { jwksUri, extendExpiration, maxExpirationSeconds } = serviceAccounts;
   const tokenIssuer = new ServiceAccountTokenIssuer({
-    issuers, signingKeyPem: serviceAccounts.signingKeyPem, otherKeys: keys, apiAudiences, nowMs,
+    issuers, keys, apiAudiences, nowMs,
     ...(jwksUri === undefined ? {} : { jwksUri }), ...(extendExpiration === undefined ? {} : { extendExpiration }), ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
   });
   const chain = [
@@ -80,13 +90,11 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
     new CertificateAuthenticator(), new BearerAuthenticator(tokens, apiAudiences), ...(options.extraAuthenticators ?? []),
   ];
   const anonymous = options.anonymous ?? { enabled: true };
-  return { authenticator: new RequestAuthenticator({ chain, anonymous, log }), tokenIssuer, tokenReviewer: createReviewer(tokens, apiAudiences) };
-}
-
-function acceptedKeys({ signingKeyPem, publicKeyPems = [] }: ServiceAccountOptions): VerificationKey[] {
-  const blocks = publicKeyPems.flatMap((text) => text.match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? []);
-  const keys = new Map([signingKeyPem, ...blocks].map(verificationKey).map((key) => [key.id, key]));
-  return [...keys.values()];
+  return {
+    authenticator: new RequestAuthenticator({ chain, anonymous, log, metrics }), tokenIssuer, tokenReviewer: createReviewer(tokens, apiAudiences), serviceAccountKeys: keys,
+    metrics: () => `${metrics.render()}\n${accountMetrics.render()}`,
+    close: () => staticTokens?.close(),
+  };
 }
 
 function createReviewer(tokens: TokenAuthenticator, apiAudiences: readonly string[]): TokenReviewer {
@@ -107,8 +115,9 @@ const AUTHENTICATED_GROUP = 'system:authenticated';
 
 interface RequestAuthenticatorOptions {
   readonly chain: readonly Authenticator[];
-  readonly anonymous: { readonly enabled: boolean; readonly paths?: readonly string[] };
+  readonly anonymous: { readonly enabled: boolean; readonly paths?: readonly string[] | undefined };
   readonly log: Logger;
+  readonly metrics: AuthenticationMetrics;
 }
 
 class RequestAuthenticator implements Authenticator {
@@ -146,15 +155,23 @@ class RequestAuthenticator implements Authenticator {
         failed = failureOf(error);
       }
     }
+    const { metrics } = this.#options;
     if (failed !== undefined) {
+      metrics.attempts.error++;
       // Why goes to the log and never to the client: it would help whoever guesses.
       this.#options.log.warn('unable to authenticate the request', { error: failed, remote: request.remoteAddress });
       throw statusErrors.unauthorized();
     }
-    return this.#allowsAnonymous(request.path) ? ANONYMOUS : undefined;
+    if (this.#allowsAnonymous(request.path)) {
+      metrics.succeeded(ANONYMOUS.user.name);
+      return ANONYMOUS;
+    }
+    metrics.attempts.failure++;
+    return undefined;
   }
 
   #finish(found: Authenticated): Authenticated {
+    this.#options.metrics.succeeded(found.user.name);
     let finished = this.#withGroup.get(found);
     if (!finished) this.#withGroup.set(found, finished = withAuthenticatedGroup(found));
     return finished;

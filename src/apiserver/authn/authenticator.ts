@@ -9,6 +9,10 @@ export interface Authenticated {
   readonly user: UserInfo;
   /** Audiences of the credential that the server accepts; absent = the credential has none. */
   readonly audiences?: readonly string[];
+  /** For the audit event of the request. */
+  readonly auditAnnotations?: Readonly<Record<string, string>>;
+  /** For the client: Warning headers. */
+  readonly warnings?: readonly string[];
 }
 
 export interface Authenticator {
@@ -36,8 +40,18 @@ export interface TokenRequestSpec {
   readonly node?: { readonly name: string; readonly uid?: string };
 }
 
+export interface IssuedToken {
+  readonly token: string;
+  readonly expirationTimestamp: string;
+  /** What was granted: less than asked for where the server has a maximum. */
+  readonly expirationSeconds: number;
+  /** 'JTI=…', as audit events and users' extra have it. */
+  readonly credentialId: string;
+  readonly warning?: string;
+}
+
 export interface TokenIssuer {
-  issue(spec: TokenRequestSpec): Promise<{ readonly token: string; readonly expirationTimestamp: string }>;
+  issue(spec: TokenRequestSpec): Promise<IssuedToken>;
   /** The audiences a token has when none are asked for. */
   readonly defaultAudiences: readonly string[];
   /** Body of /.well-known/openid-configuration. */

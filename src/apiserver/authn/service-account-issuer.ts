@@ -5,8 +5,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
-import type { TokenIssuer, TokenRequestSpec } from './authenticator.ts';
-import { jsonWebKey, JwtSigner, type VerificationKey } from '#stdx/jwt.ts';
+import type { IssuedToken, TokenIssuer, TokenRequestSpec } from './authenticator.ts';
+import { jsonWebKey } from '#stdx/jwt.ts';
+import type { ServiceAccountKeys } from './service-account-keys.ts';
 import { serviceAccountName, type PrivateClaims } from './service-account.ts';
 
 export const MINIMUM_EXPIRATION_SECONDS = 600;
@@ -18,9 +19,7 @@ const EXTENSION_SECONDS = 365 * 24 * 3600;
 export interface IssuerOptions {
   /** The first issues; tokens of all are accepted. */
   readonly issuers: readonly string[];
-  readonly signingKeyPem: string;
-  /** Published and accepted besides the signing key: keys of a rotation. */
-  readonly otherKeys: readonly VerificationKey[];
+  readonly keys: ServiceAccountKeys;
   readonly apiAudiences: readonly string[];
   /** Default: '<issuer>/openid/v1/jwks'. */
   readonly jwksUri?: string;
@@ -34,30 +33,33 @@ export interface IssuerOptions {
 export class ServiceAccountTokenIssuer implements TokenIssuer {
   readonly defaultAudiences: readonly string[];
   readonly #options: IssuerOptions;
-  readonly #signer: JwtSigner;
 
   constructor(options: IssuerOptions) {
     this.#options = options;
-    this.#signer = new JwtSigner(options.signingKeyPem);
     this.defaultAudiences = options.apiAudiences;
   }
 
   /** StatusError Invalid for a lifetime out of bounds. */
-  async issue(spec: TokenRequestSpec): Promise<{ readonly token: string; readonly expirationTimestamp: string }> {
-    const seconds = Math.min(checkedExpiration(spec.expirationSeconds), this.#options.maxExpirationSeconds ?? Infinity);
+  async issue(spec: TokenRequestSpec): Promise<IssuedToken> {
+    const { maxExpirationSeconds = Infinity, keys } = this.#options;
+    const seconds = Math.min(checkedExpiration(spec.expirationSeconds), maxExpirationSeconds);
     const now = Math.floor(this.#options.nowMs() / 1000);
     const audiences = spec.audiences.length > 0 ? spec.audiences : this.defaultAudiences;
     const extended = (this.#options.extendExpiration ?? true) && spec.boundTo?.kind === 'Pod' && seconds === EXTENDED_EXPIRATION_SECONDS && sameAudiences(audiences, this.defaultAudiences);
-    const token = this.#signer.sign({
-      aud: audiences, exp: now + (extended ? EXTENSION_SECONDS : seconds), iat: now, iss: this.#options.issuers[0], jti: randomUUID(),
+    const jti = randomUUID();
+    const token = keys.signer.sign({
+      aud: audiences, exp: now + (extended ? EXTENSION_SECONDS : seconds), iat: now, iss: this.#options.issuers[0], jti,
       'kubernetes.io': privateClaims(spec, extended ? now + seconds : undefined), nbf: now, sub: serviceAccountName(spec.namespace, spec.serviceAccount.name),
     });
-    return { token, expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z') };
+    return {
+      token, expirationTimestamp: new Date((now + seconds) * 1000).toISOString().replace('.000Z', 'Z'), expirationSeconds: seconds, credentialId: `JTI=${jti}`,
+      ...(seconds < spec.expirationSeconds ? { warning: `requested expiration of ${spec.expirationSeconds} seconds shortened to ${seconds} seconds` } : {}),
+    };
   }
 
   openidConfiguration(): Record<string, unknown> {
     const issuer = this.#options.issuers[0] ?? '';
-    const algorithms = new Set(this.#keys().map(({ algorithm }) => algorithm));
+    const algorithms = new Set(this.#options.keys.accepted.map(({ algorithm }) => algorithm));
     return {
       issuer, jwks_uri: this.#options.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`,
       response_types_supported: ['id_token'], subject_types_supported: ['public'], id_token_signing_alg_values_supported: [...algorithms],
@@ -65,12 +67,7 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
   }
 
   jwks(): Record<string, unknown> {
-    return { keys: this.#keys().map(jsonWebKey) };
-  }
-
-  #keys(): VerificationKey[] {
-    const own = this.#signer.publicKey;
-    return [own, ...this.#options.otherKeys.filter(({ id }) => id !== own.id)];
+    return { keys: this.#options.keys.accepted.map(jsonWebKey) };
   }
 }
 

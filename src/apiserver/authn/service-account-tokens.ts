@@ -5,9 +5,12 @@
  */
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { KubeObject } from '#machinery/object.ts';
+import { parseJwt, verifyJwt, type Claims } from '#stdx/jwt.ts';
+import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import type { InternalApi } from '../internal.ts';
 import type { Authenticated } from './authenticator.ts';
-import { parseJwt, verifyJwt, type Claims, type VerificationKey } from '#stdx/jwt.ts';
+import type { ServiceAccountKeys } from './service-account-keys.ts';
+import type { ServiceAccountMetrics } from './service-account-metrics.ts';
 import { LEGACY_ISSUER, parseServiceAccountName, serviceAccountName, serviceAccountUser, type ObjectRef, type PrivateClaims } from './service-account.ts';
 import type { TokenAuthenticator } from './token.ts';
 
@@ -16,44 +19,65 @@ const LEEWAY_MS = 60_000;
 /** Verified tokens remembered; the oldest is forgotten first. */
 const CACHE_LIMIT = 4096;
 
+export const LAST_USED_LABEL = 'kubernetes.io/legacy-token-last-used';
+export const INVALID_SINCE_LABEL = 'kubernetes.io/legacy-token-invalid-since';
+const AUDIT = 'authentication.k8s.io/';
+
 export interface ServiceAccountTokenOptions {
   readonly internal: InternalApi;
   readonly issuers: readonly string[];
-  readonly keys: readonly VerificationKey[];
+  readonly keys: ServiceAccountKeys;
   readonly apiAudiences: readonly string[];
   readonly nowMs: () => number;
+  readonly metrics: ServiceAccountMetrics;
+  readonly log?: Logger;
 }
+
+/** A token whose signature is good, and the answer for the API server's own audiences once there is one. */
+interface Verified { readonly claims: Claims; found: Authenticated | undefined }
 
 export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokenOptions;
-  /** Digest of a token whose signature is good → its claims. */
-  readonly #verified = new Map<string, Claims>();
+  /** By digest of the token. */
+  readonly #verified = new Map<string, Verified>();
+  #generation = 0;
+  /** Secrets whose label of last use is being written. */
+  readonly #marking = new Set<string>();
 
   constructor(options: ServiceAccountTokenOptions) {
     this.#options = options;
   }
 
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
+    const { keys } = this.#options;
+    if (this.#generation !== keys.generation) {
+      this.#generation = keys.generation;
+      this.#verified.clear();
+    }
     const digest = hash('sha256', token, 'base64');
-    const claims = this.#verified.get(digest) ?? this.#verify(token, digest);
-    if (!claims) return undefined;
-    return claims['iss'] === LEGACY_ISSUER ? this.#authenticateLegacy(token, claims, audiences) : this.#authenticateBound(claims, audiences);
+    const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
+    if (!verified) return undefined;
+    return verified.claims['iss'] === LEGACY_ISSUER ? this.#authenticateLegacy(token, verified, audiences) : this.#authenticateBound(verified, audiences);
   }
 
-  #verify(token: string, digest: string): Claims | undefined {
+  #verify(token: string, digest: string): Verified | undefined {
     const parsed = parseJwt(token);
     const issuer = parsed?.claims['iss'];
     if (!parsed || typeof issuer !== 'string' || (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))) return undefined;
-    if (!verifyJwt(parsed, this.#options.keys)) throw new Error('invalid bearer token');
+    if (!verifyJwt(parsed, this.#options.keys.accepted)) throw new Error('invalid bearer token');
     if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
-    this.#verified.set(digest, parsed.claims);
-    return parsed.claims;
+    const verified = { claims: parsed.claims, found: undefined };
+    this.#verified.set(digest, verified);
+    return verified;
   }
 
-  #authenticateBound(claims: Claims, audiences: readonly string[]): Authenticated {
-    const accepted = intersect(stringList(claims['aud']), audiences);
+  #authenticateBound(verified: Verified, audiences: readonly string[]): Authenticated {
+    const { claims } = verified;
+    const { apiAudiences, nowMs, metrics } = this.#options;
+    const accepted = verified.found && audiences === apiAudiences ? verified.found.audiences ?? [] : intersect(stringList(claims['aud']), audiences);
     if (accepted.length === 0) throw new Error(`token audiences ${quoted(stringList(claims['aud']))} is invalid for the target audiences ${quoted(audiences)}`);
-    this.#checkTimes(claims);
+    const now = nowMs();
+    checkTimes(claims, now);
     const own = claims['kubernetes.io'] as PrivateClaims | undefined;
     const { namespace, serviceaccount: account } = own ?? {};
     if (!own || !namespace || !account?.name || claims['sub'] !== serviceAccountName(namespace, account.name)) throw new Error('service account token claims are invalid');
@@ -62,48 +86,89 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     if (own.pod) this.#checkObject('pods', namespace, own.pod);
     // The node of a pod-bound token is information; only a token bound to the node itself ends with it.
     if (own.node && !own.pod) this.#checkObject('nodes', '', own.node);
-    const jti = claims['jti'];
-    const user = serviceAccountUser({ namespace, serviceAccount: account, pod: own.pod, node: own.node, credentialId: typeof jti === 'string' && jti !== '' ? `JTI=${jti}` : undefined });
-    return { user, audiences: accepted };
+    let found = audiences === apiAudiences ? verified.found : undefined;
+    if (!found) {
+      const jti = claims['jti'];
+      const user = serviceAccountUser({ namespace, serviceAccount: account, pod: own.pod, node: own.node, credentialId: typeof jti === 'string' && jti !== '' ? `JTI=${jti}` : undefined });
+      found = { user, audiences: accepted };
+      if (audiences === apiAudiences) verified.found = found;
+    }
+    const overdueSeconds = own.warnafter ? Math.floor(now / 1000) - own.warnafter : 0;
+    if (overdueSeconds <= 0) {
+      metrics.valid++;
+      return found;
+    }
+    metrics.stale++;
+    return { ...found, auditAnnotations: { [`${AUDIT}stale-token`]: `subject: ${String(claims['sub'])}, seconds after warning threshold: ${overdueSeconds}` } };
   }
 
-  #checkTimes(claims: Claims): void {
-    const nowMs = this.#options.nowMs();
-    const { exp, nbf, iat } = claims;
-    if (typeof exp !== 'number' || nowMs - LEEWAY_MS > exp * 1000) throw new Error('service account token has expired');
-    if (typeof nbf === 'number' && nowMs + LEEWAY_MS < nbf * 1000) throw new Error('service account token is not valid yet');
-    if (typeof iat === 'number' && nowMs + LEEWAY_MS < iat * 1000) throw new Error('service account token is issued in the future');
-  }
-
-  #checkObject(resource: 'serviceaccounts' | 'secrets' | 'pods' | 'nodes', namespace: string, ref: ObjectRef): KubeObject {
-    const object = this.#options.internal.get({ group: '', resource }, { name: ref.name, namespace });
+  #checkObject(resource: keyof typeof WORDS, namespace: string, ref: ObjectRef): KubeObject {
+    const { internal, nowMs } = this.#options;
+    const object = internal.get({ group: '', resource }, { name: ref.name, namespace });
     if (!object) throw new Error('service account token has been invalidated');
-    const deletedAt = object.metadata?.deletionTimestamp;
-    if (deletedAt !== undefined && Date.parse(deletedAt) < this.#options.nowMs() - LEEWAY_MS) throw new Error('service account token has been invalidated');
-    if (ref.uid !== object.metadata?.uid) throw new Error(`${SINGULAR[resource]} UID (${object.metadata?.uid ?? ''}) does not match claim (${ref.uid ?? ''})`);
+    const { uid = '', deletionTimestamp } = object.metadata ?? {};
+    if (deletionTimestamp !== undefined && Date.parse(deletionTimestamp) < nowMs() - LEEWAY_MS) throw new Error('service account token has been invalidated');
+    if (ref.uid !== uid) throw new Error(`${WORDS[resource][0]} UID (${uid}) does not match ${WORDS[resource][1]}claim (${ref.uid ?? ''})`);
     return object;
   }
 
+  // ------------------------------------------------------------------------------------------------------------- legacy
+
   /** A token kept in a Secret of type kubernetes.io/service-account-token: valid as long as that Secret holds it. */
-  #authenticateLegacy(token: string, claims: Claims, audiences: readonly string[]): Authenticated {
-    const accepted = intersect(this.#options.apiAudiences, audiences);
-    if (accepted.length === 0) throw new Error(`token audiences ${quoted(this.#options.apiAudiences)} is invalid for the target audiences ${quoted(audiences)}`);
+  #authenticateLegacy(token: string, { claims }: Verified, audiences: readonly string[]): Authenticated {
+    const { apiAudiences, internal, metrics } = this.#options;
+    const accepted = intersect(apiAudiences, audiences);
+    if (accepted.length === 0) throw new Error(`token audiences ${quoted(apiAudiences)} is invalid for the target audiences ${quoted(audiences)}`);
     const claim = (name: string): string => (typeof claims[`kubernetes.io/serviceaccount/${name}`] === 'string' ? claims[`kubernetes.io/serviceaccount/${name}`] as string : '');
     const subject = parseServiceAccountName(typeof claims['sub'] === 'string' ? claims['sub'] : '');
     const namespace = claim('namespace');
     const account = { name: claim('service-account.name'), uid: claim('service-account.uid') };
     const secretName = claim('secret.name');
     if (!namespace || !secretName || subject?.namespace !== namespace || subject.name !== account.name) throw new Error('service account token claims are invalid');
-    const secret = this.#options.internal.get({ group: '', resource: 'secrets' }, { name: secretName, namespace });
+    const secret = internal.get({ group: '', resource: 'secrets' }, { name: secretName, namespace });
     const kept = Buffer.from((secret?.['data'] as Record<string, string> | undefined)?.['token'] ?? '', 'base64');
     if (!secret || secret.metadata?.deletionTimestamp !== undefined || !sameBytes(kept, Buffer.from(token))) throw new Error('service account token has been invalidated');
-    if (secret.metadata?.labels?.['kubernetes.io/legacy-token-invalid-since'] !== undefined) throw new Error('service account token has been invalidated');
-    this.#checkObject('serviceaccounts', namespace, account);
-    return { user: serviceAccountUser({ namespace, serviceAccount: account }), audiences: accepted };
+    const serviceAccount = this.#checkObject('serviceaccounts', namespace, account);
+    const isGenerated = ((serviceAccount['secrets'] as readonly { readonly name?: string }[] | undefined) ?? []).some(({ name }) => name === secretName);
+    const labels = secret.metadata?.labels ?? {};
+    if (labels[INVALID_SINCE_LABEL] !== undefined) {
+      metrics.invalidGenerated++;
+      throw new Error(`the token in secret ${namespace}/${secretName} for service account ${namespace}/${account.name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${INVALID_SINCE_LABEL}' label from the secret to temporarily allow use of this token`);
+    }
+    this.#markUsed({ namespace, name: secretName, label: labels[LAST_USED_LABEL] });
+    metrics.legacy++;
+    if (isGenerated) metrics.legacyGenerated++;
+    else metrics.legacyManual++;
+    return {
+      user: serviceAccountUser({ namespace, serviceAccount: account }), audiences: accepted,
+      auditAnnotations: { [`${AUDIT}legacy-token`]: String(claims['sub']), [`${AUDIT}legacy-token-${isGenerated ? 'autogenerated' : 'manual'}-secret`]: secretName },
+      ...(isGenerated ? { warnings: ['Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.'] } : {}),
+    };
+  }
+
+  /** Once a day and secret: which tokens are used is what tells those that may go. Nobody waits for it. */
+  #markUsed({ namespace, name, label }: { readonly namespace: string; readonly name: string; readonly label: string | undefined }): void {
+    const { internal, nowMs, log = silentLogger } = this.#options;
+    const today = new Date(nowMs()).toISOString().slice(0, 10);
+    const key = `${namespace}/${name}`;
+    if (label === today || this.#marking.has(key)) return;
+    this.#marking.add(key);
+    internal.modify({ group: '', resource: 'secrets' }, { namespace, name }, (secret) => {
+      secret.metadata = { ...secret.metadata, labels: { ...secret.metadata?.labels, [LAST_USED_LABEL]: today } };
+    }).catch((error: unknown) => log.warn('the last use of a legacy token could not be noted', { namespace, name, error: errorMessage(error) })).finally(() => this.#marking.delete(key));
   }
 }
 
-const SINGULAR = { serviceaccounts: 'service account', secrets: 'secret', pods: 'pod', nodes: 'node' } as const;
+/** What upstream's messages call them. */
+const WORDS = {
+  serviceaccounts: ['service account', ''], secrets: ['secret', 'service account secret ref '], pods: ['pod', 'service account pod ref '], nodes: ['node', 'service account node ref '],
+} as const;
+
+function checkTimes({ exp, nbf, iat }: Claims, nowMs: number): void {
+  if (typeof exp !== 'number' || nowMs - LEEWAY_MS > exp * 1000) throw new Error('service account token has expired');
+  if (typeof nbf === 'number' && nowMs + LEEWAY_MS < nbf * 1000) throw new Error('service account token is not valid yet');
+  if (typeof iat === 'number' && nowMs + LEEWAY_MS < iat * 1000) throw new Error('service account token is issued in the future');
+}
 
 function sameBytes(left: Buffer, right: Buffer): boolean {
   return left.length === right.length && timingSafeEqual(left, right);

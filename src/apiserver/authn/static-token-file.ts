@@ -1,36 +1,50 @@
-/** The file of --token-auth-file: one 'token,user,uid,"group1,group2"' a line (CSV). Read once at start, as upstream does. */
+/** The file of --token-auth-file: one 'token,user,uid,"group1,group2"' a line (CSV). Read again when it changes, which upstream does not do. */
 import { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { UserInfo } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
 import type { Authenticated } from './authenticator.ts';
+import { ReloadedFile } from './reloaded-file.ts';
 import type { TokenAuthenticator } from './token.ts';
+
+export interface StaticTokensOptions { readonly apiAudiences: readonly string[]; readonly clock: Clock; readonly log: Logger }
 
 export class StaticTokens implements TokenAuthenticator {
   /** By digest of the token, so that looking one up tells nothing of the others. */
-  readonly #users = new Map<string, Authenticated>();
+  readonly #users: ReloadedFile<ReadonlyMap<string, Authenticated>>;
   readonly #apiAudiences: readonly string[];
 
-  /** Throws an Error naming file and line. */
-  constructor(path: string, apiAudiences: readonly string[]) {
+  /** Throws an Error naming file and record. */
+  constructor(path: string, { apiAudiences, clock, log }: StaticTokensOptions) {
     this.#apiAudiences = apiAudiences;
-    for (const [index, record] of parseCsv(readFileSync(path, 'utf8')).entries()) {
-      const [token = '', name = '', uid = '', groups = ''] = record;
-      if (record.length < 3) throw new Error(`token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`);
-      if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
-      const digest = hash('sha256', token, 'base64');
-      if (this.#users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
-      const user: UserInfo = { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
-      this.#users.set(digest, { user, audiences: apiAudiences });
-    }
+    this.#users = new ReloadedFile({ path, clock, log, parse: (text) => parseTokens(text, { path, apiAudiences }) });
+  }
+
+  close(): void {
+    this.#users.close();
   }
 
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
-    const found = this.#users.get(hash('sha256', token, 'base64'));
+    const found = this.#users.value.get(hash('sha256', token, 'base64'));
     // Every request's way: one answer a user, which others can recognise.
     if (!found || audiences === this.#apiAudiences) return found;
     const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
     return accepted.length > 0 ? { user: found.user, audiences: accepted } : undefined;
   }
+}
+
+function parseTokens(text: string, { path, apiAudiences }: { readonly path: string; readonly apiAudiences: readonly string[] }): Map<string, Authenticated> {
+  const users = new Map<string, Authenticated>();
+  for (const [index, record] of parseCsv(text).entries()) {
+    const [token = '', name = '', uid = '', groups = ''] = record;
+    if (record.length < 3) throw new Error(`token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`);
+    if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
+    const digest = hash('sha256', token, 'base64');
+    if (users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
+    const user: UserInfo = { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
+    users.set(digest, { user, audiences: apiAudiences });
+  }
+  return users;
 }
 
 /** RFC 4180 records; blank lines and lines that begin with # are skipped. */

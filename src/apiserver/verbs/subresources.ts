@@ -188,9 +188,11 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
   await admitBody(endpoint, call, { subresource: 'token', body: request, dryRun: options.dryRun });
   const issued = options.dryRun ? undefined : await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
+  if (issued?.warning) context.warnings.push(issued.warning);
   const answer: KubeObject = {
     kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: target.name, namespace: target.namespace, creationTimestamp: rfc3339(core.clock.now()) },
-    spec: { ...spec, audiences, expirationSeconds }, status: issued ?? { token: '', expirationTimestamp: null },
+    spec: { ...spec, audiences, expirationSeconds: issued?.expirationSeconds ?? expirationSeconds },
+    status: { token: issued?.token ?? '', expirationTimestamp: issued?.expirationTimestamp ?? null },
   };
   return respondEncoded(answer, { status: 201, options: view });
 }
