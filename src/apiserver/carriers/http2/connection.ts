@@ -7,7 +7,7 @@
  * Bounds: streams at once (answers that were given up count until their handler is done), bytes of a header block, frames that ask for an
  * answer or do nothing (MAX_CHEAP_FRAMES), resets (MAX_RESETS), bytes in the socket's buffer. Whoever passes one is sent away with GOAWAY.
  */
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { ApiHandler, ApiResponse, ResponseSink } from '../../http.ts';
 import { closedSink } from '../closed-sink.ts';
@@ -72,7 +72,7 @@ class Allowance {
 interface HeaderBlock { readonly streamId: number; readonly endStream: boolean; readonly parts: Buffer[]; bytes: number }
 
 export class Http2Connection implements StreamOutput {
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
   readonly #options: Http2Options;
   readonly #streams = new Map<number, Http2Stream>();
   readonly #decoder = new HeaderDecoder();
@@ -96,7 +96,7 @@ export class Http2Connection implements StreamOutput {
   #corked = false;
   #pumpScheduled = false;
 
-  constructor(socket: TLSSocket, options: Http2Options) {
+  constructor(socket: Socket, options: Http2Options) {
     this.#socket = socket;
     this.#options = options;
     this.#requestHeaders = new RequestHeaders(options.maxHeaderBytes);

@@ -1,0 +1,387 @@
+/** HTTP/2 over plain sockets on loopback: Node's own client for what is right, bytes of ours for what is wrong. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { after, before, test } from 'node:test';
+import fc from 'fast-check';
+import { silentLogger } from '#stdx/log.ts';
+import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../../http.ts';
+import { Http2Connection } from './connection.ts';
+import { ErrorCode, Flag, FrameType, PREFACE, resetFrame, Setting, settingsFrame, windowUpdateFrame, writeFrameHeader } from './frames.ts';
+import { encodeHeaders } from './hpack.ts';
+
+const LIMITS = { maxConcurrentStreams: 50, maxHeaderBytes: 16 * 1024, idleMs: 60_000 };
+const BODY_LIMIT = 8 * 1024 * 1024;
+
+let handler: ApiHandler;
+let server: Server;
+let port: number;
+const connections = new Set<Http2Connection>();
+
+before(async () => {
+  server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    const connection = new Http2Connection(socket, {
+      ...LIMITS, handler: (request) => handler(request), log: silentLogger, peer: { remoteAddress: 'test', certificate: undefined, certificateError: undefined } as never,
+    });
+    connections.add(connection);
+    socket.on('close', () => connections.delete(connection));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  ({ port } = server.address() as AddressInfo);
+});
+after(() => server.close());
+
+function echo(request: ApiRequest): Promise<ApiResponse> {
+  return request.body(BODY_LIMIT).then((body) => ({ status: 200, headers: { 'x-path': request.path, 'x-query': request.query }, body }));
+}
+
+async function withSession(use: (session: ClientHttp2Session) => Promise<void>, options: object = {}): Promise<void> {
+  const session = connectHttp2(`http://127.0.0.1:${port}`, options);
+  session.on('error', () => {});
+  try {
+    await use(session);
+  } finally {
+    session.destroy();
+  }
+}
+
+interface Answer { readonly status: number; readonly headers: Record<string, string>; readonly body: Buffer }
+
+async function exchange(session: ClientHttp2Session, headers: OutgoingHttpHeaders, body?: Buffer): Promise<Answer> {
+  const stream = session.request(headers, { endStream: body === undefined });
+  if (body) stream.end(body);
+  return answerOf(stream);
+}
+
+async function answerOf(stream: ClientHttp2Stream): Promise<Answer> {
+  let headers: Record<string, string> = {};
+  const chunks: Buffer[] = [];
+  stream.on('response', (response) => (headers = response as unknown as Record<string, string>));
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(stream, 'end');
+  return { status: Number(headers[':status']), headers, body: Buffer.concat(chunks) };
+}
+
+// ----------------------------------------------------------------------------------------------------- what is right
+
+test('bodies of all sizes come back as they were sent, many at once', async () => {
+  handler = echo;
+  await withSession(async (session) => {
+    const sizes = [0, 1, 9, 16_383, 16_384, 16_385, 65_535, 65_536, 300_000, 2_000_000, 5_000_000];
+    const bodies = [...sizes, ...sizes].map((size) => randomBytes(size));
+    const answers = await Promise.all(bodies.map((body, index) => exchange(session, { ':method': 'POST', ':path': `/${index}?a=b` }, body)));
+    answers.forEach(({ status, headers, body }, index) => {
+      assert.equal(status, 200);
+      assert.equal(headers['x-path'], `/${index}`);
+      assert.equal(headers['x-query'], 'a=b');
+      assert.equal(Number(headers['content-length']), bodies[index]!.length);
+      assert.ok(body.equals(bodies[index]!), `body ${index}`);
+    });
+  }, { maxSessionMemory: 100 });
+});
+
+test('any header fields arrive as they were sent, whatever the client compresses', async () => {
+  handler = (request) => Promise.resolve({ status: 200, headers: {}, body: Buffer.from(JSON.stringify(request.headers)) });
+  await withSession(async (session) => {
+    const name = fc.stringMatching(/^x-[a-z0-9-]{1,30}$/), value = fc.stringMatching(/^[!-~]([ -~]{0,200}[!-~])?$/);
+    await fc.assert(fc.asyncProperty(fc.dictionary(name, value, { maxKeys: 20 }), async (fields) => {
+      const { body } = await exchange(session, { ':path': '/', ...fields });
+      const seen = JSON.parse(body.toString()) as Record<string, string>;
+      for (const [field, text] of Object.entries(fields)) assert.equal(seen[field], text, field);
+    }), { numRuns: 200 });
+  });
+});
+
+test('pieces, streams and empty bodies', async () => {
+  handler = ({ path }) => Promise.resolve<ApiResponse>(
+    path === '/pieces' ? { status: 200, headers: {}, body: Array.from({ length: 20_000 }, (_, i) => Buffer.from(`${i},`)) }
+      : path === '/stream' ? { status: 200, headers: {}, body: (sink) => void writeSlowly(sink) }
+        : { status: 200, headers: {}, body: Buffer.alloc(0) });
+  async function writeSlowly(sink: ResponseSink): Promise<void> {
+    for (let i = 0; i < 200; i++) if (!sink.write(Buffer.alloc(10_000, i))) await sink.drained();
+    sink.end();
+  }
+  await withSession(async (session) => {
+    const [pieces, stream, empty] = await Promise.all(['/pieces', '/stream', '/empty'].map((path) => exchange(session, { ':path': path })));
+    assert.equal(pieces!.body.toString(), Array.from({ length: 20_000 }, (_, i) => `${i},`).join(''));
+    assert.equal(stream!.body.length, 2_000_000);
+    assert.equal(stream!.body[1_995_000], 199);
+    assert.equal(empty!.body.length, 0);
+    const head = await exchange(session, { ':path': '/pieces', ':method': 'HEAD' });
+    assert.equal(head.body.length, 0);
+    assert.equal(Number(head.headers['content-length']), pieces!.body.length);
+  });
+});
+
+test('a reader that stops holds up nobody else, and not more than a bound is kept for it', async () => {
+  let sink: ResponseSink | undefined;
+  handler = ({ path }) => Promise.resolve(path === '/watch' ? { status: 200, headers: {}, body: (given) => (sink = given) } : { status: 200, headers: {}, body: Buffer.alloc(100_000) });
+  await withSession(async (session) => {
+    const watch = session.request({ ':path': '/watch' });
+    watch.pause();
+    await once(watch, 'response');
+    let written = 0;
+    while (sink!.write(Buffer.alloc(10_000)) && written < 1000) written++;
+    assert.ok(written < 100, `${written} writes were taken`);
+    assert.equal((await exchange(session, { ':path': '/' })).body.length, 100_000);
+    const closed = new Promise<void>((resolve) => sink!.onClose(resolve));
+    watch.close();
+    await closed;
+    assert.equal(sink!.write(Buffer.from('x')), false);
+  });
+});
+
+test('a body that is too large is refused while it is sent; one that breaks off is', async () => {
+  const { promise: brokenOff, resolve: breaksOff } = Promise.withResolvers<void>();
+  handler = (request) => request.body(100_000).then(() => ({ status: 200, headers: {}, body: Buffer.from('ok') }), (error: Error) => {
+    if (/went away/.test(error.message)) breaksOff();
+    return { status: 413, headers: {}, body: Buffer.from('too large') };
+  });
+  await withSession(async (session) => {
+    assert.equal((await exchange(session, { ':method': 'POST', ':path': '/' }, randomBytes(3_000_000))).status, 413);
+    assert.equal((await exchange(session, { ':method': 'POST', ':path': '/', 'content-length': '3000000' }, randomBytes(3_000_000))).status, 413);
+    assert.equal((await exchange(session, { ':method': 'POST', ':path': '/' }, randomBytes(100_000))).status, 200);
+    const half = session.request({ ':method': 'POST', ':path': '/' });
+    half.on('error', () => {});
+    half.write('half');
+    await new Promise<void>((resolve) => session.ping(() => resolve()));
+    half.destroy();
+    await brokenOff;
+  });
+});
+
+test('shutdown lets requests under way end and takes no new ones', async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  handler = async ({ path }) => {
+    if (path === '/held') await held;
+    return { status: 200, headers: {}, body: Buffer.from(path) };
+  };
+  await withSession(async (session) => {
+    await exchange(session, { ':path': '/first' });
+    const under = session.request({ ':path': '/held' });
+    const answer = answerOf(under);
+    await new Promise<void>((resolve) => session.ping(() => resolve()));
+    const goaway = once(session, 'goaway');
+    for (const connection of connections) connection.shutdown();
+    await goaway;
+    const gone = once(session, 'close');
+    release();
+    assert.equal((await answer).body.toString(), '/held');
+    await gone;
+  });
+});
+
+// ----------------------------------------------------------------------------------------------------- what is wrong
+
+interface Seen { readonly type: number; readonly flags: number; readonly streamId: number; readonly payload: Buffer }
+
+/** A client that sends what it is told and notes what it gets. */
+class RawClient {
+  readonly socket: Socket;
+  readonly frames: Seen[] = [];
+  #bytes = Buffer.alloc(0);
+  #waiting: (() => void)[] = [];
+  closed = false;
+
+  constructor() {
+    this.socket = connect(port, '127.0.0.1');
+    this.socket.on('error', () => {});
+    this.socket.on('data', (chunk: Buffer) => {
+      this.#bytes = Buffer.concat([this.#bytes, chunk]);
+      while (this.#bytes.length >= 9 && this.#bytes.length >= 9 + this.#bytes.readUIntBE(0, 3)) {
+        const end = 9 + this.#bytes.readUIntBE(0, 3);
+        this.frames.push({ type: this.#bytes[3]!, flags: this.#bytes[4]!, streamId: this.#bytes.readUInt32BE(5), payload: this.#bytes.subarray(9, end) });
+        this.#bytes = this.#bytes.subarray(end);
+      }
+      this.#wake();
+    });
+    this.socket.on('close', () => {
+      this.closed = true;
+      this.#wake();
+    });
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  send(...bytes: Uint8Array[]): void {
+    this.socket.write(Buffer.concat(bytes));
+  }
+
+  /** The first frame that is so; undefined when the connection closed without one. */
+  async frame(is: (frame: Seen) => boolean): Promise<Seen | undefined> {
+    for (;;) {
+      const found = this.frames.find(is);
+      if (found || this.closed) return found;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+}
+
+function frame(type: number, { flags = 0, streamId = 0, payload = Buffer.alloc(0) }: { flags?: number; streamId?: number; payload?: Uint8Array } = {}): Buffer {
+  const bytes = Buffer.alloc(9 + payload.length);
+  writeFrameHeader(bytes, 0, { length: payload.length, type, flags, streamId });
+  bytes.set(payload, 9);
+  return bytes;
+}
+
+/** Indexed :method GET, :scheme http, :path /. */
+const GET = Buffer.from([0x82, 0x86, 0x84]);
+const POST = Buffer.from([0x83, 0x86, 0x84]);
+const START = Buffer.concat([PREFACE, settingsFrame([])]);
+const END = Flag.endHeaders | Flag.endStream;
+
+function literal(name: string, value: string): Buffer {
+  // encodeHeaders begins with one byte for :status 200.
+  return Buffer.from(encodeHeaders(200, { [name]: value }).subarray(1));
+}
+
+function headers(streamId: number, block: Uint8Array = GET, flags = END): Buffer {
+  return frame(FrameType.headers, { flags, streamId, payload: block });
+}
+
+const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: number][] = [
+  ['no preface', [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')], ErrorCode.protocolError],
+  ['no SETTINGS first', [PREFACE, headers(1)], ErrorCode.protocolError],
+  ['a frame above 16,384 bytes', [START, frame(FrameType.data, { streamId: 1, payload: Buffer.alloc(16_385) })], ErrorCode.frameSizeError],
+  ['HEADERS on stream 0', [START, headers(0)], ErrorCode.protocolError],
+  ['HEADERS on an even stream', [START, headers(2)], ErrorCode.protocolError],
+  ['a stream number that goes back', [START, headers(5), headers(3)], ErrorCode.streamClosed],
+  ['DATA on stream 0', [START, frame(FrameType.data, { payload: Buffer.from('x') })], ErrorCode.protocolError],
+  ['DATA on an idle stream', [START, frame(FrameType.data, { streamId: 1, payload: Buffer.from('x') })], ErrorCode.protocolError],
+  ['RST_STREAM on an idle stream', [START, resetFrame(1, 0)], ErrorCode.protocolError],
+  ['RST_STREAM of three bytes', [START, headers(1), frame(FrameType.rstStream, { streamId: 1, payload: Buffer.alloc(3) })], ErrorCode.frameSizeError],
+  ['WINDOW_UPDATE on an idle stream', [START, windowUpdateFrame(1, 1)], ErrorCode.protocolError],
+  ['WINDOW_UPDATE by nothing', [START, windowUpdateFrame(0, 0)], ErrorCode.protocolError],
+  ['a connection window beyond the largest', [START, windowUpdateFrame(0, 2 ** 31 - 1)], ErrorCode.flowControlError],
+  ['PUSH_PROMISE', [START, frame(FrameType.pushPromise, { streamId: 1, payload: Buffer.alloc(4) })], ErrorCode.protocolError],
+  ['SETTINGS on a stream', [START, frame(FrameType.settings, { streamId: 1 })], ErrorCode.protocolError],
+  ['SETTINGS of five bytes', [START, frame(FrameType.settings, { payload: Buffer.alloc(5) })], ErrorCode.frameSizeError],
+  ['SETTINGS acknowledged with content', [START, frame(FrameType.settings, { flags: Flag.ack, payload: Buffer.alloc(6) })], ErrorCode.frameSizeError],
+  ['an initial window beyond the largest', [PREFACE, settingsFrame([[Setting.initialWindowSize, 2 ** 31]])], ErrorCode.flowControlError],
+  ['a largest frame that is too small', [PREFACE, settingsFrame([[Setting.maxFrameSize, 100]])], ErrorCode.protocolError],
+  ['ENABLE_PUSH of 2', [PREFACE, settingsFrame([[Setting.enablePush, 2]])], ErrorCode.protocolError],
+  ['PING of seven bytes', [START, frame(FrameType.ping, { payload: Buffer.alloc(7) })], ErrorCode.frameSizeError],
+  ['PING on a stream', [START, frame(FrameType.ping, { streamId: 1, payload: Buffer.alloc(8) })], ErrorCode.protocolError],
+  ['PRIORITY of four bytes', [START, frame(FrameType.priority, { streamId: 1, payload: Buffer.alloc(4) })], ErrorCode.frameSizeError],
+  ['CONTINUATION of nothing', [START, frame(FrameType.continuation, { streamId: 1, flags: Flag.endHeaders })], ErrorCode.protocolError],
+  ['a header block that is interrupted', [START, headers(1, GET, Flag.endStream), frame(FrameType.ping, { payload: Buffer.alloc(8) })], ErrorCode.protocolError],
+  ['a header block that goes on in another stream', [START, headers(1, GET, Flag.endStream), frame(FrameType.continuation, { streamId: 3, flags: Flag.endHeaders })], ErrorCode.protocolError],
+  ['padding longer than its frame', [START, headers(1, Buffer.from([200, ...GET]), END | Flag.padded)], ErrorCode.protocolError],
+  ['an index beyond the table', [START, headers(1, Buffer.from([0x80 | 62]))], ErrorCode.compressionError],
+  ['index 0', [START, headers(1, Buffer.from([0x80]))], ErrorCode.compressionError],
+  ['a table larger than allowed', [START, headers(1, Buffer.from([0x3f, 0xff, 0xff, 0x7f, ...GET]))], ErrorCode.compressionError],
+  ['a table size update in the middle', [START, headers(1, Buffer.from([...GET, 0x20]))], ErrorCode.compressionError],
+  ['a string that is cut off', [START, headers(1, Buffer.from([0x40, 0x0a, 0x61]))], ErrorCode.compressionError],
+  ['a number without end', [START, headers(1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]))], ErrorCode.compressionError],
+  ['Huffman code with the end of the string in it', [START, headers(1, Buffer.from([0x40, 0x84, 0xff, 0xff, 0xff, 0xff, 0x00]))], ErrorCode.compressionError],
+  ['Huffman code padded by a whole byte', [START, headers(1, Buffer.from([0x40, 0x82, 0x1f, 0xff, 0x00]))], ErrorCode.compressionError],
+  ['CONTINUATION without end', [START, headers(1, GET, 0), ...Array.from({ length: 100 }, () => frame(FrameType.continuation, { streamId: 1 }))], ErrorCode.enhanceYourCalm],
+  ['a header block of a megabyte', [START, headers(1, GET, 0), ...Array.from({ length: 60 }, () => frame(FrameType.continuation, { streamId: 1, payload: Buffer.alloc(16_384) }))], ErrorCode.enhanceYourCalm],
+  ['requests given up by the thousand', [START, ...Array.from({ length: 3000 }, (_, i) => Buffer.concat([headers(i * 2 + 1), resetFrame(i * 2 + 1, ErrorCode.cancel)]))], ErrorCode.enhanceYourCalm],
+  ['pings by the ten thousand', [START, ...Array.from({ length: 30_000 }, () => frame(FrameType.ping, { payload: Buffer.alloc(8) }))], ErrorCode.enhanceYourCalm],
+  ['settings by the ten thousand', [START, ...Array.from({ length: 30_000 }, () => settingsFrame([]))], ErrorCode.enhanceYourCalm],
+  ['empty DATA by the ten thousand', [START, headers(1, POST, Flag.endHeaders), ...Array.from({ length: 30_000 }, () => frame(FrameType.data, { streamId: 1 }))], ErrorCode.enhanceYourCalm],
+];
+
+test('whoever breaks the protocol is sent away with its code, and the next client is served', async () => {
+  handler = echo;
+  for (const [what, bytes, code] of CONNECTION_FAULTS) {
+    const client = new RawClient();
+    client.send(...bytes);
+    const goaway = await client.frame(({ type }) => type === FrameType.goaway);
+    assert.ok(goaway, `${what}: GOAWAY`);
+    assert.equal(goaway.payload.readUInt32BE(4), code, `${what}: ${goaway.payload.subarray(8).toString()}`);
+    if (!client.closed) await once(client.socket, 'close');
+  }
+  await withSession(async (session) => assert.equal((await exchange(session, { ':path': '/' })).status, 200));
+});
+
+const REQUEST_FAULTS: readonly [what: string, bytes: Uint8Array[], code: number][] = [
+  ['no method', [headers(1, Buffer.from([0x86, 0x84]))], ErrorCode.protocolError],
+  ['two paths', [headers(1, Buffer.from([...GET, 0x84]))], ErrorCode.protocolError],
+  ['an unknown pseudo field', [headers(1, Buffer.concat([GET, literal(':protocol', 'websocket')]))], ErrorCode.protocolError],
+  ['a status in a request', [headers(1, Buffer.from([...GET, 0x88]))], ErrorCode.protocolError],
+  ['a pseudo field after others', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal('x-a', 'b'), Buffer.from([0x84])]))], ErrorCode.protocolError],
+  ['a path that is none', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', 'http://x/')]))], ErrorCode.protocolError],
+  ['capital letters in a name', [headers(1, Buffer.concat([GET, literal('X-Remote-User', 'admin')]))], ErrorCode.protocolError],
+  ['a line end in a value', [headers(1, Buffer.concat([GET, literal('x-a', 'b\r\nimpersonate-user: admin')]))], ErrorCode.protocolError],
+  ['a NUL in a value', [headers(1, Buffer.concat([GET, literal('x-a', 'b\0')]))], ErrorCode.protocolError],
+  ['connection fields', [headers(1, Buffer.concat([GET, literal('transfer-encoding', 'chunked')]))], ErrorCode.protocolError],
+  ['two lengths', [headers(1, Buffer.concat([POST, literal('content-length', '1'), literal('content-length', '2')]), Flag.endHeaders)], ErrorCode.protocolError],
+  ['a length that is no number', [headers(1, Buffer.concat([POST, literal('content-length', '-1')]), Flag.endHeaders)], ErrorCode.protocolError],
+  ['more than declared', [headers(1, Buffer.concat([POST, literal('content-length', '1')]), Flag.endHeaders), frame(FrameType.data, { streamId: 1, payload: Buffer.from('xx') })], ErrorCode.protocolError],
+  ['less than declared', [headers(1, Buffer.concat([POST, literal('content-length', '3')]), Flag.endHeaders), frame(FrameType.data, { streamId: 1, flags: Flag.endStream, payload: Buffer.from('xx') })], ErrorCode.protocolError],
+  ['no body where one is declared', [headers(1, Buffer.concat([POST, literal('content-length', '3')]))], ErrorCode.protocolError],
+  ['trailers that do not end', [headers(1, POST, Flag.endHeaders), headers(1, literal('x-a', 'b'), Flag.endHeaders)], ErrorCode.protocolError],
+  ['a stream window beyond the largest', [headers(1, POST, Flag.endHeaders), windowUpdateFrame(1, 2 ** 31 - 1)], ErrorCode.flowControlError],
+  ['a stream window by nothing', [headers(1, POST, Flag.endHeaders), windowUpdateFrame(1, 0)], ErrorCode.protocolError],
+];
+
+test('a malformed request is reset and never reaches the handler; its connection goes on', async () => {
+  const seen: string[] = [];
+  handler = async (request) => {
+    const { length } = await request.body(BODY_LIMIT).catch(() => Buffer.alloc(0));
+    if (length > 0 || request.method === 'GET') seen.push(JSON.stringify(request.headers));
+    return { status: 200, headers: {}, body: Buffer.from('ok') };
+  };
+  for (const [what, bytes, code] of REQUEST_FAULTS) {
+    const client = new RawClient();
+    client.send(START, ...bytes);
+    const reset = await client.frame(({ type, streamId }) => type === FrameType.rstStream && streamId === 1);
+    assert.ok(reset, `${what}: RST_STREAM`);
+    assert.equal(reset.payload.readUInt32BE(0), code, what);
+    client.send(headers(3));
+    assert.ok(await client.frame(({ type, streamId }) => type === FrameType.headers && streamId === 3), `${what}: the connection goes on`);
+    client.socket.destroy();
+  }
+  assert.deepEqual(seen, REQUEST_FAULTS.map(() => '{}'));
+});
+
+test('fields beyond the limit are 431, more streams than allowed are refused, flow control is kept', async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  let running = 0, most = 0;
+  handler = async () => {
+    most = Math.max(most, ++running);
+    await held;
+    running--;
+    return { status: 200, headers: {}, body: Buffer.alloc(50_000) };
+  };
+  const client = new RawClient();
+  client.send(PREFACE, settingsFrame([[Setting.initialWindowSize, 0]]), headers(1, Buffer.concat([GET, literal('x-a', 'b'.repeat(16_200)), ]), END), headers(3, Buffer.concat([GET, ...Array.from({ length: 200 }, (_, i) => literal(`x-${i}`, 'b'.repeat(50)))]), END));
+  const tooLarge = await client.frame(({ type, streamId }) => type === FrameType.headers && streamId === 3);
+  assert.equal(tooLarge?.payload.includes('431'), true);
+  client.send(...Array.from({ length: 60 }, (_, i) => headers(5 + i * 2)));
+  const refused = await client.frame(({ type, streamId }) => type === FrameType.rstStream && streamId > 3);
+  assert.equal(refused?.payload.readUInt32BE(0), ErrorCode.refusedStream);
+  assert.ok(most <= LIMITS.maxConcurrentStreams, `${most} at once`);
+  release();
+  assert.ok(await client.frame(({ type, streamId }) => type === FrameType.headers && streamId === 5));
+  client.send(frame(FrameType.ping, { payload: Buffer.alloc(8) }));
+  await client.frame(({ type, flags }) => type === FrameType.ping && flags === Flag.ack);
+  const data = (): Seen[] => client.frames.filter(({ type, streamId }) => type === FrameType.data && streamId === 5);
+  assert.equal(data().length, 0);
+  client.send(windowUpdateFrame(5, 100));
+  await client.frame(({ type, streamId }) => type === FrameType.data && streamId === 5);
+  assert.equal(data()[0]!.payload.length, 100);
+  client.send(windowUpdateFrame(5, 60_000));
+  await client.frame(({ type, streamId, flags }) => type === FrameType.data && streamId === 5 && (flags & Flag.endStream) !== 0);
+  assert.equal(data().reduce((sum, { payload }) => sum + payload.length, 0), 50_000);
+  client.socket.destroy();
+});
+
+test('random bytes after the preface harm nobody', async () => {
+  handler = echo;
+  await fc.assert(fc.asyncProperty(fc.array(fc.record({ type: fc.nat(12), flags: fc.nat(255), streamId: fc.nat(9), payload: fc.uint8Array({ maxLength: 60 }) }), { maxLength: 20 }), async (frames) => {
+    const client = new RawClient();
+    client.send(START, ...frames.map(({ type, ...rest }) => frame(type, rest)), frame(FrameType.ping, { payload: Buffer.alloc(8, 7) }));
+    client.socket.end();
+    if (!client.closed) await once(client.socket, 'close');
+  }), { numRuns: 300 });
+  await withSession(async (session) => assert.equal((await exchange(session, { ':path': '/' })).status, 200));
+});
