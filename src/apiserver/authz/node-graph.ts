@@ -154,7 +154,8 @@ function addVolume(volume: VolumeShape, { add, podName }: { readonly add: Add; r
   add('secret', (source('csi')?.['nodePublishSecretRef'] as Reference | undefined)?.name);
 }
 
-const CSI_NODE_SECRETS = ['nodePublishSecretRef', 'nodeStageSecretRef', 'controllerPublishSecretRef', 'controllerExpandSecretRef', 'nodeExpandSecretRef'] as const;
+/** Those of controllers are none of a node's business. */
+const CSI_NODE_SECRETS = ['nodePublishSecretRef', 'nodeStageSecretRef', 'nodeExpandSecretRef'] as const;
 
 function volumeSecrets(object: KubeObject, claimNamespace: string): string[] {
   const spec = (object['spec'] ?? {}) as Record<string, Record<string, unknown> | undefined>;

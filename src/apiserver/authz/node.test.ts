@@ -54,11 +54,12 @@ test('a node reads only what its pods use', async () => {
 test('volumes and their secrets follow the claims of the node', async () => {
   const { internal, may, stop } = setUp();
   internal.put(PODS, POD);
-  internal.put({ group: '', resource: 'persistentvolumes' }, { metadata: { name: 'pv' }, spec: { claimRef: { namespace: 'red', name: 'claim' }, csi: { nodeStageSecretRef: { name: 'stage', namespace: 'csi' } } } });
+  internal.put({ group: '', resource: 'persistentvolumes' }, { metadata: { name: 'pv' }, spec: { claimRef: { namespace: 'red', name: 'claim' }, csi: { nodeStageSecretRef: { name: 'stage', namespace: 'csi' }, controllerPublishSecretRef: { name: 'publish', namespace: 'csi' } } } });
   internal.put({ group: '', resource: 'persistentvolumes' }, { metadata: { name: 'other' }, spec: { claimRef: { namespace: 'red', name: 'unused' } } });
   assert.equal(await may({ resource: 'persistentvolumes', name: 'pv', namespace: '' }), true);
   assert.equal(await may({ resource: 'persistentvolumes', name: 'other', namespace: '' }), false);
   assert.equal(await may({ resource: 'secrets', name: 'stage', namespace: 'csi' }), true);
+  assert.equal(await may({ resource: 'secrets', name: 'publish', namespace: 'csi' }), false, "a controller's secret");
   stop();
 });
 

@@ -95,7 +95,7 @@ export class NodeAuthorizer implements Authorizer {
 
   #updateClaimStatus(request: Request): AuthorizationDecision {
     const { verb } = request.attributes;
-    if (verb !== 'get' && verb !== 'update' && verb !== 'patch') return noOpinion('can only get/update/patch this type');
+    if (verb !== 'update' && verb !== 'patch') return noOpinion('can only get/update/patch this type');
     return this.#related(request, this.#hasVertex(request, 'persistentvolumeclaim'));
   }
 

@@ -29,6 +29,22 @@ test('malformed reviews are refused', async () => {
   stop();
 });
 
+test('selectors of reviews: refused where malformed, told where they cannot be used', async () => {
+  const { authorizer, stop } = await setUp();
+  const review = (resourceAttributes: object, metadata = {}): Promise<{ status: unknown }> => reviewSubjectAccess(authorizer, { metadata, spec: { user: 'x', resourceAttributes: { resource: 'pods', ...resourceAttributes } } }) as never;
+  const refused: readonly (readonly [object, RegExp])[] = [
+    [{ fieldSelector: {} }, /spec\.resourceAttributes\.fieldSelector\.requirements: Required value: when spec\.resourceAttributes\.fieldSelector is specified, requirements or rawSelector is required/],
+    [{ fieldSelector: { rawSelector: 'a=b', requirements: [{ key: 'a', operator: 'In', values: ['b'] }] } }, /rawSelector: Invalid value: "a=b": may not specified at the same time as requirements/],
+    [{ labelSelector: { requirements: [{ key: '', operator: 'In', values: [] }] } }, /requirements\[0\]\.key: Required value: must be specified, .*values: Required value: must be specified when `operator` is 'In' or 'NotIn'/],
+    [{ labelSelector: { requirements: [{ key: 'a', operator: 'Exists', values: ['b'] }] } }, /values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'/],
+  ];
+  for (const [attributes, says] of refused) await assert.rejects(review(attributes), says);
+  await assert.rejects(review({}, { name: 'x' }), /metadata: Invalid value: .*: must be empty/);
+  assert.deepEqual((await review({ fieldSelector: { rawSelector: 'a' } })).status, { allowed: false, evaluationError: 'spec.resourceAttributes.fieldSelector ignored due to parse error' });
+  assert.deepEqual((await review({ labelSelector: { requirements: [{ key: 'a', operator: 'Near', values: ['b'] }, { key: 'a', operator: 'Exists' }] } })).status, { allowed: false, evaluationError: 'spec.resourceAttributes.labelSelector partially ignored due to parse error' });
+  stop();
+});
+
 test('rules reviews list what is held, and say what cannot be listed', async () => {
   const { authorizer, stop } = await setUp();
   const status = (await reviewSelfSubjectRules(authorizer, { spec: { namespace: 'red' } }, { name: 'jane', groups: ['system:authenticated'] }))['status'] as { incomplete: boolean; resourceRules: unknown[]; nonResourceRules: unknown[] };

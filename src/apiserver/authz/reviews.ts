@@ -28,14 +28,14 @@ interface AccessSpec {
 /** May the user named in the spec? */
 export async function reviewSubjectAccess(authorizer: Authorizer, review: KubeObject): Promise<KubeObject> {
   const spec = specOf(review);
-  refuse('SubjectAccessReview', [...targetErrors(spec), ...subjectErrors(spec)]);
+  refuse('SubjectAccessReview', [...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: false })]);
   return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
 }
 
 /** The same within one namespace: that of the URL. */
 export async function reviewLocalSubjectAccess(authorizer: Authorizer, review: KubeObject, namespace: string): Promise<KubeObject> {
   const spec = specOf(review);
-  const errors = [...targetErrors(spec), ...subjectErrors(spec)];
+  const errors = [...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: true })];
   if (spec.resourceAttributes && spec.resourceAttributes.namespace !== namespace) errors.push(fieldErrors.invalid('spec.resourceAttributes.namespace', spec.resourceAttributes.namespace ?? '', 'must match metadata.namespace'));
   if (spec.nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', spec.nonResourceAttributes, 'disallowed on this kind of request'));
   refuse('LocalSubjectAccessReview', errors);
@@ -46,7 +46,7 @@ export async function reviewLocalSubjectAccess(authorizer: Authorizer, review: K
 /** May I? */
 export async function reviewSelfSubjectAccess(authorizer: Authorizer, review: KubeObject, user: UserInfo): Promise<KubeObject> {
   const spec = specOf(review);
-  refuse('SelfSubjectAccessReview', targetErrors(spec));
+  refuse('SelfSubjectAccessReview', [...specErrors(spec, { needsSubject: false }), ...metadataErrors(review, { namespaced: false })]);
   return { ...review, status: await evaluate(authorizer, spec, user) };
 }
 
@@ -63,22 +63,37 @@ function specOf(review: KubeObject): AccessSpec {
   return (review['spec'] ?? {}) as AccessSpec;
 }
 
-function targetErrors({ resourceAttributes, nonResourceAttributes }: AccessSpec): FieldError[] {
-  if (resourceAttributes && nonResourceAttributes) return [fieldErrors.invalid('spec.nonResourceAttributes', nonResourceAttributes, 'cannot be specified in combination with resourceAttributes')];
-  if (!resourceAttributes && !nonResourceAttributes) return [fieldErrors.invalid('spec.resourceAttributes', null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified')];
-  return resourceAttributes ? [...selectorErrors(resourceAttributes.fieldSelector, 'fieldSelector'), ...selectorErrors(resourceAttributes.labelSelector, 'labelSelector')] : [];
+function specErrors({ resourceAttributes, nonResourceAttributes, user, groups }: AccessSpec, { needsSubject }: { readonly needsSubject: boolean }): FieldError[] {
+  const errors: FieldError[] = [];
+  if (resourceAttributes && nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', nonResourceAttributes, 'cannot be specified in combination with resourceAttributes'));
+  if (!resourceAttributes && !nonResourceAttributes) errors.push(fieldErrors.invalid('spec.resourceAttributes', null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified'));
+  if (needsSubject && !user && !groups?.length) errors.push(fieldErrors.invalid('spec.user', '', 'at least one of user or group must be specified'));
+  if (resourceAttributes) errors.push(...selectorErrors(resourceAttributes.fieldSelector, 'fieldSelector'), ...selectorErrors(resourceAttributes.labelSelector, 'labelSelector'));
+  return errors;
 }
 
+/** A review is no object: it has no name, no labels. */
+function metadataErrors({ metadata = {} }: KubeObject, { namespaced }: { readonly namespaced: boolean }): FieldError[] {
+  const { managedFields: _managed, namespace, ...rest } = metadata;
+  const given = Object.entries({ ...rest, ...(namespaced ? {} : { namespace }) }).some(([, value]) => value !== undefined && value !== null && value !== '');
+  return given ? [fieldErrors.invalid('metadata', metadata, namespaced ? 'must be empty except for namespace' : 'must be empty')] : [];
+}
+
+/** Operators that are not known are let through: a newer client may know them. */
 function selectorErrors(selector: SelectorAttributes | undefined, name: string): FieldError[] {
   const field = `spec.resourceAttributes.${name}`;
   if (!selector) return [];
-  if (selector.rawSelector && selector.requirements?.length) return [fieldErrors.invalid(`${field}.rawSelector`, selector.rawSelector, 'may not specified at the same time as requirements')];
-  if (!selector.rawSelector && !selector.requirements?.length) return [fieldErrors.required(`${field}.requirements`, `when ${field} is specified, requirements or rawSelector is required`)];
-  return [];
-}
-
-function subjectErrors(spec: AccessSpec): FieldError[] {
-  return spec.user || spec.groups?.length ? [] : [fieldErrors.invalid('spec.user', '', 'at least one of user or group must be specified')];
+  const { rawSelector, requirements = [] } = selector;
+  const errors: FieldError[] = [];
+  if (rawSelector && requirements.length > 0) errors.push(fieldErrors.invalid(`${field}.rawSelector`, rawSelector, 'may not specified at the same time as requirements'));
+  if (!rawSelector && requirements.length === 0) errors.push(fieldErrors.required(`${field}.requirements`, `when ${field} is specified, requirements or rawSelector is required`));
+  requirements.forEach(({ key, operator, values }, index) => {
+    const at = `${field}.requirements[${index}]`;
+    if (!key) errors.push(fieldErrors.required(`${at}.key`, 'must be specified'));
+    if ((operator === 'In' || operator === 'NotIn') && !values?.length) errors.push(fieldErrors.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
+    if ((operator === 'Exists' || operator === 'DoesNotExist') && values?.length) errors.push(fieldErrors.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+  });
+  return errors;
 }
 
 function refuse(kind: string, errors: readonly FieldError[]): void {
@@ -90,46 +105,58 @@ function subjectOf(spec: AccessSpec): UserInfo {
 }
 
 async function evaluate(authorizer: Authorizer, spec: AccessSpec, user: UserInfo): Promise<Record<string, unknown>> {
+  const { attributes, problems } = attributesOf(spec, user);
+  const evaluationError = (error?: string): Record<string, string> => {
+    const all = [...(error === undefined ? [] : [error]), ...problems];
+    return all.length === 0 ? {} : { evaluationError: all.length === 1 ? all[0]! : `[${all.join(', ')}]` };
+  };
   try {
-    const { decision, reason, error } = await authorizer.authorize(attributesOf(spec, user));
-    return { allowed: decision === 'allow', ...(decision === 'deny' ? { denied: true } : {}), ...(reason ? { reason } : {}), ...(error ? { evaluationError: error } : {}) };
+    const { decision, reason, error } = await authorizer.authorize(attributes);
+    return { allowed: decision === 'allow', ...(decision === 'deny' ? { denied: true } : {}), ...(reason ? { reason } : {}), ...evaluationError(error) };
   } catch (error) {
-    return { allowed: false, evaluationError: errorMessage(error) };
+    return { allowed: false, ...evaluationError(errorMessage(error)) };
   }
 }
 
-function attributesOf({ resourceAttributes, nonResourceAttributes }: AccessSpec, user: UserInfo): AuthorizationAttributes {
+interface Question { readonly attributes: AuthorizationAttributes; /** What of the question could not be read. */ readonly problems: readonly string[] }
+
+function attributesOf({ resourceAttributes, nonResourceAttributes }: AccessSpec, user: UserInfo): Question {
   if (!resourceAttributes) {
-    return { user, verb: nonResourceAttributes?.verb ?? '', isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path: nonResourceAttributes?.path ?? '' };
+    const attributes = { user, verb: nonResourceAttributes?.verb ?? '', isResourceRequest: false, group: '', version: '', resource: '', subresource: '', namespace: '', name: '', path: nonResourceAttributes?.path ?? '' };
+    return { attributes, problems: [] };
   }
   const { verb = '', group = '', version = '', resource = '', subresource = '', namespace = '', name = '' } = resourceAttributes;
-  const fieldSelector = fieldRequirements(resourceAttributes.fieldSelector);
-  const labelSelector = labelRequirements(resourceAttributes.labelSelector);
+  const fields = requirementsOf(resourceAttributes.fieldSelector, { name: 'fieldSelector', operators: FIELD_OPERATORS, parse: (raw) => parseFieldSelector(raw).requirements.map(({ field, operator, value }) => ({ key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value] })) });
+  const labels = requirementsOf(resourceAttributes.labelSelector, { name: 'labelSelector', operators: LABEL_OPERATORS, parse: (raw) => parseLabelSelector(raw).requirements });
   return {
-    user, verb, isResourceRequest: true, group, version, resource, subresource, namespace, name, path: '',
-    ...(fieldSelector.length > 0 ? { fieldSelector } : {}), ...(labelSelector.length > 0 ? { labelSelector } : {}),
+    attributes: {
+      user, verb, isResourceRequest: true, group, version, resource, subresource, namespace, name, path: '',
+      ...(fields.requirements.length > 0 ? { fieldSelector: fields.requirements } : {}), ...(labels.requirements.length > 0 ? { labelSelector: labels.requirements } : {}),
+    },
+    problems: [...fields.problems, ...labels.problems],
   };
 }
 
-/** A selector that cannot be read is dropped, which only makes the question broader: upstream does the same. */
-function fieldRequirements(selector: SelectorAttributes | undefined): SelectorRequirement[] {
-  if (!selector?.rawSelector) return givenRequirements(selector);
-  try {
-    return parseFieldSelector(selector.rawSelector).requirements.map(({ field, operator, value }) => ({ key: field, operator, values: [value] }));
-  } catch {
-    return [];
-  }
-}
+const FIELD_OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn']);
+const LABEL_OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn', 'Exists', 'DoesNotExist']);
 
-function labelRequirements(selector: SelectorAttributes | undefined): SelectorRequirement[] {
-  if (!selector?.rawSelector) return givenRequirements(selector);
-  try {
-    return parseLabelSelector(selector.rawSelector).requirements.map(({ key, operator, values }) => ({ key, operator, values }));
-  } catch {
-    return [];
-  }
-}
+interface Selectors { readonly requirements: readonly SelectorRequirement[]; readonly problems: readonly string[] }
 
-function givenRequirements(selector: SelectorAttributes | undefined): SelectorRequirement[] {
-  return (selector?.requirements ?? []).map(({ key, operator, values }) => ({ key, operator, values: values ?? [] }));
+/** What cannot be read is dropped and told, which only makes the question broader: upstream does the same. */
+function requirementsOf(selector: SelectorAttributes | undefined, how: { readonly name: string; readonly operators: ReadonlySet<string>; parse(raw: string): readonly SelectorRequirement[] }): Selectors {
+  if (!selector) return { requirements: [], problems: [] };
+  const ignored = (extent: 'ignored' | 'partially ignored'): readonly string[] => [`spec.resourceAttributes.${how.name} ${extent} due to parse error`];
+  if (selector.rawSelector) {
+    try {
+      return { requirements: how.parse(selector.rawSelector), problems: [] };
+    } catch {
+      return { requirements: [], problems: ignored('ignored') };
+    }
+  }
+  const given = selector.requirements ?? [];
+  // A field can only be asked for by one value.
+  const known = given.filter(({ operator, values = [] }) => how.operators.has(operator) && (how.name !== 'fieldSelector' || values.length === 1));
+  const requirements = known.map(({ key, operator, values = [] }) => ({ key, operator, values }));
+  if (known.length === given.length) return { requirements, problems: [] };
+  return { requirements, problems: ignored(requirements.length > 0 ? 'partially ignored' : 'ignored') };
 }
