@@ -14,7 +14,7 @@ import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import type { InternalApi } from '../internal.ts';
 import { API_SERVICES, AvailabilityController } from './availability.ts';
-import { DocumentsReader, type DiscoveredResource, type ExtensionDocuments } from './extension-documents.ts';
+import { DocumentsReader, type DiscoveredResource } from './extension-documents.ts';
 import { proxyToExtension, upgradeToExtension, type ProxyOptions } from './extension-proxy.ts';
 import { ExtensionService, type ExtensionContext, type ProxyClientCertificate } from './extension-service.ts';
 import type { V2Part } from './extension-openapi.ts';
@@ -91,7 +91,14 @@ export class Aggregator {
   serviceFor(path: string): ExtensionService | undefined {
     if (this.#byPath.size === 0) return undefined;
     const [, root = '', group = '', version = ''] = path.split('/', 4);
+    if (root === 'openapi') return group === 'v3' ? this.#openapiServer(path.slice('/openapi/v3/'.length)) : undefined;
     return this.#byPath.get(root === 'api' ? `api/${group}` : `${root}/${group}/${version}`);
+  }
+
+  /** Of the OpenAPI v3 documents that servers make themselves. */
+  #openapiServer(path: string): ExtensionService | undefined {
+    const service = this.#byPath.get(path);
+    return service && this.#documents.of(service.name).openapiV3?.query !== undefined ? service : undefined;
   }
 
   handle(service: ExtensionService, context: RequestContext): Promise<ApiResponse> {
@@ -128,12 +135,6 @@ export class Aggregator {
       const { openapiV3 } = this.#documents.of(name);
       return openapiV3 ? [{ path, hash: openapiV3.hash, query: openapiV3.query, bytes: openapiV3.bytes }] : [];
     });
-  }
-
-  /** Of the group and version at 'apis/GROUP/VERSION'. */
-  openapiV3Of(path: string): { readonly service: ExtensionService; readonly source: ExtensionDocuments['openapiV3'] } | undefined {
-    const service = this.#byPath.get(path);
-    return service && { service, source: this.#documents.of(service.name).openapiV3 };
   }
 
   metrics(): string {

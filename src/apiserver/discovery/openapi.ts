@@ -31,10 +31,10 @@ interface Document { readonly bytes: Buffer; readonly hash: string }
 
 export const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
-const V2_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
-/** What clients call v2's protobuf: upstream's older spelling has a dot in place of the at sign. */
+/** What is asked for as 'v2@v1.0' is answered as 'v2.v1.0': media types have no at sign. */
+const V2_PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 const V2_FORMS: Readonly<Record<string, 'json' | 'protobuf'>> = {
-  'application/json': 'json', '*/*': 'json', 'application/*': 'json', [V2_PROTOBUF]: 'protobuf', 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf': 'protobuf',
+  'application/json': 'json', '*/*': 'json', 'application/*': 'json', [V2_PROTOBUF]: 'protobuf', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf': 'protobuf',
 };
 
 export class OpenapiDocuments {
