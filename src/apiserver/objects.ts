@@ -8,13 +8,14 @@ import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts
 import { deepClone, jsonEqual } from '#machinery/json.ts';
 import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
 import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
-import { apiVersionOf, type KubeObject, type ObjectMeta, type UserInfo } from '#machinery/object.ts';
+import { apiVersionOf, type GroupVersionKind, type KubeObject, type ObjectMeta, type UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext } from '#resources/define.ts';
 import { StoreError } from '#storage/store.ts';
-import type { AdmissionAttributes, AdmissionOperation } from './admission/plugin.ts';
+import type { AdmissionAttributes, AdmissionOperation, Annotate } from './admission/plugin.ts';
 import type { CacheEntry } from './cache/entry.ts';
+import { refuseUnreadable } from './cache/unreadable.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
 import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
@@ -35,6 +36,8 @@ export interface WriteContext {
   /** The verb's options as JSON, for admission. */
   readonly options: Readonly<Record<string, unknown>>;
   warn(message: string): void;
+  /** See AdmissionAttributes. */
+  readonly annotate?: Annotate | undefined;
 }
 
 export interface Target { readonly namespace: string; readonly name: string }
@@ -50,6 +53,8 @@ export interface UpdateRequest {
   change(current: KubeObject | undefined): KubeObject | Promise<KubeObject>;
   /** In place of the resource's preparation and validation: for subresources that change one part. */
   readonly prepare?: (next: KubeObject, previous: KubeObject, context: HookContext) => void;
+  /** What admission sees in place of the whole object, and may change: a Scale. */
+  readonly face?: Face;
   /** false: what changes cannot make the object invalid. Metadata is checked all the same. */
   readonly validate?: false;
   readonly mayCreate?: boolean;
@@ -57,6 +62,15 @@ export interface UpdateRequest {
   readonly mustHaveResourceVersion?: boolean;
   /** The change is a server-side apply, which has seen to managedFields itself. */
   readonly applied?: boolean;
+}
+
+/** Another kind that shows a part of an object. */
+export interface Face {
+  readonly gvk: GroupVersionKind;
+  /** A new object. */
+  show(object: KubeObject): KubeObject;
+  /** Puts what the face says into the object. */
+  take(object: KubeObject, face: KubeObject): void;
 }
 
 interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }
@@ -137,6 +151,7 @@ export class Objects {
     for (let attempt = 1; ; attempt++) {
       const entry = cache.entries.get(key);
       if (!entry) {
+        refuseUnreadable(cache, key);
         if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
         const object = await request.change(undefined);
         if (object.metadata?.uid) throw uidPrecondition(endpoint, { name: target.name, wanted: object.metadata.uid, found: '' });
@@ -163,10 +178,12 @@ export class Objects {
     this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false });
     continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
     resource.applyDefaults(next);
-    const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: next, oldObject: previous });
+    const { face } = request;
+    const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: face ? face.show(next) : next, oldObject: face ? face.show(previous) : previous, ...(face ? { gvk: face.gvk } : {}) });
     if (context.admission) {
       const waiting = this.#core.admission.admit(attributes);
       if (waiting) await waiting;
+      face?.take(next, attributes.object!);
       resource.applyDefaults(next);
     }
     const hooks = this.#hooks(context);
@@ -229,11 +246,11 @@ export class Objects {
     const value = serializeObject(object);
     if (entry) {
       const unchanged = withResourceVersion(value, String(entry.revision));
-      if (unchanged.equals(entry.bytes)) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
+      if (unchanged.equals(entry.bytes) && (dryRun || !await this.#isStale(key))) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
       // The same fields in another order are as long.
       if (unchanged.length === entry.bytes.length) {
         const before = endpoint.cache.parsed.of(entry);
-        if (jsonEqual({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before)) return { object: before, bytes: entry.bytes, created };
+        if (jsonEqual({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before) && (dryRun || !await this.#isStale(key))) return { object: before, bytes: entry.bytes, created };
       }
     }
     if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
@@ -248,6 +265,11 @@ export class Objects {
     } finally {
       cache.forget(value);
     }
+  }
+
+  /** An object that changes nothing is written all the same where its stored form is an old one: with a key that was replaced, say. */
+  async #isStale(key: string): Promise<boolean> {
+    return await this.#core.store.isStale?.(key) ?? false;
   }
 
   /** As #put, with the stored form made by a codec; answers the object in its own version. */
@@ -278,6 +300,7 @@ export class Objects {
     const key = endpoint.cache.key(target);
     for (let attempt = 1; ; attempt++) {
       const entry = endpoint.cache.entries.get(key);
+      if (!entry) refuseUnreadable(endpoint.cache, key);
       if (!entry) throw statusErrors.notFound(nameOf(endpoint, target.name));
       try {
         return await this.#deleteOnce(endpoint, request, { entry, target, context });
@@ -313,14 +336,14 @@ export class Objects {
     return { user, nowMs: this.#core.clock.now(), dryRun, ...(subresource === '' ? {} : { subresource }) };
   }
 
-  #attributes({ operation, endpoint, target, context, object, oldObject }: {
+  #attributes({ operation, endpoint, target, context, object, oldObject, gvk = endpoint.gvk }: {
     readonly operation: AdmissionOperation; readonly endpoint: Endpoint; readonly target: Target; readonly context: WriteContext;
-    readonly object: KubeObject | undefined; readonly oldObject: KubeObject | undefined;
+    readonly object: KubeObject | undefined; readonly oldObject: KubeObject | undefined; readonly gvk?: GroupVersionKind;
   }): AdmissionAttributes {
     const { user, dryRun, options, subresource } = context;
     return {
-      operation, gvr: endpoint.gvr, gvk: endpoint.gvk, namespace: endpoint.resource.plural === 'namespaces' && endpoint.resource.group === '' ? target.name : target.namespace,
-      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), internal: this.#core.internal,
+      operation, gvr: endpoint.gvr, gvk, namespace: endpoint.resource.plural === 'namespaces' && endpoint.resource.group === '' ? target.name : target.namespace,
+      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), annotate: context.annotate, internal: this.#core.internal,
     };
   }
 }

@@ -30,12 +30,12 @@ import type { ConnectHandlers } from './connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
-import { HealthChecks } from './discovery/health.ts';
+import { HealthChecks, type HealthCheck } from './discovery/health.ts';
 import { createPathRouter, type PathHandler } from './discovery/paths.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
 import type { InternalApi } from './internal.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type Collector } from './metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
 import { ServiceAllocation } from './service-allocation.ts';
 import { objectsFor } from './verbs/dispatch.ts';
@@ -76,6 +76,10 @@ export interface ApiServerOptions {
   readonly aggregation?: AggregationSettings;
   /** Published beside clientCa: how an authenticating proxy in front is known. */
   readonly requestHeader?: PublishedRequestHeader;
+  /** Of parts that this server does not know: its storage's, say. */
+  readonly healthChecks?: readonly HealthCheck[];
+  /** Further lines of /metrics. */
+  readonly metrics?: readonly Collector[];
   /** Which versions are served. Default: the stable ones. */
   readonly isEnabled?: (served: GroupVersion & { readonly resource: string }) => boolean;
   readonly programVersion?: string;
@@ -152,6 +156,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));
+  for (const check of options.healthChecks ?? []) health.add(check);
+  for (const collector of options.metrics ?? []) metrics.collect(collector);
   metrics.collect(() => aggregator.metrics());
   return new Server(core, { bootstrap, customResources, stopAdmission, log });
 }

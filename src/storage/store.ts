@@ -13,6 +13,8 @@ export interface StoredValue {
   /** Revision of the write that made this version: Kubernetes' resourceVersion. */
   readonly modRevision: Revision;
   readonly createRevision: Revision;
+  /** Why the value cannot be read (it is encrypted with a key that is not there): `value` is empty then. */
+  readonly unreadable?: string;
 }
 
 export interface StoreEvent {
@@ -100,6 +102,8 @@ export interface Store {
   /** Forget history at and below this revision (live values stay). Bounded work per call; resolves when done. */
   compact(revision: Revision): Promise<void>;
   stats(): StoreStats;
+  /** True when the value at the key would be stored in another form if it were written again. Absent: never. */
+  isStale?(key: string): Promise<boolean>;
   /** Flush, stop watches, release locks. Idempotent. */
   close(): Promise<void>;
 }

@@ -85,7 +85,8 @@ export class CustomResources {
   async prepare(): Promise<void> {
     const { store, cache } = this.#options;
     const { items } = await store.list(DEFINITIONS_PREFIX);
-    for (const { value } of items) {
+    for (const { value, unreadable } of items) {
+      if (unreadable !== undefined) continue;
       const definition = JSON.parse(value.toString()) as CustomResourceDefinition;
       if (isConditionTrue(definition, 'Established')) cache.add(customStoragePrefix(definition), fieldsOfMetadata);
     }

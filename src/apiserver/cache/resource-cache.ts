@@ -28,6 +28,8 @@ export class ResourceCache {
   readonly prefix: string;
   readonly parsed: ParsedObjects;
   readonly entries = new SortedEntries();
+  /** Keys that are stored but not among the entries, and why: see unreadable.ts. */
+  readonly unreadable = new Map<string, string>();
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
   /** The newest write to this resource, or what the cache was filled at. */
   lastRevision = 0;

@@ -8,6 +8,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
+import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent } from './events.ts';
 import { ParsedObjects } from './parsed-objects.ts';
@@ -98,16 +99,22 @@ export class WatchCache {
 
   async #fill(): Promise<void> {
     const found = new Map<ResourceCache, CacheEntry[]>();
+    const unreadable = new Map<string, string>();
     let startKey: string | undefined;
     let revision: number | undefined;
     for (;;) {
       const page = await this.#store.list(STORAGE_ROOT, { limit: FILL_PAGE, ...(startKey === undefined ? {} : { startKey }), ...(revision === undefined ? {} : { revision }) });
       revision = page.revision;
-      for (const item of page.items) this.#collect(item, found);
+      for (const item of page.items) {
+        const problem = problemOf(item);
+        if (problem === undefined) this.#collect(item, found);
+        else unreadable.set(item.key, problem);
+      }
       if (!page.more) break;
       startKey = `${page.items.at(-1)!.key}\0`;
     }
     for (const cache of this.#byPrefix.values()) cache.fill(found.get(cache) ?? [], revision);
+    this.#markUnreadable(unreadable);
     this.#revision = revision;
     this.#watch = this.#store.watch({
       prefix: STORAGE_ROOT, afterRevision: revision,
@@ -115,6 +122,12 @@ export class WatchCache {
       onClose: (error) => this.#lost(error),
     });
     this.#live = true;
+  }
+
+  #markUnreadable(problems: ReadonlyMap<string, string>): void {
+    for (const cache of this.#byPrefix.values()) cache.unreadable.clear();
+    for (const [key, problem] of problems) this.#cacheOf(key)?.unreadable.set(key, problem);
+    if (problems.size > 0) this.#log.error('stored objects cannot be read', { objects: problems.size, first: [...problems.keys()][0], problem: [...problems.values()][0] });
   }
 
   #collect(item: StoredValue, found: Map<ResourceCache, CacheEntry[]>): void {
@@ -138,6 +151,12 @@ export class WatchCache {
       const cache = this.#cacheOf(event.key);
       this.#revision = event.revision;
       if (!cache) continue;
+      if (cache.unreadable.size > 0) cache.unreadable.delete(event.key);
+      if (event.value?.unreadable !== undefined) {
+        cache.unreadable.set(event.key, event.value.unreadable);
+        cache.apply({ type: 'delete', key: event.key, revision: event.revision }, { object: undefined, touched });
+        continue;
+      }
       const value = event.value?.value;
       const object = value && this.#handedOver.get(value);
       if (object?.metadata) object.metadata.resourceVersion = String(event.revision);
@@ -173,7 +192,7 @@ export class WatchCache {
           if (settled) return;
           if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
             // What was there before is forgotten: whether a selector matched it cannot be told any more.
-            if (!event.previous && event.value?.createRevision !== event.revision) settle(undefined);
+            if ((!event.previous && event.value?.createRevision !== event.revision) || event.value?.unreadable !== undefined || event.previous?.unreadable !== undefined) settle(undefined);
             else events.push(eventFromLog(event));
           }
           if (events.length > MAX_REPLAYED_EVENTS) settle(undefined);
@@ -188,6 +207,11 @@ export class WatchCache {
       }
     });
   }
+}
+
+/** Why it cannot be read. A server without encryption at rest meets encrypted objects too, where it was configured before. */
+function problemOf({ value, unreadable }: StoredValue): string | undefined {
+  return unreadable ?? (isEncrypted(value) ? IDENTITY_PROBLEM : undefined);
 }
 
 function eventFromLog({ key, revision, value, previous }: StoreEvent): CacheEvent {

@@ -1,5 +1,6 @@
 /** GET of one object. */
 import { statusErrors, StatusError } from '#machinery/errors.ts';
+import { refuseUnreadable } from '../cache/unreadable.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint, Target } from '../objects.ts';
@@ -10,7 +11,10 @@ export function get(endpoint: StoredEndpoint, { context, core, target }: { reado
   const options = viewOptions(context, core.clock.now());
   requireRevision(core, parseResourceVersion(context.info.query['resourceVersion']));
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
-  if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  if (!entry) {
+    refuseUnreadable(endpoint.cache, endpoint.cache.key(target));
+    throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
+  }
   const waiting = endpoint.codec?.ready([entry]);
   if (waiting) return waiting.then(() => respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options }));
   return respondWithObject(endpoint, storedOf(endpoint, entry), { status: 200, options });

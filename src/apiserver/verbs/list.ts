@@ -8,6 +8,7 @@ import { apiVersionOf, type KubeObject, type ListMeta } from '#machinery/object.
 import { schemaForKind } from '#api/schemas.ts';
 import { StoreError } from '#storage/store.ts';
 import { CacheEntry } from '../cache/entry.ts';
+import { refuseUnreadableBelow, unreadableInList } from '../cache/unreadable.ts';
 import { listKindOf, type Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
@@ -29,6 +30,7 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   const view = viewOptions(context, core.clock.now());
   requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
+  refuseUnreadableBelow(cache, namespace === '' ? cache.prefix : cache.key({ namespace, name: '' }));
   const isPlain = options.limit === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
   if (isPlain && endpoint.isStorageVersion && !endpoint.codec && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
     return readyList(endpoint, { core, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
@@ -124,7 +126,10 @@ async function fromHistory(core: ServerCore, { prefix, startKey, revision, limit
   try {
     // One more than asked for tells whether others follow.
     const { items } = await core.store.list(prefix, { revision, ...(startKey === undefined ? {} : { startKey }), ...(limit > 0 ? { limit: limit + 1 } : {}) });
-    return items.map((item) => new CacheEntry(item.key, { revision: item.modRevision, value: item.value }));
+    return items.map(({ key, modRevision, value, unreadable }) => {
+      if (unreadable !== undefined) throw unreadableInList(key, unreadable);
+      return new CacheEntry(key, { revision: modRevision, value });
+    });
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'compacted') throw error;
     if (!isContinue) throw statusErrors.expired('The resourceVersion for the provided list is too old.');

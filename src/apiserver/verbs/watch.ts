@@ -9,6 +9,7 @@ import { encodeWatchEvent } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { CacheEntry } from '../cache/entry.ts';
+import { refuseUnreadableBelow } from '../cache/unreadable.ts';
 import type { CacheEvent, Change } from '../cache/events.ts';
 import type { CacheListener } from '../cache/resource-cache.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
@@ -172,6 +173,7 @@ class Watcher implements CacheListener {
     this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
     if (wantsInitial) {
       const { keyPrefix } = this;
+      refuseUnreadableBelow(cache, keyPrefix);
       this.#initial = keyPrefix.endsWith('/') ? cache.entries.list(keyPrefix) : only(cache.entries.get(keyPrefix));
       return;
     }

@@ -1,0 +1,19 @@
+/** What is answered for objects that are stored but cannot be read: encrypted with keys that are not there, or damaged. */
+import { statusErrors } from '#machinery/errors.ts';
+import type { ResourceCache } from './resource-cache.ts';
+
+/** Before an object is told not to be there. */
+export function refuseUnreadable({ unreadable }: ResourceCache, key: string): void {
+  const problem = unreadable.size === 0 ? undefined : unreadable.get(key);
+  if (problem !== undefined) throw statusErrors.internal(problem);
+}
+
+/** Before a list: one that left some out would look whole. prefix: of keys, or one key. */
+export function refuseUnreadableBelow({ unreadable }: ResourceCache, prefix: string): void {
+  if (unreadable.size === 0) return;
+  for (const [key, problem] of unreadable) if (key.startsWith(prefix)) throw unreadableInList(key, problem);
+}
+
+export function unreadableInList(key: string, problem: string): Error {
+  return statusErrors.internal(`unable to transform key ${JSON.stringify(key)}: ${problem}`);
+}

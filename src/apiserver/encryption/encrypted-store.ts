@@ -1,0 +1,250 @@
+/**
+ * A Store that keeps what it is given in another form, and gives it back as it was: encryption at rest stands between the API server and its
+ * storage driver here, and nowhere else. What cannot be read is given with `unreadable` in place of a value.
+ *
+ *   put ──► sealed ──► driver ──► event with the sealed bytes ──► the writer's own bytes again, without decrypting ──► watches ──► put resolves
+ *
+ * Events keep the order and the promise of Store.watch: whoever's put resolved has been seen by every watch, also where an event before it
+ * waits for a remote key.
+ */
+import {
+  StoreError, type DeleteOptions, type GetOptions, type ListOptions, type ListResult, type PutOptions, type Revision, type Store, type StoredValue, type StoreEvent, type StoreStats, type StoreWatch, type WatchOptions,
+} from '#storage/store.ts';
+import { IDENTITY_PROBLEM, isEncrypted, TransformError, type Plain } from './transformer.ts';
+
+/** How one resource is stored. */
+export interface StoredForm {
+  fromStorage(stored: Buffer, context: string): Plain | Promise<Plain>;
+  toStorage(value: Buffer, context: string): Buffer;
+}
+
+export interface EncryptedStoreOptions {
+  /** How the object at this key is stored now; undefined = as it is. Asked at each use: the answer may change. */
+  readonly formOf: (key: string) => StoredForm | undefined;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+export class EncryptedStore implements Store {
+  readonly #store: Store;
+  readonly #formOf: EncryptedStoreOptions['formOf'];
+  /** Sealed → plain of puts under way. */
+  readonly #ours = new Map<Buffer, Buffer>();
+  readonly #watches = new Set<Delivery>();
+  /** Keys that could not be read when they were last asked for. */
+  readonly #unreadable = new Set<string>();
+
+  constructor(store: Store, { formOf }: EncryptedStoreOptions) {
+    this.#store = store;
+    this.#formOf = formOf;
+  }
+
+  get revision(): Revision { return this.#store.revision; }
+
+  async get(key: string, options?: GetOptions): Promise<StoredValue | undefined> {
+    const stored = await this.#store.get(key, options);
+    return stored && this.#reveal(stored);
+  }
+
+  async list(prefix: string, options?: ListOptions): Promise<ListResult> {
+    const { items, ...rest } = await this.#store.list(prefix, options);
+    const revealed = items.map((item) => this.#reveal(item));
+    return { ...rest, items: revealed.some(isPending) ? await Promise.all(revealed) : revealed as StoredValue[] };
+  }
+
+  async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
+    const sealed = this.#formOf(key)?.toStorage(value, key) ?? value;
+    if (sealed !== value) this.#ours.set(sealed, value);
+    try {
+      const stored = await this.#store.put(key, sealed, options);
+      const late = this.#late();
+      if (late) await late;
+      return sealed === value ? stored : { ...stored, value };
+    } catch (error) {
+      throw await this.#revealConflict(error);
+    } finally {
+      this.#ours.delete(sealed);
+    }
+  }
+
+  async delete(key: string, options?: DeleteOptions): Promise<{ readonly revision: Revision; readonly previous: StoredValue }> {
+    try {
+      const { revision, previous } = await this.#store.delete(key, options);
+      this.#unreadable.delete(key);
+      const late = this.#late();
+      if (late) await late;
+      return { revision, previous: await this.#reveal(previous) };
+    } catch (error) {
+      throw await this.#revealConflict(error);
+    }
+  }
+
+  watch(options: WatchOptions): StoreWatch {
+    const delivery = new Delivery(options);
+    const inner = this.#store.watch({
+      prefix: options.prefix, afterRevision: options.afterRevision,
+      onEvents: (events) => delivery.take(events.map((event) => this.#revealEvent(event))),
+      onClose: (error) => {
+        this.#watches.delete(delivery);
+        delivery.close(error);
+      },
+    });
+    const stop = (): void => {
+      this.#watches.delete(delivery);
+      delivery.stop();
+      inner.stop();
+    };
+    delivery.onStop = stop;
+    if (!delivery.ended) this.#watches.add(delivery);
+    return { stop };
+  }
+
+  /** True when the value would be stored otherwise if it were written now; false when it is gone or cannot be read. */
+  async isStale(key: string): Promise<boolean> {
+    const stored = await this.#store.get(key);
+    const form = stored && this.#formOf(key);
+    if (!form) return false;
+    try {
+      return (await form.fromStorage(stored.value, key)).stale;
+    } catch (error) {
+      if (error instanceof TransformError) return false;
+      throw error;
+    }
+  }
+
+  /** Keys have come or come back: where something could not be read, watches end, so that their owners read anew. */
+  keysChanged(): void {
+    if (this.#unreadable.size === 0) return;
+    this.#unreadable.clear();
+    for (const delivery of Array.from(this.#watches)) {
+      delivery.onStop?.();
+      delivery.options.onClose?.(new Error('keys of encryption at rest have changed'));
+    }
+  }
+
+  compact(revision: Revision): Promise<void> { return this.#store.compact(revision); }
+  stats(): StoreStats { return this.#store.stats(); }
+  close(): Promise<void> { return this.#store.close(); }
+
+  #reveal(stored: StoredValue): StoredValue | Promise<StoredValue> {
+    const { key, value } = stored;
+    const form = this.#formOf(key);
+    if (!form) return isEncrypted(value) ? this.#unread(stored, IDENTITY_PROBLEM) : stored;
+    try {
+      const plain = form.fromStorage(value, key);
+      if (!isPending(plain)) return this.#read(stored, plain);
+      return plain.then((one) => this.#read(stored, one), (error: unknown) => this.#unread(stored, problemOf(error)));
+    } catch (error) {
+      return this.#unread(stored, problemOf(error));
+    }
+  }
+
+  #read(stored: StoredValue, { value }: Plain): StoredValue {
+    if (this.#unreadable.size > 0) this.#unreadable.delete(stored.key);
+    return value === stored.value ? stored : { ...stored, value };
+  }
+
+  #unread(stored: StoredValue, unreadable: string): StoredValue {
+    this.#unreadable.add(stored.key);
+    return { ...stored, value: NOTHING, unreadable };
+  }
+
+  #revealEvent(event: StoreEvent): StoreEvent | Promise<StoreEvent> {
+    const { value: stored, previous } = event;
+    const ours = stored && this.#ours.get(stored.value);
+    // What was there before is asked for by few, and never of what has just been written here.
+    if (ours) return new OwnEvent(event, { value: { ...stored, value: ours }, previous: () => previous && settled(this.#reveal(previous)) });
+    const revealed = stored && this.#reveal(stored), before = previous && this.#reveal(previous);
+    const made = (value: StoredValue | undefined, old: StoredValue | undefined): StoreEvent => ({ type: event.type, key: event.key, revision: event.revision, ...(value ? { value } : {}), ...(old ? { previous: old } : {}) });
+    if (!isPending(revealed) && !isPending(before)) return made(revealed, before);
+    return Promise.all([revealed, before]).then(([value, old]) => made(value, old));
+  }
+
+  /** Until all watches have what has arrived so far; undefined where nothing waits. */
+  #late(): Promise<unknown> | undefined {
+    const waiting = [...this.#watches].flatMap(({ waiting: one }) => one ?? []);
+    return waiting.length === 0 ? undefined : Promise.all(waiting);
+  }
+
+  async #revealConflict(error: unknown): Promise<unknown> {
+    if (!(error instanceof StoreError) || !error.current) return error;
+    return new StoreError(error.code, error.message, { current: await this.#reveal(error.current), cause: error });
+  }
+}
+
+/** An event of a put of this process. */
+class OwnEvent implements StoreEvent {
+  readonly type = 'put';
+  readonly key: string;
+  readonly revision: Revision;
+  readonly value: StoredValue;
+  declare readonly previous?: StoredValue;
+
+  constructor({ key, revision }: StoreEvent, { value, previous }: { readonly value: StoredValue; readonly previous: () => StoredValue | undefined }) {
+    this.key = key;
+    this.revision = revision;
+    this.value = value;
+    Object.defineProperty(this, 'previous', { get: previous });
+  }
+}
+
+/** Hands events out in order, at once where nothing before them waits. */
+class Delivery {
+  readonly options: WatchOptions;
+  onStop: (() => void) | undefined;
+  ended = false;
+  waiting: Promise<void> | undefined;
+
+  constructor(options: WatchOptions) {
+    this.options = options;
+  }
+
+  take(events: readonly (StoreEvent | Promise<StoreEvent>)[]): void {
+    if (!this.waiting && !events.some(isPending)) return this.options.onEvents(events as StoreEvent[]);
+    const before = this.waiting;
+    const now = (async () => {
+      const all = await Promise.all(events);
+      await before;
+      this.#handOut(all);
+    })();
+    this.waiting = now;
+    void now.finally(() => { if (this.waiting === now) this.waiting = undefined; });
+  }
+
+  /** As the store has it: a listener that throws ends its watch. */
+  #handOut(events: readonly StoreEvent[]): void {
+    if (this.ended) return;
+    try {
+      this.options.onEvents(events);
+    } catch (error) {
+      this.onStop?.();
+      this.options.onClose?.(error as Error);
+    }
+  }
+
+  stop(): void {
+    this.ended = true;
+  }
+
+  close(error: Error | undefined): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.options.onClose?.(error);
+  }
+}
+
+function isPending<T>(value: T | Promise<T>): value is Promise<T> {
+  return value instanceof Promise;
+}
+
+function settled<T>(value: T | Promise<T>): T | undefined {
+  if (!(value instanceof Promise)) return value;
+  value.catch(() => {});
+  return undefined;
+}
+
+/** Errors of other kinds are of this program's making. */
+function problemOf(error: unknown): string {
+  if (error instanceof TransformError) return error.message;
+  throw error;
+}
