@@ -2,6 +2,7 @@
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import { runApiServer, type ApiServerFlags } from '#cmd/apiserver.ts';
+import { authenticationOptions } from './authentication-options.ts';
 import { list, loggingOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
@@ -18,9 +19,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'audit-policy-file': 'audit logs are not supported yet',
   'audit-log-path': 'audit logs are not supported yet',
   'audit-webhook-config-file': 'audit logs are not supported yet',
-  'oidc-issuer-url': 'OpenID Connect is not supported yet',
-  'authentication-config': 'authentication configuration files are not supported yet: use the flags',
-  'authentication-token-webhook-config-file': 'token review webhooks are not supported yet',
   'admission-control-config-file': 'admission configuration files are not supported yet',
   'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
   'egress-selector-config-file': 'egress selection is not supported',
@@ -36,6 +34,11 @@ const REQUEST_HEADERS: Readonly<Record<string, string>> = {
 };
 
 export function register(program: Command): void {
+  defineApiServer(program).action(action((flags: ApiServerFlags) => runApiServer(flags)));
+}
+
+/** The command with all its flags, which `up --apiserver-arg` reads too. */
+export function defineApiServer(program: Command): Command {
   const command = program.command('apiserver').description('run the API server by itself');
   const strings: Readonly<Record<string, string>> = {
     '--data-dir <dir>': 'keep everything here: store, certificates, kubeconfigs (made when missing)',
@@ -78,16 +81,17 @@ export function register(program: Command): void {
     .addOption(new Option('--authorization-webhook-version <version>', 'of the SubjectAccessReview it is sent: v1 or v1beta1 (default: v1beta1)'))
     .addOption(new Option('--authorization-webhook-cache-authorized-ttl <duration>', 'how long its yes is remembered (default: 5m)'))
     .addOption(new Option('--authorization-webhook-cache-unauthorized-ttl <duration>', 'how long its no is remembered (default: 30s)'))
-    .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous').argParser(yesOrNo('anonymous-auth')).preset('true').default(true))
+    .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous (default: true)').argParser(yesOrNo('anonymous-auth')).preset('true'))
     .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list));
   command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
   command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
+  authenticationOptions(command);
   for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
   command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
   for (const [name, why] of Object.entries(REFUSED)) {
     command.addOption(new Option(`--${name} [value]`).hideHelp().argParser(refuse(name, why)).preset(''));
   }
-  loggingOptions(command).action(action((flags: ApiServerFlags) => runApiServer(flags)));
+  return loggingOptions(command);
 }
 
 /** Values with commas in them. */

@@ -10,6 +10,7 @@ import {
 import { readState, runningPid, startDaemon, stopDaemon } from '#deploy/daemon.ts';
 import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks } from '#deploy/networks.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
+import type { ApiServerArgs } from './apiserver-args.ts';
 import { action, dataDirOption, print, wholeNumber } from './context.ts';
 import { createProgress } from './progress.ts';
 
@@ -20,6 +21,7 @@ interface UpOptions {
   readonly runtime?: RuntimeKind | 'auto';
   readonly nodes?: number;
   readonly detach?: boolean;
+  readonly apiserverArg?: readonly string[];
   readonly install: boolean;
 }
 
@@ -37,6 +39,7 @@ export function register(program: Command): void {
     .option('--bind-address <address>', 'address the API server listens on (default: 127.0.0.1)')
     .addOption(new Option('--runtime <kind>', 'real containers (cri), simulated nodes, or whichever this machine can run').choices(['auto', 'cri', 'simulated']))
     .addOption(new Option('--nodes <n>', 'number of nodes; more than one only with simulated nodes (default: 1)').argParser(wholeNumber('nodes', { min: 0, max: 10000 })))
+    .addOption(new Option('--apiserver-arg <name=value>', "a flag of 'capstan apiserver' for this cluster's API server; may be given several times, replaces those given before and is kept; none removes them").argParser((text: string, before: readonly string[] = []) => [...before, text]))
     .option('--detach', 'return when the cluster is ready and leave it running')
     .option('--no-install', 'do not install Debian packages; say what is missing')
     .action(action(up));
@@ -48,12 +51,13 @@ async function up(options: UpOptions): Promise<void> {
   const pid = runningPid(dir);
   if (pid !== undefined) return alreadyRunning(dir, pid);
   checkOptions(options, { dir, stored: before });
+  const apiServer = await readApiServerArgs(options.apiserverArg ?? before?.apiServerArgs ?? []);
   await requireFreePort({ bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS, httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT });
   prepareDataDir(dir);
   const progress = createProgress();
-  const settings = await settle({ dir, stored: before, options, say: progress.note });
+  const settings = await settle({ dir, stored: before, options, apiServerArgs: apiServer.args, say: progress.note });
   const daemon = startDaemon({
-    dir, program: PROGRAM, detach: options.detach === true,
+    dir, program: PROGRAM, detach: options.detach === true, ...(apiServer.args.length > 0 ? { words: ['--apiserver-flags', JSON.stringify(apiServer.flags)] } : {}),
     onStep: (step) => progress.step(step),
   });
   let interrupted = false;
@@ -92,7 +96,14 @@ interface SettleInput {
   readonly dir: DataDir;
   readonly stored: ClusterSettings | undefined;
   readonly options: UpOptions;
+  readonly apiServerArgs: readonly string[];
   readonly say: (text: string) => void;
+}
+
+/** Loaded only where there are some: most clusters have none, and start the sooner. */
+async function readApiServerArgs(args: readonly string[]): Promise<ApiServerArgs> {
+  if (args.length === 0 || (args.length === 1 && args[0] === 'none')) return { args: [], flags: {} };
+  return (await import('./apiserver-args.ts')).parseApiServerArgs(args);
 }
 
 /** What can be said before anything is touched. */
@@ -109,7 +120,7 @@ function requireOneNode(nodes = 1): void {
 }
 
 /** The settings this start uses: stored ones, overridden by options; a new cluster gets its id and address ranges once. Written down. */
-async function settle({ dir, stored, options, say }: SettleInput): Promise<ClusterSettings> {
+async function settle({ dir, stored, options, apiServerArgs, say }: SettleInput): Promise<ClusterSettings> {
   // What a cluster was made with stays: its containers cannot become simulated because a package is missing today.
   const wanted = stored?.runtime ?? options.runtime ?? 'auto';
   const runtime = wanted === 'simulated' ? 'simulated' : chooseRuntime({ mustBeReal: wanted === 'cri', install: options.install, say });
@@ -118,15 +129,17 @@ async function settle({ dir, stored, options, say }: SettleInput): Promise<Clust
     httpsPort: options.httpsPort ?? stored?.httpsPort ?? DEFAULT_HTTPS_PORT, bindAddress: options.bindAddress ?? stored?.bindAddress ?? DEFAULT_BIND_ADDRESS,
     nodes: options.nodes ?? stored?.nodes ?? 1,
   };
+  const given = apiServerArgs.length > 0 ? { apiServerArgs } : {};
   if (stored) {
-    const settings = { ...stored, ...overrides };
+    const { apiServerArgs: _replaced, ...rest } = stored;
+    const settings = { ...rest, ...overrides, ...given };
     writeSettings(dir, settings);
     return settings;
   }
   const id = newClusterId();
   const networks = runtime === 'cri' ? await claimNetworks({ id, dataDir: dir.path }) : DEFAULT_NETWORKS;
   try {
-    const settings = createSettings(dir, { format: DATA_FORMAT, id, runtime, ...overrides, podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR });
+    const settings = createSettings(dir, { format: DATA_FORMAT, id, runtime, ...overrides, ...given, podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR });
     if (settings.id !== id) releaseNetworks(id);
     return settings;
   } catch (error) {

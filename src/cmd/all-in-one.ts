@@ -22,6 +22,7 @@ import { containerdLayout } from '#node/containerd/layout.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
+import { keysFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
 import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
@@ -36,6 +37,7 @@ const log = createLogger({ format: 'json' }).with({ thread: 'main' });
 class Cluster {
   readonly #dir: DataDir;
   readonly #settings: ClusterSettings;
+  readonly #flags: ApiServerFlags;
   readonly #startedAt = performance.now();
   readonly #components: Record<string, string> = {};
   #phase: DaemonState['phase'] = 'starting';
@@ -46,8 +48,9 @@ class Cluster {
   #node: WorkerHandle | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor(dir: DataDir, settings: ClusterSettings) {
+  constructor(dir: DataDir, { settings, flags }: { readonly settings: ClusterSettings; readonly flags: ApiServerFlags }) {
     this.#dir = dir;
+    this.#flags = flags;
     this.#settings = settings;
   }
 
@@ -71,7 +74,7 @@ class Cluster {
       if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
       await this.#step('API server', async () => {
         this.#server = await composeApiServer({
-          store, pki, serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
+          store, pki: keysFrom(this.#flags, pki), settings: settingsFrom(this.#flags, pki), serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
           listen: [this.#settings.bindAddress, ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress) ? [network.gateway] : [])],
           advertiseAddress: network.advertise,
         });
@@ -230,7 +233,7 @@ function explain(error: unknown, dir: DataDir): string {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { 'data-dir': { type: 'string' } } });
+  const { values } = parseArgs({ options: { 'data-dir': { type: 'string' }, 'apiserver-flags': { type: 'string' } } });
   const dir = dataDir(values['data-dir']);
   let cluster: Cluster | undefined;
   const end = (signal: string): void => {
@@ -247,7 +250,9 @@ async function main(): Promise<void> {
     const settings = readSettings(dir);
     if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
     mkdirSync(dir.run, { recursive: true });
-    cluster = new Cluster(dir, settings);
+    const given = values['apiserver-flags'];
+    if (settings.apiServerArgs && given === undefined) throw new UserError(`The cluster in ${dir.path} has flags for its API server, which 'capstan up' reads: start it with: capstan up --data-dir ${dir.path}`);
+    cluster = new Cluster(dir, { settings, flags: given === undefined ? {} : JSON.parse(given) as ApiServerFlags });
     await cluster.start();
   } catch (error) {
     log.error('start failed', { error: error instanceof Error ? error.stack ?? error.message : String(error) });

@@ -46,6 +46,8 @@ export interface StartOptions {
   readonly dir: DataDir;
   readonly program: string;
   readonly detach: boolean;
+  /** Further words of its command line. */
+  readonly words?: readonly string[];
   readonly onStep: (message: Extract<DaemonMessage, { type: 'step' }>) => void;
 }
 
@@ -54,7 +56,7 @@ const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-s
 
 export function startDaemon(options: StartOptions): StartedDaemon {
   const log = openLog(options.dir);
-  const child = spawn(process.execPath, [...NODE_FLAGS, options.program, '--data-dir', options.dir.path], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, options.program, '--data-dir', options.dir.path, ...(options.words ?? [])], {
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
     cwd: '/',

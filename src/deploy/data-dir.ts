@@ -29,6 +29,8 @@ export interface ClusterSettings {
   readonly nodes: number;
   readonly podCIDR: string;
   readonly serviceCIDR: string;
+  /** 'name=value' each: flags of `capstan apiserver` for this cluster's API server. */
+  readonly apiServerArgs?: readonly string[];
 }
 
 /** A sentence for the user about what is wrong with the data directory or the request; printed as it is. */
@@ -147,6 +149,8 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
   if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';
   if (!isIPv4Range(data.serviceCIDR)) return '"serviceCIDR" should be an IPv4 range';
+  const { apiServerArgs = [] } = data;
+  if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string')) return '"apiServerArgs" should be a list of texts';
   return undefined;
 }
 
