@@ -152,9 +152,7 @@ export class EncryptedStore implements Store {
   #revealEvent(event: StoreEvent): StoreEvent | Promise<StoreEvent> {
     const { value: stored, previous } = event;
     const ours = stored && this.#ours.get(stored.value);
-    // What was there before is asked for by few, and never of what has just been written here.
-    if (ours) return new OwnEvent(event, { value: { ...stored, value: ours }, previous: () => previous && settled(this.#reveal(previous)) });
-    const revealed = stored && this.#reveal(stored), before = previous && this.#reveal(previous);
+    const revealed = ours ? { ...stored, value: ours } : stored && this.#reveal(stored), before = previous && this.#reveal(previous);
     const made = (value: StoredValue | undefined, old: StoredValue | undefined): StoreEvent => ({ type: event.type, key: event.key, revision: event.revision, ...(value ? { value } : {}), ...(old ? { previous: old } : {}) });
     if (!isPending(revealed) && !isPending(before)) return made(revealed, before);
     return Promise.all([revealed, before]).then(([value, old]) => made(value, old));
@@ -169,22 +167,6 @@ export class EncryptedStore implements Store {
   async #revealConflict(error: unknown): Promise<unknown> {
     if (!(error instanceof StoreError) || !error.current) return error;
     return new StoreError(error.code, error.message, { current: await this.#reveal(error.current), cause: error });
-  }
-}
-
-/** An event of a put of this process. */
-class OwnEvent implements StoreEvent {
-  readonly type = 'put';
-  readonly key: string;
-  readonly revision: Revision;
-  readonly value: StoredValue;
-  declare readonly previous?: StoredValue;
-
-  constructor({ key, revision }: StoreEvent, { value, previous }: { readonly value: StoredValue; readonly previous: () => StoredValue | undefined }) {
-    this.key = key;
-    this.revision = revision;
-    this.value = value;
-    Object.defineProperty(this, 'previous', { get: previous });
   }
 }
 
@@ -235,12 +217,6 @@ class Delivery {
 
 function isPending<T>(value: T | Promise<T>): value is Promise<T> {
   return value instanceof Promise;
-}
-
-function settled<T>(value: T | Promise<T>): T | undefined {
-  if (!(value instanceof Promise)) return value;
-  value.catch(() => {});
-  return undefined;
 }
 
 /** Errors of other kinds are of this program's making. */
