@@ -20,6 +20,7 @@ import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
+import { tokenLivesFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
 import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
@@ -27,7 +28,7 @@ import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
 
-export interface ApiServerFlags extends LoginFlags, AuthorizationFlags {
+export interface ApiServerFlags extends LoginFlags, AuthenticationFlags, AuthorizationFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -191,13 +192,19 @@ export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | unde
   const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
   const authorization = authorizationSettings(flags);
   const login = loginOptions(flags, { pkiDir: pki?.dir });
+  const tokenSources = tokenSourcesFrom(flags);
   return {
     ...(login ? { login } : {}),
+    ...(tokenSources ? { tokenSources } : {}),
+    files: {
+      cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile, clientCa: flags.clientCaFile, frontProxyCa: flags.requestheaderClientCaFile,
+      signingKey: flags.serviceAccountSigningKeyFile, publicKeys: flags.serviceAccountKeyFile,
+    },
     authentication: {
       ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
       ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }), ...(apiAudiences ? { apiAudiences } : {}),
     },
-    serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}) },
+    serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}), ...tokenLivesFrom(flags) },
     ...(authorization ? { authorization } : {}),
     ...(disableAdmissionPlugins ? { disabledAdmission: disableAdmissionPlugins } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),
@@ -257,6 +264,6 @@ function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFl
   if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
   // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
-  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
+  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab|--oidc|--authentication-config/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
   return error;
 }

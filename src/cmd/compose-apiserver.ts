@@ -1,10 +1,14 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
 import { createAdmission } from '#apiserver/admission/admission.ts';
-import { createAuthentication, DEFAULT_ISSUER, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
+import { createAuthentication, DEFAULT_ISSUER, type Authentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
+import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
+import type { TokenSourceOptions, TokenSources } from '#apiserver/authn/token-sources.ts';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
 import { createAuthorization, type Authorization, type AuthorizationSettings } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
+import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
 import type { ApiHandler } from '#apiserver/http.ts';
+import type { InternalApi } from '#apiserver/internal.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
@@ -12,9 +16,10 @@ import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } fro
 import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
-import type { Logger } from '#stdx/log.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
+import { followFiles, type FollowedFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from './version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
@@ -28,10 +33,14 @@ export interface ApiServerSettings {
   readonly authorization?: AuthorizationSettings;
   readonly disabledAdmission?: readonly string[];
   readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
-  readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri'>;
+  readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'>;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
   /** Passwords, Kerberos, session tokens. */
   readonly login?: LoginOptions;
+  /** OIDC, webhook. */
+  readonly tokenSources?: TokenSourceOptions;
+  /** Certificates and keys that are used anew when their files change. */
+  readonly files?: FollowedFiles;
 }
 
 export interface ComposeOptions {
@@ -66,6 +75,10 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
   const apiAudiences = settings.authentication?.apiAudiences ?? settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
   const logins = settings.login && await (await import('#apiserver/authn/logins.ts')).openLogins(settings.login, { clock, log, apiAudiences });
+  const serviceAccountIssuers = settings.serviceAccounts?.issuers ?? [DEFAULT_ISSUER];
+  const sources = settings.tokenSources && await (await import('#apiserver/authn/token-sources.ts')).openTokenSources(settings.tokenSources, { clock, log, apiAudiences, serviceAccountIssuers });
+  const serviceAccountKeys = { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem] };
+  let authentication: Authentication | undefined;
   const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const server = await createApiServer({
@@ -77,11 +90,12 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     clientCa: pki.ca.certificatePem,
     ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
     programVersion: CAPSTAN_VERSION,
-    authentication: ({ internal }) => createAuthentication({
-      internal, log, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
-      ...(logins ? { extraTokens: logins.tokens, extraAuthenticators: logins.authenticators } : {}),
-      serviceAccounts: { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem], ...settings.serviceAccounts },
-    }),
+    authentication: ({ internal }) => (authentication = createAuthentication({
+      internal, log, clock, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
+      extraTokens: [...logins?.tokens ?? [], ...sources?.tokens ?? []], ...(logins ? { extraAuthenticators: logins.authenticators } : {}),
+      ...(sources ? { anonymous: anonymousBy(sources, settings.authentication?.anonymous) } : {}),
+      serviceAccounts: { ...serviceAccountKeys, ...settings.serviceAccounts },
+    })),
     authorization: ({ internal }) => {
       authorization = createAuthorization({ internal, log, clock, ...settings.authorization });
       return authorization.authorizer;
@@ -93,26 +107,55 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     connect: streams,
     ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
-      await bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] });
+      await Promise.all([bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] }), trackLegacyTokens(internal, clock.now())]);
       await addonPolicy(internal);
     },
   });
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
+  server.metrics.collect(() => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`);
   const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {
     for (const host of options.listen) await server.start({ host, port: options.port, tls });
   } catch (error) {
     await server.stop();
+    authentication?.close();
+    sources?.close();
     throw error;
   }
+  const followed = settings.files && followFiles(settings.files, {
+    tls, keys: serviceAccountKeys, clock, log,
+    replaceTls(next) {
+      server.replaceCertificates(next);
+      void publishAuthorities(server.internal, next).catch((error: unknown) => log.warn('the new authorities could not be published', { error: errorMessage(error) }));
+    },
+    replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
+  });
   return {
     handler: server.handler,
     ready: () => server.ready(),
     async stop() {
+      followed?.close();
       await server.stop();
+      authentication?.close();
+      sources?.close();
       authorization?.stop();
       streams.close();
       await logins?.close();
     },
   };
+}
+
+/** What the file of --authentication-config says now, else what the flag says. */
+function anonymousBy(sources: TokenSources, byFlag: AuthenticationOptions['anonymous'] = { enabled: true }): NonNullable<AuthenticationOptions['anonymous']> {
+  return {
+    get enabled() { return (sources.anonymous ?? byFlag).enabled; },
+    get paths() { return (sources.anonymous ?? byFlag).paths; },
+  };
+}
+
+/** Extension API servers read there whom to believe. */
+async function publishAuthorities(internal: InternalApi, { clientCa, frontProxyCa }: TlsMaterial): Promise<void> {
+  await internal.modify({ group: '', resource: 'configmaps' }, { namespace: 'kube-system', name: 'extension-apiserver-authentication' }, (map) => {
+    map['data'] = { ...map['data'] as object, ...(clientCa === undefined ? {} : { 'client-ca-file': String(clientCa) }), ...(frontProxyCa === undefined ? {} : { 'requestheader-client-ca-file': String(frontProxyCa) }) };
+  });
 }

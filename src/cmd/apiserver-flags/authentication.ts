@@ -1,0 +1,74 @@
+/** Flags of tokens that others vouch for (OIDC, webhook) and of the lives of service account tokens. Upstream's names. */
+import type { OidcFlags } from '#apiserver/authn/oidc/configuration.ts';
+import type { TokenSourceOptions } from '#apiserver/authn/token-sources.ts';
+import { UserError } from '#deploy/data-dir.ts';
+import { goDurationMs } from '#machinery/go-duration.ts';
+
+export interface AuthenticationFlags extends OidcFlags {
+  readonly oidcCaFile?: string;
+  readonly authenticationConfig?: string;
+  readonly authenticationTokenWebhookConfigFile?: string;
+  readonly authenticationTokenWebhookVersion?: string;
+  readonly authenticationTokenWebhookCacheTtl?: string;
+  readonly serviceAccountMaxTokenExpiration?: string;
+  readonly serviceAccountExtendTokenExpiration?: boolean;
+}
+
+/** Upstream's, which is v1beta1 for servers that are older than v1. */
+const DEFAULT_WEBHOOK_VERSION = 'v1beta1';
+const DEFAULT_CACHE_TTL = '2m';
+const HOUR_MS = 3_600_000;
+const LONGEST_SECONDS = 2 ** 32;
+
+/** undefined when nothing of it is configured. */
+export function tokenSourcesFrom(flags: AuthenticationFlags): TokenSourceOptions | undefined {
+  const jwt = jwtFrom(flags), webhook = webhookFrom(flags);
+  return jwt || webhook ? { ...(jwt ? { jwt } : {}), ...(webhook ? { webhook } : {}) } : undefined;
+}
+
+function jwtFrom(flags: AuthenticationFlags): TokenSourceOptions['jwt'] {
+  const oidc = oidcFlags(flags);
+  const isOidcSet = flags.oidcCaFile !== undefined || Object.keys(oidc).length > 0;
+  if (flags.authenticationConfig !== undefined) {
+    if (isOidcSet) throw new UserError('authentication-config file and oidc-* flags are mutually exclusive: give one or the other.');
+    return { file: flags.authenticationConfig };
+  }
+  if (!isOidcSet) return undefined;
+  if (!oidc.oidcIssuerUrl || !oidc.oidcClientId) throw new UserError('oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set.');
+  return { flags: oidc, caFile: flags.oidcCaFile };
+}
+
+const OIDC_FLAGS = ['oidcIssuerUrl', 'oidcClientId', 'oidcUsernameClaim', 'oidcUsernamePrefix', 'oidcGroupsClaim', 'oidcGroupsPrefix', 'oidcRequiredClaim', 'oidcSigningAlgs'] as const;
+
+function oidcFlags(flags: AuthenticationFlags): OidcFlags {
+  return Object.fromEntries(OIDC_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]));
+}
+
+function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] {
+  const { authenticationTokenWebhookConfigFile: configFile, authenticationTokenWebhookVersion: version, authenticationTokenWebhookCacheTtl: ttl } = flags;
+  if (configFile === undefined) {
+    if (version !== undefined || ttl !== undefined) throw new UserError('--authentication-token-webhook-version and --authentication-token-webhook-cache-ttl need --authentication-token-webhook-config-file.');
+    return undefined;
+  }
+  if (version !== undefined && version !== 'v1' && version !== 'v1beta1') throw new UserError(`--authentication-token-webhook-version is "${version}"; it should be v1 or v1beta1.`);
+  return { configFile, version: version ?? DEFAULT_WEBHOOK_VERSION, cacheTtlMs: durationMs('--authentication-token-webhook-cache-ttl', ttl ?? DEFAULT_CACHE_TTL) };
+}
+
+export interface TokenLives { readonly maxExpirationSeconds?: number; readonly extendExpiration?: boolean }
+
+export function tokenLivesFrom({ serviceAccountMaxTokenExpiration: longest, serviceAccountExtendTokenExpiration: extendExpiration }: AuthenticationFlags): TokenLives {
+  const maxMs = longest === undefined ? 0 : durationMs('--service-account-max-token-expiration', longest);
+  if (maxMs !== 0 && (maxMs < HOUR_MS || maxMs / 1000 > LONGEST_SECONDS)) throw new UserError(`--service-account-max-token-expiration is "${longest ?? ''}"; it must be between 1 hour and 2^32 seconds.`);
+  return { ...(maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {}), ...(extendExpiration === undefined ? {} : { extendExpiration }) };
+}
+
+function durationMs(flag: string, text: string): number {
+  let ms: number;
+  try {
+    ms = goDurationMs(text);
+  } catch {
+    ms = NaN;
+  }
+  if (!(ms >= 0)) throw new UserError(`${flag} is "${text}"; it should be a duration, for example 2m.`);
+  return ms;
+}

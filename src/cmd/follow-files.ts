@@ -1,0 +1,84 @@
+/**
+ * Certificates and keys of flags, followed while the API server runs: what a changed file says is used from then on; one that is damaged, or does not
+ * fit the others, changes nothing but the log.
+ */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import type { ServiceAccountKeyMaterial } from '#apiserver/authn/service-account-keys.ts';
+import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
+
+/** Paths; absent = that one does not come from a file of its own. */
+export interface FollowedFiles {
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly clientCa?: string | undefined;
+  readonly frontProxyCa?: string | undefined;
+  readonly signingKey?: string | undefined;
+  readonly publicKeys?: readonly string[] | undefined;
+}
+
+export interface FollowOptions {
+  /** What is used at the start. */
+  readonly tls: TlsMaterial;
+  readonly keys: ServiceAccountKeyMaterial;
+  /** Throws an Error for material that does not fit together. */
+  replaceTls(tls: TlsMaterial): void;
+  replaceKeys(keys: ServiceAccountKeyMaterial): void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const TLS_FILES = ['cert', 'key', 'clientCa', 'frontProxyCa'] as const;
+
+export function followFiles(files: FollowedFiles, options: FollowOptions): { close(): void } {
+  const watched: WatchedFiles[] = [];
+  const { clock, log, replaceTls, replaceKeys } = options;
+  const follow = (paths: readonly string[], take: (contents: readonly string[]) => void): void => {
+    if (paths.length === 0) return;
+    const names = paths.join(', ');
+    watched.push(watchFiles({
+      paths, clock,
+      changed(contents) {
+        try {
+          take(contents);
+          log.info('certificates or keys read again', { files: names });
+        } catch (error) {
+          log.error('changed certificates or keys cannot be used, the old ones stay', { files: names, error: errorMessage(error) });
+        }
+      },
+      unreadable: (error) => log.error('certificates or keys cannot be read, the old ones stay', { files: names, error: error.message }),
+    }));
+  };
+  let { tls, keys } = options;
+  const named = TLS_FILES.flatMap((name) => (files[name] === undefined ? [] : [{ name, path: files[name] }]));
+  follow(named.map(({ path }) => path), (contents) => {
+    const next = { ...tls, ...Object.fromEntries(named.map(({ name }, index) => [name, contents[index]!])) };
+    for (const [index, { name, path }] of named.entries()) if (name !== 'key') checkCertificates(contents[index]!, path);
+    replaceTls(next);
+    tls = next;
+  });
+  const { signingKey, publicKeys = [] } = files;
+  follow([...(signingKey === undefined ? [] : [signingKey]), ...publicKeys], (contents) => {
+    const signing = signingKey === undefined ? keys.signingKeyPem : contents[0]!;
+    createPrivateKey(signing);
+    const publics = signingKey === undefined ? contents : contents.slice(1);
+    for (const [index, text] of publics.entries()) if (!text.includes('-----BEGIN')) throw new Error(`${publicKeys[index]!} has no key in PEM`);
+    // The signing key's own public key is accepted in any case.
+    const next = { signingKeyPem: signing, publicKeyPems: publics };
+    replaceKeys(next);
+    keys = next;
+  });
+  return {
+    close() {
+      for (const one of watched) one.close();
+    },
+  };
+}
+
+function checkCertificates(pem: string, path: string): void {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) throw new Error(`${path} has no certificate in PEM`);
+  for (const block of blocks) new X509Certificate(block);
+}
