@@ -4,6 +4,7 @@ import type { Logger } from '#stdx/log.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';
+import type { Annotate } from './admission/plugin.ts';
 import type { AdmissionChain } from './admission-chain.ts';
 import type { Aggregator } from './aggregation/aggregator.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
@@ -27,6 +28,8 @@ export interface RequestContext {
   /** Set where user is another than authenticated: who acts as them, and the verb of constrained impersonation that let them ('' = the plain verb impersonate). */
   impersonator?: { readonly user: UserInfo; readonly constraint: string };
   readonly warnings: string[];
+  /** Set by who audits: adds to this request's event, see AdmissionAttributes. */
+  annotate?: Annotate | undefined;
   readonly auditId: string;
   /** Given back when the request ends. */
   release: (() => void) | undefined;

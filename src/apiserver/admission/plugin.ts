@@ -14,6 +14,8 @@ import type { Reinvocation } from './reinvocation.ts';
 
 export type AdmissionOperation = 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT';
 
+export type Annotate = (key: string, value: string, level?: 'Metadata' | 'Request') => void;
+
 export interface AdmissionAttributes {
   readonly operation: AdmissionOperation;
   readonly gvr: GroupVersionResource;
@@ -38,8 +40,8 @@ export interface AdmissionAttributes {
   /** Sends a Warning header to the client. */
   warn(message: string): void;
   /** Adds to the request's audit event; the first value of a key stays. Absent: nothing is audited. level: below it the annotation is left out, default Metadata. */
-  annotate?(key: string, value: string, level?: 'Metadata' | 'Request'): void;
-  /** The client's own bound on the request (?timeout=), in milliseconds. */
+  readonly annotate?: Annotate | undefined;
+  /** How long the client waits (?timeout=); after that nothing may be written. Absent: the server's own bound. */
   readonly timeoutMs?: number | undefined;
   /** See reinvocationOf. */
   reinvocation?: Reinvocation | undefined;

@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
 import { CONNECTED, type ConnectCall } from '../connect.ts';
+import { admitConnect } from '../connect-options.ts';
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
@@ -105,16 +106,6 @@ function connectCall({ request, info, user }: RequestContext, core: ServerCore, 
   const object = isPlain ? core.internal.get({ group: info.group, resource: info.resource }, { name: info.name, namespace: endpoint.resource.namespaced ? info.namespace : '' }) : undefined;
   if (isPlain && !object) throw statusErrors.notFound({ ...endpoint.groupResource, name: info.name });
   return { request, info, user, object, internal: core.internal };
-}
-
-async function admitConnect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<void> {
-  const { info, user, warnings } = context;
-  const attributes = {
-    operation: 'CONNECT' as const, gvr: endpoint.gvr, gvk: endpoint.gvk, namespace: info.namespace, name: info.name, subresource: info.subresource,
-    object: { ...info.query } as never, oldObject: undefined, user, dryRun: false, options: {}, warn: (message: string) => void warnings.push(message), internal: core.internal,
-  };
-  await core.admission.admit(attributes);
-  await core.admission.validate(attributes);
 }
 
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {

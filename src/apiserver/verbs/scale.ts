@@ -40,10 +40,13 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
     ? await fixed(call, options.fieldValidation)
     : await patching(call, { schema, endpoint });
   const written = await objects.update(endpoint, {
+    face: {
+      gvk: SCALE, show: (object) => scaleOf(endpoint, object),
+      take: (object, scale) => endpoint.resource.scale!.setReplicas(object, replicasOf(scale, target.name)),
+    },
     change: (current) => {
       const scale = next(current!);
-      const replicas = (scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0;
-      if (replicas < 0) throw statusErrors.invalid({ ...SCALE, name: target.name }, [fieldErrors.invalid('spec.replicas', replicas, 'must be greater than or equal to 0')]);
+      const replicas = replicasOf(scale, target.name);
       const object = deepClone(current!);
       endpoint.resource.scale!.setReplicas(object, replicas);
       const meta = object.metadata!;
@@ -55,6 +58,12 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'scale', options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options) }) });
   return respondEncoded(scaleOf(endpoint, written.object), { status: 200, options: view });
+}
+
+function replicasOf(scale: KubeObject, name: string): number {
+  const replicas = (scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0;
+  if (replicas < 0) throw statusErrors.invalid({ ...SCALE, name }, [fieldErrors.invalid('spec.replicas', replicas, 'must be greater than or equal to 0')]);
+  return replicas;
 }
 
 async function fixed({ context, target }: WriteCall, mode: 'strict' | 'warn' | 'ignore'): Promise<(current: KubeObject) => KubeObject> {

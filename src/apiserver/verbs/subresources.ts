@@ -2,14 +2,14 @@
 import { fieldErrors, statusErrors, type StatusError } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
-import type { KubeObject, ObjectMeta } from '#machinery/object.ts';
+import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import type { ApiResponse } from '../http.ts';
 import { rfc3339, type DeleteRequest, type StoredEndpoint } from '../objects.ts';
 import { successStatus } from '../respond.ts';
 import { respondEncoded, respondWithObject, viewOptions } from '../views.ts';
-import { parseMutationOptions } from './options.ts';
+import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { patch } from './patch.ts';
-import { checkName, optionsObject, readKind, readObject, toStorage, update, writeContext, type WriteCall } from './write.ts';
+import { checkName, optionsObject, readKind, readObject, timeoutOf, toStorage, update, writeContext, type WriteCall } from './write.ts';
 
 interface Special {
   /** Besides create. */
@@ -47,6 +47,7 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
   if (node?.kind && node.kind !== 'Node') errors.push(fieldErrors.notSupported('target.kind', node.kind, ['Node', '<empty>']));
   if (!node?.name) errors.push(fieldErrors.required('target.name'));
   if (errors.length > 0) throw statusErrors.invalid({ ...BINDING, name: target.name }, errors);
+  await admitBody(endpoint, call, { subresource: 'binding', body: binding, options });
   const conflict = (why: string): StatusError => statusErrors.conflict({ group: '', resource: 'pods/binding', name: target.name }, why);
   await objects.update(endpoint, {
     change: (current) => {
@@ -55,7 +56,7 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
       if (spec?.nodeName) throw conflict(`pod ${target.name} is already assigned to node ${JSON.stringify(spec.nodeName)}`);
       if (spec?.schedulingGates?.length) throw conflict(`pod ${target.name} has non-empty .spec.schedulingGates`);
       const next = deepClone(current!) as KubeObject & PodParts;
-      next.spec!.nodeName = node!.name!;
+      next.spec!.nodeName = (binding['target'] as { name: string }).name;
       const meta = next.metadata!;
       if (binding.metadata?.annotations) meta.annotations = { ...meta.annotations, ...binding.metadata.annotations };
       if (binding.metadata?.labels) meta.labels = { ...binding.metadata.labels, ...meta.labels };
@@ -66,7 +67,7 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
     prepare: () => {},
     // Everything but the node was valid before.
     validate: false,
-  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'binding', options: optionsObject('CreateOptions', options) }) });
+  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'binding', options: optionsObject('CreateOptions', options), admission: false }) });
   return created(call);
 }
 
@@ -106,11 +107,12 @@ async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiR
   if (eviction.metadata?.name && eviction.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
   const request = (eviction['deleteOptions'] ?? {}) as DeleteRequest & { readonly dryRun?: readonly string[] };
   const dryRun = options.dryRun || (request.dryRun?.length ?? 0) > 0;
+  await admitBody(endpoint, call, { subresource: 'eviction', body: eviction, options: { ...options, dryRun } });
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   const pod = endpoint.cache.parsed.of(entry);
   if (!ignoresBudgets(pod)) await spendBudget(pod, call, dryRun);
-  await objects.delete(endpoint, request, { target, context: writeContext(context, { dryRun, subresource: 'eviction', options: { ...request } }) });
+  await objects.delete(endpoint, request, { target, context: writeContext(context, { dryRun, subresource: 'eviction', options: { ...request }, admission: false }) });
   return created(call);
 }
 
@@ -174,6 +176,7 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const view = viewOptions(context, core.clock.now());
   const request = await readKind(TOKEN_REQUEST, context, { mode: options.fieldValidation });
   if (request.metadata?.name && request.metadata.name !== target.name) throw statusErrors.badRequest(`service account name ${JSON.stringify(target.name)} does not match name ${JSON.stringify(request.metadata.name)}`);
+  await admitBody(endpoint, call, { subresource: 'token', body: request, options });
   if (!core.tokenIssuer) throw statusErrors.unavailable('this server issues no service account tokens');
   const spec = (request['spec'] ?? {}) as TokenSpec;
   const expirationSeconds = spec.expirationSeconds ?? DEFAULT_EXPIRATION_SECONDS;
@@ -186,7 +189,6 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const uid = endpoint.cache.parsed.of(entry).metadata?.uid ?? '';
   const bound = boundObject(spec, call);
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
-  await admitBody(endpoint, call, { subresource: 'token', body: request, dryRun: options.dryRun });
   const issued = options.dryRun ? undefined : await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
   if (issued?.warning) context.warnings.push(issued.warning);
   const answer: KubeObject = {
@@ -223,12 +225,11 @@ function boundObject({ boundObjectRef: ref }: TokenSpec, { core, target }: Write
 }
 
 /** Admission of a body that is never stored. */
-export async function admitBody(endpoint: Pick<StoredEndpoint, 'gvr'>, { context, core, target }: Pick<WriteCall, 'context' | 'core' | 'target'>, { subresource, body, dryRun }: { readonly subresource: string; readonly body: KubeObject; readonly dryRun: boolean }): Promise<void> {
-  const slash = (body.apiVersion ?? '').indexOf('/');
+export async function admitBody(endpoint: Pick<StoredEndpoint, 'gvr'>, { context, core, target }: Pick<WriteCall, 'context' | 'core' | 'target'>, { subresource, body, options }: { readonly subresource: string; readonly body: KubeObject; readonly options: MutationOptions }): Promise<void> {
   const attributes = {
-    operation: 'CREATE' as const, gvr: endpoint.gvr, gvk: { group: slash < 0 ? '' : body.apiVersion!.slice(0, slash), version: (body.apiVersion ?? '').slice(slash + 1), kind: body.kind ?? '' },
-    namespace: target.namespace, name: target.name, subresource, object: body, oldObject: undefined, user: context.user, dryRun, options: {},
-    warn: (message: string) => void context.warnings.push(message), internal: core.internal,
+    operation: 'CREATE' as const, gvr: endpoint.gvr, gvk: { ...parseApiVersion(body.apiVersion ?? ''), kind: body.kind ?? '' },
+    namespace: target.namespace, name: target.name, subresource, object: body, oldObject: undefined, user: context.user, dryRun: options.dryRun, options: optionsObject('CreateOptions', options),
+    warn: (message: string) => void context.warnings.push(message), annotate: context.annotate, timeoutMs: timeoutOf(context), internal: core.internal,
   };
   await core.admission.admit(attributes);
   await core.admission.validate(attributes);

@@ -6,6 +6,7 @@ import { schemaForKind } from '#api/schemas.ts';
 import { listKindOf, type Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import { decodeBody } from '../encode.ts';
+import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../flowcontrol/request-timeout.ts';
 import type { ApiResponse } from '../http.ts';
 import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../negotiate.ts';
 import { Objects, type DeleteRequest, type StoredEndpoint, type Target, type UpdateRequest, type WriteContext } from '../objects.ts';
@@ -26,12 +27,19 @@ export interface WriteCall {
   readonly target: Target;
 }
 
-export function writeContext(context: RequestContext, { dryRun, subresource = '', options }: { readonly dryRun: boolean; readonly subresource?: string; readonly options: Readonly<Record<string, unknown>> }): WriteContext {
-  const { user, warnings } = context;
+export function writeContext(context: RequestContext, { dryRun, subresource = '', options, admission = true }: {
+  readonly dryRun: boolean; readonly subresource?: string; readonly options: Readonly<Record<string, unknown>>; /** false: it was admitted by another body. */ readonly admission?: boolean;
+}): WriteContext {
+  const { user, warnings, annotate } = context;
   return {
-    user, dryRun, admission: true, subresource, options, warn: (message) => void warnings.push(message),
+    user, dryRun, admission, subresource, options, annotate, timeoutMs: timeoutOf(context), warn: (message) => void warnings.push(message),
     get manager() { return managerOf(context, typeof options['fieldManager'] === 'string' ? options['fieldManager'] : ''); },
   };
+}
+
+/** What the client asked for by ?timeout=. */
+export function timeoutOf({ info: { query } }: RequestContext): number | undefined {
+  return query['timeout'] === undefined ? undefined : requestTimeoutMs(query['timeout'], DEFAULT_REQUEST_TIMEOUT_MS);
 }
 
 export function optionsObject(kind: string, { dryRun, fieldManager, fieldValidation }: MutationOptions): Record<string, unknown> {

@@ -41,7 +41,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const view = viewOptions(context, core.clock.now());
   const object = await readObject(endpoint, context, options.fieldValidation);
-  await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, dryRun: options.dryRun });
+  await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, options });
   const result = await review(object, call);
   return respondEncoded(result, { status: 201, options: view });
 }

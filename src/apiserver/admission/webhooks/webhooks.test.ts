@@ -117,7 +117,7 @@ describe('what a webhook is sent', () => {
     decisions['/old'] = () => ({ allowed: true, patch: setData('old', '1')['patch'] });
     await mutating('m', webhook('old', { admissionReviewVersions: ['v2', 'v1beta1', 'v1'] }));
     assert.equal((await createConfigMap('a')).body.data.old, '1');
-    assert.equal((peer.calls.at(-1)?.body as KubeObject).apiVersion, 'admission.k8s.io/v1beta1');
+    assert.equal((peer.calls.at(-1)!.body as KubeObject).apiVersion, 'admission.k8s.io/v1beta1');
   });
 
   test('objects in the version its rule names, under Equivalent', async () => {
@@ -435,4 +435,75 @@ test('a webhook behind a Service is called at its cluster address, by its own na
     await another.stop();
     await behind.stop();
   }
+});
+
+describe('subresources that take a body of another kind', () => {
+  const PODS = '/api/v1/namespaces/default/pods';
+  const rule = (...resources: string[]): object => ({ rules: [{ ...EVERYTHING, resources }] });
+  const makePod = async (name: string): Promise<void> => {
+    const created = await server.request(`POST ${PODS}`, { body: { metadata: { name }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    assert.equal(created.status, 201, created.text);
+  };
+
+  test('binding and eviction are creations of that body', async () => {
+    await makePod('p');
+    await validating('v', webhook('parts', rule('pods/*')));
+    assert.equal((await server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } })).status, 201);
+    assert.equal((await server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 201);
+    assert.deepEqual(requests.map(({ request }) => [request['operation'], request['kind'].kind, request['subResource'], request['object'].kind, request['name'], request['options'].kind]), [
+      ['CREATE', 'Binding', 'binding', 'Binding', 'p', 'CreateOptions'], ['CREATE', 'Eviction', 'eviction', 'Eviction', 'p', 'CreateOptions'],
+    ]);
+  });
+
+  test('a webhook may choose the node, and deny', async () => {
+    await makePod('p');
+    decisions['/bind'] = () => patching({ op: 'replace', path: '/target/name', value: 'chosen' });
+    await mutating('m', webhook('bind', rule('pods/binding')));
+    await server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } });
+    assert.equal((await server.request(`GET ${PODS}/p`)).body.spec.nodeName, 'chosen');
+    decisions['/deny'] = () => ({ allowed: false });
+    await validating('v', webhook('deny', rule('pods/eviction')));
+    assert.equal((await server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 400);
+    assert.equal((await server.request(`GET ${PODS}/p`)).status, 200);
+  });
+
+  test('scale is seen as a Scale, and changed as one', async () => {
+    const replicaSet = { metadata: { name: 'r' }, spec: { replicas: 1, selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } } } };
+    const path = '/apis/apps/v1/namespaces/default/replicasets';
+    await server.request(`POST ${path}`, { body: replicaSet });
+    decisions['/cap'] = ({ object }) => (object.spec.replicas > 3 ? patching({ op: 'replace', path: '/spec/replicas', value: 3 }) : { allowed: true });
+    await mutating('m', webhook('cap', rule('*/scale')));
+    const scaled = await server.request(`PATCH ${path}/r/scale`, { body: { spec: { replicas: 9 } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.equal(scaled.body.spec.replicas, 3, scaled.text);
+    const [{ request } = { request: {} as Request }] = requests;
+    assert.deepEqual([request['kind'], request['object'].kind, request['object'].spec, request['oldObject'].spec], [{ group: 'autoscaling', version: 'v1', kind: 'Scale' }, 'Scale', { replicas: 9 }, { replicas: 1 }]);
+    await server.request(`DELETE ${path}/r`);
+  });
+
+  test('connections carry their options; attach can be denied, exec cannot be rewritten', async () => {
+    await makePod('p');
+    decisions['/deny'] = () => ({ allowed: false, status: { message: 'attaching to pods is not allowed' } });
+    await validating('v', webhook('deny', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/attach', 'pods/portforward', 'pods/proxy'] }] }));
+    const denied = await server.request(`POST ${PODS}/p/attach?container=c&stdin=true`);
+    assert.deepEqual([denied.status, denied.body.message], [400, 'admission webhook "deny.example.com" denied the request: attaching to pods is not allowed']);
+    await server.request(`POST ${PODS}/p/portforward?ports=80,81`);
+    await server.request(`GET ${PODS}/p/proxy/some/path`);
+    assert.deepEqual(requests.map(({ request }) => [request['operation'], request['object'], request['oldObject'], request['options']]), [
+      ['CONNECT', { kind: 'PodAttachOptions', apiVersion: 'v1', stdin: true, container: 'c' }, null, null],
+      ['CONNECT', { kind: 'PodPortForwardOptions', apiVersion: 'v1', ports: [80, 81] }, null, null],
+      ['CONNECT', { kind: 'PodProxyOptions', apiVersion: 'v1', path: '/some/path' }, null, null],
+    ]);
+    decisions['/change'] = () => patching({ op: 'add', path: '/command', value: ['rm'] });
+    await mutating('m', webhook('change', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/exec'] }] }));
+    assert.match((await server.request(`POST ${PODS}/p/exec?command=ls`)).body.message, /admission changed the PodExecOptions of pods\/exec, which is not supported/);
+  });
+});
+
+test('the client\'s own timeout ends the call, and nothing is written', async () => {
+  decisions['/silent'] = () => new Promise(() => {});
+  await mutating('m', webhook('silent', { failurePolicy: 'Ignore' }));
+  const { status } = await createConfigMap('a', {}, '?timeout=200ms');
+  assert.equal(status, 504);
+  await server.request(`DELETE ${GROUP}/mutatingwebhookconfigurations/m`);
+  assert.equal((await server.request(`GET ${CONFIGMAPS}/a`)).status, 404);
 });
