@@ -123,7 +123,9 @@ function groupFields({ name, versions }: Group): Record<string, unknown> {
 function resourceList(endpoints: readonly Endpoint[] | undefined): KubeObject | undefined {
   if (!endpoints || endpoints.length === 0) return undefined;
   const resources = endpoints.flatMap(resourceEntries).toSorted((left, right) => (left.name < right.name ? -1 : 1));
-  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: endpoints[0]!.apiVersion, resources };
+  const { apiVersion, gvk } = endpoints[0]!;
+  // The core group's list has never said its own version.
+  return { kind: 'APIResourceList', ...(gvk.group === '' ? {} : { apiVersion: 'v1' }), groupVersion: apiVersion, resources };
 }
 
 interface ResourceEntry { readonly name: string; readonly [field: string]: unknown }
@@ -143,16 +145,18 @@ function resourceEntries({ resource, served }: Endpoint): ResourceEntry[] {
 
 function aggregatedGroup({ name, versions }: Group): KubeObject {
   return {
-    metadata: { name, creationTimestamp: null },
-    versions: versions.map(({ version, endpoints, extension }) => ({ version, resources: extension?.resources ?? endpoints.map(aggregatedResource), freshness: extension?.freshness ?? 'Current' })),
+    metadata: { name },
+    versions: versions.map(({ version, endpoints, extension }) => ({ version, resources: extension?.resources ?? endpoints.toSorted((left, right) => (left.gvr.resource < right.gvr.resource ? -1 : 1)).map(aggregatedResource), freshness: extension?.freshness ?? 'Current' })),
   };
 }
 
 function aggregatedResource({ resource, served, gvk }: Endpoint): Record<string, unknown> {
   const { plural, singular, namespaced, shortNames, categories } = resource;
-  const subresources = Array.from(served.subresources.values(), (sub) => ({ subresource: sub.name, responseKind: { group: sub.group, version: sub.version, kind: sub.kind }, verbs: sub.verbs }));
+  // As upstream: nothing is said of group and version where they are those of the list.
+  const kindIn = (group: string, version: string, kind: string): Record<string, string> => (group === gvk.group && version === gvk.version ? { group: '', version: '', kind } : { group, version, kind });
+  const subresources = Array.from(served.subresources.values(), (sub) => ({ subresource: sub.name, responseKind: kindIn(sub.group, sub.version, sub.kind), verbs: sub.verbs }));
   return {
-    resource: plural, responseKind: { group: gvk.group, version: gvk.version, kind: gvk.kind }, scope: namespaced ? 'Namespaced' : 'Cluster', singularResource: singular, verbs: served.verbs,
+    resource: plural, responseKind: kindIn(gvk.group, gvk.version, gvk.kind), scope: namespaced ? 'Namespaced' : 'Cluster', singularResource: singular, verbs: served.verbs,
     ...(shortNames.length > 0 ? { shortNames } : {}), ...(categories.length > 0 ? { categories } : {}), ...(subresources.length > 0 ? { subresources } : {}),
   };
 }
