@@ -4,6 +4,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
+import { fieldsOfNew } from '#machinery/apply/new-fields.ts';
 import { decodeObject, encodeObject } from '#machinery/codec/protobuf.ts';
 import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
 import { schemaForKind } from './schemas.ts';
@@ -30,5 +32,7 @@ for (const name of names) {
     assert.deepEqual(decodeObject(bytes, { schemaFor: schemaForKind, defaultKind: kindOf(name) }), object);
     assert.deepEqual(encodeObject(object, schema), bytes);
     assert.deepEqual(encodeObject(parse(read('yaml').toString()) as KubeObject, schema), bytes);
+    const compared = managedFieldsAfterUpdate({ schema, live: undefined, next: object, manager: 'm', apiVersion: 'v', nowMs: 0 });
+    assert.equal(JSON.stringify(fieldsOfNew(schema, object)), JSON.stringify(compared.find(({ manager }) => manager === 'm')?.fieldsV1 ?? {}));
   });
 }

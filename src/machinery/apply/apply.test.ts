@@ -5,7 +5,7 @@ import { isStatusError, type StatusError } from '../errors.ts';
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 import { FieldSet, printPath } from './field-set.ts';
-import { applyConfiguration, managedFieldsAfterUpdate } from './managed-fields.ts';
+import { applyConfiguration, managedFieldsAfterUpdate, managedFieldsBySets } from './managed-fields.ts';
 import { compareValues, mergeValues, toFieldSet } from './typed.ts';
 
 const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });
@@ -141,4 +141,22 @@ test('one applier alone always gets exactly what it last applied', () => {
 test('paths print as conflicts show them', () => {
   assert.equal(printPath(['f:spec', 'f:containers', 'k:{"name":"a"}', 'f:image']), '.spec.containers[name="a"].image');
   assert.equal(printPath(['f:metadata', 'f:finalizers', 'v:"x"']), '.metadata.finalizers[="x"]');
+});
+
+test('random histories of writes: the quick way comes to what sets come to', () => {
+  const step = fc.record({ manager: fc.constantFrom('one', 'two', 'three'), next: object, applies: fc.boolean() });
+  fc.assert(fc.property(fc.array(step, { minLength: 2, maxLength: 6 }), (steps) => {
+    let live: KubeObject | undefined;
+    steps.forEach(({ manager, next, applies }, index) => {
+      const request = { ...base, nowMs: index * 1000, manager };
+      if (applies) {
+        live = applyConfiguration({ ...request, live, config: { ...head, ...structuredClone(next) } as KubeObject, force: true });
+        return;
+      }
+      const written = { ...head, ...structuredClone(next) } as KubeObject;
+      const managedFields = managedFieldsAfterUpdate({ ...request, live, next: written });
+      if (live) assert.equal(JSON.stringify(managedFields), JSON.stringify(managedFieldsBySets({ ...request, live, next: written })));
+      live = { ...written, metadata: { ...written.metadata, managedFields } };
+    });
+  }), { numRuns: 500 });
 });

@@ -97,6 +97,17 @@ export class FieldSet {
     return writeNode(this.#root);
   }
 
+  /** FieldsV1 as toFieldsV1 wrote it, without these fields: the given value itself when it has none of them, undefined when nothing is left. */
+  takenFrom(fields: JsonObject): JsonObject | undefined {
+    return subtractNode(fields, this.#root);
+  }
+
+  /** FieldsV1 as toFieldsV1 wrote it, with these fields: the given value itself when it has them all. */
+  addedTo(fields: JsonObject): JsonObject {
+    // At the top, {} has no fields rather than being one.
+    return Object.keys(fields).length === 0 ? this.toFieldsV1() : addNode(fields, this.#root);
+  }
+
   #combine(other: FieldSet, operation: Operation): FieldSet {
     return new FieldSet(combine(this.#root, other.#root, operation));
   }
@@ -172,10 +183,66 @@ function writeNode(node: Node): JsonObject {
   const elements = [...node.children.keys()];
   if (elements.length > 1) elements.sort();
   for (const element of elements) {
-    const child = node.children.get(element)!;
-    const written = writeNode(child);
-    setOwn(fields, element, child.member && child.children.size > 0 ? { '.': {}, ...written } : written);
+    setOwn(fields, element, writeMemberNode(node.children.get(element)!));
   }
+  return fields;
+}
+
+const MEMBER = '.';
+
+/** {} is a member; with children, '.' says it. */
+function isMember(fields: JsonObject): boolean {
+  for (const _key in fields) return MEMBER in fields;
+  return true;
+}
+
+function subtractNode(fields: JsonObject, gone: Node): JsonObject | undefined {
+  const wasMember = isMember(fields);
+  const staysMember = wasMember && !gone.member;
+  let changes = wasMember !== staysMember;
+  const left: [string, JsonObject][] = [];
+  for (const element of Object.keys(fields)) {
+    if (element === MEMBER) continue;
+    const child = fields[element] as JsonObject;
+    const other = gone.children.get(element);
+    const kept = other ? subtractNode(child, other) : child;
+    if (kept !== child) changes = true;
+    if (kept) left.push([element, kept]);
+  }
+  if (!changes) return fields;
+  return left.length === 0 && !staysMember ? undefined : fieldsFrom(left, staysMember);
+}
+
+function addNode(fields: JsonObject, more: Node): JsonObject {
+  const wasMember = isMember(fields);
+  let changes = more.member && !wasMember;
+  const all: [string, JsonObject][] = [];
+  for (const element of Object.keys(fields)) {
+    if (element === MEMBER) continue;
+    const child = fields[element] as JsonObject;
+    const other = more.children.get(element);
+    const joined = other ? addNode(child, other) : child;
+    if (joined !== child) changes = true;
+    all.push([element, joined]);
+  }
+  const before = all.length;
+  for (const [element, child] of more.children) {
+    if (Object.hasOwn(fields, element)) continue;
+    all.push([element, writeMemberNode(child)]);
+  }
+  if (all.length > before) all.sort(([a], [b]) => (a < b ? -1 : 1));
+  else if (!changes) return fields;
+  return fieldsFrom(all, wasMember || more.member);
+}
+
+function writeMemberNode(node: Node): JsonObject {
+  const written = writeNode(node);
+  return node.member && node.children.size > 0 ? { [MEMBER]: {}, ...written } : written;
+}
+
+function fieldsFrom(children: readonly (readonly [string, JsonObject])[], member: boolean): JsonObject {
+  const fields: JsonObject = member && children.length > 0 ? { [MEMBER]: {} } : {};
+  for (const [element, child] of children) setOwn(fields, element, child);
   return fields;
 }
 

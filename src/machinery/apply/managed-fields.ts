@@ -10,7 +10,9 @@ import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { formatTime } from '../time.ts';
 import { FieldSet, printPath, type Path } from './field-set.ts';
+import { fieldsOfNew } from './new-fields.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
+import { UNMANAGED_PATHS } from './unmanaged.ts';
 
 export interface WriteContext {
   readonly schema: ObjectSchema;
@@ -39,10 +41,7 @@ const MAXIMUM_UPDATE_MANAGERS = 10;
 const ANCIENT_MANAGER = 'ancient-changes';
 const BEFORE_FIRST_APPLY = 'before-first-apply';
 
-/** What identifies an object or is the server's own is owned by nobody. */
-const UNMANAGED = FieldSet.of(
-  ['f:apiVersion'], ['f:kind'], ['f:metadata'], ...['name', 'namespace', 'creationTimestamp', 'selfLink', 'uid', 'clusterName', 'generation', 'managedFields', 'resourceVersion']
-    .map((name) => ['f:metadata', `f:${name}`]));
+const UNMANAGED = FieldSet.of(...UNMANAGED_PATHS);
 
 /**
  * The configuration applied to the live object: the new object, with its managedFields. The live object itself is returned when nothing
@@ -89,12 +88,54 @@ export interface UpdateRequest extends WriteContext {
  */
 export function managedFieldsAfterUpdate(request: UpdateRequest): ManagedFieldsEntry[] {
   const { live, next, schema } = request;
-  const type: ValueSchema = { kind: 'object', type: () => schema };
   if (live && forgetsOwners(next)) return [];
-  const owners = readOwners(next.metadata?.managedFields === undefined ? live : next);
+  const type: ValueSchema = { kind: 'object', type: () => schema };
   // On create, structs that the type always has are there before anyone sets something in them.
   const before = live ? withoutManagedFields(live) : decodeObject(schema, {}, 'ignore').object;
-  const { changed, removed } = changesBetween(before, withoutManagedFields(next), type);
+  const changes = changesBetween(before, withoutManagedFields(next), type);
+  const known = live?.metadata?.managedFields ?? [];
+  const sent = next.metadata?.managedFields;
+  const areOurs = live !== undefined && (sent === undefined || jsonEqual(sent, known));
+  // The usual case: a small change, by someone the object knows, to sets that we wrote.
+  return areOurs && known.length <= MAXIMUM_UPDATE_MANAGERS ? changedEntries(known, changes, request) : changedOwners(changes, request);
+}
+
+/** @internal As managedFieldsAfterUpdate, always by way of sets: what the quick way must come to. */
+export function managedFieldsBySets(request: UpdateRequest): ManagedFieldsEntry[] {
+  const { live, next, schema } = request;
+  return changedOwners(changesBetween(withoutManagedFields(live ?? {}), withoutManagedFields(next), { kind: 'object', type: () => schema }), request);
+}
+
+interface Changes { readonly changed: FieldSet; readonly removed: FieldSet }
+
+/** Entries that nothing happens to are answered as they are. */
+function changedEntries(known: readonly ManagedFieldsEntry[], { changed, removed }: Changes, request: UpdateRequest): ManagedFieldsEntry[] {
+  if (changed.isEmpty && removed.isEmpty) return known as ManagedFieldsEntry[];
+  const entry = entryOf(request, 'Update');
+  const me = identity(entry);
+  const gone = changed.union(removed);
+  const taken = managedPart(changed, request.resetFields);
+  const entries: ManagedFieldsEntry[] = [];
+  let mine: ManagedFieldsEntry | undefined;
+  for (const owner of known) {
+    const isMine = identity(owner) === me;
+    if (isMine) mine = owner;
+    else {
+      const fields = (owner.fieldsV1 ?? {}) as JsonObject;
+      const left = gone.takenFrom(fields);
+      if (left && Object.keys(left).length > 0) entries.push(left === fields ? owner : { ...owner, fieldsV1: left });
+    }
+  }
+  const fields = (mine?.fieldsV1 ?? {}) as JsonObject;
+  const kept = removed.takenFrom(fields) ?? {};
+  const owned = taken.addedTo(kept);
+  if (Object.keys(owned).length > 0) entries.push(mine && owned === fields && taken.isEmpty ? mine : entryWith({ ...entry, time: formatTime(request.nowMs) }, owned));
+  return sortedEntries(entries);
+}
+
+function changedOwners({ changed, removed }: Changes, request: UpdateRequest): ManagedFieldsEntry[] {
+  const { live, next } = request;
+  const owners = readOwners(next.metadata?.managedFields === undefined ? live : next);
   const gone = changed.union(removed);
   const entry = entryOf(request, 'Update');
   const me = identity(entry);
@@ -104,6 +145,13 @@ export function managedFieldsAfterUpdate(request: UpdateRequest): ManagedFieldsE
   const isSame = mine !== undefined && managedPart(changed, request.resetFields).isEmpty && mine.set.equals(set);
   owners.set(me, { entry: isSame ? mine.entry : { ...entry, time: formatTime(request.nowMs) }, set });
   return writeOwners(capped(owners));
+}
+
+/** Those of an object that is new, of which nobody owned anything: one entry, or none where there is nothing to own. */
+export function managedFieldsOfNew(request: WriteContext & { readonly object: KubeObject }): ManagedFieldsEntry[] {
+  const excluded = (request.resetFields ?? []).map(([name = '']) => name);
+  const fields = fieldsOfNew(request.schema, request.object, excluded);
+  return Object.keys(fields).length === 0 ? [] : [entryWith({ ...entryOf(request, 'Update'), time: formatTime(request.nowMs) }, fields)];
 }
 
 function forgetsOwners(next: KubeObject): boolean {
@@ -183,12 +231,17 @@ function capped(owners: Map<string, Owner>): Map<string, Owner> {
 }
 
 function writeOwners(owners: ReadonlyMap<string, Owner>): ManagedFieldsEntry[] {
-  return [...owners.values()].filter(({ set }) => !set.isEmpty)
-    .map(({ entry: { time, subresource, ...rest }, set }): ManagedFieldsEntry => ({
-      ...rest, ...(time ? { time } : {}), fieldsType: 'FieldsV1', fieldsV1: set.toFieldsV1() as JsonObject, ...(subresource ? { subresource } : {}),
-    }))
-    .toSorted((left, right) => compareTexts(left.operation ?? '', right.operation ?? '') || compareTexts(left.time ?? '', right.time ?? '')
-      || compareTexts(left.manager ?? '', right.manager ?? '') || compareTexts(left.apiVersion ?? '', right.apiVersion ?? '') || compareTexts(left.subresource ?? '', right.subresource ?? ''));
+  return sortedEntries([...owners.values()].filter(({ set }) => !set.isEmpty).map(({ entry, set }) => entryWith(entry, set.toFieldsV1())));
+}
+
+function entryWith({ time, subresource, fieldsType: _, fieldsV1: __, ...rest }: ManagedFieldsEntry, fieldsV1: JsonObject): ManagedFieldsEntry {
+  return { ...rest, ...(time ? { time } : {}), fieldsType: 'FieldsV1', fieldsV1, ...(subresource ? { subresource } : {}) };
+}
+
+function sortedEntries(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
+  if (entries.length < 2) return entries;
+  return entries.sort((left, right) => compareTexts(left.operation ?? '', right.operation ?? '') || compareTexts(left.time ?? '', right.time ?? '')
+    || compareTexts(left.manager ?? '', right.manager ?? '') || compareTexts(left.apiVersion ?? '', right.apiVersion ?? '') || compareTexts(left.subresource ?? '', right.subresource ?? ''));
 }
 
 function compareTexts(left: string, right: string): number {

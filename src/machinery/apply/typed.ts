@@ -17,7 +17,7 @@ type Shape =
 
 const LEAF: Shape = { kind: 'leaf' };
 
-function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
+export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
   if (Array.isArray(value)) return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
   if (!isJsonObject(value) || schema?.kind === 'scalar') return LEAF;
   if (schema?.kind === 'object' && schema.type().atomic) return LEAF;
@@ -37,7 +37,7 @@ function childShape(value: unknown, place: FieldPlace): Shape {
 }
 
 /** What makes an item of a set or list-map itself. */
-function itemElement(item: unknown, list: ValueSchema & { readonly kind: 'list' }): string {
+export function itemElement(item: unknown, list: ValueSchema & { readonly kind: 'list' }): string {
   if (list.listType === 'set') return `v:${JSON.stringify(item)}`;
   if (!isJsonObject(item)) throw statusErrors.badRequest('associative list with keys may not have non-map elements');
   const keys: JsonObject = {};
@@ -110,7 +110,8 @@ export function changesBetween(before: unknown, after: unknown, schema: ValueSch
   return { changed, removed };
 }
 
-interface Pair { readonly before: unknown; readonly after: unknown; readonly place: FieldPlace; readonly path: Path }
+/** path: of the pair at hand; changed while its parts are visited, and as it was afterwards. */
+interface Pair { readonly before: unknown; readonly after: unknown; readonly place: FieldPlace; readonly path: string[] }
 
 function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
   if (before === undefined && after === undefined) return;
@@ -123,24 +124,42 @@ function compareInto({ before, after, place, path }: Pair, comparison: Compariso
   else if (after === undefined) comparison.removed.insert(path);
   else if (isLeaf && !jsonEqual(before, after)) comparison.modified.insert(path);
   if (isLeaf) return;
-  if (shape.kind === 'items') {
-    const others = new Map(itemsOf(after as unknown[] ?? [], shape.schema).map((item) => [item.element, item.value]));
-    const known = itemsOf(before as unknown[] ?? [], shape.schema);
-    const inner = { schema: shape.schema.items, isNamed: false, atomic: false };
-    for (const item of known) compareInto({ before: item.value, after: others.get(item.element), place: inner, path: [...path, item.element] }, comparison);
-    const seen = new Set(known.map((item) => item.element));
-    for (const [element, value] of others) if (!seen.has(element)) compareInto({ before: undefined, after: value, place: inner, path: [...path, element] }, comparison);
-  } else if (shape.kind === 'fields') {
-    const old = (before ?? {}) as JsonObject;
-    const fresh = (after ?? {}) as JsonObject;
-    const visit = (name: string, next: unknown): void => {
-      const previous = getOwn(old, name);
-      if (previous === next && previous !== undefined) return;
-      compareInto({ before: previous, after: next, place: fieldOf(shape.schema, name), path: [...path, `f:${name}`] }, comparison);
-    };
-    for (const name of Object.keys(fresh)) visit(name, fresh[name]);
-    for (const name of Object.keys(old)) if (!Object.hasOwn(fresh, name)) visit(name, undefined);
+  if (shape.kind === 'items') compareItems({ before: before as unknown[] ?? [], after: after as unknown[] ?? [], schema: shape.schema, path }, comparison);
+  else compareFields({ before: (before ?? {}) as JsonObject, after: (after ?? {}) as JsonObject, schema: shape.schema, path }, comparison);
+}
+
+interface ListPair { readonly before: readonly unknown[]; readonly after: readonly unknown[]; readonly schema: ValueSchema & { readonly kind: 'list' }; readonly path: string[] }
+
+function compareItems({ before, after, schema, path }: ListPair, comparison: Comparison): void {
+  // Most lists are as they were: that is seen without working out what makes their items themselves.
+  if (before.length === after.length && before.every((item, index) => jsonEqual(item, after[index]))) return;
+  const others = new Map(itemsOf(after, schema).map((item) => [item.element, item.value]));
+  const place = { schema: schema.items, isNamed: false, atomic: false };
+  const visit = (element: string, pair: { readonly before: unknown; readonly after: unknown }): void => {
+    path.push(element);
+    compareInto({ ...pair, place, path }, comparison);
+    path.pop();
+  };
+  const seen = new Set<string>();
+  for (const { element, value } of itemsOf(before, schema)) {
+    seen.add(element);
+    visit(element, { before: value, after: others.get(element) });
   }
+  for (const [element, value] of others) if (!seen.has(element)) visit(element, { before: undefined, after: value });
+}
+
+interface FieldsPair { readonly before: JsonObject; readonly after: JsonObject; readonly schema: ValueSchema | undefined; readonly path: string[] }
+
+function compareFields({ before, after, schema, path }: FieldsPair, comparison: Comparison): void {
+  const visit = (name: string, next: unknown): void => {
+    const previous = getOwn(before, name);
+    if (previous === next && previous !== undefined) return;
+    path.push(`f:${name}`);
+    compareInto({ before: previous, after: next, place: fieldOf(schema, name), path }, comparison);
+    path.pop();
+  };
+  for (const name of Object.keys(after)) visit(name, after[name]);
+  for (const name of Object.keys(before)) if (!Object.hasOwn(after, name)) visit(name, undefined);
 }
 
 function isBare(value: unknown): boolean {
