@@ -1,0 +1,148 @@
+/**
+ * The fields that whoever creates an object comes to own, straight from the object: what comparing it with nothing would find
+ * (managed-fields.ts), without building sets. Every create pays for this, so it is one walk.
+ */
+import { decodeObject } from '../decode.ts';
+import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
+import type { ObjectSchema, ValueSchema } from '../schema.ts';
+import { isUnmanaged } from './unmanaged.ts';
+import { itemElement, shapeOf } from './typed.ts';
+
+interface Plan {
+  readonly name: string;
+  readonly element: string;
+  readonly value: ValueSchema;
+  readonly atomic: boolean;
+}
+
+/** In the order in which FieldsV1 writes them. */
+const plans = new WeakMap<ObjectSchema, readonly Plan[]>();
+/** What an object of the type has before anyone set anything: structs that are always there, written zero values. */
+const blanks = new WeakMap<ObjectSchema, JsonObject>();
+
+function plansOf(schema: ObjectSchema): readonly Plan[] {
+  let known = plans.get(schema);
+  if (!known) {
+    known = schema.fields.map(({ name, value, atomic }) => ({ name, element: `f:${name}`, value, atomic: atomic === true })).toSorted((left, right) => (left.element < right.element ? -1 : 1));
+    plans.set(schema, known);
+  }
+  return known;
+}
+
+function blankOf(schema: ObjectSchema): JsonObject {
+  let known = blanks.get(schema);
+  if (!known) blanks.set(schema, (known = decodeObject(schema, {}, 'ignore').object as JsonObject));
+  return known;
+}
+
+/**
+ * FieldsV1 of an object nobody owned before. excluded: names of fields at the top that this way in does not write ('status').
+ * Throws StatusError 400 for list items without their keys.
+ */
+export function fieldsOfNew(schema: ObjectSchema, object: object, excluded: readonly string[] = []): JsonObject {
+  const given = object as JsonObject;
+  const fields: JsonObject = {};
+  const blank = blankOf(schema);
+  for (const { name, element, value, atomic } of plansOf(schema)) {
+    const inner = given[name];
+    if (inner === undefined || excluded.includes(name) || isUnmanaged(name)) continue;
+    const found = name === 'metadata' && value.kind === 'object'
+      ? metadataFields(inner as JsonObject, value.type(), blank[name])
+      : compared(inner, blank[name], { value, atomic });
+    if (found) fields[element] = found;
+  }
+  if (schema.open === true) addUnknown(given, { schema, fields, excluded });
+  return fields;
+}
+
+function metadataFields(metadata: JsonObject, schema: ObjectSchema, blank: unknown): JsonObject | undefined {
+  const fields: JsonObject = {};
+  let any = false;
+  for (const { name, element, value, atomic } of plansOf(schema)) {
+    const inner = metadata[name];
+    if (inner === undefined || isUnmanaged('metadata', name)) continue;
+    const found = compared(inner, isJsonObject(blank) ? blank[name] : undefined, { value, atomic });
+    if (!found) continue;
+    fields[element] = found;
+    any = true;
+  }
+  return any ? fields : undefined;
+}
+
+/** undefined: no more than what was there before. */
+function compared(after: unknown, before: unknown, { value, atomic }: { readonly value: ValueSchema; readonly atomic: boolean }): JsonObject | undefined {
+  if (before === undefined) return newFields(after, value, atomic);
+  const isStruct = !atomic && value.kind === 'object' && isJsonObject(before) && isJsonObject(after) && value.type().atomic !== true;
+  if (!isStruct) {
+    if (jsonEqual(before, after)) return undefined;
+    const found = newFields(after, value, atomic);
+    // The list or map itself was there, empty.
+    delete found['.'];
+    return found;
+  }
+  const fields: JsonObject = {};
+  let any = false;
+  for (const plan of plansOf(value.type())) {
+    const inner = after[plan.name];
+    if (inner === undefined) continue;
+    const found = compared(inner, before[plan.name], plan);
+    if (!found) continue;
+    fields[plan.element] = found;
+    any = true;
+  }
+  return any ? fields : undefined;
+}
+
+/** Of a value that was not there: itself, and all below it. */
+function newFields(value: unknown, schema: ValueSchema | undefined, atomic: boolean): JsonObject {
+  if (typeof value !== 'object' || value === null || atomic) return {};
+  const shape = shapeOf(value, schema);
+  if (shape.kind === 'leaf') return {};
+  const fields: JsonObject = { '.': {} };
+  if (shape.kind === 'items') {
+    const { items } = shape.schema;
+    const list = value as unknown[];
+    if (list.length === 0) return {};
+    const found = list.map((item) => ({ element: itemElement(item, shape.schema), item }));
+    if (found.length > 1) found.sort(byElement);
+    for (const { element, item } of found) setOwn(fields, element, newFields(item, items, false));
+    return fields;
+  }
+  let any = false;
+  if (schema?.kind === 'object' && schema.type().open !== true) {
+    for (const plan of plansOf(schema.type())) {
+      const inner = (value as JsonObject)[plan.name];
+      if (inner === undefined) continue;
+      fields[plan.element] = newFields(inner, plan.value, plan.atomic);
+      any = true;
+    }
+    return any ? fields : {};
+  }
+  for (const name of Object.keys(value).sort()) {
+    const inner = (value as JsonObject)[name];
+    if (inner === undefined) continue;
+    any = true;
+    const place = schema?.kind === 'map' ? { value: schema.values, atomic: false } : schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
+    setOwn(fields, `f:${name}`, newFields(inner, place?.value, place?.atomic === true));
+  }
+  return any ? fields : {};
+}
+
+function byElement(left: { readonly element: string }, right: { readonly element: string }): number {
+  return left.element < right.element ? -1 : left.element > right.element ? 1 : 0;
+}
+
+/** Fields at the top that the type does not know but keeps. */
+function addUnknown(given: JsonObject, { schema, fields, excluded }: { readonly schema: ObjectSchema; readonly fields: JsonObject; readonly excluded: readonly string[] }): void {
+  for (const name of Object.keys(given)) {
+    const inner = getOwn(given, name);
+    if (inner === undefined || schema.byName.has(name) || excluded.includes(name) || isUnmanaged(name)) continue;
+    setOwn(fields, `f:${name}`, newFields(inner, undefined, false));
+  }
+  const sorted = Object.keys(fields).sort();
+  for (const element of sorted) {
+    const value = fields[element];
+    delete fields[element];
+    setOwn(fields, element, value);
+  }
+}
