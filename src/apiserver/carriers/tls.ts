@@ -47,7 +47,7 @@ export interface ListenOptions { readonly host: string; readonly port: number }
 
 export interface TlsCarrier {
   listen(options: ListenOptions): Promise<AddressInfo>;
-  /** New connections use it; existing ones go on. */
+  /** New connections use it. Existing ones go on, but where other authorities are believed now, only until the requests under way are answered. */
   replaceCertificates(tls: TlsMaterial): void;
   /** Takes no new connections, lets requests under way end for up to graceMs, then cuts off. */
   close(graceMs: number): Promise<void>;
@@ -55,7 +55,7 @@ export interface TlsCarrier {
 
 export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const trust: Trust = { authorities: authoritiesFrom(options.tls) };
+  const trust: Trust = { authorities: authoritiesFrom(options.tls), bundles: bundlesOf(options.tls), generation: 0 };
   const http1 = http1Server(options, { ...limits, trust });
   const sockets = new Set<TLSSocket>();
   const connections = new Set<Http2Connection>();
@@ -87,6 +87,12 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     replaceCertificates(tls) {
       server.setSecureContext(contextOptions(tls));
       trust.authorities = authoritiesFrom(tls);
+      const bundles = bundlesOf(tls);
+      if (bundles === trust.bundles) return;
+      trust.bundles = bundles;
+      trust.generation++;
+      for (const connection of connections) connection.shutdown();
+      http1.closeIdleConnections();
     },
     close: async (graceMs) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -103,7 +109,16 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
 }
 
 /** Replaced with the certificates. */
-interface Trust { authorities: Authorities | undefined }
+interface Trust {
+  authorities: Authorities | undefined;
+  bundles: string;
+  /** Counts changes of the bundles: connections of earlier ones end. */
+  generation: number;
+}
+
+function bundlesOf({ clientCa = '', frontProxyCa = '' }: TlsMaterial): string {
+  return `${String(clientCa)}\0${String(frontProxyCa)}`;
+}
 
 function contextOptions({ cert, key, clientCa, frontProxyCa }: TlsMaterial): SecureContextOptions {
   const ca = [clientCa, frontProxyCa].filter((bundle) => bundle !== undefined);
@@ -120,14 +135,19 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
   // Node watches over header timeouts and idle connections from 'listening' on; this server never listens itself.
   server.emit('listening');
   const peers = new WeakMap<TLSSocket, Peer>();
+  const generations = new WeakMap<TLSSocket, number>();
   const toRequest = (message: IncomingMessage): Http1Request => {
     const socket = message.socket as TLSSocket;
     let peer = peers.get(socket);
-    if (!peer) peers.set(socket, (peer = peerOf(socket, trust.authorities)));
+    if (!peer) {
+      peers.set(socket, (peer = peerOf(socket, trust.authorities)));
+      generations.set(socket, trust.generation);
+    }
     return new Http1Request(message, peer);
   };
   server.on('request', (message, response) => {
     const request = toRequest(message);
+    if (generations.get(message.socket as TLSSocket) !== trust.generation) response.shouldKeepAlive = false;
     response.on('error', () => {});
     handler(request).then((answer) => respondHttp1(message, { response, answer }), (error: unknown) => {
       log.error('the request handler failed', { error: errorMessage(error) });
