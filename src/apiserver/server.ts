@@ -19,6 +19,7 @@ import { createAdmissionKinds } from './admission/kinds.ts';
 import { CustomResources, withCustomResourceChecks } from './apiextensions/custom-resources.ts';
 import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
+import { withExpressionChecks } from './admission/policies/checks.ts';
 import { Aggregator, type AggregationSettings } from './aggregation/aggregator.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
@@ -118,7 +119,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
-  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks), cache, isEnabled });
+  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks).map(withExpressionChecks), cache, isEnabled });
   const services = new ServiceAllocation({ cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}) });
   const metrics = new Metrics();
   const health = new HealthChecks();

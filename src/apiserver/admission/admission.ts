@@ -2,20 +2,18 @@
  * Composition of admission: every built-in plugin, in upstream's order. Adding one = one file, one test, one line in `build`.
  *
  *   createApiServer({ …, admission: () => createAdmission({ authorization }) })
- *
- * Not here yet, each a slot in the order below: MutatingAdmissionPolicy, ValidatingAdmissionPolicy. Objects of those kinds are stored and have
- * no effect; dormantPolicies warns whoever makes one.
  */
 import type { Authorization } from '../authz/authorization.ts';
 import { defaultIngressClass } from './default-ingress-class.ts';
 import { defaultStorageClass } from './default-storage-class.ts';
 import { defaultTolerationSeconds } from './default-toleration-seconds.ts';
-import { dormantPolicies } from './dormant-policies.ts';
 import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { persistentVolumeClaimResize } from './persistent-volume-claim-resize.ts';
 import type { AdmissionPlugin } from './plugin.ts';
+import { mutatingAdmissionPolicy } from './policies/mutating.ts';
+import { validatingAdmissionPolicy } from './policies/validating.ts';
 import { podSecurity, type PodSecurityOptions } from './pod-security/pod-security.ts';
 import { priority } from './priority.ts';
 import { rbacEscalation } from './rbac-escalation.ts';
@@ -66,10 +64,10 @@ function build({ authorization, podSecurity: podSecurityOptions }: AdmissionOpti
     certificateSubjectRestriction,
     defaultIngressClass,
     ...(rbacEnabled ? [rbacEscalation(authorizer, rbac)] : []),
-    // The slots of admission policies: the mutating before, the validating after the mutating webhooks.
+    mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),
+    validatingAdmissionPolicy(),
     validatingAdmissionWebhook(),
-    dormantPolicies,
     resourceQuota(),
   ];
 }

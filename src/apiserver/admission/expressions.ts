@@ -6,7 +6,7 @@ import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { toStructural } from '../apiextensions/structural.ts';
 import type { Budget } from '../cel/budget.ts';
-import type { Expression, Variables } from '../cel/expression.ts';
+import type { Expression, ExpressionOptions, Variables } from '../cel/expression.ts';
 import { cel } from '../cel/on-demand.ts';
 import type { Match } from './matching.ts';
 import type { AdmissionAttributes } from './plugin.ts';
@@ -93,7 +93,7 @@ export class MatchConditions {
         if (expression instanceof Error) throw expression;
         if (expression.evaluate(values, { budget }) === false) return { outcome: 'no-match', condition: name };
       } catch (error) {
-        problems.push(expression instanceof Error ? expression.message : `expression '${expression.source}' resulted in error: ${messageOf(error)}`);
+        problems.push(expression instanceof Error ? `compilation error: ${expression.message}` : `expression '${expression.source}' resulted in error: ${messageOf(error)}`);
         if (budget.remaining <= 0) break;
       }
     }
@@ -107,12 +107,13 @@ export class MatchConditions {
   }
 }
 
-/** An expression, or why it is none. */
-export function compiled(source: string, options: { readonly variables: Variables; readonly result?: string | readonly string[] }): Expression | Error {
+/** An expression, or why it is none, in the words of a field's error. */
+export function compiled(source: string, options: ExpressionOptions): Expression | Error {
   try {
     return cel().compileExpression(source, options);
   } catch (error) {
-    return new Error(`compilation error: compilation failed: ${messageOf(error)}`, { cause: error });
+    const message = messageOf(error);
+    return new Error(message.startsWith('ERROR:') ? `compilation failed: ${message}` : message, { cause: error });
   }
 }
 

@@ -5,6 +5,7 @@
 import { assert } from '#stdx/assert.ts';
 import { deepClone } from '#machinery/json.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Catalogue, Endpoint } from '../catalogue.ts';
 import { decodeTyped } from '../encode.ts';
@@ -26,6 +27,10 @@ export interface AdmissionKinds {
   applyDefaults(object: KubeObject, gvr: GroupVersionResource): void;
   /** True for a resource that a CustomResourceDefinition defines. */
   isCustom(gvr: GroupVersionResource): boolean;
+  /** The resource whose objects are of this kind; undefined when none is served. */
+  resourceOf(gvk: GroupVersionKind): { readonly gvr: GroupVersionResource; readonly namespaced: boolean } | undefined;
+  /** Of the kind that a resource's requests carry; undefined when it is not served. */
+  schemaOf(gvr: GroupVersionResource, gvk: GroupVersionKind): ObjectSchema | undefined;
 }
 
 export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
@@ -70,7 +75,7 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
       const isOwn = isOwnKind(endpoint, gvk);
       const schema = isOwn ? endpoint.schema : schemaForKind(gvk);
       assert(schema !== undefined, `${apiVersionOf(gvk)} ${gvk.kind} has a schema`);
-      return decodeTyped({ gvk, schema, ...(isOwn && endpoint.decode ? { decode: endpoint.decode } : {}) }, value, { mode: 'ignore', text: undefined, warn: () => {} });
+      return decodeTyped({ gvk, schema, ...(isOwn && endpoint.decode ? { decode: endpoint.decode } : {}) }, value, { mode: 'ignore', warn: () => {} });
     },
     applyDefaults(object, gvr) {
       const endpoint = find(gvr);
@@ -78,5 +83,13 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
       if (endpoint && isOwnKind(endpoint, { group, version, kind: object.kind ?? '' })) endpoint.resource.applyDefaults(object);
     },
     isCustom: (gvr) => find(gvr)?.isBuiltin === false,
+    resourceOf(gvk) {
+      const endpoint = catalogue.endpoints.find((candidate) => candidate.cache !== undefined && isOwnKind(candidate, gvk) && candidate.gvk.group === gvk.group && candidate.gvk.version === gvk.version);
+      return endpoint && { gvr: endpoint.gvr, namespaced: endpoint.resource.namespaced };
+    },
+    schemaOf(gvr, gvk) {
+      const endpoint = catalogue.find(gvk.group, gvk.version, gvr.resource);
+      return isOwnKind(endpoint, gvk) ? endpoint.schema : schemaForKind(gvk);
+    },
   };
 }

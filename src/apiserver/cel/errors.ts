@@ -17,14 +17,33 @@ export class CelCostError extends CelRuntimeError {
 }
 
 /** What the evaluator throws. */
-interface EvaluatorError { readonly summary?: string; readonly code?: string; readonly message: string; readonly range?: { readonly start: number } }
+interface EvaluatorError { readonly summary?: string; readonly code?: string; readonly message: string; readonly range?: { readonly start: number }; readonly node?: ErrorNode }
+interface ErrorNode { readonly op: string; readonly args: unknown; readonly start: number; readonly end: number }
 
-/** An error of compilation as cel-go prints it. env: where it was compiled, to tell unknown functions from wrong arguments. */
-export function describeError(error: unknown, text: string, env?: Environment): string {
-  const { summary, message, code, range } = error as EvaluatorError;
-  // A missing field is told by the dot before it.
-  const start = Math.max(0, Math.min((range?.start ?? 0) - (code === 'no_such_key' ? 1 : 0), text.length));
-  return locate(wording({ code, text: summary ?? message, env }), { text, start });
+export interface DescribeOptions {
+  /** Where it was compiled, to tell unknown functions from wrong arguments. */
+  readonly env?: Environment;
+  /** What the expression was rewritten from. */
+  readonly original?: { readonly text: string; at(place: number): number };
+}
+
+/** An error of compilation as cel-go prints it. */
+export function describeError(error: unknown, text: string, { env, original = { text, at: (place) => place } }: DescribeOptions = {}): string {
+  const { summary, message, code } = error as EvaluatorError;
+  const start = original.at(Math.max(0, Math.min(placeOf(error as EvaluatorError, text), text.length)));
+  return locate(wording({ code, text: summary ?? message, env }), { text: original.text, start: Math.min(start, original.text.length) });
+}
+
+/** Of an operator itself, of a call's parenthesis, of the dot before a field that is missing. */
+function placeOf({ code, range, node }: EvaluatorError, text: string): number {
+  const start = range?.start ?? 0;
+  if (code === 'no_such_key') return start - 1;
+  if (!node || !Array.isArray(node.args)) return start;
+  const after = (from: number, sign: string): number => Math.max(text.indexOf(sign, from), start);
+  const [first, second] = node.args as unknown as readonly [ErrorNode | string, ErrorNode?];
+  if (code === 'no_such_overload' && typeof first === 'object') return after(first.end, node.op);
+  if (code !== 'no_matching_overload' || typeof first !== 'string') return start;
+  return after(text.indexOf(first, node.op === 'rcall' ? second!.end : start), '(');
 }
 
 export function locate(problem: string, { text, start }: { readonly text: string; readonly start: number }): string {

@@ -13,6 +13,7 @@ import type { Environment, ParseResult } from '@marcbachmann/cel-js';
 import type { Structural } from '../apiextensions/structural.ts';
 import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
 import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
+import { misplacedType, rewriteConstruction, type Rewritten } from './construction.ts';
 import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording } from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
 import { countSteps, rewriteMatches, rootOf } from './syntax.ts';
@@ -38,6 +39,8 @@ export interface ExpressionOptions {
   readonly result?: string | readonly string[];
   /** Of one evaluation. Default: upstream's limit of a call. */
   readonly costLimit?: number;
+  /** It may make objects and patches: see construction.ts. */
+  readonly constructs?: boolean;
 }
 
 export interface EvaluationOptions {
@@ -59,9 +62,9 @@ export interface Expression {
 }
 
 /** Throws CelCompileError. */
-export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT }: ExpressionOptions): Expression {
+export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false }: ExpressionOptions): Expression {
   const scope = scopeOf(variables);
-  const { evaluate, type } = compile(source, scope);
+  const { evaluate, type } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source });
   const wanted = result === undefined ? undefined : [result].flat();
   if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(wanted.length === 1 ? `must evaluate to ${wanted[0]}` : `must evaluate to one of [${wanted.join(' ')}]`);
   const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
@@ -72,6 +75,8 @@ export function compileExpression(source: string, { variables, result, costLimit
     source, type, evaluateCel,
     evaluate: (values, options) => {
       const value = evaluateCel(values, options);
+      const misplaced = constructs ? misplacedType(value) : undefined;
+      if (misplaced !== undefined) throw new CelRuntimeError(misplaced);
       try {
         return fromCel(value);
       } catch (error) {
@@ -81,22 +86,24 @@ export function compileExpression(source: string, { variables, result, costLimit
   };
 }
 
-function compile(source: string, { checking, evaluating }: Scope): { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string } {
-  const { type } = checkedBy(checking, source);
-  const { parsed } = checkedBy(evaluating, source);
+interface Origin { readonly scope: Scope; /** As it was written. */ readonly source: string }
+
+function compile(rewritten: Rewritten, { scope: { checking, evaluating }, source }: Origin): { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string } {
+  const { type } = checkedBy(checking, { rewritten, source });
+  const { parsed } = checkedBy(evaluating, { rewritten, source });
   countSteps(rootOf(parsed));
   return { evaluate: (values) => parsed(values) as unknown, type };
 }
 
-function checkedBy(environment: Environment, source: string): { readonly parsed: ParseResult; readonly type: string } {
+function checkedBy(environment: Environment, { rewritten, source }: { readonly rewritten: Rewritten; readonly source: string }): { readonly parsed: ParseResult; readonly type: string } {
   try {
-    const parsed = environment.parse(source);
+    const parsed = environment.parse(rewritten.source);
     rewriteMatches(rootOf(parsed));
     const checked = parsed.check();
     if (!checked.valid) throw checked.error ?? new Error('does not check');
     return { parsed, type: checked.type ?? 'dyn' };
   } catch (error) {
-    throw new CelCompileError(describeError(error, source, environment), { cause: error });
+    throw new CelCompileError(describeError(error, rewritten.source, { env: environment, original: { text: source, at: rewritten.at } }), { cause: error });
   }
 }
 

@@ -13,6 +13,7 @@ import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.t
 import { STRING_FORMATS } from '../apiextensions/formats.ts';
 import { addAuthorizer } from './authorizer.ts';
 import { charge, traversal } from './budget.ts';
+import { addConstruction } from './construction.ts';
 import { equalValues, textOf } from './equality.ts';
 
 /** Values of the library's own types. */
@@ -53,6 +54,7 @@ function makeLibrary(): Environment {
   env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
   addFormats(add);
   addAuthorizer(env, add);
+  addConstruction(env, add);
   for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity']) env.registerOperator(`${type} == ${type}`, equalValues);
   for (const type of ['string', 'int', 'double', 'bool', 'dyn']) env.registerOperator(`optional<${type}> == optional<${type}>`, equalOptionals);
   // Values that are times and durations already.
@@ -79,28 +81,17 @@ function addStrings(add: Add): void {
     if (at < 0n || at > BigInt(characters.length)) fail(`index out of range: ${at}`);
     return characters[Number(at)] ?? '';
   });
-  add('string.replace(string, string): string', (text: string, from: string, to: string) => read(text, () => text.replaceAll(from, () => to)));
-  add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => read(text, () => replaceSome(text, { from, to, times: Number(times) })));
-  add('string.reverse(): string', (text: string) => read(text, () => Array.from(text).toReversed().join('')));
-  add('string.format(list): string', (template: string, args: readonly unknown[]) => read(template, () => format(template, args)));
+  add('string.replace(string, string): string', (text: string, from: string, to: string) => text.replaceAll(from, () => to));
+  add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => replaceSome(text, { from, to, times: Number(times) }));
+  add('string.reverse(): string', (text: string) => Array.from(text).toReversed().join(''));
+  add('string.format(list): string', (template: string, args: readonly unknown[]) => format(template, args));
   add('string.quote(): string', (text: string) => JSON.stringify(text));
-}
-
-function read<T>(text: string, work: () => T): T {
-  charge(traversal(text.length));
-  return work();
 }
 
 function replaceSome(text: string, { from, to, times }: { readonly from: string; readonly to: string; readonly times: number }): string {
   if (times < 0) return text.replaceAll(from, () => to);
-  let rest = text, result = '';
-  for (let i = 0; i < times; i++) {
-    const found = rest.indexOf(from);
-    if (found < 0) break;
-    result += rest.slice(0, found) + to;
-    rest = rest.slice(found + from.length);
-  }
-  return result + rest;
+  let done = 0;
+  return text.replaceAll(from, (found) => (done++ < times ? to : found));
 }
 
 function format(template: string, args: readonly unknown[]): string {
@@ -209,7 +200,6 @@ function addSets(add: Add): void {
 // ------------------------------------------------------------------------------------------------------------------ URLs
 
 function parseUrl(text: string): CelURL | undefined {
-  charge(traversal(text.length));
   if (text.startsWith('/') && URL.canParse(text, 'path://x')) return new CelURL(new URL(text, 'path://x'), text);
   return URL.canParse(text) ? new CelURL(new URL(text), text) : undefined;
 }
@@ -239,7 +229,6 @@ function hostOf({ text, url }: CelURL): { readonly host: string; readonly port: 
 // ------------------------------------------------------------------------------------------------------------- addresses
 
 function strictIP(text: string): IPAddress | undefined {
-  charge(traversal(text.length));
   const address = parseIP(text);
   return address?.mapped || address?.leadingZeros ? undefined : address;
 }
@@ -278,8 +267,7 @@ function addQuantities(add: Add): void {
   const compare = (left: CelQuantity, right: CelQuantity): number => left.value.compare(right.value);
   const ofInt = (value: bigint): Quantity => parseQuantity(String(value));
   add('quantity(string): k8s.Quantity', (text: string) => {
-    charge(traversal(text.length));
-    return new CelQuantity(tryParseQuantity(text) ?? fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"));
+      return new CelQuantity(tryParseQuantity(text) ?? fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"));
   });
   add('isQuantity(string): bool', (text: string) => tryParseQuantity(text) !== undefined);
   add('k8s.Quantity.sign(): int', ({ value }: CelQuantity) => BigInt(value.sign));
@@ -321,8 +309,7 @@ function addFormats(add: Add): void {
   for (const [name, check] of Object.entries(FORMATS)) add(`k8s.FormatNamespace.${name}(): k8s.Format`, () => new CelFormat(name, check));
   add('k8s.FormatNamespace.named(string): optional<k8s.Format>', (_: FormatNamespace, name: string) => (Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none()));
   add('k8s.Format.validate(string): optional<list<string>>', ({ check }: CelFormat, text: string) => {
-    charge(traversal(text.length));
-    const problems = check(text);
+      const problems = check(text);
     return problems.length === 0 ? Optional.none() : Optional.of(problems);
   });
 }

@@ -1,6 +1,6 @@
 /** The evaluator's syntax trees: walking them, and counting what their evaluation costs. */
 import type { ParseResult } from '@marcbachmann/cel-js';
-import { charge } from './budget.ts';
+import { charge, traversal } from './budget.ts';
 import { LINEAR_MATCHES } from './library.ts';
 
 /** What is used of the evaluator's nodes; args by op as its documentation has them. */
@@ -52,10 +52,17 @@ export function becomes(node: SyntaxNode, template: SyntaxNode): void {
 interface Checkable { readonly op: string }
 interface Checker { check(node: Checkable, context: unknown): unknown }
 
-/** After the check: every step of an evaluation is charged. The evaluator replaces a node's evaluate on first use, so it is kept behind an accessor. */
-export function countSteps(node: SyntaxNode): void {
+type Handle = (...args: unknown[]) => unknown;
+interface Counted extends SyntaxNode { handle?: Handle }
+
+/**
+ * After the check: every step of an evaluation is charged, and what operators and functions read and make. The evaluator replaces a node's
+ * evaluate on first use, so it is kept behind an accessor.
+ */
+export function countSteps(node: Counted): void {
   for (const child of childrenOf(node)) countSteps(child);
   if (node.op === 'value') return;
+  chargeOperands(node);
   let evaluate = node.evaluate;
   const counted = (...args: unknown[]): unknown => {
     charge(1);
@@ -68,3 +75,76 @@ export function countSteps(node: SyntaxNode): void {
     },
   });
 }
+
+/** Functions that look for one text in another. */
+const SEARCHES = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'replace']);
+
+/** What some functions make is told before they make it: it may be far more than they are given. */
+const MADE: Readonly<Record<string, (args: readonly unknown[]) => number>> = {
+  replace: ([text, from, to]) => (typeof text === 'string' && typeof from === 'string' && typeof to === 'string' ? traversal(occurrences(text, from) * to.length) : 0),
+  join: ([list, separator]) => (Array.isArray(list) ? list.reduce((sum: number, item) => sum + sizeOf(item) + sizeOf(separator), 0) : 0),
+  format: ([, args]) => traversal(weightOf(args)),
+};
+
+function occurrences(text: string, part: string): number {
+  if (part === '') return text.length + 1;
+  let count = 0;
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count++;
+  return count;
+}
+
+/** What a step reads is charged before it is read, what it makes once it is made: a doubled list can be doubled again only while that is paid. */
+function chargeOperands(node: Counted): void {
+  const { handle, op } = node;
+  if (!handle) return;
+  const name = Array.isArray(node.args) && typeof node.args[0] === 'string' ? node.args[0] : '';
+  switch (op) {
+    case '==': case '!=':
+      node.handle = (left, right, ...rest) => {
+        charge(traversal(Math.min(weightOf(left), weightOf(right))));
+        return handle(left, right, ...rest);
+      };
+      break;
+    case 'in':
+      node.handle = (item, container, ...rest) => {
+        if (Array.isArray(container)) charge(container.length * Math.max(1, traversal(weightOf(item))));
+        return handle(item, container, ...rest);
+      };
+      break;
+    case '<': case '<=': case '>': case '>=': case '+':
+      node.handle = (left, right, ...rest) => {
+        charge(op === '+' ? sizeOf(left) + sizeOf(right) : Math.min(sizeOf(left), sizeOf(right)));
+        return handle(left, right, ...rest);
+      };
+      break;
+    case 'call': case 'rcall':
+      node.handle = (args, ...rest) => {
+        const sizes = (args as unknown[]).map((arg) => (Array.isArray(arg) ? 0 : sizeOf(arg)));
+        charge(SEARCHES.has(name) && sizes.length > 1 ? sizes[0]! * Math.max(1, sizes[1]!) : sizes.reduce((sum, size) => sum + size, 0));
+        if (MADE[name]) charge(MADE[name](args as unknown[]));
+        const result = handle(args, ...rest);
+        charge(sizeOf(result));
+        return result;
+      };
+      break;
+    default:
+  }
+}
+
+/** Of passing over it; of lists each item. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string' || value instanceof Uint8Array) return traversal(value.length);
+  return Array.isArray(value) ? value.length : 0;
+}
+
+/** How much a value holds in all. Ends when nobody could pay for it. */
+function weightOf(value: unknown, most = MOST_WEIGHT): number {
+  if (typeof value === 'string' || value instanceof Uint8Array) return value.length;
+  if (typeof value !== 'object' || value === null) return 1;
+  const items: Iterable<unknown> = Array.isArray(value) ? value : value instanceof Map ? value.values() : Object.values(value);
+  let weight = 1;
+  for (const item of items) if ((weight += weightOf(item, most - weight)) > most) break;
+  return weight;
+}
+
+const MOST_WEIGHT = 100_000_000;

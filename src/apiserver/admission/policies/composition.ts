@@ -1,0 +1,87 @@
+/**
+ * A policy's expressions and the variables it defines for them: `variables.name` is evaluated where an expression first reads it, once per
+ * evaluation of the policy. A variable sees those defined before it, so that none can depend on itself.
+ */
+import type { Budget } from '../../cel/budget.ts';
+import type { CelFields, Expression, ExpressionOptions, Variables } from '../../cel/expression.ts';
+import { compiled, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS } from '../expressions.ts';
+import type { ErrorType } from './metrics.ts';
+import type { PolicySpec, Variable } from './policy.ts';
+
+/** Values of one evaluation, budget included. */
+export interface Activation {
+  readonly values: Readonly<Record<string, unknown>>;
+  readonly budget: Budget;
+}
+
+interface CompiledVariable { readonly name: string; readonly expression: Expression | Error }
+
+export interface VariableProblem { readonly index: number; readonly error: Error }
+
+export class Composition {
+  /** What expressions of the policy may name. */
+  readonly variables: Variables;
+  /** Definitions that do not compile. */
+  readonly problems: readonly VariableProblem[];
+  readonly #compiled: readonly CompiledVariable[];
+
+  /** base: default, what policies see. */
+  constructor({ paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>, base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES) {
+    const fieldTypes: Record<string, string> = {}, problems: VariableProblem[] = [];
+    this.#compiled = variables.map(({ name, expression }: Variable, index) => {
+      const result = compiled(expression, { variables: withFields(base, { ...fieldTypes }) });
+      if (result instanceof Error) problems.push({ index, error: result });
+      fieldTypes[name] = result instanceof Error ? 'dyn' : result.type;
+      return { name, expression: result };
+    });
+    this.problems = problems;
+    this.variables = withFields(base, fieldTypes);
+  }
+
+  compile(source: string, options: Omit<ExpressionOptions, 'variables'> = {}): Expression | Error {
+    return compiled(source, { ...options, variables: this.variables });
+  }
+
+  /** Adds the lazy variables to what an evaluation sees. */
+  activate(values: Readonly<Record<string, unknown>>, budget: Budget): Activation {
+    const activation: { values: Record<string, unknown>; readonly budget: Budget } = { values: { ...values }, budget };
+    const fields = {};
+    for (const { name, expression } of this.#compiled) {
+      let known: { readonly value: unknown } | { readonly error: unknown } | undefined;
+      // The cost of a variable counts for the expression that reads it first.
+      const evaluate = (): { readonly value: unknown } | { readonly error: unknown } => {
+        try {
+          if (expression instanceof Error) throw expression;
+          return { value: expression.evaluateCel(activation.values) };
+        } catch (error) {
+          return { error: new Error(`composited variable "${name}" fails to evaluate: ${error instanceof Error ? error.message : String(error)}`, { cause: error }) };
+        }
+      };
+      Object.defineProperty(fields, name, { enumerable: true, get: () => {
+        known ??= evaluate();
+        if ('error' in known) throw known.error;
+        return known.value;
+      } });
+    }
+    activation.values['variables'] = fields;
+    return activation;
+  }
+}
+
+function withFields(base: Variables, fieldTypes: Readonly<Record<string, string>>): Variables {
+  return { ...base, variables: { typeName: 'kubernetes.variables', fieldTypes } satisfies CelFields };
+}
+
+export type Result = { readonly value: unknown } | { readonly error: string; readonly errorType: ErrorType };
+
+/** One of the policy's expressions, in upstream's words for what went wrong. */
+export function evaluated(expression: Expression | Error, { values, budget }: Activation): Result {
+  if (expression instanceof Error) return { error: `compilation error: ${expression.message}`, errorType: 'compile_error' };
+  if (budget.remaining <= 0) return { error: 'validation failed due to running out of cost budget, no further validation rules will be run', errorType: 'out_of_budget' };
+  try {
+    return { value: expression.evaluate(values, { budget }) };
+  } catch (error) {
+    const isCost = error instanceof Error && error.name === 'CelCostError';
+    return { error: `expression '${expression.source}' resulted in error: ${error instanceof Error ? error.message : String(error)}`, errorType: isCost ? 'out_of_budget' : 'invalid_error' };
+  }
+}
