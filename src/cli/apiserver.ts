@@ -15,7 +15,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
   'storage-backend': 'use --storage lmdb or --storage memory',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
-  'encryption-provider-config': 'encryption at rest is not supported yet',
   'audit-policy-file': 'audit logs are not supported yet',
   'audit-log-path': 'audit logs are not supported yet',
   'audit-webhook-config-file': 'audit logs are not supported yet',
@@ -65,6 +64,7 @@ export function defineApiServer(program: Command): Command {
     '--requestheader-client-ca-file <file>': 'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
     '--runtime-config <settings>': 'versions and resources to serve: api/beta=true, storage.k8s.io/v1beta1=true, ...',
     '--feature-gates <settings>': 'unfinished features: CBORServingAndStorage=true',
+    '--encryption-provider-config <file>': 'keys and providers of encryption at rest: YAML of kind EncryptionConfiguration',
     '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
   };
   command.addOption(new Option('--storage <driver>', 'where objects are kept; memory loses them at the end').choices(['lmdb', 'memory']).default('lmdb'));
@@ -86,6 +86,7 @@ export function defineApiServer(program: Command): Command {
   command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
   command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
   authenticationOptions(command);
+  command.addOption(new Option('--encryption-provider-config-automatic-reload [true|false]', 'follow changes of that file').argParser(yesOrNo('encryption-provider-config-automatic-reload')).preset('true'));
   for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
   command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
   for (const [name, why] of Object.entries(REFUSED)) {

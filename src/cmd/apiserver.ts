@@ -21,6 +21,7 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
 import { tokenLivesFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
+import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
 import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
@@ -54,7 +55,7 @@ export interface ApiServerFlags extends LoginFlags, AuthenticationFlags, Authori
   readonly logLevel?: LogLevel;
 }
 
-export interface ApiServerFlags extends AggregationFlags, ServingFlags {}
+export interface ApiServerFlags extends AggregationFlags, ServingFlags, EncryptionFlags {}
 
 interface Plan {
   readonly bindAddress: string;
@@ -193,7 +194,9 @@ export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | unde
   const authorization = authorizationSettings(flags);
   const login = loginOptions(flags, { pkiDir: pki?.dir });
   const tokenSources = tokenSourcesFrom(flags);
+  const encryption = encryptionFrom(flags);
   return {
+    ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
     ...(tokenSources ? { tokenSources } : {}),
     files: {

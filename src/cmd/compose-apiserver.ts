@@ -19,6 +19,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
+import type { EncryptionSettings } from './apiserver-flags/encryption.ts';
 import { followFiles, type FollowedFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from './version.ts';
 
@@ -41,6 +42,8 @@ export interface ApiServerSettings {
   readonly tokenSources?: TokenSourceOptions;
   /** Certificates and keys that are used anew when their files change. */
   readonly files?: FollowedFiles;
+  /** How objects are stored. Default: as they are. */
+  readonly encryption?: EncryptionSettings;
 }
 
 export interface ComposeOptions {
@@ -69,7 +72,9 @@ export interface ComposedApiServer {
 
 /** Resolves once listening. */
 export async function composeApiServer(options: ComposeOptions): Promise<ComposedApiServer> {
-  const { store, pki, clock, log, settings = {} } = options;
+  const { pki, clock, log, settings = {} } = options;
+  const encryption = settings.encryption && await (await import('#apiserver/encryption/encryption.ts')).createEncryption({ ...settings.encryption, clock, log });
+  const store = encryption?.wrap(options.store) ?? options.store;
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   const kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
@@ -105,6 +110,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       return createAdmission({ authorization, ...(settings.disabledAdmission ? { disabled: settings.disabledAdmission } : {}) });
     },
     connect: streams,
+    ...(encryption ? { healthChecks: encryption.healthChecks, metrics: [() => encryption.metrics()] } : {}),
     ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
       await Promise.all([bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] }), trackLegacyTokens(internal, clock.now())]);
@@ -118,6 +124,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     for (const host of options.listen) await server.start({ host, port: options.port, tls });
   } catch (error) {
     await server.stop();
+    encryption?.close();
     authentication?.close();
     sources?.close();
     throw error;
@@ -136,6 +143,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     async stop() {
       followed?.close();
       await server.stop();
+      encryption?.close();
       authentication?.close();
       sources?.close();
       authorization?.stop();
@@ -145,8 +153,10 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   };
 }
 
-/** What the file of --authentication-config says now, else what the flag says. */
-function anonymousBy(sources: TokenSources, byFlag: AuthenticationOptions['anonymous'] = { enabled: true }): NonNullable<AuthenticationOptions['anonymous']> {
+/** What the file of --authentication-config says now, else what the flag says; at the start they may not both speak. */
+function anonymousBy(sources: TokenSources, flag: AuthenticationOptions['anonymous']): NonNullable<AuthenticationOptions['anonymous']> {
+  if (sources.anonymous && flag) throw new Error('--anonymous-auth cannot be set when anonymous is configured in the file of --authentication-config');
+  const byFlag = flag ?? { enabled: true };
   return {
     get enabled() { return (sources.anonymous ?? byFlag).enabled; },
     get paths() { return (sources.anonymous ?? byFlag).paths; },
