@@ -1,86 +1,26 @@
 /** Admission webhooks against a real HTTPS server: what they are sent, what their answers do, and when they are not asked. */
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
-import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
-import { allowAll } from '../../authz/authorizer.ts';
-import { startTestServer, type TestResponse, type TestServer } from '../../test-server.ts';
-import { mutatingAdmissionWebhook } from './mutating.ts';
+import { startWebhookPeer } from '#testing/webhook-peer.ts';
+import { startTestServer, type TestResponse } from '../../test-server.ts';
+import { ADMISSION, CONFIGMAPS, EVERYTHING, JSON_PATCH, MERGE, ON_CONFIGMAPS, patching, PODS, setData, WebhookBench, type Decide, type ReviewRequest } from './testing.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
 
-const GROUP = '/apis/admissionregistration.k8s.io/v1';
-const CONFIGMAPS = '/api/v1/namespaces/default/configmaps';
-const EVERYTHING = { operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*/*'] };
-const ON_CONFIGMAPS = { operations: ['CREATE', 'UPDATE'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] };
-
-type Kind = 'mutatingwebhookconfigurations' | 'validatingwebhookconfigurations';
-// oxlint-disable-next-line no-explicit-any
-type Request = Record<string, any>;
-type Decide = (request: Request, call: PeerCall) => Record<string, unknown> | Promise<Record<string, unknown>>;
-
-let peer: WebhookPeer;
-let server: TestServer;
-/** By the path of the webhook's URL. */
-let decisions: Record<string, Decide> = {};
-let requests: { readonly path: string; readonly request: Request }[] = [];
-const made: string[] = [];
-
-async function answer(call: PeerCall): Promise<PeerAnswer> {
-  const url = new URL(call.path, 'https://peer');
-  const { apiVersion, request } = call.body as { apiVersion: string; request: Request };
-  requests.push({ path: url.pathname, request });
-  const response = await (decisions[url.pathname] ?? (() => ({ allowed: true })))(request, call);
-  return 'raw' in response ? response['raw'] as PeerAnswer : { body: { kind: 'AdmissionReview', apiVersion, response: { uid: request['uid'], ...response } } };
-}
-
-before(async () => {
-  peer = await startWebhookPeer(answer);
-  server = await startTestServer({ admission: () => [mutatingAdmissionWebhook(), validatingAdmissionWebhook()] });
-  for (const [name, labels] of [['default', {}], ['other', { team: 'red' }]] as const) await server.request('POST /api/v1/namespaces', { body: { metadata: { name, labels } } });
-});
-beforeEach(() => {
-  decisions = {};
-  requests = [];
-});
-afterEach(async () => {
-  for (const path of made.splice(0)) await server.request(`DELETE ${path}`);
-  for (const path of [CONFIGMAPS, '/api/v1/namespaces/other/configmaps', '/api/v1/namespaces/default/pods']) await server.request(`DELETE ${path}?gracePeriodSeconds=0`);
-});
-after(async () => {
-  await server.stop();
-  await peer.stop();
-});
-
-function webhook(path: string, more: object = {}): Record<string, unknown> {
-  return {
-    name: `${path}.example.com`, clientConfig: { url: new URL(`/${path}`, peer.url).href, caBundle: Buffer.from(peer.caPem).toString('base64') },
-    rules: [ON_CONFIGMAPS], sideEffects: 'None', admissionReviewVersions: ['v1'], ...more,
-  };
-}
-
-async function configure(kind: Kind, name: string, ...webhooks: object[]): Promise<TestResponse> {
-  const created = await server.request(`POST ${GROUP}/${kind}`, { body: { metadata: { name }, webhooks } });
-  assert.equal(created.status, 201, created.text);
-  made.push(`${GROUP}/${kind}/${name}`);
-  return created;
-}
-
-const mutating = (name: string, ...webhooks: object[]): Promise<TestResponse> => configure('mutatingwebhookconfigurations', name, ...webhooks);
-const validating = (name: string, ...webhooks: object[]): Promise<TestResponse> => configure('validatingwebhookconfigurations', name, ...webhooks);
-const patching = (...operations: object[]): Record<string, unknown> => ({ allowed: true, patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(operations)).toString('base64') });
-const setData = (key: string, value: string): Record<string, unknown> => patching({ op: 'add', path: `/data/${key}`, value });
-const createConfigMap = (name: string, data: Record<string, string> = { a: '1' }, query = ''): Promise<TestResponse> => server.request(`POST ${CONFIGMAPS}${query}`, { body: { metadata: { name }, data } });
-const paths = (): string[] => requests.map(({ path }) => path);
+let bench: WebhookBench;
+before(async () => (bench = await WebhookBench.start()));
+afterEach(() => bench.clean());
+after(() => bench.stop());
 
 describe('what a webhook is sent', () => {
   test('an AdmissionReview of v1, to the field', async () => {
-    await validating('v', webhook('see'));
+    await bench.validating('v', bench.webhook('see'));
     const user = { name: 'jane', uid: 'u1', groups: ['dev'], extra: { why: ['x'] } };
-    const created = await server.request(`POST ${CONFIGMAPS}?dryRun=All&fieldManager=me`, { body: { metadata: { name: 'a', labels: { l: '1' } }, data: { a: '1' } }, user });
+    const created = await bench.server.request(`POST ${CONFIGMAPS}?dryRun=All&fieldManager=me`, { body: { metadata: { name: 'a', labels: { l: '1' } }, data: { a: '1' } }, user });
     assert.equal(created.status, 201, created.text);
-    const call = peer.calls.at(-1)!;
+    const call = bench.peer.calls.at(-1)!;
     assert.equal(call.path, '/see?timeout=10s');
-    const { apiVersion, kind, request } = call.body as { apiVersion: string; kind: string; request: Request };
+    const { apiVersion, kind, request } = call.body as { apiVersion: string; kind: string; request: ReviewRequest };
     assert.deepEqual({ apiVersion, kind }, { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview' });
     const { uid, object, ...rest } = request;
     assert.match(uid as string, /^[0-9a-f-]{36}$/);
@@ -96,189 +36,189 @@ describe('what a webhook is sent', () => {
   });
 
   test('the old object with updates, patches and deletes; options of what is done', async () => {
-    await createConfigMap('a');
-    await validating('v', webhook('see', { rules: [{ ...ON_CONFIGMAPS, operations: ['*'] }] }));
-    await server.request(`PATCH ${CONFIGMAPS}/a?fieldManager=p`, { body: { data: { b: '2' } }, headers: { 'content-type': 'application/merge-patch+json' } });
-    await server.request(`DELETE ${CONFIGMAPS}/a`, { body: { propagationPolicy: 'Background' } });
-    const [update, removal] = requests.map(({ request }) => request);
+    await bench.createConfigMap('a');
+    await bench.validating('v', bench.webhook('see', { rules: [{ ...ON_CONFIGMAPS, operations: ['*'] }] }));
+    await bench.server.request(`PATCH ${CONFIGMAPS}/a?fieldManager=p`, { body: { data: { b: '2' } }, headers: MERGE });
+    await bench.server.request(`DELETE ${CONFIGMAPS}/a`, { body: { propagationPolicy: 'Background' } });
+    const [update, removal] = bench.requests.map(({ request }) => request);
     assert.deepEqual([update?.['operation'], update?.['object'].data, update?.['oldObject'].data, update?.['options'].kind], ['UPDATE', { a: '1', b: '2' }, { a: '1' }, 'UpdateOptions']);
     assert.deepEqual([removal?.['operation'], removal?.['object'], removal?.['oldObject'].data, removal?.['name']], ['DELETE', null, { a: '1', b: '2' }, 'a']);
     assert.deepEqual(removal?.['options'], { kind: 'DeleteOptions', apiVersion: 'meta.k8s.io/v1', propagationPolicy: 'Background' });
   });
 
   test('each object of a collection that is deleted', async () => {
-    for (const name of ['a', 'b']) await createConfigMap(name);
-    await validating('v', webhook('see', { rules: [{ ...ON_CONFIGMAPS, operations: ['DELETE'] }] }));
-    assert.equal((await server.request(`DELETE ${CONFIGMAPS}`)).status, 200);
-    assert.deepEqual(requests.map(({ request }) => request['oldObject'].metadata.name as string).toSorted(), ['a', 'b']);
+    for (const name of ['a', 'b']) await bench.createConfigMap(name);
+    await bench.validating('v', bench.webhook('see', { rules: [{ ...ON_CONFIGMAPS, operations: ['DELETE'] }] }));
+    assert.equal((await bench.server.request(`DELETE ${CONFIGMAPS}`)).status, 200);
+    assert.deepEqual(bench.requests.map(({ request }) => request['oldObject'].metadata.name as string).toSorted(), ['a', 'b']);
   });
 
   test('the first review version that it knows: v1beta1 too', async () => {
-    decisions['/old'] = () => ({ allowed: true, patch: setData('old', '1')['patch'] });
-    await mutating('m', webhook('old', { admissionReviewVersions: ['v2', 'v1beta1', 'v1'] }));
-    assert.equal((await createConfigMap('a')).body.data.old, '1');
-    assert.equal((peer.calls.at(-1)!.body as KubeObject).apiVersion, 'admission.k8s.io/v1beta1');
+    bench.decisions['/old'] = () => ({ allowed: true, patch: setData('old', '1')['patch'] });
+    await bench.mutating('m', bench.webhook('old', { admissionReviewVersions: ['v2', 'v1beta1', 'v1'] }));
+    assert.equal((await bench.createConfigMap('a')).body.data.old, '1');
+    assert.equal((bench.peer.calls.at(-1)!.body as KubeObject).apiVersion, 'admission.k8s.io/v1beta1');
   });
 
   test('objects in the version its rule names, under Equivalent', async () => {
     const rule = { operations: ['CREATE'], apiGroups: ['autoscaling'], apiVersions: ['v1'], resources: ['horizontalpodautoscalers'] };
     const annotate = patching({ op: 'add', path: '/metadata/annotations', value: { seen: 'v1' } }, { op: 'replace', path: '/spec/targetCPUUtilizationPercentage', value: 55 });
-    decisions['/equivalent'] = () => annotate;
-    await mutating('m', webhook('equivalent', { rules: [rule] }), webhook('exact', { rules: [rule], matchPolicy: 'Exact' }));
-    const created = await server.request('POST /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers', { body: { metadata: { name: 'h' }, spec: {
+    bench.decisions['/equivalent'] = () => annotate;
+    await bench.mutating('m', bench.webhook('equivalent', { rules: [rule] }), bench.webhook('exact', { rules: [rule], matchPolicy: 'Exact' }));
+    const created = await bench.server.request('POST /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers', { body: { metadata: { name: 'h' }, spec: {
       maxReplicas: 3, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'd' }, metrics: [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } }],
     } } });
     assert.deepEqual([created.status, created.body.metadata.annotations, created.body.spec.metrics[0].resource.target.averageUtilization], [201, { seen: 'v1' }, 55], created.text);
-    assert.deepEqual(paths(), ['/equivalent']);
-    const [{ request } = { request: {} as Request }] = requests;
+    assert.deepEqual(bench.paths, ['/equivalent']);
+    const [{ request } = { request: {} as ReviewRequest }] = bench.requests;
     assert.deepEqual([request['kind'].version, request['requestKind'].version, request['resource'].version, request['requestResource'].version], ['v1', 'v2', 'v1', 'v2']);
     assert.deepEqual([request['object'].apiVersion, request['object'].spec.targetCPUUtilizationPercentage], ['autoscaling/v1', 80]);
-    await server.request('DELETE /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/h');
+    await bench.server.request('DELETE /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/h');
   });
 });
 
 describe('which requests', () => {
   test('namespaceSelector, objectSelector on either object, scope', async () => {
-    await validating('v',
-      webhook('red', { namespaceSelector: { matchLabels: { team: 'red' } } }), webhook('labelled', { objectSelector: { matchLabels: { l: '1' } } }),
-      webhook('cluster', { rules: [{ ...EVERYTHING, resources: ['*'], scope: 'Cluster' }] }), webhook('namespaced', { rules: [{ ...EVERYTHING, resources: ['namespaces', 'configmaps'], scope: 'Namespaced' }] }));
+    await bench.validating('v',
+      bench.webhook('red', { namespaceSelector: { matchLabels: { team: 'red' } } }), bench.webhook('labelled', { objectSelector: { matchLabels: { l: '1' } } }),
+      bench.webhook('cluster', { rules: [{ ...EVERYTHING, resources: ['*'], scope: 'Cluster' }] }), bench.webhook('namespaced', { rules: [{ ...EVERYTHING, resources: ['namespaces', 'configmaps'], scope: 'Namespaced' }] }));
     const seen = async (act: () => Promise<TestResponse>): Promise<string[]> => {
-      requests = [];
+      bench.requests = [];
       const done = await act();
       assert.ok(done.status < 300, done.text);
-      return paths().toSorted();
+      return bench.paths.toSorted();
     };
-    assert.deepEqual(await seen(() => createConfigMap('a')), ['/namespaced']);
-    assert.deepEqual(await seen(() => server.request('POST /api/v1/namespaces/other/configmaps', { body: { metadata: { name: 'a' } } })), ['/namespaced', '/red']);
-    const label = (labels: unknown): Promise<TestResponse> => server.request(`PATCH ${CONFIGMAPS}/a`, { body: { metadata: { labels } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.deepEqual(await seen(() => bench.createConfigMap('a')), ['/namespaced']);
+    assert.deepEqual(await seen(() => bench.server.request('POST /api/v1/namespaces/other/configmaps', { body: { metadata: { name: 'a' } } })), ['/namespaced', '/red']);
+    const label = (labels: unknown): Promise<TestResponse> => bench.server.request(`PATCH ${CONFIGMAPS}/a`, { body: { metadata: { labels } }, headers: MERGE });
     assert.deepEqual(await seen(() => label({ l: '1' })), ['/labelled', '/namespaced']);
     assert.deepEqual(await seen(() => label({ l: null })), ['/labelled', '/namespaced']);
     assert.deepEqual(await seen(() => label({ m: '1' })), ['/namespaced']);
     // A namespace is judged by its own labels, new ones when it is written.
-    assert.deepEqual(await seen(() => server.request('POST /api/v1/namespaces', { body: { metadata: { name: 'third', labels: { team: 'red' } } } })), ['/cluster']);
-    assert.deepEqual(await seen(() => server.request('DELETE /api/v1/namespaces/third')), ['/cluster']);
+    assert.deepEqual(await seen(() => bench.server.request('POST /api/v1/namespaces', { body: { metadata: { name: 'third', labels: { team: 'red' } } } })), ['/cluster']);
+    assert.deepEqual(await seen(() => bench.server.request('DELETE /api/v1/namespaces/third')), ['/cluster']);
   });
 
   test('wildcards and subresources', async () => {
-    await server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
-    await validating('v', webhook('status', { rules: [{ ...EVERYTHING, resources: ['pods/status'] }] }), webhook('all', { rules: [{ ...EVERYTHING, resources: ['*'] }] }), webhook('parts', { rules: [{ ...EVERYTHING, resources: ['pods/*'] }] }));
-    const patched = await server.request('PATCH /api/v1/namespaces/default/pods/p/status', { body: { status: { phase: 'Running' } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    await bench.server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    await bench.validating('v', bench.webhook('status', { rules: [{ ...EVERYTHING, resources: ['pods/status'] }] }), bench.webhook('all', { rules: [{ ...EVERYTHING, resources: ['*'] }] }), bench.webhook('parts', { rules: [{ ...EVERYTHING, resources: ['pods/*'] }] }));
+    const patched = await bench.server.request('PATCH /api/v1/namespaces/default/pods/p/status', { body: { status: { phase: 'Running' } }, headers: MERGE });
     assert.equal(patched.status, 200, patched.text);
-    assert.deepEqual(paths().toSorted(), ['/parts', '/status']);
-    assert.deepEqual([requests[0]?.request['subResource'], requests[0]?.request['requestSubResource']], ['status', 'status']);
+    assert.deepEqual(bench.paths.toSorted(), ['/parts', '/status']);
+    assert.deepEqual([bench.requests[0]?.request['subResource'], bench.requests[0]?.request['requestSubResource']], ['status', 'status']);
   });
 
   test('match conditions', async () => {
-    await validating('v',
-      webhook('named', { matchConditions: [{ name: 'n', expression: 'object.metadata.name != "skip-me"' }, { name: 'u', expression: 'request.userInfo.username == "admin"' }] }),
-      webhook('may', { matchConditions: [{ name: 'a', expression: 'authorizer.group("").resource("configmaps").namespace("default").check("create").allowed()' }] }),
-      webhook('broken-open', { failurePolicy: 'Ignore', matchConditions: [{ name: 'b', expression: 'object.data.missing == "x"' }] }));
-    assert.equal((await createConfigMap('a')).status, 201);
-    assert.deepEqual(paths().toSorted(), ['/may', '/named']);
-    requests = [];
-    assert.equal((await createConfigMap('skip-me')).status, 201);
-    assert.deepEqual(paths(), ['/may']);
-    await validating('w', webhook('broken', { matchConditions: [{ name: 'b', expression: 'object.data.missing == "x"' }] }));
-    const refused = await createConfigMap('b');
+    await bench.validating('v',
+      bench.webhook('named', { matchConditions: [{ name: 'n', expression: 'object.metadata.name != "skip-me"' }, { name: 'u', expression: 'request.userInfo.username == "admin"' }] }),
+      bench.webhook('may', { matchConditions: [{ name: 'a', expression: 'authorizer.group("").resource("configmaps").namespace("default").check("create").allowed()' }] }),
+      bench.webhook('broken-open', { failurePolicy: 'Ignore', matchConditions: [{ name: 'b', expression: 'object.data.missing == "x"' }] }));
+    assert.equal((await bench.createConfigMap('a')).status, 201);
+    assert.deepEqual(bench.paths.toSorted(), ['/may', '/named']);
+    bench.requests = [];
+    assert.equal((await bench.createConfigMap('skip-me')).status, 201);
+    assert.deepEqual(bench.paths, ['/may']);
+    await bench.validating('w', bench.webhook('broken', { matchConditions: [{ name: 'b', expression: 'object.data.missing == "x"' }] }));
+    const refused = await bench.createConfigMap('b');
     assert.equal(refused.status, 403, refused.text);
     assert.match(refused.body.message, /^configmaps "b" is forbidden: expression 'object.data.missing == "x"' resulted in error: no such key: missing$/);
   });
 
   test('a change of the configuration counts from the next request on', async () => {
-    decisions['/deny'] = () => ({ allowed: false });
-    await validating('v', webhook('deny'));
-    const setOperations = (operations: string[]): Promise<TestResponse> => server.request(`PATCH ${GROUP}/validatingwebhookconfigurations/v`, {
-      body: [{ op: 'replace', path: '/webhooks/0/rules/0/operations', value: operations }], headers: { 'content-type': 'application/json-patch+json' },
+    bench.decisions['/deny'] = () => ({ allowed: false });
+    await bench.validating('v', bench.webhook('deny'));
+    const setOperations = (operations: string[]): Promise<TestResponse> => bench.server.request(`PATCH ${ADMISSION}/validatingwebhookconfigurations/v`, {
+      body: [{ op: 'replace', path: '/webhooks/0/rules/0/operations', value: operations }], headers: JSON_PATCH,
     });
-    assert.equal((await createConfigMap('a')).status, 400);
+    assert.equal((await bench.createConfigMap('a')).status, 400);
     assert.equal((await setOperations(['UPDATE'])).status, 200);
-    assert.equal((await createConfigMap('a')).status, 201);
+    assert.equal((await bench.createConfigMap('a')).status, 201);
     await setOperations(['CREATE']);
-    assert.equal((await createConfigMap('b')).status, 400);
-    await server.request(`DELETE ${GROUP}/validatingwebhookconfigurations/v`);
-    assert.equal((await createConfigMap('b')).status, 201);
+    assert.equal((await bench.createConfigMap('b')).status, 400);
+    await bench.server.request(`DELETE ${ADMISSION}/validatingwebhookconfigurations/v`);
+    assert.equal((await bench.createConfigMap('b')).status, 201);
   });
 
   test('never the configuration of admission itself', async () => {
-    decisions['/all'] = () => ({ allowed: false });
-    await validating('v', webhook('all', { rules: [EVERYTHING] }));
-    await mutating('m', webhook('all', { rules: [EVERYTHING] }));
-    assert.equal((await server.request(`DELETE ${GROUP}/mutatingwebhookconfigurations/m`)).status, 200);
-    assert.equal((await server.request(`DELETE ${GROUP}/validatingwebhookconfigurations/v`)).status, 200);
-    assert.deepEqual(paths(), []);
+    bench.decisions['/all'] = () => ({ allowed: false });
+    await bench.validating('v', bench.webhook('all', { rules: [EVERYTHING] }));
+    await bench.mutating('m', bench.webhook('all', { rules: [EVERYTHING] }));
+    assert.equal((await bench.server.request(`DELETE ${ADMISSION}/mutatingwebhookconfigurations/m`)).status, 200);
+    assert.equal((await bench.server.request(`DELETE ${ADMISSION}/validatingwebhookconfigurations/v`)).status, 200);
+    assert.deepEqual(bench.paths, []);
   });
 });
 
 describe('mutation', () => {
   test('by configuration name, then in the order listed, each seeing what came before', async () => {
     const noting = (name: string): Decide => ({ object }) => patching({ op: 'add', path: '/data/order', value: `${(object as { data: Record<string, string> }).data['order'] ?? ''}${name}` });
-    for (const name of ['a', 'b', 'c']) decisions[`/${name}`] = noting(name);
-    await mutating('z', webhook('c'));
-    await mutating('y', webhook('b'), webhook('a'));
-    assert.equal((await createConfigMap('x')).body.data.order, 'bac');
+    for (const name of ['a', 'b', 'c']) bench.decisions[`/${name}`] = noting(name);
+    await bench.mutating('z', bench.webhook('c'));
+    await bench.mutating('y', bench.webhook('b'), bench.webhook('a'));
+    assert.equal((await bench.createConfigMap('x')).body.data.order, 'bac');
   });
 
   test('what a webhook adds is defaulted before the next one sees it, and validated', async () => {
-    decisions['/init'] = () => patching({ op: 'add', path: '/spec/initContainers', value: [{ name: 'added', image: 'i' }] });
+    bench.decisions['/init'] = () => patching({ op: 'add', path: '/spec/initContainers', value: [{ name: 'added', image: 'i' }] });
     const rules = [{ ...ON_CONFIGMAPS, resources: ['pods'] }];
-    await mutating('m', webhook('init', { rules }), webhook('next', { rules }));
-    const made = await server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    await bench.mutating('m', bench.webhook('init', { rules }), bench.webhook('next', { rules }));
+    const made = await bench.server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
     assert.equal(made.body.spec.initContainers[0].terminationMessagePolicy, 'File', made.text);
-    assert.equal(requests[1]?.request['object'].spec.initContainers[0].terminationMessagePolicy, 'File');
-    decisions['/init'] = () => patching({ op: 'replace', path: '/spec/containers/0/name', value: 'Not A Name' });
-    const invalid = await server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'q' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    assert.equal(bench.requests[1]?.request['object'].spec.initContainers[0].terminationMessagePolicy, 'File');
+    bench.decisions['/init'] = () => patching({ op: 'replace', path: '/spec/containers/0/name', value: 'Not A Name' });
+    const invalid = await bench.server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'q' }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
     assert.deepEqual([invalid.status, invalid.body.reason], [422, 'Invalid'], invalid.text);
     assert.match(invalid.body.message, /spec\.containers\[0\]\.name: Invalid value: "Not A Name"/);
   });
 
   test('IfNeeded: asked again when the object changed after its turn, once', async () => {
-    decisions['/first'] = () => ({ allowed: true });
-    decisions['/second'] = ({ object }) => (object.data.second ? { allowed: true } : setData('second', '1'));
-    await mutating('m', webhook('first', { reinvocationPolicy: 'IfNeeded' }), webhook('never'), webhook('second', { reinvocationPolicy: 'IfNeeded' }));
-    assert.equal((await createConfigMap('a')).status, 201);
-    assert.deepEqual(paths(), ['/first', '/never', '/second', '/first']);
-    assert.deepEqual(requests[3]?.request['object'].data, { a: '1', second: '1' });
-    requests = [];
+    bench.decisions['/first'] = () => ({ allowed: true });
+    bench.decisions['/second'] = ({ object }) => (object.data.second ? { allowed: true } : setData('second', '1'));
+    await bench.mutating('m', bench.webhook('first', { reinvocationPolicy: 'IfNeeded' }), bench.webhook('never'), bench.webhook('second', { reinvocationPolicy: 'IfNeeded' }));
+    assert.equal((await bench.createConfigMap('a')).status, 201);
+    assert.deepEqual(bench.paths, ['/first', '/never', '/second', '/first']);
+    assert.deepEqual(bench.requests[3]?.request['object'].data, { a: '1', second: '1' });
+    bench.requests = [];
     let n = 0;
-    decisions['/first'] = () => setData('n', String(++n));
-    assert.equal((await createConfigMap('b')).body.data.n, '2');
-    assert.deepEqual(paths(), ['/first', '/never', '/second', '/first', '/second']);
+    bench.decisions['/first'] = () => setData('n', String(++n));
+    assert.equal((await bench.createConfigMap('b')).body.data.n, '2');
+    assert.deepEqual(bench.paths, ['/first', '/never', '/second', '/first', '/second']);
   });
 
   test('generated names are made after it, and a webhook may give one', async () => {
-    await mutating('m', webhook('see'));
-    const made = await server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } });
+    await bench.mutating('m', bench.webhook('see'));
+    const made = await bench.server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } });
     assert.match(made.body.metadata.name, /^g-.{5}$/);
-    assert.deepEqual([requests[0]?.request['name'], requests[0]?.request['object'].metadata.generateName], [undefined, 'g-']);
-    decisions['/see'] = () => patching({ op: 'add', path: '/metadata/name', value: 'given' });
-    assert.equal((await server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } })).body.metadata.name, 'given');
+    assert.deepEqual([bench.requests[0]?.request['name'], bench.requests[0]?.request['object'].metadata.generateName], [undefined, 'g-']);
+    bench.decisions['/see'] = () => patching({ op: 'add', path: '/metadata/name', value: 'given' });
+    assert.equal((await bench.server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } })).body.metadata.name, 'given');
   });
 
   test('uid and place of a new object are not the webhook\'s to choose', async () => {
     let uid = '';
-    decisions['/m'] = ({ object }) => {
+    bench.decisions['/m'] = ({ object }) => {
       uid = object.metadata.uid as string;
       return patching({ op: 'replace', path: '/metadata/uid', value: 'another' }, { op: 'add', path: '/metadata/deletionTimestamp', value: '2020-01-01T00:00:00Z' }, { op: 'add', path: '/metadata/resourceVersion', value: '7' });
     };
-    await mutating('m', webhook('m'));
-    const { body } = await createConfigMap('a');
+    await bench.mutating('m', bench.webhook('m'));
+    const { body } = await bench.createConfigMap('a');
     assert.deepEqual([body.metadata.uid, body.metadata.deletionTimestamp], [uid, undefined]);
-    decisions['/m'] = () => patching({ op: 'replace', path: '/metadata/namespace', value: 'other' });
-    const moved = await createConfigMap('b');
+    bench.decisions['/m'] = () => patching({ op: 'replace', path: '/metadata/namespace', value: 'other' });
+    const moved = await bench.createConfigMap('b');
     assert.deepEqual([moved.status, moved.body.message], [400, 'the namespace of the provided object does not match the namespace sent on the request']);
-    assert.equal((await server.request('GET /api/v1/namespaces/other/configmaps/b')).status, 404);
-    decisions['/m'] = () => patching({ op: 'replace', path: '/metadata/uid', value: 'another' });
-    const updated = await server.request(`PUT ${CONFIGMAPS}/a`, { body: { metadata: { name: 'a' } } });
+    assert.equal((await bench.server.request('GET /api/v1/namespaces/other/configmaps/b')).status, 404);
+    bench.decisions['/m'] = () => patching({ op: 'replace', path: '/metadata/uid', value: 'another' });
+    const updated = await bench.server.request(`PUT ${CONFIGMAPS}/a`, { body: { metadata: { name: 'a' } } });
     assert.deepEqual([updated.status, updated.body.reason], [422, 'Invalid'], updated.text);
   });
 });
 
 describe('refusals', () => {
   test('carry the webhook\'s status', async () => {
-    await validating('v', webhook('deny'));
+    await bench.validating('v', bench.webhook('deny'));
     const refusal = async (response: Record<string, unknown>): Promise<unknown[]> => {
-      decisions['/deny'] = () => response;
-      const { status, body } = await createConfigMap('a');
+      bench.decisions['/deny'] = () => response;
+      const { status, body } = await bench.createConfigMap('a');
       return [status, body.code, body.reason, body.message];
     };
     const denied = 'admission webhook "deny.example.com" denied the request';
@@ -297,34 +237,30 @@ describe('refusals', () => {
       await both;
       return { allowed: true };
     };
-    decisions['/one'] = decisions['/two'] = together;
-    await validating('v', webhook('one'), webhook('two'));
-    assert.equal((await createConfigMap('a')).status, 201);
+    bench.decisions['/one'] = bench.decisions['/two'] = together;
+    await bench.validating('v', bench.webhook('one'), bench.webhook('two'));
+    assert.equal((await bench.createConfigMap('a')).status, 201);
   });
 
   test('warnings reach the client', async () => {
-    decisions['/warn'] = () => ({ allowed: true, warnings: ['be "careful"', 'be "careful"', 'twice'] });
-    await validating('v', webhook('warn'));
-    assert.equal((await createConfigMap('a')).headers['warning'], '299 - "be \\"careful\\"", 299 - "twice"');
+    bench.decisions['/warn'] = () => ({ allowed: true, warnings: ['be "careful"', 'be "careful"', 'twice'] });
+    await bench.validating('v', bench.webhook('warn'));
+    assert.equal((await bench.createConfigMap('a')).headers['warning'], '299 - "be \\"careful\\"", 299 - "twice"');
   });
 
   test('dry run asks only webhooks that have no side effects then', async () => {
-    await validating('v', webhook('none'), webhook('dry', { sideEffects: 'NoneOnDryRun' }));
-    assert.equal((await createConfigMap('a', {}, '?dryRun=All')).status, 201);
-    assert.deepEqual(requests.map(({ request }) => request['dryRun']), [true, true]);
+    await bench.validating('v', bench.webhook('none'), bench.webhook('dry', { sideEffects: 'NoneOnDryRun' }));
+    assert.equal((await bench.createConfigMap('a', {}, '?dryRun=All')).status, 201);
+    assert.deepEqual(bench.requests.map(({ request }) => request['dryRun']), [true, true]);
   });
 });
 
 describe('failures', () => {
   const failing = async (reaction: Record<string, unknown>, more: object = {}): Promise<TestResponse> => {
-    decisions['/fail'] = () => reaction;
-    const path = `${GROUP}/mutatingwebhookconfigurations/f`;
-    if (made.includes(path)) {
-      await server.request(`DELETE ${path}`);
-      made.splice(made.indexOf(path), 1);
-    }
-    await mutating('f', webhook('fail', more));
-    return createConfigMap('a');
+    await bench.clean();
+    bench.decisions['/fail'] = () => reaction;
+    await bench.mutating('f', bench.webhook('fail', more));
+    return bench.createConfigMap('a');
   };
   const cases: readonly { readonly name: string; readonly reaction: Record<string, unknown>; readonly says: RegExp }[] = [
     { name: 'another uid', reaction: { uid: 'x', allowed: true }, says: /received invalid webhook response: expected response\.uid="[0-9a-f-]+", got "x"/ },
@@ -363,30 +299,30 @@ describe('failures', () => {
   }
 
   test('silence ends with the webhook\'s timeout, and holds up nobody else', async () => {
-    decisions['/silent'] = () => new Promise(() => {});
-    await mutating('s', webhook('silent', { timeoutSeconds: 1, objectSelector: { matchLabels: { slow: 'yes' } } }));
-    const slow = server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { name: 'slow', labels: { slow: 'yes' } } } });
-    assert.equal((await createConfigMap('quick')).status, 201);
+    bench.decisions['/silent'] = () => new Promise(() => {});
+    await bench.mutating('s', bench.webhook('silent', { timeoutSeconds: 1, objectSelector: { matchLabels: { slow: 'yes' } } }));
+    const slow = bench.server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { name: 'slow', labels: { slow: 'yes' } } } });
+    assert.equal((await bench.createConfigMap('quick')).status, 201);
     const { status, body } = await slow;
     assert.equal(status, 500);
     assert.match(body.message, /^Internal error occurred: failed calling webhook "silent\.example\.com": failed to call webhook: Post "https:\/\/127\.0\.0\.1:\d+\/silent\?timeout=1s": context deadline exceeded$/);
   });
 
   test('a certificate of an authority that was not named', async () => {
-    const { caBundle: _, ...clientConfig } = webhook('x')['clientConfig'] as Record<string, unknown>;
-    await validating('v', webhook('x', { clientConfig }));
-    assert.match((await createConfigMap('a')).body.message, /failed to call webhook: Post "[^"]+": tls: failed to verify certificate: x509: certificate signed by unknown authority/);
-    assert.deepEqual(paths(), []);
+    const { caBundle: _, ...clientConfig } = bench.webhook('x')['clientConfig'] as Record<string, unknown>;
+    await bench.validating('v', bench.webhook('x', { clientConfig }));
+    assert.match((await bench.createConfigMap('a')).body.message, /failed to call webhook: Post "[^"]+": tls: failed to verify certificate: x509: certificate signed by unknown authority/);
+    assert.deepEqual(bench.paths, []);
   });
 
   test('a webhook that cannot be reached, and a service that is not there', async () => {
     const gone = await startWebhookPeer(() => ({}));
     await gone.stop();
-    await validating('v', webhook('x', { clientConfig: { url: gone.url } }));
-    assert.match((await createConfigMap('a')).body.message, /Post "[^"]+": dial tcp 127\.0\.0\.1:\d+: connect: connection refused/);
-    await server.request(`DELETE ${GROUP}/validatingwebhookconfigurations/v`);
-    await validating('w', webhook('x', { clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
-    assert.match((await createConfigMap('a')).body.message, /failed to call webhook: service "nobody" not found/);
+    await bench.validating('v', bench.webhook('x', { clientConfig: { url: gone.url } }));
+    assert.match((await bench.createConfigMap('a')).body.message, /Post "[^"]+": dial tcp 127\.0\.0\.1:\d+: connect: connection refused/);
+    await bench.server.request(`DELETE ${ADMISSION}/validatingwebhookconfigurations/v`);
+    await bench.validating('w', bench.webhook('x', { clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
+    assert.match((await bench.createConfigMap('a')).body.message, /failed to call webhook: service "nobody" not found/);
   });
 
   test('an answer without end is not read to its end', async () => {
@@ -397,20 +333,20 @@ describe('failures', () => {
 
 test('a webhook that creates what it is asked about is asked again each time, and the requests end', async () => {
   let depth = 0;
-  decisions['/loop'] = async () => {
-    if (++depth <= 50) await createConfigMap(`loop-${depth}`);
+  bench.decisions['/loop'] = async () => {
+    if (++depth <= 50) await bench.createConfigMap(`loop-${depth}`);
     return { allowed: true };
   };
-  await validating('v', webhook('loop'));
-  assert.equal((await createConfigMap('loop')).status, 201);
+  await bench.validating('v', bench.webhook('loop'));
+  assert.equal((await bench.createConfigMap('loop')).status, 201);
   assert.equal(depth, 51);
 });
 
 test('figures', async () => {
-  decisions['/no'] = () => ({ allowed: false, status: { code: 403 } });
-  await validating('v', webhook('no'), webhook('open', { failurePolicy: 'Ignore', clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
-  await createConfigMap('a');
-  const { text } = await server.request('GET /metrics');
+  bench.decisions['/no'] = () => ({ allowed: false, status: { code: 403 } });
+  await bench.validating('v', bench.webhook('no'), bench.webhook('open', { failurePolicy: 'Ignore', clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
+  await bench.createConfigMap('a');
+  const { text } = await bench.server.request('GET /metrics');
   assert.match(text, /apiserver_admission_webhook_rejection_count\{error_type="no_error",name="no\.example\.com",operation="CREATE",rejection_code="403",type="validating"\} 1/);
   assert.match(text, /apiserver_admission_webhook_fail_open_count\{name="open\.example\.com",type="validating"\} 1/);
   assert.match(text, /apiserver_admission_webhook_admission_duration_seconds_count\{name="no\.example\.com",operation="CREATE",rejected="true",type="validating"\} 1/);
@@ -418,15 +354,15 @@ test('figures', async () => {
 
 test('a webhook behind a Service is called at its cluster address, by its own name', async () => {
   const host = '127.77.0.5';
-  const behind = await startWebhookPeer((call) => answer(call), { host, dnsNames: ['hook.default.svc'] });
-  const another = await startTestServer({ admission: () => [validatingAdmissionWebhook()], serviceCidr: '127.77.0.0/16', authorization: () => allowAll });
+  const behind = await startWebhookPeer((call) => bench.answer(call), { host, dnsNames: ['hook.default.svc'] });
+  const another = await startTestServer({ admission: () => [validatingAdmissionWebhook()], serviceCidr: '127.77.0.0/16' });
   try {
     const port = Number(new URL(behind.url).port);
     await another.request('POST /api/v1/namespaces', { body: { metadata: { name: 'default' } } });
     const service = await another.request('POST /api/v1/namespaces/default/services', { body: { metadata: { name: 'hook' }, spec: { clusterIP: host, ports: [{ port }] } } });
     assert.equal(service.status, 201, service.text);
     const clientConfig = { service: { namespace: 'default', name: 'hook', path: '/see', port }, caBundle: Buffer.from(behind.caPem).toString('base64') };
-    await another.request(`POST ${GROUP}/validatingwebhookconfigurations`, { body: { metadata: { name: 'v' }, webhooks: [webhook('see', { clientConfig })] } });
+    await another.request(`POST ${ADMISSION}/validatingwebhookconfigurations`, { body: { metadata: { name: 'v' }, webhooks: [bench.webhook('see', { clientConfig })] } });
     const created = await another.request(`POST ${CONFIGMAPS}`, { body: { metadata: { name: 'a' } } });
     assert.equal(created.status, 201, created.text);
     assert.equal(behind.calls[0]?.path, '/see?timeout=10s');
@@ -438,72 +374,71 @@ test('a webhook behind a Service is called at its cluster address, by its own na
 });
 
 describe('subresources that take a body of another kind', () => {
-  const PODS = '/api/v1/namespaces/default/pods';
   const rule = (...resources: string[]): object => ({ rules: [{ ...EVERYTHING, resources }] });
   const makePod = async (name: string): Promise<void> => {
-    const created = await server.request(`POST ${PODS}`, { body: { metadata: { name }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
+    const created = await bench.server.request(`POST ${PODS}`, { body: { metadata: { name }, spec: { containers: [{ name: 'c', image: 'i' }] } } });
     assert.equal(created.status, 201, created.text);
   };
 
   test('binding and eviction are creations of that body', async () => {
     await makePod('p');
-    await validating('v', webhook('parts', rule('pods/*')));
-    assert.equal((await server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } })).status, 201);
-    assert.equal((await server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 201);
-    assert.deepEqual(requests.map(({ request }) => [request['operation'], request['kind'].kind, request['subResource'], request['object'].kind, request['name'], request['options'].kind]), [
+    await bench.validating('v', bench.webhook('parts', rule('pods/*')));
+    assert.equal((await bench.server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } })).status, 201);
+    assert.equal((await bench.server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 201);
+    assert.deepEqual(bench.requests.map(({ request }) => [request['operation'], request['kind'].kind, request['subResource'], request['object'].kind, request['name'], request['options'].kind]), [
       ['CREATE', 'Binding', 'binding', 'Binding', 'p', 'CreateOptions'], ['CREATE', 'Eviction', 'eviction', 'Eviction', 'p', 'CreateOptions'],
     ]);
   });
 
   test('a webhook may choose the node, and deny', async () => {
     await makePod('p');
-    decisions['/bind'] = () => patching({ op: 'replace', path: '/target/name', value: 'chosen' });
-    await mutating('m', webhook('bind', rule('pods/binding')));
-    await server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } });
-    assert.equal((await server.request(`GET ${PODS}/p`)).body.spec.nodeName, 'chosen');
-    decisions['/deny'] = () => ({ allowed: false });
-    await validating('v', webhook('deny', rule('pods/eviction')));
-    assert.equal((await server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 400);
-    assert.equal((await server.request(`GET ${PODS}/p`)).status, 200);
+    bench.decisions['/bind'] = () => patching({ op: 'replace', path: '/target/name', value: 'chosen' });
+    await bench.mutating('m', bench.webhook('bind', rule('pods/binding')));
+    await bench.server.request(`POST ${PODS}/p/binding`, { body: { metadata: { name: 'p' }, target: { kind: 'Node', name: 'n' } } });
+    assert.equal((await bench.server.request(`GET ${PODS}/p`)).body.spec.nodeName, 'chosen');
+    bench.decisions['/deny'] = () => ({ allowed: false });
+    await bench.validating('v', bench.webhook('deny', rule('pods/eviction')));
+    assert.equal((await bench.server.request(`POST ${PODS}/p/eviction`, { body: { metadata: { name: 'p' } } })).status, 400);
+    assert.equal((await bench.server.request(`GET ${PODS}/p`)).status, 200);
   });
 
   test('scale is seen as a Scale, and changed as one', async () => {
     const replicaSet = { metadata: { name: 'r' }, spec: { replicas: 1, selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } } } };
     const path = '/apis/apps/v1/namespaces/default/replicasets';
-    await server.request(`POST ${path}`, { body: replicaSet });
-    decisions['/cap'] = ({ object }) => (object.spec.replicas > 3 ? patching({ op: 'replace', path: '/spec/replicas', value: 3 }) : { allowed: true });
-    await mutating('m', webhook('cap', rule('*/scale')));
-    const scaled = await server.request(`PATCH ${path}/r/scale`, { body: { spec: { replicas: 9 } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    await bench.server.request(`POST ${path}`, { body: replicaSet });
+    bench.decisions['/cap'] = ({ object }) => (object.spec.replicas > 3 ? patching({ op: 'replace', path: '/spec/replicas', value: 3 }) : { allowed: true });
+    await bench.mutating('m', bench.webhook('cap', rule('*/scale')));
+    const scaled = await bench.server.request(`PATCH ${path}/r/scale`, { body: { spec: { replicas: 9 } }, headers: MERGE });
     assert.equal(scaled.body.spec.replicas, 3, scaled.text);
-    const [{ request } = { request: {} as Request }] = requests;
+    const [{ request } = { request: {} as ReviewRequest }] = bench.requests;
     assert.deepEqual([request['kind'], request['object'].kind, request['object'].spec, request['oldObject'].spec], [{ group: 'autoscaling', version: 'v1', kind: 'Scale' }, 'Scale', { replicas: 9 }, { replicas: 1 }]);
-    await server.request(`DELETE ${path}/r`);
+    await bench.server.request(`DELETE ${path}/r`);
   });
 
   test('connections carry their options; attach can be denied, exec cannot be rewritten', async () => {
     await makePod('p');
-    decisions['/deny'] = () => ({ allowed: false, status: { message: 'attaching to pods is not allowed' } });
-    await validating('v', webhook('deny', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/attach', 'pods/portforward', 'pods/proxy'] }] }));
-    const denied = await server.request(`POST ${PODS}/p/attach?container=c&stdin=true`);
+    bench.decisions['/deny'] = () => ({ allowed: false, status: { message: 'attaching to pods is not allowed' } });
+    await bench.validating('v', bench.webhook('deny', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/attach', 'pods/portforward', 'pods/proxy'] }] }));
+    const denied = await bench.server.request(`POST ${PODS}/p/attach?container=c&stdin=true`);
     assert.deepEqual([denied.status, denied.body.message], [400, 'admission webhook "deny.example.com" denied the request: attaching to pods is not allowed']);
-    await server.request(`POST ${PODS}/p/portforward?ports=80,81`);
-    await server.request(`GET ${PODS}/p/proxy/some/path`);
-    assert.deepEqual(requests.map(({ request }) => [request['operation'], request['object'], request['oldObject'], request['options']]), [
+    await bench.server.request(`POST ${PODS}/p/portforward?ports=80,81`);
+    await bench.server.request(`GET ${PODS}/p/proxy/some/path`);
+    assert.deepEqual(bench.requests.map(({ request }) => [request['operation'], request['object'], request['oldObject'], request['options']]), [
       ['CONNECT', { kind: 'PodAttachOptions', apiVersion: 'v1', stdin: true, container: 'c' }, null, null],
       ['CONNECT', { kind: 'PodPortForwardOptions', apiVersion: 'v1', ports: [80, 81] }, null, null],
       ['CONNECT', { kind: 'PodProxyOptions', apiVersion: 'v1', path: '/some/path' }, null, null],
     ]);
-    decisions['/change'] = () => patching({ op: 'add', path: '/command', value: ['rm'] });
-    await mutating('m', webhook('change', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/exec'] }] }));
-    assert.match((await server.request(`POST ${PODS}/p/exec?command=ls`)).body.message, /admission changed the PodExecOptions of pods\/exec, which is not supported/);
+    bench.decisions['/change'] = () => patching({ op: 'add', path: '/command', value: ['rm'] });
+    await bench.mutating('m', bench.webhook('change', { rules: [{ ...EVERYTHING, operations: ['CONNECT'], resources: ['pods/exec'] }] }));
+    assert.match((await bench.server.request(`POST ${PODS}/p/exec?command=ls`)).body.message, /admission changed the PodExecOptions of pods\/exec, which is not supported/);
   });
 });
 
 test('the client\'s own timeout ends the call, and nothing is written', async () => {
-  decisions['/silent'] = () => new Promise(() => {});
-  await mutating('m', webhook('silent', { failurePolicy: 'Ignore' }));
-  const { status } = await createConfigMap('a', {}, '?timeout=200ms');
+  bench.decisions['/silent'] = () => new Promise(() => {});
+  await bench.mutating('m', bench.webhook('silent', { failurePolicy: 'Ignore' }));
+  const { status } = await bench.createConfigMap('a', {}, '?timeout=200ms');
   assert.equal(status, 504);
-  await server.request(`DELETE ${GROUP}/mutatingwebhookconfigurations/m`);
-  assert.equal((await server.request(`GET ${CONFIGMAPS}/a`)).status, 404);
+  await bench.server.request(`DELETE ${ADMISSION}/mutatingwebhookconfigurations/m`);
+  assert.equal((await bench.server.request(`GET ${CONFIGMAPS}/a`)).status, 404);
 });
