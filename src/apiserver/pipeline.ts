@@ -20,6 +20,7 @@ import type { RequestLabels } from './metrics.ts';
 import { parseRequestInfo, type RequestInfo } from './request-info.ts';
 import { compressed, errorResponse, statusOf } from './respond.ts';
 import { handleResource, upgradeResource } from './verbs/dispatch.ts';
+import { warningHeader } from './warnings.ts';
 
 export interface Stage {
   readonly name: string;
@@ -90,22 +91,6 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
   if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
   core.metrics.observe(labelsOf(context.info), { code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000 });
   core.audit?.answered(context, response);
-}
-
-/** Of all warnings of one answer together; the rest is cut, as upstream does. */
-const MAX_WARNING_BYTES = 4096;
-
-function warningHeader(warnings: readonly string[]): string {
-  let size = 0;
-  const parts: string[] = [];
-  for (const text of new Set(warnings)) {
-    // Header values are single lines of visible characters.
-    const quoted = `299 - "${text.replaceAll(/[^\x20-\x7e]/g, ' ').replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-    size += quoted.length;
-    if (size > MAX_WARNING_BYTES) break;
-    parts.push(quoted);
-  }
-  return parts.join(', ');
 }
 
 function labelsOf(info: RequestInfo): RequestLabels {

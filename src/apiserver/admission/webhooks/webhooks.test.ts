@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { KubeObject } from '#machinery/object.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
+import { createAuthorization, type Authorization } from '../../authz/authorization.ts';
 import { startTestServer, type TestResponse } from '../../test-server.ts';
+import { createAdmission } from '../admission.ts';
 import { ADMISSION, CONFIGMAPS, EVERYTHING, JSON_PATCH, MERGE, ON_CONFIGMAPS, patching, PODS, setData, WebhookBench, type Decide, type ReviewRequest } from './testing.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
 
@@ -248,6 +250,15 @@ describe('refusals', () => {
     assert.equal((await bench.createConfigMap('a')).headers['warning'], '299 - "be \\"careful\\"", 299 - "twice"');
   });
 
+  test('too many warnings are cut, then left out', async () => {
+    bench.decisions['/warn'] = () => ({ allowed: true, warnings: Array.from({ length: 30 }, (_, i) => `${i}${'x'.repeat(400)}`) });
+    await bench.validating('v', bench.webhook('warn'));
+    const header = (await bench.createConfigMap('a')).headers['warning'] ?? '';
+    const warnings = header.split(', ');
+    assert.equal(warnings.length, 16);
+    assert.ok(warnings.every((text) => text.length === 256 + '299 - ""'.length));
+  });
+
   test('dry run asks only webhooks that have no side effects then', async () => {
     await bench.validating('v', bench.webhook('none'), bench.webhook('dry', { sideEffects: 'NoneOnDryRun' }));
     assert.equal((await bench.createConfigMap('a', {}, '?dryRun=All')).status, 201);
@@ -350,6 +361,27 @@ test('figures', async () => {
   assert.match(text, /apiserver_admission_webhook_rejection_count\{error_type="no_error",name="no\.example\.com",operation="CREATE",rejection_code="403",type="validating"\} 1/);
   assert.match(text, /apiserver_admission_webhook_fail_open_count\{name="open\.example\.com",type="validating"\} 1/);
   assert.match(text, /apiserver_admission_webhook_admission_duration_seconds_count\{name="no\.example\.com",operation="CREATE",rejected="true",type="validating"\} 1/);
+});
+
+test('built-in plugins run again after a webhook changed the object, and do nothing twice', async () => {
+  let authorization: Authorization | undefined;
+  const whole = await startTestServer({
+    authorization: ({ internal, log }) => (authorization = createAuthorization({ internal, log })).authorizer, admission: () => createAdmission({ authorization: authorization! }),
+  });
+  try {
+    const admin = { user: { name: 'admin', groups: ['system:masters'] } };
+    for (const [path, body] of [['/api/v1/namespaces', { metadata: { name: 'default' } }], ['/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'default' } }]] as const) await whole.request(`POST ${path}`, { body, ...admin });
+    bench.decisions['/sidecar'] = ({ object }) => (object.spec.containers.length > 1 ? { allowed: true } : patching({ op: 'add', path: '/spec/containers/-', value: { name: 'sidecar', image: 's' } }));
+    await whole.request(`POST ${ADMISSION}/mutatingwebhookconfigurations`, { body: { metadata: { name: 'm' }, webhooks: [bench.webhook('sidecar', { rules: [{ ...ON_CONFIGMAPS, resources: ['pods'] }] })] }, ...admin });
+    const { status, body, text } = await whole.request(`POST ${PODS}`, { body: { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } }, ...admin });
+    assert.equal(status, 201, text);
+    assert.deepEqual([body.spec.volumes.length, body.spec.tolerations.length, body.spec.priority], [1, 2, 0]);
+    // The token reaches the container that the webhook added.
+    assert.deepEqual((body.spec.containers as { volumeMounts: unknown[] }[]).map(({ volumeMounts }) => volumeMounts.length), [1, 1]);
+  } finally {
+    authorization?.stop();
+    await whole.stop();
+  }
 });
 
 test('a webhook behind a Service is called at its cluster address, by its own name', async () => {
