@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
 import { CONNECTED, type ConnectCall } from '../connect.ts';
 import { admitConnect } from '../connect-options.ts';
+import { demandCreateForStream } from '../authz/stream-permission.ts';
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
@@ -109,6 +110,7 @@ function connectCall({ request, info, user }: RequestContext, core: ServerCore, 
 }
 
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
+  await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
   if (!core.connect) throw statusErrors.unavailable(`${context.info.resource}/${context.info.subresource} is not available: this server has no way to nodes`);
@@ -120,6 +122,7 @@ export async function upgradeResource(context: RequestContext, { core, socket, h
   const { info } = context;
   const endpoint = info.isResourceRequest ? core.catalogue.find(info.group, info.version, info.resource) : undefined;
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`)) throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
+  await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (info.subresource !== 'log') await admitConnect(context, core, endpoint);
   if (!core.connect) throw statusErrors.unavailable(`${info.resource}/${info.subresource} is not available: this server has no way to nodes`);
