@@ -7,6 +7,7 @@ import type { Store } from '#storage/store.ts';
 import type { Annotate } from './admission/plugin.ts';
 import type { AdmissionChain } from './admission-chain.ts';
 import type { Aggregator } from './aggregation/aggregator.ts';
+import type { AuditRecord, AuditSink } from './audit/audit-sink.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
 import type { WatchCache } from './cache/watch-cache.ts';
@@ -30,6 +31,10 @@ export interface RequestContext {
   readonly warnings: string[];
   /** Set by who audits: adds to this request's event, see AdmissionAttributes. */
   annotate?: Annotate | undefined;
+  /** Set by the audit stage for requests that the policy wants. */
+  audit?: AuditRecord | undefined;
+  /** What authentication says for the audit event. */
+  auditAnnotations?: Readonly<Record<string, string>> | undefined;
   readonly auditId: string;
   /** Given back when the request ends. */
   release: (() => void) | undefined;
@@ -37,13 +42,6 @@ export interface RequestContext {
   flow: FlowIdentity | undefined;
   /** By the server's monotonic clock. */
   readonly startedMs: number;
-}
-
-export interface AuditSink {
-  /** After authentication; before anything is done. */
-  received(context: RequestContext): void;
-  /** With what is answered (a stream has just begun). */
-  answered(context: RequestContext, response: { readonly status: number }): void;
 }
 
 /** The parts of one API server, put together by server.ts. */
@@ -75,4 +73,4 @@ export interface ServerCore {
   readonly running: Set<() => void>;
 }
 
-export type { Resource };
+export type { AuditSink, Resource };

@@ -11,7 +11,7 @@ import type { Authenticated } from './authn/authenticator.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequirement } from './authz/authorizer.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
-import type { RequestContext, ServerCore } from './context.ts';
+import type { AuditSink, RequestContext, ServerCore } from './context.ts';
 import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
 import { refusal } from './authz/forbidden.ts';
@@ -30,7 +30,7 @@ export interface Stage {
 /** The route stage is the making of the context. */
 export const STAGES: readonly Stage[] = [
   { name: 'authenticate', run: authenticate },
-  { name: 'audit', run: (context, core) => core.audit?.received(context) },
+  { name: 'audit', run: (context, core) => core.audit?.begin(context) },
   { name: 'impersonate', run: (context, core) => impersonate(context, core, attributesOf) },
   { name: 'limit', run: (context, core) => core.limiter.admit(context) },
   { name: 'authorize', run: authorize },
@@ -51,15 +51,18 @@ export function createHandler(core: ServerCore): ApiHandler {
     try {
       context = route(request, startedMs);
       response = await run(context, core);
+      context.audit?.answering(response);
       const maybe = compressed(response, request);
       response = maybe instanceof Promise ? await maybe : maybe;
     } catch (error) {
-      response = errorResponse(statusFor(error, { core, context }), request);
+      const status = statusFor(error, { core, context });
+      if (core.audit && context) await auditFailure(context, { audit: core.audit, status, error });
+      response = errorResponse(status, request);
       if (response.status === 401 && core.authenticator.challenges?.length) response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
     }
     context?.release?.();
     if (context) finish(context, { response, core, startedMs });
-    return response;
+    return context?.audit ? context.audit.answered(response) : response;
   };
 }
 
@@ -70,6 +73,11 @@ async function run(context: RequestContext, core: ServerCore): Promise<ApiRespon
     if (response) return response;
   }
   throw statusErrors.pathNotFound();
+}
+
+async function auditFailure(context: RequestContext, { audit, status, error }: { readonly audit: AuditSink; readonly status: Status; readonly error: unknown }): Promise<void> {
+  if (context.audit) context.audit.failed(status, { unexpected: statusOf(error) === undefined });
+  else if (context.user === NOBODY && status.code === 401) await audit.unauthenticated(context, status);
 }
 
 function statusFor(error: unknown, { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined }): Status {
@@ -90,7 +98,6 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
   }
   if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
   core.metrics.observe(labelsOf(context.info), { code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000 });
-  core.audit?.answered(context, response);
 }
 
 function labelsOf(info: RequestInfo): RequestLabels {
@@ -117,6 +124,7 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
   function take(authenticated: Authenticated | undefined): void {
     if (!authenticated) throw statusErrors.unauthorized();
     context.user = authenticated.user;
+    if (authenticated.auditAnnotations) context.auditAnnotations = authenticated.auditAnnotations;
     if (authenticated.warnings) context.warnings.push(...authenticated.warnings);
   }
 }
@@ -128,6 +136,10 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
   check(decision);
 
   function check(result: AuthorizationDecision): void {
+    if (context.audit) {
+      context.audit.annotate('authorization.k8s.io/decision', result.decision === 'allow' ? 'allow' : 'forbid');
+      context.audit.annotate('authorization.k8s.io/reason', result.reason);
+    }
     if (result.decision !== 'allow') throw refusal(attributes, result);
   }
 }
@@ -182,8 +194,15 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
       const extension = core.aggregator.serviceFor(request.path);
       if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
       else await upgradeResource(context, { core, socket, head });
+      context.audit?.upgraded(socket);
     };
-    upgrade().catch((error: unknown) => refuseUpgrade(socket, errorResponse(statusFor(error, { core, context }), request)));
+    upgrade().catch(async (error: unknown) => {
+      const status = statusFor(error, { core, context });
+      const response = errorResponse(status, request);
+      refuseUpgrade(socket, response);
+      if (core.audit) await auditFailure(context, { audit: core.audit, status, error });
+      await context.audit?.answered(response);
+    });
   };
 }
 

@@ -27,6 +27,7 @@ export async function readApply(endpoint: Endpoint, context: RequestContext, opt
   }
   const { value } = parseYaml((await context.request.body(MAX_BODY_BYTES)).toString());
   if (!isJsonObject(value)) throw statusErrors.badRequest('error decoding YAML: the configuration should be an object');
+  context.audit?.patched(value);
   const config = value as KubeObject;
   const wanted = apiVersionOf(endpoint.gvk);
   if (!config.apiVersion) throw statusErrors.badRequest('apiVersion must be set');

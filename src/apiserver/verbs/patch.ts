@@ -33,7 +33,9 @@ export async function readPatch({ context }: Pick<WriteCall, 'context'>, schema:
   if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
   if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(schema ? ACCEPTED : CUSTOM_ACCEPTED);
   const bytes = await context.request.body(MAX_BODY_BYTES);
-  return { kind, patch: kind === 'json' ? parseJson(bytes.toString()) : parseLenient(bytes.toString()) };
+  const patch = kind === 'json' ? parseJson(bytes.toString()) : parseLenient(bytes.toString());
+  context.audit?.patched(patch);
+  return { kind, patch };
 }
 
 /** Clients send YAML in merge patches now and then; JSON is YAML, but faster read as itself. */

@@ -59,7 +59,9 @@ function bodyEncoding({ request }: RequestContext): Encoding {
 export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
   const encoding = bodyEncoding(context);
   const bytes = await context.request.body(MAX_BODY_BYTES);
-  return decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
+  const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
+  context.audit?.received(object);
+  return object;
 }
 
 export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
@@ -105,6 +107,7 @@ export async function update(endpoint: StoredEndpoint, { context, core, objects,
     return toStorage(endpoint, object);
   };
   const prepared = read();
+  context.audit?.received(prepared);
   const written = await objects.update(endpoint, {
     change: once(prepared, read),
     ...(prepare ? { prepare } : {}),
@@ -159,6 +162,7 @@ function deleteOptionsObject({ dryRun, gracePeriodSeconds, propagationPolicy, or
 async function readDeleteOptions(context: RequestContext): Promise<DeleteOptions> {
   const bytes = await context.request.body(MAX_BODY_BYTES);
   const raw = bytes.length === 0 ? queryDeleteOptions(context.info.query) : bodyDeleteOptions(bytes, context);
+  if (bytes.length > 0) context.audit?.received(raw as KubeObject);
   const { gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions, dryRun } = raw as Record<string, never>;
   const options = {
     gracePeriodSeconds: gracePeriodSeconds as number | undefined, propagationPolicy: propagationPolicy as string | undefined,
@@ -228,5 +232,6 @@ export async function readKind(gvk: { readonly group: string; readonly version: 
   const bytes = await context.request.body(MAX_BODY_BYTES);
   const object = decodeBody({ gvk, schema: schemaForKind(gvk)!, alsoAccepted: options.alsoAccepted ?? [] }, { bytes, encoding, mode: options.mode, warn: (message) => void context.warnings.push(message) });
   if (!isJsonObject(object.metadata)) object.metadata = {};
+  context.audit?.received(object);
   return object;
 }

@@ -1,0 +1,68 @@
+/** Where audit events go, what is counted of them, and how losing one is said: in the log, at most once a second, and in a metric. */
+import type { Clock } from '#stdx/clock.ts';
+import type { Logger } from '#stdx/log.ts';
+import type { AuditEvent } from './event.ts';
+
+export interface AuditBackend {
+  /**
+   * In order of time. Throws or rejects when the events are not stored; a promise resolves when they are. A backend that batches takes them
+   * and answers at once. Must not change the events.
+   */
+  process(events: readonly AuditEvent[]): void | Promise<void>;
+  /** What was taken goes out, for a bounded time; what does not is reported as lost. */
+  close(): Promise<void>;
+}
+
+const REPORT_EVERY_MS = 1000;
+
+export class AuditCounters {
+  events = 0;
+  rejected = 0;
+  readonly levels = new Map<string, number>();
+  readonly errors = new Map<string, number>();
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #reports = new Map<string, { atMs: number; unsaid: number }>();
+
+  constructor({ log, clock }: { readonly log: Logger; readonly clock: Clock }) {
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  request(level: string): void {
+    this.levels.set(level, (this.levels.get(level) ?? 0) + 1);
+  }
+
+  /** plugin: upstream's name of the part that lost them: log, webhook, buffered, truncate. */
+  lost(plugin: string, count: number, why: string): void {
+    this.errors.set(plugin, (this.errors.get(plugin) ?? 0) + count);
+    const nowMs = this.#clock.monotonic();
+    let report = this.#reports.get(plugin);
+    if (!report) this.#reports.set(plugin, (report = { atMs: -Infinity, unsaid: 0 }));
+    report.unsaid += count;
+    if (nowMs - report.atMs < REPORT_EVERY_MS) return;
+    this.#log.error('audit events are lost', { plugin, events: report.unsaid, why });
+    report.atMs = nowMs;
+    report.unsaid = 0;
+  }
+
+  /** What was not said yet because it came too fast. */
+  flush(): void {
+    for (const [plugin, report] of this.#reports) {
+      if (report.unsaid > 0) this.#log.error('audit events are lost', { plugin, events: report.unsaid, why: 'as before' });
+      report.unsaid = 0;
+    }
+  }
+
+  render(): string {
+    const lines = [
+      '# HELP apiserver_audit_event_total Audit events made and sent to the backends.', '# TYPE apiserver_audit_event_total counter', `apiserver_audit_event_total ${this.events}`,
+      '# HELP apiserver_audit_requests_rejected_total Requests refused because their audit event could not be stored.', '# TYPE apiserver_audit_requests_rejected_total counter',
+      `apiserver_audit_requests_rejected_total ${this.rejected}`,
+      '# HELP apiserver_audit_level_total Requests by their audit level.', '# TYPE apiserver_audit_level_total counter', ...Array.from(this.levels, ([level, count]) => `apiserver_audit_level_total{level="${level}"} ${count}`),
+      '# HELP apiserver_audit_error_total Audit events that were not stored, by the part that lost them.', '# TYPE apiserver_audit_error_total counter',
+      ...Array.from(this.errors, ([plugin, count]) => `apiserver_audit_error_total{plugin="${plugin}"} ${count}`),
+    ];
+    return lines.join('\n');
+  }
+}
