@@ -1,6 +1,6 @@
 /** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
 import type { MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
-import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { type Errors, Path } from '../field-path.ts';
 
@@ -65,7 +65,7 @@ function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void
 
 function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
   if (versions.length === 0) { errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`); return; }
-  versions.forEach((version, i) => errors.invalidEach(path.index(i), version, validateDNS1123Label(version)));
+  versions.forEach((version, i) => errors.invalidEach(path.index(i), version, validateDNS1035Label(version)));
   eachRepeated(versions, (version, i) => errors.invalid(path.index(i), version, 'duplicate version'));
   if (!versions.some((version) => REVIEW_VERSIONS.includes(version))) errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
 }
