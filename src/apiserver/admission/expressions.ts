@@ -88,7 +88,8 @@ export class MatchConditions {
   evaluate(values: Readonly<Record<string, unknown>>): ConditionsOutcome {
     const budget: Budget = { remaining: MATCH_CONDITIONS_LIMIT };
     const problems: string[] = [];
-    for (const { name, expression } of this.#compiled ??= this.#compile()) {
+    const conditions = (this.#compiled ??= this.#compile());
+    for (const { name, expression } of conditions) {
       try {
         if (expression instanceof Error) throw expression;
         if (expression.evaluate(values, { budget }) === false) return { outcome: 'no-match', condition: name };

@@ -66,7 +66,7 @@ export function compileExpression(source: string, { variables, result, costLimit
   const scope = scopeOf(variables);
   const { evaluate, type } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source });
   const wanted = result === undefined ? undefined : [result].flat();
-  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(wanted.length === 1 ? `must evaluate to ${wanted[0]}` : `must evaluate to one of [${wanted.join(' ')}]`);
+  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamName(wanted[0]!) : `one of [${wanted.map(upstreamName).join(' ')}]`}`);
   const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
     const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
     return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
@@ -105,6 +105,11 @@ function checkedBy(environment: Environment, { rewritten, source }: { readonly r
   } catch (error) {
     throw new CelCompileError(describeError(error, rewritten.source, { env: environment, original: { text: source, at: rewritten.at } }), { cause: error });
   }
+}
+
+/** As cel-go names the type. */
+function upstreamName(type: string): string {
+  return type === 'null' ? 'null_type' : type.replace('<', '(').replace('>', ')');
 }
 
 function isOneOf(type: string, wanted: readonly string[]): boolean {

@@ -13,8 +13,10 @@ import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.t
 import { STRING_FORMATS } from '../apiextensions/formats.ts';
 import { addAuthorizer } from './authorizer.ts';
 import { charge, traversal } from './budget.ts';
+import { addComprehensions } from './comprehensions.ts';
 import { addConstruction } from './construction.ts';
 import { equalValues, textOf } from './equality.ts';
+import { Semver } from './semver.ts';
 
 /** Values of the library's own types. */
 export class CelIP { readonly address: IPAddress; constructor(address: IPAddress) { this.address = address; } }
@@ -23,6 +25,7 @@ export class CelQuantity { readonly value: Quantity; constructor(value: Quantity
 export class CelURL { readonly url: URL; readonly text: string; constructor(url: URL, text: string) { this.url = url; this.text = text; } }
 export class CelFormat { readonly name: string; readonly check: (text: string) => string[]; constructor(name: string, check: (text: string) => string[]) { this.name = name; this.check = check; } }
 class SetsNamespace {}
+class ListsNamespace {}
 class FormatNamespace {}
 class IpNamespace {}
 
@@ -45,6 +48,8 @@ function makeLibrary(): Environment {
   addLists(add);
   env.registerType('k8s.Sets', { ctor: SetsNamespace, fields: {} }).registerConstant('sets', 'k8s.Sets', new SetsNamespace());
   addSets(add);
+  env.registerType('k8s.Lists', { ctor: ListsNamespace, fields: {} }).registerConstant('lists', 'k8s.Lists', new ListsNamespace());
+  addListExtensions(add);
   env.registerType('k8s.URL', CelURL);
   addUrls(add);
   env.registerType('k8s.IP', CelIP).registerType('k8s.CIDR', CelCIDR).registerType('k8s.IPNamespace', { ctor: IpNamespace, fields: {} }).registerConstant('ip', 'k8s.IPNamespace', new IpNamespace());
@@ -54,9 +59,13 @@ function makeLibrary(): Environment {
   env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
   addFormats(add);
   addAuthorizer(env, add);
+  env.registerType('kubernetes.Semver', { ctor: Semver, fields: {} });
+  addVersions(add);
+  addComprehensions(env);
   addConstruction(env, add);
-  for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity']) env.registerOperator(`${type} == ${type}`, equalValues);
+  for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity', 'kubernetes.Semver']) env.registerOperator(`${type} == ${type}`, equalValues);
   for (const type of ['string', 'int', 'double', 'bool', 'dyn']) env.registerOperator(`optional<${type}> == optional<${type}>`, equalOptionals);
+  add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) => (isZero(value) ? Optional.none() : Optional.of(value)));
   // Values that are times and durations already.
   add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
   add('timestamp(google.protobuf.Timestamp): google.protobuf.Timestamp', (value: unknown) => value);
@@ -65,6 +74,12 @@ function makeLibrary(): Environment {
 
 function equalOptionals(left: Optional, right: Optional): boolean {
   return left.hasValue() ? right.hasValue() && equalValues(left.value(), right.value()) : !right.hasValue();
+}
+
+function isZero(value: unknown): boolean {
+  if (typeof value !== 'object') return value === '' || value === false || value === 0n || value === 0;
+  if (value === null) return true;
+  return Array.isArray(value) ? value.length === 0 : value instanceof Map ? value.size === 0 : Object.keys(value).length === 0 && value.constructor === Object;
 }
 
 type Add = (signature: string, handler: (...args: never[]) => unknown) => void;
@@ -173,6 +188,61 @@ function addLists(add: Add): void {
   }
   add('list.indexOf(dyn): int', passing((list, item) => BigInt(list.findIndex((candidate) => equalValues(candidate, item)))));
   add('list.lastIndexOf(dyn): int', passing((list, item) => BigInt(list.findLastIndex((candidate) => equalValues(candidate, item)))));
+}
+
+const MAX_RANGE = 1_000_000n;
+
+/** cel-go's ext.Lists. */
+function addListExtensions(add: Add): void {
+  add('list.reverse(): list<dyn>', (list: readonly unknown[]) => list.toReversed());
+  add('list.slice(int, int): list<dyn>', (list: readonly unknown[], from: bigint, to: bigint) => {
+    if (from < 0n || to < 0n) fail(`cannot slice(${from}, ${to}), negative indexes not supported`);
+    if (from > to) fail(`cannot slice(${from}, ${to}), start index must be less than or equal to end index`);
+    if (to > BigInt(list.length)) fail(`cannot slice(${from}, ${to}), list is length ${list.length}`);
+    return list.slice(Number(from), Number(to));
+  });
+  const flatten = (list: readonly unknown[], depth: number): unknown[] => list.flatMap((item) => (Array.isArray(item) && depth > 0 ? flatten(item, depth - 1) : [item]));
+  add('list.flatten(): list<dyn>', (list: readonly unknown[]) => flatten(list, 1));
+  add('list.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) => (depth < 0n ? fail('level must be non-negative') : flatten(list, Number(depth))));
+  add('list.distinct(): list<dyn>', (list: readonly unknown[]) => {
+    const plain = new Set<unknown>(), kept: unknown[] = [];
+    for (const item of list) {
+      if (typeof item === 'object' && item !== null) {
+        charge(kept.length);
+        if (kept.some((known) => equalValues(known, item))) continue;
+      } else if (plain.has(item)) continue;
+      else plain.add(item);
+      kept.push(item);
+    }
+    return kept;
+  });
+  add('list.sort(): list<dyn>', (list: readonly unknown[]) => {
+    charge(list.length * Math.ceil(Math.log2(list.length + 1)));
+    const kinds = new Set(list.map((item) => typeof item));
+    if (kinds.size > 1) fail('list elements must have the same type');
+    if (kinds.has('object') && !list.every((item) => item instanceof Date)) fail('list elements must be comparable');
+    return list.toSorted(compareOrdered);
+  });
+  add('list.first(): optional<dyn>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list[0]) : Optional.none()));
+  add('list.last(): optional<dyn>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list.at(-1)) : Optional.none()));
+  add('k8s.Lists.range(int): list<int>', (_: ListsNamespace, end: bigint) => {
+    if (end > MAX_RANGE) fail(`lists.range(${end}) is longer than ${MAX_RANGE}`);
+    const length = Number(end < 0n ? 0n : end);
+    charge(length);
+    return Array.from({ length }, (_item, i) => BigInt(i));
+  });
+}
+
+function addVersions(add: Add): void {
+  const parse = (text: string, normalize = false): Semver => Semver.parse(text, normalize) ?? fail(`Invalid character(s) or no Major.Minor.Patch elements found in version ${JSON.stringify(text)}`);
+  add('semver(string): kubernetes.Semver', (text: string) => parse(text));
+  add('semver(string, bool): kubernetes.Semver', parse);
+  add('isSemver(string): bool', (text: string) => Semver.parse(text) !== undefined);
+  add('isSemver(string, bool): bool', (text: string, normalize: boolean) => Semver.parse(text, normalize) !== undefined);
+  for (const part of ['major', 'minor', 'patch'] as const) add(`kubernetes.Semver.${part}(): int`, (version: Semver) => version[part]);
+  add('kubernetes.Semver.isGreaterThan(kubernetes.Semver): bool', (left: Semver, right: Semver) => left.compare(right) > 0);
+  add('kubernetes.Semver.isLessThan(kubernetes.Semver): bool', (left: Semver, right: Semver) => left.compare(right) < 0);
+  add('kubernetes.Semver.compareTo(kubernetes.Semver): int', (left: Semver, right: Semver) => BigInt(left.compare(right)));
 }
 
 /** Lists of type set and map are the same in any order; expressions that compare them are rewritten to this. */

@@ -96,7 +96,8 @@ test('what does not compile is refused where it stands', () => {
   assert.match(refusal('self.n +'), /compilation failed: ERROR: <input>:1:\d+: Syntax error/);
   assert.match(refusal('self.n'), /cel expression must evaluate to a bool$/);
   assert.match(refusal('unheardOf(self.n)'), /compilation failed/);
-  assert.match(refusal('[1].all(i, v, v > i)'), /compilation failed/);
+  assert.match(refusal('[1].all(i, i, i > 0)'), /compilation failed/);
+  assert.match(refusal('[1].all(i, v, w > i)'), /undeclared reference to 'w'/);
   assert.match(refusal('  '), /Required value: rule is not specified/);
   assert.match(refusal('self.n == "a"'), /compilation failed/);
 });

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CelCompileError, CelRuntimeError } from './errors.ts';
+import { compileExpression } from './expression.ts';
+
+const variables = { object: 'dyn' } as const;
+const object = { list: ['b', 'a', 'b'], map: { x: 1, y: 2 }, nested: [[1, 2], [3]], items: [{ name: 'a', n: 1 }, { name: 'b', n: 2 }], name: 'web' };
+const evaluate = (source: string): unknown => compileExpression(source, { variables }).evaluate({ object });
+const all = (...sources: readonly string[]): void => { for (const source of sources) assert.equal(evaluate(source), true, source); };
+const equal = (source: string, expected: unknown): void => assert.deepEqual(evaluate(source), expected, source);
+
+test('comprehensions with two variables', () => {
+  all('object.list.all(i, v, i < 3 && v != "c")', '!object.map.all(k, v, v > 1)', 'object.map.exists(k, v, k == "y" && v == 2)', 'object.list.existsOne(i, v, v == "a")', '!object.list.exists_one(i, v, v == "b")',
+    'object.map.exists(k, v, v == 2 || k.missing)', '[1, 2].all(i, v, v == i + 1)', '[[1], [2]].all(i, inner, inner.all(j, v, v == i + 1 && j == 0))');
+  equal('object.list.transformList(i, v, string(i) + v)', ['0b', '1a', '2b']);
+  equal('object.map.transformList(k, v, v > 1, k)', ['y']);
+  equal('object.map.transformMap(k, v, v * 10)', { x: 10, y: 20 });
+  equal('object.items.transformMapEntry(i, item, {item.name: item.n})', { a: 1, b: 2 });
+  assert.throws(() => evaluate('object.list.transformMapEntry(i, v, {v: i})'), /insert failed: key b already exists/);
+  assert.throws(() => evaluate('object.map.all(k, v, v.missing)'), CelRuntimeError);
+  assert.throws(() => evaluate('object.list.all(v, v, true)'), CelCompileError);
+  assert.throws(() => evaluate('object.name.all(i, v, true)'), CelRuntimeError);
+});
+
+test('optional values', () => {
+  all('object.?name.optMap(n, n + "!").orValue("") == "web!"', 'object.?none.optMap(n, n).orValue("d") == "d"', 'object.?map.optFlatMap(m, m.?x).value() == 1', '!object.?map.optFlatMap(m, m.?z).hasValue()', 'object.?none.or(object.?name).value() == "web"',
+    'optional.ofNonZeroValue("").hasValue() == false', 'optional.ofNonZeroValue(3).value() == 3', 'object.list[?0].value() == "b"', '!object.list[?9].hasValue()', 'object.list.first().value() == "b"', '![].last().hasValue()');
+});
+
+test('lists', () => {
+  equal('object.list.distinct()', ['b', 'a']);
+  equal('object.list.sort()', ['a', 'b', 'b']);
+  equal('object.list.reverse()', ['b', 'a', 'b']);
+  equal('object.list.slice(1, 3)', ['a', 'b']);
+  equal('object.nested.flatten()', [1, 2, 3]);
+  equal('[[[1]], [2]].flatten(2)', [1, 2]);
+  equal('lists.range(3)', [0, 1, 2]);
+  equal('[{"a": 1}, {"a": 1}].distinct()', [{ a: 1 }]);
+  assert.throws(() => evaluate('object.list.slice(2, 9)'), /list is length 3/);
+  assert.throws(() => evaluate('[1, dyn("a")].sort()'), /same type/);
+  assert.throws(() => evaluate('lists.range(100000000).size() > 0'), CelRuntimeError);
+});
+
+test('semantic versions', () => {
+  all('isSemver("1.2.3-rc.1+build")', '!isSemver("1.2")', '!isSemver("01.2.3")', '!isSemver("1.2.3-01")', 'isSemver("v1.2", true)', 'semver("v01.2", true) == semver("1.2.0")', 'semver("1.2.3").major() == 1 && semver("1.2.3").minor() == 2 && semver("1.2.3").patch() == 3',
+    'semver("1.2.3").isLessThan(semver("1.10.0"))', 'semver("1.0.0").isGreaterThan(semver("1.0.0-rc.1"))', 'semver("1.0.0-2").compareTo(semver("1.0.0-10")) == -1', 'semver("1.0.0-alpha.1").isGreaterThan(semver("1.0.0-alpha"))', 'semver("1.0.0+a") == semver("1.0.0+b")');
+  assert.throws(() => evaluate('semver("x").major()'), CelRuntimeError);
+});
+
+test('texts: nothing takes long, whatever it is asked', () => {
+  equal('"aXbX".replace("X", "-", 1)', 'a-bX');
+  equal('"ab".replace("", "-", 2)', '-a-b');
+  equal('jsonpatch.escapeKey("a/b~c")', 'a~1b~0c');
+  equal('"%s is %d, %.2f, %s".format(["a", 3, 1.5, [1, "x"]])', 'a is 3, 1.50, [1, x]');
+  assert.throws(() => evaluate('"x".replace("", "y", 9223372036854775807) == "" || lists.range(1000000).map(i, "a").join("bbbbbbbbbbbbbbbbbbbbbbbbb").size() > 0'), /cost limit/);
+});
