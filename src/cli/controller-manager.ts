@@ -16,6 +16,8 @@ export function register(program: Command): void {
     .option('--root-ca-file <file>', "certificate authority to publish in every namespace (default: the kubeconfig's)")
     .option('--cluster-signing-cert-file <file>', 'certificate authority that signs certificate requests')
     .option('--cluster-signing-key-file <file>', 'its key')
+    .option('--service-account-private-key-file <file>', 'key that signs tokens in secrets; without it none are made')
+    .option('--legacy-service-account-token-clean-up-period <duration>', 'when unused tokens in secrets are put away (default: 8760h)')
     .option('--cluster-signing-duration <duration>', 'how long certificates live that do not ask for less (default: 8760h)')
     .addOption(new Option('--controllers <names>', "'*' for those on by default, NAME to add one, -NAME to leave one out").argParser(list))
     .addOption(new Option('--use-service-account-credentials [true|false]', 'each controller acts as its own service account').argParser(yesOrNo('use-service-account-credentials')).preset('true').default(true));

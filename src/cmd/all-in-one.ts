@@ -129,7 +129,7 @@ class Cluster {
       this.#components[component] = state;
       this.#saveState();
     };
-    const control: ControlData = { identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem };
+    const control: ControlData = { identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: pki.serviceAccountKey.keyPem };
     this.#control = startWorker({ file: new URL('./worker-control.ts', import.meta.url), data: control, handler, onState, maxHeapMb: CONTROL_HEAP_MB });
     this.#watchThread('scheduler and controllers', this.#control);
     const nodeData = this.#nodeData({ pki, network });

@@ -1,7 +1,10 @@
 /** `capstan controller-manager`: the controllers as a program of their own, each acting as its own service account. */
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
 import { createClient } from '#client/create.ts';
+import { goDurationMs } from '#machinery/go-duration.ts';
+import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { clusterSigning, type ClusterSigningFlags } from './cluster-signing.ts';
 import { startControllerManager } from './controllers.ts';
@@ -14,6 +17,10 @@ export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFl
   readonly clusterCIDR: string;
   /** Published in every namespace as kube-root-ca.crt. Default: the kubeconfig's authority. */
   readonly rootCaFile?: string;
+  /** Signs tokens in secrets; without it none are made. */
+  readonly serviceAccountPrivateKeyFile?: string;
+  /** Default 8760h. */
+  readonly legacyServiceAccountTokenCleanUpPeriod?: string;
   /** Default true. */
   readonly leaderElect?: boolean;
   /** Default: all. */
@@ -25,17 +32,41 @@ export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFl
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
   const signing = clusterSigning(flags);
+  const legacyTokenCleanUpMs = flags.legacyServiceAccountTokenCleanUpPeriod === undefined ? undefined : durationMs('--legacy-service-account-token-clean-up-period', flags.legacyServiceAccountTokenCleanUpPeriod);
+  const serviceAccountKeyPem = flags.serviceAccountPrivateKeyFile === undefined ? undefined : signingKey('--service-account-private-key-file', flags.serviceAccountPrivateKeyFile);
   await runComponent({
     name: 'kube-controller-manager', flags,
     create: (context) => startControllerManager({
       api: context.api, clock: context.clock, log: context.log, identity: context.identity,
       clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), signing,
+      ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }), ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
       ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }), ...(flags.controllers ? { names: flags.controllers } : {}),
     }).catch((error: unknown) => {
       if (errorMessage(error).endsWith('is not in the list of known controllers')) throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
       throw error;
     }),
   });
+}
+
+function durationMs(flag: string, text: string): number {
+  try {
+    const ms = goDurationMs(text);
+    if (ms > 0) return ms;
+  } catch {
+    // Said below.
+  }
+  throw new UserError(`${flag} is "${text}"; it should be a duration above 0, for example 8760h.`);
+}
+
+function signingKey(flag: string, path: string): string {
+  const pem = readFileOf(flag, path);
+  try {
+    verificationKey(pem);
+    createPrivateKey(pem);
+  } catch (error) {
+    throw new UserError(`${flag} ${path} has no private key that tokens can be signed with: ${errorMessage(error)}.`, error);
+  }
+  return pem;
 }
 
 /** One client for each controller, over one connection without credentials that their tokens go through. */

@@ -14,6 +14,10 @@ export interface ControllerManagerSetup extends ComponentContext {
   readonly caKeyPem?: string;
   /** What certificate requests are signed with instead of the CA, and for how long. */
   readonly signing?: SigningOptions;
+  /** What tokens in secrets are signed with, PEM. Absent: none are made. */
+  readonly serviceAccountKeyPem?: string;
+  /** When unused tokens in secrets are put away. Default a year. */
+  readonly legacyTokenCleanUpMs?: number;
   /** Default true; false: one instance only. */
   readonly leaderElect?: boolean;
   /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
@@ -29,7 +33,10 @@ export interface ControllerManagerSetup extends ComponentContext {
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, caKeyPem, apiFor } = setup;
-  const known = controllers({ clusterCIDR, rootCA: caPem, ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }), ...setup.signing });
+  const known = controllers({
+    clusterCIDR, rootCA: caPem, ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }), ...setup.signing,
+    ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }), ...(setup.legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs: setup.legacyTokenCleanUpMs }),
+  });
   const definitions = setup.names ? selectControllers(known, { names: setup.names }) : known;
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));

@@ -15,6 +15,8 @@ export interface ControlData {
   readonly clusterCIDR: string;
   readonly caPem: string;
   readonly caKeyPem: string;
+  /** Signs tokens in secrets. */
+  readonly serviceAccountKeyPem: string;
 }
 
 const end = workerEnd<ControlData>();

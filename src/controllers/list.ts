@@ -24,14 +24,18 @@ import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
+import { legacyServiceAccountTokenCleanerController, type LegacyTokenCleanerOptions } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
+import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
 
-export interface ControllersOptions extends SigningOptions {
+export interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's share. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
   /** The certificates pods trust the API server by, PEM. */
   readonly rootCA: string;
+  /** What tokens in secrets are signed with, PEM. Without it no such secrets are filled. */
+  readonly serviceAccountKey?: string;
 }
 
 export function controllers(options: ControllersOptions): ControllerDefinition[] {
@@ -55,6 +59,8 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     resourceQuotaController,
     rootCACertificatePublisherController(options),
     serviceAccountController,
+    ...(options.serviceAccountKey === undefined ? [] : [serviceAccountTokenController({ serviceAccountKey: options.serviceAccountKey, rootCA: options.rootCA })]),
+    legacyServiceAccountTokenCleanerController(options),
     taintEvictionController,
     endpointsController,
     endpointSliceController,
