@@ -31,13 +31,14 @@ import type { ConnectHandlers } from './connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
-import { HealthChecks, type HealthCheck } from './discovery/health.ts';
+import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
 import { createPathRouter, type PathHandler } from './discovery/paths.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
 import type { InternalApi } from './internal.ts';
 import { Metrics, type Collector } from './metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
+import { ServiceAddresses } from './service-addresses.ts';
 import { ServiceAllocation } from './service-allocation.ts';
 import { objectsFor } from './verbs/dispatch.ts';
 
@@ -211,6 +212,7 @@ class Server implements ApiServer {
     this.#stopAdmission();
     await this.#customResources.stop();
     await this.#core.aggregator.stop();
+    await this.#bootstrap.stop();
     this.#core.cache.stop();
   }
 }
@@ -219,12 +221,19 @@ class Server implements ApiServer {
 class Bootstrap {
   readonly #core: ServerCore;
   readonly #options: ApiServerOptions;
+  readonly #addresses: ServiceAddresses;
   #running: Promise<void> | undefined;
   done = false;
 
   constructor(core: ServerCore, options: ApiServerOptions) {
     this.#core = core;
     this.#options = options;
+    const { internal, catalogue, services: allocation, clock, log } = core;
+    this.#addresses = new ServiceAddresses({ internal, catalogue, allocation, cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, clock, log });
+  }
+
+  stop(): Promise<void> {
+    return this.#addresses.stop();
   }
 
   run(): Promise<void> {
@@ -260,6 +269,7 @@ class Bootstrap {
         this.#core.aggregator.registerLocal(),
         this.#options.bootstrap?.(internal),
       ]);
+      await this.#addresses.start();
     } else await this.#options.bootstrap?.(internal);
   }
 }
@@ -269,9 +279,7 @@ function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: S
   health.add({ name: 'log', check: () => undefined });
   health.add({ name: 'etcd', check: () => (core.cache.live ? undefined : 'the watch on the store is not open') });
   health.addReadiness({ name: 'informer-sync', check: () => (core.cache.live ? undefined : 'the cache is being filled') });
-  for (const name of ['poststarthook/bootstrap-objects', 'poststarthook/rbac/bootstrap-roles']) {
-    health.addReadiness({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
-  }
+  for (const name of POST_START_HOOKS) health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
   health.addReadiness({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
 }
 

@@ -1,7 +1,7 @@
 /**
  * Cluster IPs and node ports of Services: allocated when a Service is written, kept in memory, rebuilt from the watch cache.
  * Reservations are made synchronously, so concurrent writes never get the same one; a write that fails gives its own back.
- * One IPv4 family. The lower part of each range is kept for those who ask for a fixed value, as upstream does.
+ * One IPv4 family, in one range or several (ServiceCIDRs). The lower part of each range is kept for those who ask for a fixed value, as upstream does.
  */
 import { randomInt } from 'node:crypto';
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
@@ -28,11 +28,11 @@ interface Service extends KubeObject { spec?: ServiceSpec }
 const NONE = 'None';
 
 export class ServiceAllocation {
-  readonly addresses: AddressRange;
+  readonly addresses: AddressRanges;
   readonly ports: PortRange;
 
   constructor({ cidr, nodePorts = { from: 30_000, to: 32_767 } }: ServiceAllocationOptions) {
-    this.addresses = new AddressRange(cidr);
+    this.addresses = new AddressRanges(cidr);
     this.ports = new PortRange(nodePorts);
   }
 
@@ -259,15 +259,8 @@ export class AddressRange {
     return formatIpv4(this.#base + offset);
   }
 
-  take(ip: string): string | undefined {
-    const offset = this.#offset(ip);
-    if (offset === undefined || this.#held.has(offset)) return undefined;
-    this.#held.add(offset);
-    return ip;
-  }
-
-  reasonAgainst(ip: string): string {
-    return this.#offset(ip) === undefined ? `the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${this.cidr}` : 'provided IP is already allocated';
+  has(ip: string): boolean {
+    return this.#offset(ip) !== undefined;
   }
 
   #offset(ip: string): number | undefined {
@@ -275,6 +268,69 @@ export class AddressRange {
     if (value === undefined) return undefined;
     const offset = value - this.#base;
     return offset >= 0 && offset < this.#size ? offset : undefined;
+  }
+}
+
+/** Every range that service addresses are taken from. The first is the cluster's own and stays. */
+export class AddressRanges {
+  readonly #own: AddressRange;
+  readonly #ranges = new Map<string, AddressRange>();
+  /** Of whatever range, also of none any more. */
+  readonly #held = new Set<string>();
+
+  constructor(cidr: string) {
+    this.#own = new AddressRange(cidr);
+    this.#ranges.set(cidr, this.#own);
+  }
+
+  /** The kubernetes Service's. */
+  get first(): string { return this.#own.first; }
+
+  /** These and no others are allocated from. What they hold stays held. */
+  use(cidrs: readonly string[]): void {
+    for (const cidr of this.#ranges.keys()) if (!cidrs.includes(cidr)) this.#ranges.delete(cidr);
+    for (const cidr of cidrs) {
+      if (this.#ranges.has(cidr)) continue;
+      const range = new AddressRange(cidr);
+      for (const ip of this.#held) range.hold(ip);
+      this.#ranges.set(cidr, range);
+    }
+  }
+
+  clear(): void {
+    this.#held.clear();
+    for (const range of this.#ranges.values()) range.clear();
+  }
+
+  hold(ip: string): void {
+    this.#held.add(ip);
+    for (const range of this.#ranges.values()) range.hold(ip);
+  }
+
+  release(ip: string): void {
+    this.#held.delete(ip);
+    for (const range of this.#ranges.values()) range.release(ip);
+  }
+
+  next(): string | undefined {
+    for (const range of this.#ranges.values()) {
+      const ip = range.next();
+      if (ip === undefined) continue;
+      this.hold(ip);
+      return ip;
+    }
+    return undefined;
+  }
+
+  take(ip: string): string | undefined {
+    if (this.#held.has(ip) || !Array.from(this.#ranges.values()).some((range) => range.has(ip))) return undefined;
+    this.hold(ip);
+    return ip;
+  }
+
+  reasonAgainst(ip: string): string {
+    if (this.#held.has(ip)) return 'provided IP is already allocated';
+    return `the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${[...this.#ranges.keys()].join(',')}`;
   }
 }
 

@@ -4,18 +4,18 @@
  * or has taken the label off, is left alone.
  */
 import type { Clock } from '#stdx/clock.ts';
-import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { APIService, CustomResourceDefinition } from '#api/types.ts';
 import type { Catalogue } from '../catalogue.ts';
 import type { InternalApi } from '../internal.ts';
+import { KeyedWork } from '../keyed-work.ts';
 import { API_SERVICES } from './availability.ts';
 import { AGGREGATOR_GROUP, builtinPriority, CUSTOM_PRIORITY, type Priority } from './priorities.ts';
 
 export const AUTOMANAGED = 'kube-aggregator.kubernetes.io/automanaged';
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
-const RETRY_MS = 500;
 
 type Mode = 'true' | 'onstart';
 interface Wanted { readonly group: string; readonly version: string; readonly priority: Priority; readonly mode: Mode }
@@ -26,13 +26,14 @@ export class LocalServices {
   readonly #options: LocalServicesOptions;
   readonly #builtin = new Map<string, Wanted>();
   #custom = new Map<string, Wanted>();
-  readonly #pending = new Set<string>();
-  #working: Promise<void> | undefined;
+  readonly #queue: KeyedWork;
   readonly #unwatch: (() => void)[] = [];
   #stopped = false;
 
   constructor(options: LocalServicesOptions) {
     this.#options = options;
+    const { clock, log } = options;
+    this.#queue = new KeyedWork({ clock, log, complaint: 'an APIService could not be kept up', work: (name) => this.#reconcile(name, { isStart: false }) });
     for (const { isBuiltin, gvr: { group, version } } of options.catalogue.endpoints) {
       if (isBuiltin && group !== AGGREGATOR_GROUP) this.#builtin.set(`${version}.${group}`, { group, version, priority: builtinPriority({ group, version }), mode: 'onstart' });
     }
@@ -51,7 +52,7 @@ export class LocalServices {
       this.#unwatch.push(internal.watch(DEFINITIONS, { added: follow, updated: follow, deleted: follow }));
     }
     const check = (object: object): void => {
-      if (modeOf(object as APIService) === 'true') this.#enqueue(nameOf(object as APIService));
+      if (modeOf(object as APIService) === 'true') this.#queue.add(nameOf(object as APIService));
     };
     this.#unwatch.push(internal.watch(API_SERVICES, { added: check, updated: check, deleted: check }));
   }
@@ -59,7 +60,7 @@ export class LocalServices {
   async stop(): Promise<void> {
     this.#stopped = true;
     for (const unwatch of this.#unwatch) unwatch();
-    await this.#working;
+    await this.#queue.stop();
   }
 
   #readDefinitions(): void {
@@ -76,30 +77,8 @@ export class LocalServices {
   #definitionsChanged(): void {
     const before = this.#custom;
     this.#readDefinitions();
-    for (const name of this.#custom.keys()) if (!before.has(name)) this.#enqueue(name);
-    for (const name of before.keys()) if (!this.#custom.has(name)) this.#enqueue(name);
-  }
-
-  #enqueue(name: string): void {
-    if (this.#stopped) return;
-    this.#pending.add(name);
-    this.#working ??= this.#work();
-  }
-
-  async #work(): Promise<void> {
-    // The event at hand is still being handed out to others.
-    await Promise.resolve();
-    for (const name of this.#pending) {
-      if (this.#stopped) break;
-      this.#pending.delete(name);
-      try {
-        await this.#reconcile(name, { isStart: false });
-      } catch (error) {
-        this.#options.log.warn('an APIService could not be kept up, trying again', { apiservice: name, error: errorMessage(error) });
-        this.#options.clock.after(RETRY_MS, () => this.#enqueue(name));
-      }
-    }
-    this.#working = undefined;
+    for (const name of this.#custom.keys()) if (!before.has(name)) this.#queue.add(name);
+    for (const name of before.keys()) if (!this.#custom.has(name)) this.#queue.add(name);
   }
 
   async #reconcile(name: string, { isStart }: { readonly isStart: boolean }): Promise<void> {

@@ -10,8 +10,19 @@ export interface HealthCheck {
   check(): string | undefined;
 }
 
+/** Upstream's names of what is done once at the start and is done here too. */
+export const POST_START_HOOKS: readonly string[] = [
+  'start-apiserver-admission-initializer', 'generic-apiserver-start-informers', 'priority-and-fairness-config-consumer', 'priority-and-fairness-filter',
+  'storage-object-count-tracker-hook', 'start-apiextensions-informers', 'start-apiextensions-controllers', 'crd-informer-synced', 'start-system-namespaces-controller',
+  'start-cluster-authentication-info-controller', 'start-service-ip-repair-controllers', 'rbac/bootstrap-roles', 'scheduling/bootstrap-system-priority-classes',
+  'priority-and-fairness-config-producer', 'bootstrap-controller', 'start-kubernetes-service-cidr-controller', 'aggregator-reload-proxy-client-cert', 'start-kube-aggregator-informers',
+  'apiservice-status-local-available-controller', 'apiservice-status-remote-available-controller', 'apiservice-registration-controller', 'apiservice-discovery-controller',
+  'kube-apiserver-autoregistration', 'apiservice-openapi-controller', 'apiservice-openapiv3-controller',
+].map((hook) => `poststarthook/${hook}`).concat('autoregister-completion');
+
 export class HealthChecks {
   readonly #healthz: HealthCheck[] = [];
+  readonly #start: HealthCheck[] = [];
   readonly #readyOnly: HealthCheck[] = [];
 
   add(check: HealthCheck): void {
@@ -23,18 +34,27 @@ export class HealthChecks {
     this.#readyOnly.push(check);
   }
 
+  /** Something done once: /livez waits for it as long as it takes, and says that it is well. */
+  addStart(check: HealthCheck): void {
+    this.#start.push(check);
+  }
+
   isReady(): boolean {
-    return [...this.#healthz, ...this.#readyOnly].every(({ check }) => check() === undefined);
+    return this.#of('readyz').every(({ check }) => check() === undefined);
   }
 
   paths(): string[] {
-    const of = (root: string, checks: readonly HealthCheck[]): string[] => [root, ...checks.map(({ name }) => `${root}/${name}`)];
-    return [...of('/healthz', this.#healthz), ...of('/livez', this.#healthz), ...of('/readyz', [...this.#healthz, ...this.#readyOnly])];
+    return ['healthz', 'livez', 'readyz'].flatMap((root) => [`/${root}`, ...this.#of(root).map(({ name }) => `/${root}/${name}`)]);
+  }
+
+  #of(root: string): HealthCheck[] {
+    if (root === 'livez') return [...this.#healthz, ...this.#start.map(({ name }): HealthCheck => ({ name, check: () => undefined }))];
+    return root === 'readyz' ? [...this.#healthz, ...this.#readyOnly, ...this.#start] : [...this.#healthz, ...this.#start];
   }
 
   respond({ info, request }: RequestContext): ApiResponse {
     const [, root, ...rest] = info.path.split('/');
-    const checks = root === 'readyz' ? [...this.#healthz, ...this.#readyOnly] : this.#healthz;
+    const checks = this.#of(root!);
     const single = rest.join('/');
     if (single !== '') {
       const check = checks.find(({ name }) => name === single);

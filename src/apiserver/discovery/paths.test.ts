@@ -13,7 +13,7 @@ const AGGREGATED = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDisco
 test('health: not ready before the bootstrap, ready after it', async () => {
   const before_ = await server.request('GET /readyz');
   assert.equal(before_.status, 500);
-  assert.match(before_.text, /\[-\]poststarthook\/bootstrap-objects failed: reason withheld/);
+  assert.match(before_.text, /\[-\]poststarthook\/bootstrap-controller failed: reason withheld/);
   assert.equal((await server.request('GET /livez')).text, 'ok');
   await server.server.ready();
   assert.deepEqual([(await server.request('GET /readyz')).text, (await server.request('GET /readyz/ping')).text], ['ok', 'ok']);
