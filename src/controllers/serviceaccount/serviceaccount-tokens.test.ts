@@ -104,6 +104,8 @@ describe('unused tokens', () => {
     assert.equal(await world.until('marked', () => label('unused')), day(0));
     for (const name of ['used', 'mounted', 'manual']) assert.equal(await label(name), undefined, name);
     await nextDay();
+    assert.ok(await label('unused'), 'not before the day is over');
+    await nextDay();
     await world.until('deleted', async () => !await world.find(secrets, { namespace: 'red', name: 'unused' }));
     for (const name of ['used', 'mounted', 'manual']) assert.ok(await world.find(secrets, { namespace: 'red', name }), name);
   });
