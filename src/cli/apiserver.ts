@@ -3,6 +3,8 @@ import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
 import { runApiServer, type ApiServerFlags } from '#cmd/apiserver.ts';
 import { authenticationOptions } from './authentication-options.ts';
+import { AUDIT_FLAGS } from '#cmd/apiserver-flags/audit.ts';
+import { REQUEST_LIMIT_FLAGS } from '#cmd/apiserver-flags/request-limits.ts';
 import { list, loggingOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
@@ -15,9 +17,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
   'storage-backend': 'use --storage lmdb or --storage memory',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
-  'audit-policy-file': 'audit logs are not supported yet',
-  'audit-log-path': 'audit logs are not supported yet',
-  'audit-webhook-config-file': 'audit logs are not supported yet',
   'admission-control-config-file': 'admission configuration files are not supported yet',
   'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
   'egress-selector-config-file': 'egress selection is not supported',
@@ -69,7 +68,7 @@ export function defineApiServer(program: Command): Command {
   };
   command.addOption(new Option('--storage <driver>', 'where objects are kept; memory loses them at the end').choices(['lmdb', 'memory']).default('lmdb'));
   command.addOption(new Option('--secure-port <n>', 'port to listen on (default: 6443)').argParser(wholeNumber('secure-port', { min: 1, max: 65535 })));
-  for (const [flag, text] of Object.entries(strings)) command.option(flag, text);
+  for (const [flag, text] of Object.entries({ ...strings, ...REQUEST_LIMIT_FLAGS, ...AUDIT_FLAGS })) command.option(flag, text);
   command
     .addOption(new Option('--service-account-key-file <file>', 'further public keys whose tokens are accepted; may be given several times').argParser(list))
     .addOption(new Option('--service-account-issuer <url>', 'issuer of tokens, the first issues; may be given several times').argParser(list))

@@ -23,7 +23,9 @@ import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
 import { tokenLivesFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
 import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
+import { auditSettings, type AuditFlags } from './apiserver-flags/audit.ts';
 import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
+import { requestLimitsFrom, type RequestLimitFlags } from './apiserver-flags/request-limits.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
@@ -55,7 +57,7 @@ export interface ApiServerFlags extends LoginFlags, AuthenticationFlags, Authori
   readonly logLevel?: LogLevel;
 }
 
-export interface ApiServerFlags extends AggregationFlags, ServingFlags, EncryptionFlags {}
+export interface ApiServerFlags extends AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags {}
 
 interface Plan {
   readonly bindAddress: string;
@@ -198,6 +200,7 @@ export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | unde
   return {
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
+    ...requestLimitsFrom(flags), audit: auditSettings(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: {
       cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile, clientCa: flags.clientCaFile, frontProxyCa: flags.requestheaderClientCaFile,
@@ -267,6 +270,6 @@ function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFl
   if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);
   // What flags asked for and the parts refuse by name: a mode, a plugin, a key.
-  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab|--oidc|--authentication-config/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
+  if (code.startsWith('ERR_OSSL') || (error instanceof Error && /authorization-|Authorizat|policy file|kubeconfig|audit log|admission plugin|token file|password file|session key|LDAP|Kerberos|keytab|--oidc|--authentication-config/.test(error.message))) return new UserError(`${errorMessage(error)}.`, error);
   return error;
 }

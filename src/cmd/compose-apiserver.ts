@@ -3,7 +3,9 @@ import { createAdmission } from '#apiserver/admission/admission.ts';
 import { createAuthentication, DEFAULT_ISSUER, type Authentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
 import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
 import type { TokenSourceOptions, TokenSources } from '#apiserver/authn/token-sources.ts';
+import type { AuditSettings } from '#apiserver/audit/audit.ts';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
+import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
 import { createAuthorization, type Authorization, type AuthorizationSettings } from '#apiserver/authz/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
@@ -38,6 +40,10 @@ export interface ApiServerSettings {
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
   /** Passwords, Kerberos, session tokens. */
   readonly login?: LoginOptions;
+  readonly requestLimits?: RequestLimits;
+  /** Of HTTP/2 requests, after which the client is asked to connect anew. */
+  readonly goawayChance?: number;
+  readonly audit?: AuditSettings | undefined;
   /** OIDC, webhook. */
   readonly tokenSources?: TokenSourceOptions;
   /** Certificates and keys that are used anew when their files change. */
@@ -85,6 +91,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const serviceAccountKeys = { signingKeyPem: pki.serviceAccountKey.keyPem, publicKeyPems: [pki.serviceAccountKey.publicKeyPem] };
   let authentication: Authentication | undefined;
   const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
+  const audit = settings.audit && (await import('#apiserver/audit/audit.ts')).openAudit(settings.audit, { clock, log });
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const server = await createApiServer({
     store, clock, log,
@@ -95,6 +102,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     clientCa: pki.ca.certificatePem,
     ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
     programVersion: CAPSTAN_VERSION,
+    ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}), ...(audit ? { audit: audit.sink } : {}),
     authentication: ({ internal }) => (authentication = createAuthentication({
       internal, log, clock, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
       extraTokens: [...logins?.tokens ?? [], ...sources?.tokens ?? []], ...(logins ? { extraAuthenticators: logins.authenticators } : {}),
@@ -118,10 +126,11 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     },
   });
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
+  server.metrics.collect(() => audit?.metrics() ?? '');
   server.metrics.collect(() => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`);
   const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {
-    for (const host of options.listen) await server.start({ host, port: options.port, tls });
+    for (const host of options.listen) await server.start({ host, port: options.port, tls, ...(settings.goawayChance ? { limits: { goawayChance: settings.goawayChance } } : {}) });
   } catch (error) {
     await server.stop();
     encryption?.close();
@@ -148,6 +157,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       sources?.close();
       authorization?.stop();
       streams.close();
+      await audit?.close();
       await logins?.close();
     },
   };

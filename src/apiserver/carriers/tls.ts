@@ -39,9 +39,11 @@ export interface CarrierLimits {
   /** A connection without any request for so long is closed. */
   readonly idleMs: number;
   readonly maxConnections: number;
+  /** Of HTTP/2 requests: after one that hits, the client is asked to connect anew, so that clients spread over servers. */
+  readonly goawayChance: number;
 }
 
-const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 64 * 1024, idleMs: 180_000, maxConnections: 20_000 };
+const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 64 * 1024, idleMs: 180_000, maxConnections: 20_000, goawayChance: 0 };
 
 export interface ListenOptions { readonly host: string; readonly port: number }
 
@@ -69,7 +71,7 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
     if (socket.alpnProtocol === 'h2') {
-      const connection = new Http2Connection(socket, { ...limits, handler: options.handler, peer: peerOf(socket, trust.authorities), log: options.log });
+      const connection: Http2Connection = new Http2Connection(socket, { ...limits, handler: limits.goawayChance > 0 ? sendsAway(options.handler, { chance: limits.goawayChance, away: () => connection.shutdown() }) : options.handler, peer: peerOf(socket, trust.authorities), log: options.log });
       connections.add(connection);
       socket.on('close', () => connections.delete(connection));
     } else http1.emit('connection', socket);
@@ -120,6 +122,14 @@ function bundlesOf({ clientCa = '', frontProxyCa = '' }: TlsMaterial): string {
   return `${String(clientCa)}\0${String(frontProxyCa)}`;
 }
 
+function sendsAway(handler: ApiHandler, { chance, away }: { readonly chance: number; readonly away: () => void }): ApiHandler {
+  return async (request) => {
+    const response = await handler(request);
+    if (Math.random() < chance) setImmediate(away);
+    return response;
+  };
+}
+
 function contextOptions({ cert, key, clientCa, frontProxyCa }: TlsMaterial): SecureContextOptions {
   const ca = [clientCa, frontProxyCa].filter((bundle) => bundle !== undefined);
   const context: SecureContextOptions = { cert, key, minVersion: 'TLSv1.2', ...(ca.length === 0 ? {} : { ca }) };
@@ -159,8 +169,9 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
     if (!onUpgrade) return void socket.end('HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
     onUpgrade(toRequest(message), socket, head);
   });
-  server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const why = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    if (socket.writable) socket.end(`HTTP/1.1 ${why}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
     else socket.destroy();
   });
   return server;
