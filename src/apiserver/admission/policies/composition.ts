@@ -28,14 +28,20 @@ export class Composition {
   /** base: default, what policies see. */
   constructor({ paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>, base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES) {
     const fieldTypes: Record<string, string> = {}, problems: VariableProblem[] = [];
+    // Environments are large: a new one only where a variable reads one that the last does not have.
+    let scope = withoutFields(base), known = new Set<string>();
     this.#compiled = variables.map(({ name, expression }: Variable, index) => {
-      const result = compiled(expression, { variables: withFields(base, { ...fieldTypes }) });
+      if (namesIn(expression).some((read) => Object.hasOwn(fieldTypes, read) && !known.has(read))) {
+        scope = withFields(base, { ...fieldTypes });
+        known = new Set(Object.keys(fieldTypes));
+      }
+      const result = compiled(expression, { variables: scope });
       if (result instanceof Error) problems.push({ index, error: result });
       fieldTypes[name] = result instanceof Error ? 'dyn' : result.type;
       return { name, expression: result };
     });
     this.problems = problems;
-    this.variables = withFields(base, fieldTypes);
+    this.variables = variables.length === 0 ? scope : withFields(base, fieldTypes);
   }
 
   compile(source: string, options: Omit<ExpressionOptions, 'variables'> = {}): Expression | Error {
@@ -66,6 +72,20 @@ export class Composition {
     activation.values['variables'] = fields;
     return activation;
   }
+}
+
+/** Variables that an expression may read. */
+function namesIn(expression: string): string[] {
+  return Array.from(expression.matchAll(/\bvariables\s*\.\s*\??\s*(\w+)/g), ([, name]) => name!);
+}
+
+const withoutAny = new WeakMap<Variables, Variables>();
+
+/** One for all policies that define none. */
+function withoutFields(base: Variables): Variables {
+  let scope = withoutAny.get(base);
+  if (!scope) withoutAny.set(base, (scope = withFields(base, {})));
+  return scope;
 }
 
 function withFields(base: Variables, fieldTypes: Readonly<Record<string, string>>): Variables {
