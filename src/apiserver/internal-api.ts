@@ -13,7 +13,7 @@ const UNCHANGED = Symbol('unchanged');
 
 export function createInternalApi({ catalogue, objects }: { readonly catalogue: Catalogue; readonly objects: () => Objects }): InternalApi {
   const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint => catalogue.required(group, resource);
-  const context = (subresource = ''): WriteContext => ({ user: SERVER, dryRun: false, admission: false, subresource, options: {}, warn: () => {} });
+  const context = (subresource = ''): WriteContext => ({ user: SERVER, dryRun: false, admission: false, subresource, manager: 'kube-apiserver', options: {}, warn: () => {} });
   const targetOf = (object: KubeObject): { readonly namespace: string; readonly name: string } => ({ namespace: object.metadata?.namespace ?? '', name: object.metadata?.name ?? '' });
   const keyOf = (endpoint: StoredEndpoint, { name, namespace = '' }: InternalName): string => endpoint.cache.key({ name, namespace: endpoint.resource.namespaced ? namespace : '' });
 

@@ -6,11 +6,9 @@ import { randomUUID } from 'node:crypto';
 import { randomSuffix } from '#stdx/random.ts';
 import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
-import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
 import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
 import { apiVersionOf, type GroupVersionKind, type KubeObject, type ObjectMeta, type UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
-import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext } from '#resources/define.ts';
 import { StoreError } from '#storage/store.ts';
 import type { AdmissionAttributes, AdmissionOperation, Annotate } from './admission/plugin.ts';
@@ -19,6 +17,7 @@ import { refuseUnreadable } from './cache/unreadable.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
 import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
+import { ownChanged, ownNew, type Writer } from './ownership.ts';
 import type { Allocation } from './service-allocation.ts';
 import { objectOf } from './views.ts';
 
@@ -31,7 +30,7 @@ export interface WriteContext {
   readonly admission: boolean;
   /** '' when none. */
   readonly subresource: string;
-  /** Who is written down as the owner of changed fields, on objects that have managedFields. Default 'unknown'. */
+  /** Who is written down as the owner of changed fields. Default 'unknown'. */
   readonly manager?: string;
   /** The verb's options as JSON, for admission. */
   readonly options: Readonly<Record<string, unknown>>;
@@ -88,11 +87,12 @@ export class Objects {
   }
 
   /** object: of the storage version; it becomes this function's. */
-  async create(endpoint: StoredEndpoint, object: KubeObject, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Written> {
+  async create(endpoint: StoredEndpoint, object: KubeObject, { target, context, applied = false }: { readonly target: Target; readonly context: WriteContext; readonly applied?: boolean }): Promise<Written> {
     const { resource } = endpoint;
     const meta = (object.metadata ??= {});
     beginMetadata(meta, { endpoint, target, nowMs: this.#core.clock.now() });
     resource.applyDefaults(object);
+    if (!applied) ownNew(endpoint, object, this.#writer(context));
     const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
     if (context.admission) {
       const waiting = this.#core.admission.admit(attributes);
@@ -156,7 +156,7 @@ export class Objects {
         if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
         const object = await request.change(undefined);
         if (object.metadata?.uid) throw uidPrecondition(endpoint, { name: target.name, wanted: object.metadata.uid, found: '' });
-        return this.create(endpoint, object, { target, context: { ...context, subresource: '' } });
+        return this.create(endpoint, object, { target, context: { ...context, subresource: '' }, applied: request.applied ?? false });
       }
       try {
         return await this.#updateOnce(endpoint, request, { entry, target, context });
@@ -190,7 +190,7 @@ export class Objects {
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, errors);
-    if (!request.applied && previous.metadata!.managedFields !== undefined) this.#keepManagedFields(endpoint, { next, previous, context });
+    if (!request.applied) ownChanged(endpoint, { next, previous }, this.#writer(context));
     for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
@@ -213,14 +213,8 @@ export class Objects {
     }
   }
 
-  /** Objects that were applied keep track of who owns which field through all other writes. */
-  #keepManagedFields(endpoint: StoredEndpoint, { next, previous, context }: { readonly next: KubeObject; readonly previous: KubeObject; readonly context: WriteContext }): void {
-    const schema = endpoint.isStorageVersion ? endpoint.schema : schemaForKind(endpoint.storageGvk);
-    if (!schema) return;
-    const subresource = context.subresource;
-    next.metadata!.managedFields = managedFieldsAfterUpdate({
-      schema, live: previous, next, manager: context.manager ?? 'unknown', apiVersion: apiVersionOf(endpoint.storageGvk), nowMs: this.#core.clock.now(), ...(subresource ? { subresource } : {}),
-    });
+  #writer({ manager = 'unknown', subresource }: WriteContext): Writer {
+    return { manager, subresource, nowMs: this.#core.clock.now() };
   }
 
   #checkVersion(endpoint: Endpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {

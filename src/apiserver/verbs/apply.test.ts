@@ -49,12 +49,20 @@ describe('server-side apply', () => {
     assert.match(refused.body.message, /conflict with "editor" using v1.*: \.data\.x/);
   });
 
-  it('leaves objects that were never applied without managed fields, and takes them over', async () => {
-    const created = await server.request('POST /api/v1/namespaces/default/configmaps', { body: JSON.parse(map('e', { x: '1' })) });
-    assert.equal(created.body.metadata.managedFields, undefined);
-    const applied = await apply(at('e'), 'one', map('e', { y: '2' }));
+  it('knows who made and changed an object before its first apply, and shares what is equal', async () => {
+    const created = await server.request('POST /api/v1/namespaces/default/configmaps?fieldManager=maker', { body: JSON.parse(map('e', { x: '1' })) });
+    const [{ time, ...entry }] = created.body.metadata.managedFields;
+    assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+    assert.deepEqual(entry, { manager: 'maker', operation: 'Update', apiVersion: 'v1', fieldsType: 'FieldsV1', fieldsV1: { 'f:data': { '.': {}, 'f:x': {} } } });
+    const applied = await apply(at('e'), 'one', map('e', { x: '1', y: '2' }));
     assert.deepEqual(applied.body.data, { x: '1', y: '2' });
-    assert.deepEqual(applied.body.metadata.managedFields.map((entry: { manager: string }) => entry.manager).sort(), ['before-first-apply', 'one']);
+    assert.deepEqual(applied.body.metadata.managedFields.map((owner: { manager: string }) => owner.manager).sort(), ['maker', 'one']);
+    const refused = await apply(at('e'), 'two', map('e', { x: '3' }));
+    assert.match(refused.body.message, /conflicts with "maker" using v1:\n- \.data\.x\nconflicts with "one":\n- \.data\.x/);
+    const put = await server.request('PUT /api/v1/namespaces/default/configmaps/e?fieldManager=maker', { body: JSON.parse(map('e', { x: '5' })) });
+    assert.deepEqual(put.body.metadata.managedFields.map((owner: { manager: string; fieldsV1: object }) => [owner.manager, owner.fieldsV1]), [['maker', { 'f:data': { '.': {}, 'f:x': {} } }]]);
+    const cleared = await server.request('PUT /api/v1/namespaces/default/configmaps/e', { body: { ...JSON.parse(map('e', { x: '5' })), metadata: { name: 'e', managedFields: [{}] } } });
+    assert.equal(cleared.body.metadata.managedFields?.length ?? 0, 0);
   });
 
   it('merges lists by their keys', async () => {

@@ -1,7 +1,6 @@
 /**
- * Server-side apply: PATCH with a configuration of fields that one manager wants to own. The merge itself is #machinery/apply. An object comes
- * to have managedFields by its first apply (what was there before then belongs to "before-first-apply", as with objects older than upstream's
- * feature); from then on every write keeps them true (Objects.update).
+ * Server-side apply: PATCH with a configuration of fields that one manager wants to own. The merge itself is #machinery/apply; all other
+ * writes keep managedFields true as well (ownership.ts).
  */
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { applyConfiguration } from '#machinery/apply/managed-fields.ts';
@@ -10,6 +9,7 @@ import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
 import { parseYaml } from '#machinery/yaml.ts';
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext } from '../context.ts';
+import { resetFields } from '../ownership.ts';
 import { isTrue } from '../request-info.ts';
 import type { MutationOptions } from './options.ts';
 import { MAX_BODY_BYTES } from './write.ts';
@@ -46,11 +46,4 @@ export function applyTo(endpoint: Endpoint, read: ReadApply, at: { readonly live
     schema: endpoint.schema!, live, config: deepClone(read.config), manager: read.manager, force: read.force, nowMs,
     apiVersion: apiVersionOf(endpoint.gvk), resetFields: resetFields(endpoint, subresource), ...(subresource ? { subresource } : {}),
   });
-}
-
-/** What this way in does not write, so that nobody comes to own it through it. */
-export function resetFields({ schema, served, isBuiltin }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin'>, subresource: string): (readonly string[])[] {
-  if (subresource === 'status') return [['spec']];
-  // A custom resource without the subresource has its status written with the rest.
-  return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? [['status']] : [];
 }
