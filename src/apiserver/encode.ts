@@ -1,7 +1,7 @@
 /** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
 import { cannotBeHandled, decodeObject, strictProblems, type Decoded, type DecodeMode } from '#machinery/decode.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
-import { isJsonObject, parseJson } from '#machinery/json.ts';
+import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
@@ -42,13 +42,22 @@ export interface DecodeRequest {
 /** The object a body holds, with its kind and apiVersion set; 400 in upstream's words when it is none or another. */
 export function decodeBody(target: DecodeTarget, request: DecodeRequest): KubeObject {
   const { bytes, encoding } = request;
-  if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), { ...request, text: undefined });
+  if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), request);
+  if (encoding === 'yaml') return decodeTyped(target, fromYaml(target, bytes), request);
   const text = bytes.toString();
-  return decodeTyped(target, encoding === 'yaml' ? fromYaml(target, bytes) : fromJson(target, { bytes, text }), { ...request, text: encoding === 'json' ? text : undefined });
+  const { value, fields } = fromJson(target, { bytes, text });
+  return decodeTyped(target, value, { ...request, json: { text, fields } });
+}
+
+interface TypedRequest {
+  readonly mode: DecodeMode;
+  /** The text the value was parsed from, where it was JSON, and how many fields that has. */
+  readonly json?: { readonly text: string; readonly fields: number };
+  warn(message: string): void;
 }
 
 /** A value that came some other way (a patch's result) as an object of the type. */
-export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, text }: { readonly mode: DecodeMode; readonly text: string | undefined; warn(message: string): void }): KubeObject {
+export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, json }: TypedRequest): KubeObject {
   if (!isJsonObject(value)) throw cannotBeHandled(target.schema, value, 'json: cannot unmarshal into Go value');
   const found = checkKind(target, value as KubeObject);
   const schema = found === target.gvk ? target.schema : schemaForKind(found) ?? target.schema;
@@ -56,7 +65,7 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   decoded.object.kind = found.kind;
   decoded.object.apiVersion = apiVersionOf(found);
   if (mode !== 'ignore') {
-    const problems = text === undefined ? decoded.problems : strictProblems(decoded, text);
+    const problems = json === undefined ? decoded.problems : strictProblems(decoded, json);
     if (problems.length > 0) {
       if (mode === 'strict') throw cannotBeHandled(schema, value, `strict decoding error: ${problems.join(', ')}`);
       for (const problem of problems) warn(problem);
@@ -86,9 +95,9 @@ function checkKind({ gvk, schema, alsoAccepted = [], decode }: DecodeTarget, val
   throw statusErrors.badRequest(`the API version in the data (${apiVersion}) does not match the expected API version (${expected})`);
 }
 
-function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffer; readonly text: string }): unknown {
+function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffer; readonly text: string }): { readonly value: unknown; readonly fields: number } {
   try {
-    return parseJson(text);
+    return parseJsonCounted(text);
   } catch (error) {
     if (!isStatusError(error)) throw error;
     throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; json parse error: ${error.message} (${summary(bytes)})`);

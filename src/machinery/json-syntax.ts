@@ -133,17 +133,24 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** The deepest nesting of objects and lists in well-formed text; stops counting above the bound. */
-export function exceedsDepth(text: string, maximum: number): boolean {
-  let depth = 0;
+/** Of well-formed text: how deep objects and lists nest, and how many fields stand in objects, repeated ones counted each time. */
+export function structureOf(text: string): { readonly depth: number; readonly fields: number } {
+  let depth = 0, deepest = 0, fields = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    if (code === 0x22) index = endOfString(text, index);
+    if (code === 0x22) {
+      // Strings are most of a text and mostly short: walking is faster than searching for their ends.
+      for (index++; index < text.length; index++) {
+        const inside = text.charCodeAt(index);
+        if (inside === 0x22) break;
+        if (inside === 0x5c) index++;
+      }
+    } else if (code === 0x3a) fields++;
     else if (code === 0x7b || code === 0x5b) {
-      if (++depth > maximum) return true;
+      if (++depth > deepest) deepest = depth;
     } else if (code === 0x7d || code === 0x5d) depth--;
   }
-  return false;
+  return { depth: deepest, fields };
 }
 
 interface Level { readonly keys: Set<string> | undefined; readonly path: string; index: number; key: string }

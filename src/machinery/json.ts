@@ -1,6 +1,6 @@
 /** Plain JSON data: parsing with errors worded as Go's, semantic equality, copies. Objects may carry any key, `__proto__` too. */
 import { statusErrors, type StatusError } from './errors.ts';
-import { exceedsDepth, findJsonSyntaxProblem } from './json-syntax.ts';
+import { findJsonSyntaxProblem, structureOf } from './json-syntax.ts';
 
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
 export type JsonObject = Record<string, unknown>;
@@ -25,14 +25,20 @@ export function getOwn(object: JsonObject, key: string): unknown {
 
 /** Parses a text; throws StatusError 400 with Go's wording. */
 export function parseJson(text: string): unknown {
+  return parseJsonCounted(text).value;
+}
+
+/** As parseJson, with the number of fields the text has in all its objects: more than the value's, when some stand twice. */
+export function parseJsonCounted(text: string): { readonly value: unknown; readonly fields: number } {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw statusErrors.badRequest(findJsonSyntaxProblem(text)?.message ?? String(error));
   }
-  if (text.length > 2 * MAXIMUM_DEPTH && exceedsDepth(text, MAXIMUM_DEPTH)) throw tooDeep();
-  return value;
+  const { depth, fields } = structureOf(text);
+  if (depth > MAXIMUM_DEPTH) throw tooDeep();
+  return { value, fields };
 }
 
 /** As parseJson, for a body of bytes. Ill-formed UTF-8 becomes U+FFFD, as Go's decoder has it. */

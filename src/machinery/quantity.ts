@@ -58,7 +58,14 @@ export class Quantity {
 
   /** Throws QuantityError with upstream's text. */
   static parse(text: string): Quantity {
-    if (text === '0') return Quantity.zero;
+    const known = parsed.get(text);
+    if (known) return known;
+    const quantity = Quantity.#parse(text);
+    if (text.length <= MAXIMUM_REMEMBERED_LENGTH) remember(text, quantity);
+    return quantity;
+  }
+
+  static #parse(text: string): Quantity {
     if (text === '' || text.length > MAXIMUM_LENGTH) throw new QuantityError(WRONG_FORMAT);
     const match = GRAMMAR.exec(text);
     if (!match) throw new QuantityError(WRONG_FORMAT);
@@ -163,6 +170,16 @@ export class Quantity {
     }
     return printDecimal(this.#unscaled, this.#scale, this.format === 'DecimalExponent');
   }
+}
+
+/** The same few texts come again and again. When full it begins anew. */
+const parsed = new Map<string, Quantity>([['0', Quantity.zero]]);
+const MAXIMUM_REMEMBERED = 4096;
+const MAXIMUM_REMEMBERED_LENGTH = 32;
+
+function remember(text: string, quantity: Quantity): void {
+  if (parsed.size >= MAXIMUM_REMEMBERED) parsed.clear();
+  parsed.set(text, quantity);
 }
 
 interface ParsedAmount { readonly negative: boolean; readonly digits: string; readonly fractionLength: number }

@@ -98,7 +98,7 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
 /** The result of a patch, checked as a body of the kind would be. */
 function patched(endpoint: Endpoint, value: unknown, { context, target }: WriteCall): KubeObject {
   const { fieldValidation } = parseMutationOptions(context.info.query, 'PatchOptions');
-  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: fieldValidation, text: undefined, warn: (message) => void context.warnings.push(message) });
+  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: fieldValidation, warn: (message) => void context.warnings.push(message) });
   checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;
 }

@@ -77,7 +77,7 @@ async function patching(call: WriteCall, { schema, endpoint }: { readonly schema
   return (current) => {
     const scale = scaleOf(endpoint, current);
     const before = scale.metadata?.resourceVersion;
-    const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', text: undefined, warn: (message) => void call.context.warnings.push(message) });
+    const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', warn: (message) => void call.context.warnings.push(message) });
     // An untouched version is no precondition: the patch is applied to whatever is newest.
     if (result.metadata?.resourceVersion === before) delete result.metadata?.resourceVersion;
     return result;
