@@ -10,7 +10,6 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
-import { formatMicroTime } from '#machinery/time.ts';
 import type { RequestContext } from '../context.ts';
 import { isLongRunning } from '../flowcontrol/limiter.ts';
 import type { ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
@@ -30,14 +29,27 @@ export interface AuditorOptions {
   readonly clock: Clock;
 }
 
+const MAX_CLOCK_SKEW_MS = 10;
+
 export class Auditor implements AuditSink {
   readonly #options: AuditorOptions;
+
+  /** Between the clocks; put right when the wall clock is set. */
+  #offsetMs = 0;
 
   constructor(options: AuditorOptions) {
     this.#options = options;
   }
 
-  get clock(): Clock { return this.#options.clock; }
+  /** '2006-01-02T15:04:05.000000Z' of a moment by the monotonic clock, which alone has microseconds. Default: now. */
+  timestamp(monotonicMs = this.#options.clock.monotonic()): string {
+    const { clock } = this.#options;
+    const offsetMs = clock.now() - clock.monotonic();
+    if (Math.abs(offsetMs - this.#offsetMs) > MAX_CLOCK_SKEW_MS) this.#offsetMs = offsetMs;
+    const microseconds = Math.round((this.#offsetMs + monotonicMs) * 1000);
+    const ms = Math.floor(microseconds / 1000);
+    return `${new Date(ms).toISOString().slice(0, 23)}${String(microseconds - ms * 1000).padStart(3, '0')}Z`;
+  }
 
   begin(context: RequestContext): void | Promise<void> {
     const record = this.#record(context, context.user);
@@ -113,7 +125,7 @@ class Record implements AuditRecord {
   readonly #auditor: Auditor;
   readonly #context: RequestContext;
   readonly #user: UserInfo | undefined;
-  readonly #receivedMs: number;
+  readonly #receivedAt: string;
   #ref: ObjectReference | undefined;
   #annotations: { [key: string]: string } | undefined;
   #requestObject: unknown;
@@ -128,7 +140,7 @@ class Record implements AuditRecord {
     this.#auditor = auditor;
     this.#context = context;
     this.#user = user;
-    this.#receivedMs = auditor.clock.now() - (auditor.clock.monotonic() - context.startedMs);
+    this.#receivedAt = auditor.timestamp(context.startedMs);
     this.#ref = objectRefOf(context.info);
   }
 
@@ -190,7 +202,7 @@ class Record implements AuditRecord {
       ...(impersonator?.constraint ? { authenticationMetadata: { impersonationConstraint: impersonator.constraint } } : {}), sourceIPs: sourceIPs(request), ...(agent ? { userAgent: agent } : {}),
       ...(this.#ref ? { objectRef: this.#ref } : {}), ...(isEnd && this.#status ? { responseStatus: this.#status } : {}), ...(this.#requestObject === undefined ? {} : { requestObject: this.#requestObject }),
       ...(isEnd && this.#responseObject !== undefined ? { responseObject: this.#responseObject } : {}),
-      requestReceivedTimestamp: formatMicroTime(this.#receivedMs), stageTimestamp: formatMicroTime(stage === 'RequestReceived' ? this.#receivedMs : this.#auditor.clock.now()),
+      requestReceivedTimestamp: this.#receivedAt, stageTimestamp: stage === 'RequestReceived' ? this.#receivedAt : this.#auditor.timestamp(),
       ...(this.#annotations ? { annotations: { ...this.#annotations } } : {}),
     };
   }
