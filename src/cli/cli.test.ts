@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const COMMANDS = ['up', 'down', 'status', 'delete', 'image', 'image load', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
+const COMMANDS = ['up', 'down', 'status', 'delete', 'login', 'user', 'user create', 'user list', 'user delete', 'user hash-password', 'image', 'image load', 'access', 'access who-can', 'access explain', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
 
 function capstan(words: readonly string[], env: NodeJS.ProcessEnv = { ...process.env, KUBECONFIG: '' }): SpawnSyncReturns<string> {
   return spawnSync(join(ROOT, 'capstan'), words, { encoding: 'utf8', env, timeout: 60_000 });
@@ -34,6 +34,8 @@ describe('the command line', () => {
     assert.match(complete('capstan up --ru'), /^--runtime$/);
     assert.equal(complete('capstan up --runtime si'), 'simulated');
     assert.equal(complete('capstan image lo'), 'load');
+    assert.equal(complete('capstan user cr'), 'create');
+    assert.match(complete('capstan login --ker'), /^--kerberos --kerberos-service$/);
   });
 
   const refused: readonly { readonly words: readonly string[]; readonly says: RegExp }[] = [
@@ -51,11 +53,23 @@ describe('the command line', () => {
     { words: ['image', 'load', '/nonexistent/i.tar', '--data-dir', '/nonexistent/x'], says: /There is no cluster in/ },
     { words: ['image', 'load'], says: /missing required argument 'file.tar'/ },
     { words: ['completion', 'tcsh'], says: /Allowed choices are bash, zsh, fish/ },
+    { words: ['up', '--apiserver-arg', 'no-such-flag=1', '--data-dir', '/nonexistent/x'], says: /--apiserver-arg: unknown option '--no-such-flag=1'/ },
+    { words: ['up', '--apiserver-arg', 'secure-port=1', '--data-dir', '/nonexistent/x'], says: /--apiserver-arg secure-port is refused: use --https-port of up itself/ },
+    { words: ['user', 'create', 'x', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
+    { words: ['user', 'create', 'system:x'], says: /names that begin with system: are the cluster's own/ },
+    { words: ['user', 'create', 'x', '--group', 'system:masters'], says: /--group system:masters is refused/ },
+    { words: ['user', 'create', 'x', '--expires', 'soon'], says: /--expires is "soon"/ },
+    { words: ['user', 'list', '--kubeconfig', '/nonexistent/k'], says: /\/nonexistent\/k/ },
+    { words: ['user', 'hash-password', 'a:b'], says: /cannot be a user's name here/ },
+    { words: ['login', '--server', 'http://x'], says: /it should be https:/ },
+    { words: ['login', '--exec-credential'], says: /--exec-credential needs KUBERNETES_EXEC_INFO/ },
     { words: ['apiserver', '--storage', 'memory'], says: /these are needed too: --tls-cert-file/ },
     { words: ['apiserver', '--data-dir', '/nonexistent/x', '--secure-port', 'x'], says: /--secure-port is "x"/ },
     { words: ['proxy', '--cluster-cidr', '10.0.0.0', '--kubeconfig', '/nonexistent/k'], says: /--cluster-cidr is "10\.0\.0\.0"; it should be an IPv4 range|needs root|nft is missing|needs Linux/ },
     { words: ['controller-manager'], says: /--kubeconfig FILE is needed/ },
     { words: ['status', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x; start one with: capstan up --data-dir/ },
+    { words: ['access', 'who-can', 'get', 'pods', '--kubeconfig', '/nonexistent/k'], says: /Cannot read kubeconfig \/nonexistent\/k/ },
+    { words: ['apiserver', '--data-dir', '/nonexistent/x', '--authorization-config', 'c', '--authorization-mode', 'RBAC'], says: /--authorization-config can not be specified when --authorization-mode or --authorization-webhook-\* flags are defined/ },
     { words: ['scheduler', '--kubeconfig', '/nonexistent/k'], says: /\/nonexistent\/k/ },
     { words: ['apiserver', '--storage', 'etcd', '--data-dir', '/nonexistent/x'], says: /Allowed choices are lmdb, memory/ },
   ];

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   delete: () => import('./delete.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
+  access: () => import('./access.ts'),
   image: () => import('./image.ts'),
   test: () => import('./test.ts'),
   completion: () => import('./completion.ts'),

@@ -10,7 +10,7 @@ import { connect as connectTls } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import 'reflect-metadata';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
-import { issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { issueClientCertificate, type KeyPair } from '#testing/client-certificate.ts';
 import { freePort } from '#testing/cluster.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 
@@ -101,8 +101,7 @@ const csrs: Record<string, string> = {};
 before(async () => {
   port = await freePort();
   api = await startTestApi({ port });
-  const nowMs = Date.now();
-  for (const [who, [commonName, ...organizations]] of Object.entries(PEOPLE)) certificates.set(who, issueCertificate(api.pki.ca, { subject: { commonName, organizations }, usages: ['clientAuth'], nowMs, lifetimeMs: 3_600_000 }));
+  for (const [who, [commonName, ...organizations]] of Object.entries(PEOPLE)) certificates.set(who, issueClientCertificate(api.pki, { commonName, organizations }));
   for (const name of ['blue', 'red']) await make('/api/v1/namespaces', object(name));
   for (const namespace of ['blue', 'red']) for (const name of ['default', 'a-bot', 'b-bot', 'bot', 'gone']) await make(`/api/v1/namespaces/${namespace}/serviceaccounts`, object(name));
   const secret = (name: string): object => object(name, { stringData: { word: SECRET_WORD } });
