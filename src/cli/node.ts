@@ -1,7 +1,7 @@
 /** `capstan node` */
 import { Option, type Command } from 'commander';
 import { runNode, type NodeFlags } from '#cmd/node.ts';
-import { componentOptions, loggingOptions } from './component-options.ts';
+import { componentOptions, loggingOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
 export function register(program: Command): void {
@@ -14,7 +14,11 @@ export function register(program: Command): void {
     .option('--pod-cidr <range>', "cri: addresses of this node's pods (default: 10.244.0.0/24)")
     .option('--node-ip <address>', 'cri: where the API server reaches this node (default: the address of the pods\' bridge)')
     .option('--cluster-dns <address>', 'cri: resolver of the pods (default: 10.96.0.10)')
-    .option('--tls-cert-file <file>', "cri: certificate of the kubelet API, of an authority that the API server trusts")
+    .option('--bootstrap-kubeconfig <file>', 'joins with this one (a token, say) where --kubeconfig is not there yet or its certificate has expired, and writes it')
+    .option('--cert-dir <dir>', "where the node's certificates are kept (default: DIR/pki, or pki beside --kubeconfig)")
+    .addOption(new Option('--rotate-certificates [true|false]', 'renew the client certificate that was got by --bootstrap-kubeconfig').argParser(yesOrNo('rotate-certificates')).preset('true').default(true))
+    .addOption(new Option('--rotate-server-certificates [true|false]', 'cri: get the certificate of the kubelet API from the cluster and renew it; its requests are to be approved').argParser(yesOrNo('rotate-server-certificates')).preset('true').default(true))
+    .option('--tls-cert-file <file>', "cri: certificate of the kubelet API, of an authority that the API server trusts, instead of one from the cluster")
     .option('--tls-private-key-file <file>', 'cri: its key');
   loggingOptions(command).action(action((flags: NodeFlags) => runNode(flags)));
 }

@@ -1,18 +1,16 @@
 /** `capstan node`: the node of this machine, or simulated nodes, as a program of its own. */
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { UserError } from '#deploy/data-dir.ts';
-import type { KeyPair } from '#deploy/pki/certificate.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
-import { errorMessage } from '#stdx/log.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
+import { givenServing, joinCluster, keptServing, withClientCertificate, withServingCertificate, type NodeCertificateFlags } from './node-certificates.ts';
 import { createRealNode, type RealNode } from './real-node.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
-export interface NodeFlags extends ComponentFlags {
+export interface NodeFlags extends ComponentFlags, NodeCertificateFlags {
   readonly runtime: 'cri' | 'simulated';
   /** Simulated only. Default 1. */
   readonly nodes?: number;
@@ -24,16 +22,17 @@ export interface NodeFlags extends ComponentFlags {
   /** Default: the bridge's address. */
   readonly nodeIp?: string;
   readonly clusterDns?: string;
-  readonly tlsCertFile?: string;
-  readonly tlsPrivateKeyFile?: string;
 }
 
 export async function runNode(flags: NodeFlags): Promise<void> {
   if (flags.runtime === 'cri') return runRealNode(flags);
   const names = nodeNames(flags);
+  const [nodeName = ''] = names;
+  if (flags.bootstrapKubeconfig !== undefined && names.length > 1) throw new UserError('--bootstrap-kubeconfig is for one node: each has credentials of its own.');
+  await joinCluster(flags, nodeName);
   await runComponent({
     name: 'simulated-nodes', flags,
-    create: (context) => createSimulatedNodes({ ...context, names, kubeletVersion: KUBERNETES_VERSION }),
+    create: (context) => withClientCertificate(createSimulatedNodes({ ...context, names, kubeletVersion: KUBERNETES_VERSION }), { flags, nodeName, context }),
   });
 }
 
@@ -42,7 +41,8 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   const dir = requireFlag(flags.dataDir, { flag: '--data-dir', why: "it is where containerd and the pods' files live" });
   const podCIDR = flags.podCidr ?? '10.244.0.0/24';
   const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
-  const serving = await servingFlags(flags);
+  const given = await givenServing(flags);
+  await joinCluster(flags, nodeName);
   const containerdDir = containerdDirOf({ node: dir });
   const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), podCIDR);
   let node: RealNode | undefined;
@@ -51,23 +51,19 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
     create: async (context) => {
       const { ca } = context.connection.options;
       if (!ca) throw new UserError(`${context.connection.file} names no certificate authority: the node needs it to know the API server.`);
-      node = await createRealNode({
+      const address = flags.nodeIp ?? gateway;
+      const serving = given ?? await keptServing(flags, { nodeName, address, nowMs: context.clock.now() });
+      const made = await createRealNode({
         ...context,
-        data: { nodeName, address: flags.nodeIp ?? gateway, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving },
+        data: { nodeName, address, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving },
       });
-      return node.component;
+      node = made;
+      const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };
+      const component = given ? made.component : withServingCertificate(made, { flags, names, context });
+      return withClientCertificate(component, { flags, nodeName, context });
     },
   });
   await node?.leave();
-}
-
-async function servingFlags({ tlsCertFile, tlsPrivateKeyFile }: NodeFlags): Promise<KeyPair> {
-  const why = "the kubelet API's certificate must be one that the API server trusts (capstan apiserver --data-dir DIR writes one for this machine to DIR/pki/nodes/NAME/kubelet.crt and .key)";
-  const read = async (path: string, flag: string): Promise<string> => readFile(path, 'utf8').catch((error: unknown) => { throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}`, error); });
-  return {
-    certificatePem: await read(requireFlag(tlsCertFile, { flag: '--tls-cert-file', why }), '--tls-cert-file'),
-    keyPem: await read(requireFlag(tlsPrivateKeyFile, { flag: '--tls-private-key-file', why }), '--tls-private-key-file'),
-  };
 }
 
 function requireFlag(value: string | undefined, { flag, why }: { readonly flag: string; readonly why: string }): string {

@@ -30,6 +30,8 @@ export interface RealNodeData {
 
 export interface RealNode {
   readonly component: Component;
+  /** The kubelet API shows this certificate from now on. */
+  replaceServing(pair: KeyPair): void;
   /** Stops the agent, then the pods gracefully, then containerd. Throws what could not be stopped, after all of it was tried. */
   stopContainers(): Promise<void>;
   /** Ends the supervision: containers and containerd run on. */
@@ -58,6 +60,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
   });
   return {
     component,
+    replaceServing: (pair) => component.replaceServing(pair),
     async stopContainers() {
       // Or it would start again what is being stopped.
       await component.stop();

@@ -12,7 +12,8 @@ export interface KubeconfigOptions {
   /** Default: '<user>@<cluster>', as kubeadm names it. */
   readonly contextName?: string;
   readonly namespace?: string;
-  readonly credentials: { readonly certificate: KeyPair } | { readonly token: string };
+  /** certificateFile: PEM of a certificate with its key, read again when it changes. */
+  readonly credentials: { readonly certificate: KeyPair } | { readonly token: string } | { readonly certificateFile: string };
 }
 
 /** The text of the file. Every value is written as a JSON string, which is a YAML scalar that nothing can break out of. */
@@ -30,6 +31,7 @@ export function renderKubeconfig(options: KubeconfigOptions): string {
 
 function credentialLines(credentials: KubeconfigOptions['credentials']): string[] {
   if ('token' in credentials) return [`    token: ${JSON.stringify(credentials.token)}`];
+  if ('certificateFile' in credentials) return [`    client-certificate: ${JSON.stringify(credentials.certificateFile)}`, `    client-key: ${JSON.stringify(credentials.certificateFile)}`];
   return [`    client-certificate-data: ${base64(credentials.certificate.certificatePem)}`, `    client-key-data: ${base64(credentials.certificate.keyPem)}`];
 }
 

@@ -68,6 +68,8 @@ const RUNTIME_SILENT_MS = 30_000;
 export interface NodeAgent extends Component {
   /** Where the kubelet API listens, once started. */
   readonly port: number;
+  /** The kubelet API shows this certificate from now on. */
+  replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void;
 }
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
@@ -131,6 +133,10 @@ class Agent implements NodeAgent {
   }
 
   get port(): number { return this.#server.port; }
+
+  replaceServing(pair: { readonly certificatePem: string; readonly keyPem: string }): void {
+    this.#server.replaceCertificate(pair);
+  }
 
   async start(): Promise<void> {
     const { context, cri, nodeName } = this.#options;

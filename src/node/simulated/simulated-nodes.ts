@@ -3,6 +3,7 @@
  * (lifecycle.ts). One pod watch for all of them. For trying out manifests, operators and large clusters; nothing is executed.
  */
 import type { Node, Pod, PodStatus } from '#api/types.ts';
+import type { SelectOptions } from '#client/client.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
@@ -54,10 +55,14 @@ class SimulatedNodes implements Component {
   readonly #waiting = new Set<string>();
   readonly #writing = new Set<Promise<void>>();
   readonly #beating = new Set<Promise<void>>();
+  /** A single node may act as itself, and then sees no more than its own. */
+  readonly #own: { readonly nodes: SelectOptions; readonly pods: SelectOptions };
   #unsubscribe = (): void => {};
 
   constructor(options: SimulatedNodesOptions) {
     this.#options = options;
+    const [name] = options.names;
+    this.#own = options.names.length === 1 ? { nodes: { fieldSelector: `metadata.name=${name}` }, pods: { fieldSelector: `spec.nodeName=${name}` } } : { nodes: {}, pods: {} };
     this.#nodes = new Map(options.names.map((name, index) => [name, { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0 }]));
     this.#dueNodes = new DueQueue(options.clock, (name) => this.#tracked(this.#heartbeat(name), this.#beating));
     this.#duePods = new DueQueue(options.clock, (key) => this.#advance(key));
@@ -65,7 +70,7 @@ class SimulatedNodes implements Component {
 
   async start(): Promise<void> {
     // Pods' addresses come from their node's range.
-    await this.#options.api.informer(nodes).synced(this.#stop.signal);
+    await this.#options.api.informer(nodes, this.#own.nodes).synced(this.#stop.signal);
     const queue = [...this.#nodes.values()];
     const worker = async (): Promise<void> => {
       for (let node = queue.shift(); node && !this.#stop.signal.aborted; node = queue.shift()) await this.#register(node);
@@ -73,7 +78,7 @@ class SimulatedNodes implements Component {
     await Promise.all(Array.from({ length: Math.min(REGISTER_PARALLEL, queue.length) }, worker));
     const interval = this.#heartbeatMs();
     for (const [index, name] of this.#options.names.entries()) this.#dueNodes.set(name, this.#options.clock.now() + Math.trunc((interval * index) / this.#nodes.size));
-    const informer = this.#options.api.informer(pods);
+    const informer = this.#options.api.informer(pods, this.#own.pods);
     this.#unsubscribe = informer.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) });
     await informer.synced(this.#stop.signal);
   }
@@ -199,7 +204,7 @@ class SimulatedNodes implements Component {
   }
 
   #podIP(node: NodeState, host: number): string {
-    const cidr = this.#options.api.informer(nodes).get(node.name)?.spec?.podCIDR;
+    const cidr = this.#options.api.informer(nodes, this.#own.nodes).get(node.name)?.spec?.podCIDR;
     const base = cidr?.split('/')[0] ?? `10.${100 + (indexOf(node) >> 8)}.${indexOf(node) & 255}.0`;
     const number = base.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0) + host;
     return [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join('.');
@@ -221,7 +226,7 @@ class SimulatedNodes implements Component {
   /** Decides the pod's next step and writes it, one write per pod at a time and a bounded number altogether. */
   #advance(key: string): void {
     const state = this.#pods.get(key);
-    const pod = this.#options.api.informer(pods).get(key);
+    const pod = this.#options.api.informer(pods, this.#own.pods).get(key);
     if (!state || !pod || pod.metadata?.uid !== state.uid) return;
     if (state.busy) {
       state.again = true;

@@ -69,6 +69,11 @@ export class KubeletServer {
     });
   }
 
+  /** New connections get this certificate. */
+  replaceCertificate({ certificatePem, keyPem }: Pick<KubeletTls, 'certificatePem' | 'keyPem'>): void {
+    this.#server.setSecureContext({ cert: certificatePem, key: keyPem, ca: this.#options.tls.clientCaPem });
+  }
+
   /** Where it listens; 0 before start. */
   get port(): number { return (this.#server.address() as AddressInfo | null)?.port ?? 0; }
 

@@ -1,0 +1,175 @@
+/**
+ * How `capstan node` comes by its certificates: a machine that joins with a bootstrap kubeconfig (a token) asks for a client certificate as
+ * system:node:NAME, keeps it in the certificate directory, writes its kubeconfig, and renews it from then on as itself. The kubelet API
+ * shows a certificate of its own making until the cluster has signed one for it.
+ *
+ *   CERT-DIR/kubelet-client-current.pem  kubelet-server-current.pem     links to the ones in use; kubelet.crt, kubelet.key: of its own making
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { createClient } from '#client/create.ts';
+import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
+import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
+import { isTransportError } from '#client/transport-error.ts';
+import { UserError } from '#deploy/data-dir.ts';
+import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
+import { readIfPresent, writeFileAtomically, PUBLIC_MODE } from '#deploy/pki/files.ts';
+import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { CertificateFiles } from '#node/certificates/certificate-files.ts';
+import { CertificateManager } from '#node/certificates/certificate-manager.ts';
+import { askForCertificate, KUBELET_CLIENT, KUBELET_SERVING, makeKey, RequestRefused, type RequestNames } from '#node/certificates/request.ts';
+import type { Component, ComponentContext } from '#runtime/component.ts';
+import { realClock } from '#stdx/clock.ts';
+import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
+import type { RealNode } from './real-node.ts';
+import type { ComponentFlags } from './run-component.ts';
+import { KUBERNETES_VERSION } from './version.ts';
+
+export interface NodeCertificateFlags {
+  readonly bootstrapKubeconfig?: string;
+  readonly certDir?: string;
+  /** Default true. */
+  readonly rotateCertificates?: boolean;
+  readonly rotateServerCertificates?: boolean;
+  /** Both or neither: instead of a certificate from the cluster. */
+  readonly tlsCertFile?: string;
+  readonly tlsPrivateKeyFile?: string;
+}
+
+type Flags = NodeCertificateFlags & ComponentFlags & { readonly dataDir?: string };
+
+const RETRY_MS = 2_000;
+const SELF_SIGNED_LIFETIME_MS = 365 * 86_400_000;
+
+function certDirOf({ certDir, dataDir, kubeconfig }: Flags): string {
+  return resolve(certDir ?? join(dataDir ?? dirname(kubeconfig ?? '.'), 'pki'));
+}
+
+function clientFiles(flags: Flags): CertificateFiles {
+  return new CertificateFiles(certDirOf(flags), 'kubelet-client');
+}
+
+/** Sees to it that --kubeconfig is there and good, where a bootstrap kubeconfig is given. Waits until the cluster has signed. */
+export async function joinCluster(flags: Flags, nodeName: string): Promise<void> {
+  const { bootstrapKubeconfig, kubeconfig } = flags;
+  if (bootstrapKubeconfig === undefined) return;
+  if (!kubeconfig) throw new UserError('--kubeconfig FILE is needed beside --bootstrap-kubeconfig: it is written there who this node is.');
+  const files = clientFiles(flags);
+  if (await isStillGood(kubeconfig, files)) return;
+  const log = createLogger({ format: flags.loggingFormat ?? 'text', level: flags.logLevel ?? 'info' }).with({ component: 'bootstrap' });
+  const options = bootstrapOptions(bootstrapKubeconfig);
+  if (!options.ca && !options.caFile) throw new UserError(`--bootstrap-kubeconfig ${bootstrapKubeconfig} names no certificate authority: the node needs it to know the API server.`);
+  await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });
+  const caPem = options.ca ? String(options.ca) : await readFile(options.caFile!, 'utf8');
+  await mkdir(dirname(resolve(kubeconfig)), { recursive: true });
+  await writeKubeconfig(resolve(kubeconfig), { server: options.server, caPem, clusterName: 'capstan', userName: `system:node:${nodeName}`, credentials: { certificateFile: files.currentPath } });
+  log.info('joined the cluster', { node: nodeName, kubeconfig });
+}
+
+/** A kubeconfig with other credentials than ours is taken as it is. */
+async function isStillGood(kubeconfig: string, files: CertificateFiles): Promise<boolean> {
+  if (!existsSync(kubeconfig)) return false;
+  const { certFile } = bootstrapOptions(kubeconfig);
+  if (certFile !== files.currentPath) return true;
+  const pair = await files.load().catch(() => undefined);
+  return pair !== undefined && pair.validToMs > realClock.now();
+}
+
+function bootstrapOptions(path: string): HttpsOptions {
+  try {
+    return resolveContext(loadKubeconfig({ path })).options;
+  } catch (error) {
+    throw new UserError(`${errorMessage(error)} (${path}).`, error);
+  }
+}
+
+async function getClientCertificate(options: HttpsOptions, { files, nodeName, log, from }: { readonly files: CertificateFiles; readonly nodeName: string; readonly log: Logger; readonly from: string }): Promise<void> {
+  const transport = createHttpsTransport(options);
+  const api = createClient(transport, { userAgent: `kubelet/${KUBERNETES_VERSION}`, log });
+  // Timers of components do not keep a process alive.
+  const alive = setInterval(() => {}, 2 ** 30);
+  try {
+    for (;;) {
+      try {
+        const keyPem = await files.pendingKey(makeKey);
+        const waiting = (name: string): void => log.info(`the request for a client certificate waits for approval: kubectl certificate approve ${name}`);
+        const certificate = await askForCertificate({ api, clock: realClock, signal: new AbortController().signal, kind: KUBELET_CLIENT, names: { nodeName }, keyPem, resumable: true, waiting });
+        await files.save(certificate, keyPem);
+        await files.dropPendingKey();
+        return;
+      } catch (error) {
+        if (error instanceof RequestRefused || isStatusError(error, 'NotFound')) await files.dropPendingKey();
+        if (error instanceof RequestRefused) throw new UserError(`${errorMessage(error)}.`, error);
+        if (isTransportError(error, 'tls')) throw new UserError(`The certificate of ${options.server}, or ours, was not accepted (${errorMessage(error)}): is ${from} of this cluster?`, error);
+        if (isStatusError(error, 'Unauthorized')) throw new UserError(`The API server ${options.server} does not accept the credentials in ${from} (401 Unauthorized): the token is expired, revoked or of another cluster.`, error);
+        if (isStatusError(error, 'Forbidden')) throw new UserError(`Whoever ${from} belongs to may not ask for a node's certificate: ${errorMessage(error)}.`, error);
+        log.warn('no client certificate yet', { error: errorMessage(error) });
+        await realClock.sleep(RETRY_MS);
+      }
+    }
+  } finally {
+    clearInterval(alive);
+    await api.close();
+    await transport.close();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------- while it runs
+
+interface Around { readonly flags: Flags; readonly context: ComponentContext }
+
+/** The component, with its client certificate renewed where it came by bootstrapping: connections take it up from its file. */
+export function withClientCertificate(component: Component, { flags, nodeName, context }: Around & { readonly nodeName: string }): Component {
+  if (flags.bootstrapKubeconfig === undefined || flags.rotateCertificates === false) return component;
+  const { api, clock, log } = context;
+  return together(component, new CertificateManager({ what: 'client certificate', kind: KUBELET_CLIENT, names: { nodeName }, files: clientFiles(flags), api, clock, log }));
+}
+
+/** The node, with the certificate of its kubelet API got from the cluster and renewed. */
+export function withServingCertificate(node: RealNode, { flags, names, context }: Around & { readonly names: RequestNames }): Component {
+  if (flags.rotateServerCertificates === false) return node.component;
+  const { api, clock, log } = context;
+  const files = new CertificateFiles(certDirOf(flags), 'kubelet-server');
+  return together(node.component, new CertificateManager({ what: 'serving certificate', kind: KUBELET_SERVING, names, files, api, clock, log, changed: (pair) => node.replaceServing(pair) }));
+}
+
+function together(component: Component, manager: CertificateManager): Component {
+  return {
+    name: component.name,
+    async start() {
+      await component.start();
+      await manager.start();
+    },
+    async stop() {
+      await manager.stop();
+      await component.stop();
+    },
+    onFailure: (callback) => component.onFailure?.(callback),
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- serving
+
+/** Of --tls-cert-file and --tls-private-key-file. */
+export async function givenServing({ tlsCertFile, tlsPrivateKeyFile }: NodeCertificateFlags): Promise<KeyPair | undefined> {
+  if ((tlsCertFile === undefined) !== (tlsPrivateKeyFile === undefined)) throw new UserError('--tls-cert-file and --tls-private-key-file go together: give both or neither.');
+  if (tlsCertFile === undefined || tlsPrivateKeyFile === undefined) return undefined;
+  const read = async (path: string, flag: string): Promise<string> => readFile(path, 'utf8').catch((error: unknown) => { throw new UserError(`${flag} ${path} cannot be read: ${errorMessage(error)}.`, error); });
+  return { certificatePem: await read(tlsCertFile, '--tls-cert-file'), keyPem: await read(tlsPrivateKeyFile, '--tls-private-key-file') };
+}
+
+/** What the kubelet API begins with: one of an authority that nobody knows, kept for the next start. */
+export async function keptServing(flags: Flags, { nodeName, address, nowMs }: { readonly nodeName: string; readonly address: string; readonly nowMs: number }): Promise<KeyPair> {
+  const dir = certDirOf(flags);
+  const [certificateFile, keyFile] = [join(dir, 'kubelet.crt'), join(dir, 'kubelet.key')];
+  const [certificatePem, keyPem] = await Promise.all([readIfPresent(certificateFile), readIfPresent(keyFile)]);
+  if (certificatePem !== undefined && keyPem !== undefined) return { certificatePem, keyPem };
+  const authority = createAuthority({ commonName: `${nodeName}-ca@${Math.floor(nowMs / 1000)}`, nowMs, lifetimeMs: SELF_SIGNED_LIFETIME_MS });
+  const made = issueCertificate(authority, { subject: { commonName: `${nodeName}@${Math.floor(nowMs / 1000)}` }, usages: ['serverAuth'], altNames: { dnsNames: [nodeName], ipAddresses: [address] }, nowMs, lifetimeMs: SELF_SIGNED_LIFETIME_MS });
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  await writeFileAtomically(keyFile, made.keyPem);
+  await writeFileAtomically(certificateFile, made.certificatePem, PUBLIC_MODE);
+  return made;
+}

@@ -1,0 +1,111 @@
+/**
+ * Keeps one certificate of a node valid: asks the cluster for it when there is none, and for the next one well before it ends.
+ *
+ *   none, expired ──► asking ──signed──► in use ──at 70 to 90 % of its life──► asking
+ *                       │ refused, nobody answers, no API                         (the old one stays in use meanwhile)
+ *                       └──► again after a while, 5 s to 5 min
+ */
+import type { Client } from '#client/client.ts';
+import type { Component } from '#runtime/component.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { realRandom, type Random } from '#stdx/random.ts';
+import type { CertificateFiles, Pair } from './certificate-files.ts';
+import { askForCertificate, makeKey, type CertificateKind, type RequestNames } from './request.ts';
+
+export interface CertificateManagerOptions {
+  /** In the log: 'client certificate'. */
+  readonly what: string;
+  readonly kind: CertificateKind;
+  readonly names: RequestNames;
+  readonly files: CertificateFiles;
+  readonly api: Client;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random?: Random;
+  /** A new one is in use. */
+  readonly changed?: (pair: Pair) => void;
+}
+
+const ROTATE_FROM = 0.7;
+const ROTATE_SPREAD = 0.2;
+const RETRY_FIRST_MS = 5_000;
+const RETRY_MAX_MS = 5 * 60_000;
+
+export class CertificateManager implements Component {
+  readonly name: string;
+  readonly #options: CertificateManagerOptions;
+  readonly #stop = new AbortController();
+  #current: Pair | undefined;
+  #work: Promise<void> | undefined;
+
+  constructor(options: CertificateManagerOptions) {
+    this.name = options.what;
+    this.#options = options;
+  }
+
+  /** What is in use; undefined until there is one. */
+  get current(): Pair | undefined { return this.#current; }
+
+  /** Reads what is kept; the rest happens in the background. */
+  async start(): Promise<void> {
+    const { files, clock, log, what } = this.#options;
+    const kept = await files.load().catch((error: unknown) => {
+      log.warn(`the ${what} that is kept is of no use, asking for another`, { error: errorMessage(error) });
+      return undefined;
+    });
+    if (kept && kept.validToMs > clock.now()) this.#use(kept);
+    this.#work = this.#keepValid();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('stopped'));
+    await this.#work;
+  }
+
+  #use(pair: Pair): void {
+    this.#current = pair;
+    this.#options.changed?.(pair);
+  }
+
+  /** Never rejects. */
+  async #keepValid(): Promise<void> {
+    const { clock, log, what } = this.#options;
+    const { signal } = this.#stop;
+    let retryMs = RETRY_FIRST_MS;
+    while (!signal.aborted) {
+      try {
+        await sleepUntil(clock, { endMs: this.#deadlineMs(), signal });
+        this.#use(await this.#renew());
+        retryMs = RETRY_FIRST_MS;
+        log.info(`a new ${what} is in use`, { validTo: new Date(this.#current!.validToMs).toISOString() });
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn(`no new ${what} yet`, { error: errorMessage(error), retryMs });
+        await clock.sleep(retryMs, signal).catch(() => {});
+        retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
+      }
+    }
+  }
+
+  #deadlineMs(): number {
+    if (!this.#current) return 0;
+    const { validFromMs, validToMs } = this.#current;
+    const { random = realRandom } = this.#options;
+    return validFromMs + (validToMs - validFromMs) * (ROTATE_FROM + ROTATE_SPREAD * random());
+  }
+
+  async #renew(): Promise<Pair> {
+    const { api, clock, kind, names, files, log, what } = this.#options;
+    const keyPem = makeKey();
+    const waiting = (name: string): void => log.info(`the ${what} waits for approval: kubectl certificate approve ${name}`);
+    return files.save(await askForCertificate({ api, clock, signal: this.#stop.signal, kind, names, keyPem, waiting }), keyPem);
+  }
+}
+
+/** Timers reach no further than some weeks; the machine's clock may also be set. */
+const SLEEP_AT_MOST_MS = 3_600_000;
+
+async function sleepUntil(clock: Clock, { endMs, signal }: { readonly endMs: number; readonly signal: AbortSignal }): Promise<void> {
+  for (let leftMs = endMs - clock.now(); leftMs > 0; leftMs = endMs - clock.now()) await clock.sleep(Math.min(leftMs, SLEEP_AT_MOST_MS), signal);
+}
