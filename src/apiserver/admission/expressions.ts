@@ -8,7 +8,6 @@ import { toStructural } from '../apiextensions/structural.ts';
 import type { Budget } from '../cel/budget.ts';
 import type { Expression, ExpressionOptions, Variables } from '../cel/expression.ts';
 import { cel } from '../cel/on-demand.ts';
-import type { Match } from './matching.ts';
 import type { AdmissionAttributes } from './plugin.ts';
 
 /** Of all match conditions of one webhook or policy for one request. */
@@ -39,15 +38,6 @@ export const WEBHOOK_VARIABLES: Variables = { object: 'dyn', oldObject: 'dyn', r
 /** Of policies without parameters; what they define themselves comes on top. */
 export const POLICY_VARIABLES: Variables = { ...WEBHOOK_VARIABLES, namespaceObject: toStructural(NAMESPACE) };
 export const POLICY_VARIABLES_WITH_PARAMS: Variables = { ...POLICY_VARIABLES, params: 'dyn' };
-
-/** match: what the request is shown as. */
-export function requestValue({ gvr, gvk, subresource, name, namespace, operation, user, dryRun, options }: AdmissionAttributes, match: Match): JsonObject {
-  return {
-    kind: { ...match.gvk }, resource: { ...match.gvr }, subResource: subresource, requestKind: { ...gvk }, requestResource: { ...gvr }, requestSubResource: subresource, name, namespace, operation,
-    userInfo: { username: user.name, ...(user.uid ? { uid: user.uid } : {}), groups: [...user.groups], ...(user.extra ? { extra: { ...user.extra } } : {}) },
-    dryRun, options: { ...options },
-  };
-}
 
 /** What policies see of a Namespace. */
 export function namespaceValue({ metadata = {}, ...rest }: KubeObject): JsonObject {

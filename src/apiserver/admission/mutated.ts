@@ -1,6 +1,6 @@
 /** Puts what a mutating step made of an object in the object's place. */
 import { statusErrors } from '#machinery/errors.ts';
-import { deepClone, setOwn, type JsonObject } from '#machinery/json.ts';
+import { setOwn, type JsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type GroupVersionKind, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import type { AdmissionKinds } from './kinds.ts';
 import type { AdmissionAttributes } from './plugin.ts';
@@ -12,14 +12,13 @@ export interface Mutated {
   readonly gvk: GroupVersionKind;
 }
 
-/** The object of the attributes becomes `mutated`, in its own version, with defaults. mutated may be a part of it afterwards. */
+/** The object of the attributes becomes `mutated`, in its own version, with defaults. `mutated` is taken over: it may be part of the object afterwards. */
 export async function putMutated(mutated: KubeObject, { attributes, kinds, gvk }: Mutated): Promise<void> {
   const object = attributes.object!;
   const next = await kinds.convert(mutated, attributes.gvr, { ...gvk, ...(object.apiVersion ? parseApiVersion(object.apiVersion) : {}) });
-  const own = next === mutated ? deepClone(next) : next;
-  if (attributes.operation === 'CREATE') keepIdentity(own, { attributes, before: object });
-  kinds.applyDefaults(own, attributes.gvr);
-  replace(object, own);
+  if (attributes.operation === 'CREATE') keepIdentity(next, { attributes, before: object });
+  kinds.applyDefaults(next, attributes.gvr);
+  replace(object, next);
 }
 
 /** What the server gave a new object stays, and it stays where the request put it. */

@@ -1,7 +1,8 @@
 /** matchConditions of webhooks: expressions that must hold for a webhook to be asked. */
 import { statusErrors } from '#machinery/errors.ts';
 import { cel } from '../../cel/on-demand.ts';
-import { requestResource, requestValue, type ConditionsOutcome } from '../expressions.ts';
+import { admissionRequest } from '../admission-request.ts';
+import { requestResource, type ConditionsOutcome } from '../expressions.ts';
 import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';
 import type { Invocation } from './call.ts';
 import type { WebhookMetrics, WebhookType } from './metrics.ts';
@@ -17,7 +18,7 @@ export function meetsConditions(attributes: AdmissionAttributes, invocation: Inv
 
 function evaluate(attributes: AdmissionAttributes, { hook, seen, objects: { object, oldObject } }: Invocation, { context: { authorizer } }: ConditionsContext): ConditionsOutcome | Promise<ConditionsOutcome> {
   const checks = new (cel().AuthorizerChecks)({ authorizer, user: attributes.user, request: requestResource(attributes) });
-  const values = { object: object ?? null, oldObject: oldObject ?? null, request: requestValue(attributes, seen), authorizer: checks };
+  const values = { object: object ?? null, oldObject: oldObject ?? null, request: admissionRequest(attributes, seen), authorizer: checks };
   return checks.resolving(() => hook.conditions.evaluate(values));
 }
 

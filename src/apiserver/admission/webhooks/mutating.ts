@@ -4,9 +4,10 @@
  */
 import { errorMessage } from '#stdx/log.ts';
 import { isStatusError, statusErrors, type StatusError } from '#machinery/errors.ts';
-import { deepClone, deepEqual, setOwn, type JsonObject } from '#machinery/json.ts';
-import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import { deepClone, deepEqual } from '#machinery/json.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
+import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
 import { CallingWebhookError, callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
@@ -124,11 +125,7 @@ async function mutate(attributes: AdmissionAttributes, { invocation: { hook, see
   }
   attributes.annotate?.(`patch.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), patch: operations, patchType }), 'Request');
   const changed = !deepEqual(objects.object, patched);
-  const stored = await kinds.convert(patched, attributes.gvr, { ...seen.gvk, ...(object.apiVersion ? parseApiVersion(object.apiVersion) : {}) });
-  const next = stored === objects.object ? deepClone(stored) : stored;
-  if (attributes.operation === 'CREATE') keepIdentity(next, { attributes, before: object });
-  kinds.applyDefaults(next, attributes.gvr);
-  replace(object, next);
+  await putMutated(patched, { attributes, kinds, gvk: seen.gvk });
   return changed;
 }
 
@@ -147,32 +144,4 @@ function parsePatch(text: string): unknown[] {
 function reasonOf(error: unknown): string {
   const cause = isStatusError(error) ? (error as StatusError).status.details?.causes?.[0]?.message : undefined;
   return cause ?? errorMessage(error);
-}
-
-/** What the server gave a new object stays, and it stays where the request put it. */
-function keepIdentity(next: KubeObject, { attributes, before }: { readonly attributes: AdmissionAttributes; readonly before: KubeObject }): void {
-  const given = before.metadata;
-  if (!given) return;
-  const meta: ObjectMeta = (next.metadata ??= {});
-  if ((meta.namespace ?? '') !== (given.namespace ?? '')) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
-  if (attributes.subresource !== '' && (meta.name ?? '') !== (given.name ?? '')) throw statusErrors.badRequest(`the name of the object (${meta.name ?? ''}) does not match the name on the URL (${attributes.name})`);
-  for (const field of ['uid', 'creationTimestamp', 'resourceVersion', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink'] as const) {
-    if (given[field] === undefined) delete meta[field];
-    else (meta as Record<string, unknown>)[field] = given[field];
-  }
-}
-
-/** In place: others hold the object, and its metadata. */
-function replace(object: KubeObject, next: KubeObject): void {
-  const { metadata } = object;
-  if (metadata && next.metadata) {
-    replaceFields(metadata as JsonObject, next.metadata as JsonObject);
-    next.metadata = metadata;
-  }
-  replaceFields(object, next);
-}
-
-function replaceFields(object: JsonObject, next: JsonObject): void {
-  for (const field of Object.keys(object)) if (!Object.hasOwn(next, field)) delete object[field];
-  for (const [field, value] of Object.entries(next)) setOwn(object, field, value);
 }
