@@ -74,6 +74,8 @@ export interface ApiServerOptions {
   readonly bootstrapObjects?: boolean;
   /** PEM, published in kube-system/extension-apiserver-authentication. */
   readonly clientCa?: string;
+  /** Requests and answers in CBOR are taken and given: upstream's feature gate CBORServingAndStorage. Default false. */
+  readonly cbor?: boolean;
   /** How extension API servers are reached. */
   readonly aggregation?: AggregationSettings;
   /** Published beside clientCa: how an authenticating proxy in front is known. */
@@ -161,7 +163,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   for (const check of options.healthChecks ?? []) health.add(check);
   for (const collector of options.metrics ?? []) metrics.collect(collector);
   metrics.collect(() => aggregator.metrics());
-  return new Server(core, { bootstrap, customResources, stopAdmission, log });
+  const handler = createHandler(core);
+  const withCbor = options.cbor ? (await import('./encodings/cbor.ts')).withCbor : undefined;
+  return new Server(core, { handler: withCbor ? withCbor(handler, (path) => aggregator.serviceFor(path) !== undefined) : handler, bootstrap, customResources, stopAdmission, log });
 }
 
 class Server implements ApiServer {
@@ -174,13 +178,13 @@ class Server implements ApiServer {
   readonly #log: Logger;
   readonly #carriers: TlsCarrier[] = [];
 
-  constructor(core: ServerCore, { bootstrap, customResources, stopAdmission, log }: { readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly stopAdmission: () => void; readonly log: Logger }) {
+  constructor(core: ServerCore, { handler, bootstrap, customResources, stopAdmission, log }: { readonly handler: ApiHandler; readonly bootstrap: Bootstrap; readonly customResources: CustomResources; readonly stopAdmission: () => void; readonly log: Logger }) {
     this.#core = core;
     this.#stopAdmission = stopAdmission;
     this.#customResources = customResources;
     this.#bootstrap = bootstrap;
     this.#log = log;
-    this.handler = createHandler(core);
+    this.handler = handler;
     this.upgrade = createUpgradeHandler(core);
   }
 
