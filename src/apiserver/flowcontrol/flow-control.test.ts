@@ -199,6 +199,15 @@ test('a request that takes too long is 504, and keeps its seat until it is over'
   assert.deepEqual([bad.status, bad.body.message], [400, 'invalid timeout specified in the request URL - time: invalid duration "soon"']);
 });
 
+test('a bad ?timeout= of a request that waits is 400, however the wait ends', async (t) => {
+  let fail = (_why: Error): void => {};
+  const server = await start(t, { authentication: () => ({ authenticator: { authenticate: () => new Promise((_, reject) => (fail = reject)) } }) });
+  const { status } = await server.request('GET /version?timeout=soon');
+  assert.equal(status, 400);
+  fail(new Error('refused later'));
+  await new Promise((resolve) => setImmediate(resolve));
+});
+
 test('a watch holds its seat only while it begins', async (t) => {
   const server = await start(t);
   const watch = await server.watch('/api/v1/namespaces?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true', { user: JANE });

@@ -51,7 +51,15 @@ export class RequestDeadlines {
   /** As work, unless the request's time is over first: then it rejects with 504. The request's release is called when the work ends. */
   bound<T>(work: Promise<T>, request: Timed): Promise<T> {
     const asked = request.info.query['timeout'];
-    const dueMs = request.startedMs + (asked === undefined ? this.#limitMs : requestTimeoutMs(asked, this.#limitMs));
+    let limitMs = this.#limitMs;
+    try {
+      if (asked !== undefined) limitMs = requestTimeoutMs(asked, limitMs);
+    } catch (error) {
+      // Nobody waits for it any more; how it ends is nobody's business.
+      work.catch(() => {});
+      return Promise.reject(error as Error);
+    }
+    const dueMs = request.startedMs + limitMs;
     return new Promise<T>((resolve, reject) => {
       let release: (() => void) | undefined;
       let over = false;

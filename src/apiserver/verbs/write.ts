@@ -101,13 +101,13 @@ export async function update(endpoint: StoredEndpoint, { context, core, objects,
   let first = true;
   const read = (): KubeObject => {
     const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
-    first = false;
     const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode: options.fieldValidation, warn });
+    if (first) context.audit?.received(object);
+    first = false;
     checkName(object.metadata, target, endpoint.resource.namespaced);
     return toStorage(endpoint, object);
   };
   const prepared = read();
-  context.audit?.received(prepared);
   const written = await objects.update(endpoint, {
     change: once(prepared, read),
     ...(prepare ? { prepare } : {}),
