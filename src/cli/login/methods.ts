@@ -89,9 +89,12 @@ function tokenOf({ status, headers, body }: JsonAnswer, { method, cluster: { ser
   const { token, expirationTimestamp, userInfo: who } = (body as LoginResponse | undefined)?.status ?? {};
   if (status === 201 && token !== undefined && expirationTimestamp !== undefined) return { token, expirationTimestamp, ...(who?.username ? { who: who.username } : {}) };
   const said = (body as { readonly message?: string } | undefined)?.message ?? '';
+  // A server that knows nothing of such credentials takes the caller for nobody.
+  if (status === 404 || (status === 403 && said.includes('"system:anonymous"'))) {
+    throw new UserError(`${server} offers no login by ${method === 'kerberos' ? 'Kerberos: its API server has no --kerberos-keytab' : 'password: its API server has neither --basic-auth-file nor --ldap-config'}.`);
+  }
   switch (status) {
     case 401: throw new UserError(method === 'kerberos' ? `${server} does not accept the Kerberos ticket.` : 'The user name or the password is wrong.');
-    case 404: throw new UserError(`${server} offers no login: its API server has neither passwords, LDAP nor Kerberos configured.`);
     case 429: throw new UserError(`Too many failed attempts: try again in ${headers['retry-after']?.toString() ?? 'some'} seconds.`);
     default: throw new UserError(`${server} refuses the login (HTTP ${status})${said === '' ? '' : `: ${said}`}`);
   }
