@@ -8,6 +8,8 @@ import type { ServerResponse, IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { makeAuthority } from '#client/test-certificates.ts';
 
+export { makeAuthority };
+
 export interface IssuerKey { readonly kid: string; readonly alg: string; readonly privateKey: KeyObject; readonly publicKey: KeyObject }
 
 export interface TestIssuer {
