@@ -183,6 +183,71 @@ describe('certificate signing requests', () => {
     assert.equal((await world.api.get(certificateSigningRequests, { name: 'serves' })).status?.conditions, undefined);
   });
 
+  it('are served as the conformance behaviour has it: every verb, and the subresources of approval and status', async (t) => {
+    const { api, until } = await startTestWorld([]).then((world) => { t.after(() => world.stop()); return world; });
+    const call = async (method: string, path: string, body?: unknown): Promise<Record<string, never>> => {
+      const response = await api.transport.request({ method, path, headers: { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+      const answer = JSON.parse((await response.bytes()).toString()) as Record<string, never>;
+      assert.ok(response.status < 300, `${method} ${path}: ${JSON.stringify(answer)}`);
+      return answer;
+    };
+    const groups = await call('GET', '/apis') as unknown as { groups: { name: string; versions: { version: string }[] }[] };
+    assert.ok(groups.groups.find(({ name }) => name === 'certificates.k8s.io')?.versions.some(({ version }) => version === 'v1'));
+    const listed = await call('GET', '/apis/certificates.k8s.io/v1') as unknown as { resources: { name: string; verbs: string[] }[] };
+    const verbs = Object.fromEntries(listed.resources.map((resource) => [resource.name, resource.verbs.toSorted()]));
+    assert.deepEqual(verbs['certificatesigningrequests'], ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']);
+    assert.deepEqual([verbs['certificatesigningrequests/approval'], verbs['certificatesigningrequests/status']], Array(2).fill(['get', 'patch', 'update']));
+
+    const path = '/apis/certificates.k8s.io/v1/certificatesigningrequests';
+    const make = (): Promise<CertificateSigningRequest> => api.create(certificateSigningRequests, {
+      metadata: { generateName: 'e2e-', labels: { special: 'yes' } }, spec: { request: requested('/CN=e2e'), signerName: 'example.com/e2e', expirationSeconds: 3600, usages: ['digital signature', 'key encipherment', 'server auth'] },
+    });
+    const created = await make();
+    await make();
+    await make();
+    const name = created.metadata!.name!;
+    const seen: string[] = [];
+    const stop = new AbortController();
+    t.after(() => stop.abort());
+    void (async () => {
+      for await (const { type, object } of api.watch(certificateSigningRequests, { resourceVersion: created.metadata!.resourceVersion!, fieldSelector: `metadata.name=${name}`, signal: stop.signal })) seen.push(`${type} ${JSON.stringify(object.metadata?.annotations ?? {})}`);
+    })().catch(() => {});
+    assert.equal((await api.list(certificateSigningRequests, { labelSelector: 'special=yes' })).items.length, 3);
+    const patched = await api.patch(certificateSigningRequests, { name }, { type: 'merge', patch: { metadata: { annotations: { patched: 'true' } } } });
+    await api.update(certificateSigningRequests, { ...patched, metadata: { ...patched.metadata, annotations: { ...patched.metadata?.annotations, updated: 'true' } } });
+    await until('both changes are seen', () => seen.length === 2 && seen.every((text) => text.startsWith('MODIFIED')) && seen[1]!.includes('updated'));
+
+    assert.equal(((await call('GET', `${path}/${name}/approval`))['metadata'] as unknown as { name: string }).name, name);
+    const approval = await call('PATCH', `${path}/${name}/approval`, { metadata: { annotations: { patchedapproval: 'patched' } }, status: { conditions: [{ type: 'ApprovalPatch', status: 'True', reason: 'e2e' }] } }) as unknown as CertificateSigningRequest;
+    assert.deepEqual([approval.metadata?.annotations?.['patchedapproval'], approval.status?.conditions?.map(({ type }) => type)], ['patched', ['ApprovalPatch']]);
+    const approved = await api.updateSubresource(certificateSigningRequests, { ...approval, status: { conditions: [...approval.status!.conditions!, { type: 'Approved', status: 'True', reason: 'E2E', message: 'set from an e2e test' }] } }, 'approval');
+    assert.equal(approved.status?.conditions?.length, 2);
+
+    assert.equal(((await call('GET', `${path}/${name}/status`))['metadata'] as unknown as { name: string }).name, name);
+    const certificate = Buffer.from(ca.certificate).toString('base64');
+    const status = await call('PATCH', `${path}/${name}/status`, { metadata: { annotations: { patchedstatus: 'patched' } }, status: { certificate } }) as unknown as CertificateSigningRequest;
+    assert.deepEqual([status.metadata?.annotations?.['patchedstatus'], status.status?.certificate, status.status?.conditions?.length], ['patched', certificate, 2]);
+    const updated = await api.updateStatus(certificateSigningRequests, { ...status, status: { ...status.status, conditions: [...status.status!.conditions!, { type: 'StatusUpdate', status: 'True', reason: 'E2E' }] } });
+    assert.equal(updated.status?.conditions?.length, 3);
+
+    // What is decided stays, and the certificate with it.
+    const refuses = async (change: (request: CertificateSigningRequest) => void, { subresource, message }: { readonly subresource: string; readonly message: RegExp }): Promise<void> => {
+      const next = structuredClone(updated);
+      change(next);
+      await assert.rejects(api.updateSubresource(certificateSigningRequests, next, subresource), (error) => isStatusError(error, 'Invalid') && message.test((error as Error).message));
+    };
+    await refuses(({ status: next }) => { next!.conditions = []; }, { subresource: 'approval', message: /status\.conditions: Forbidden: updates may not remove a condition of type "Approved"/ });
+    await refuses(({ status: next }) => { next!.conditions!.push({ type: 'Denied', status: 'True' }); }, { subresource: 'approval', message: /Approved and Denied conditions are mutually exclusive/ });
+    await refuses(({ status: next }) => { next!.conditions!.push({ type: 'Denied', status: 'True' }); }, { subresource: 'status', message: /updates may not add a condition of type "Denied"/ });
+    await refuses(({ status: next }) => { next!.conditions!.push({ type: 'Failed', status: 'False' }); }, { subresource: 'status', message: /status\.conditions\[3\]\.status: Unsupported value: "False"/ });
+    await refuses(({ status: next }) => { next!.certificate = Buffer.from('no PEM').toString('base64'); }, { subresource: 'status', message: /status\.certificate: Forbidden: updates may not modify existing certificate content, status\.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block/ });
+
+    await api.delete(certificateSigningRequests, { name });
+    await api.deleteCollection(certificateSigningRequests, { labelSelector: 'special=yes' });
+    assert.deepEqual((await api.list(certificateSigningRequests)).items, []);
+    await until('the delete is seen', () => seen.some((text) => text.startsWith('DELETED')));
+  });
+
   it('go when they have served', async (t) => {
     const world = await start(t);
     for (const name of ['pending', 'denied', 'issued']) await create(world, { name });

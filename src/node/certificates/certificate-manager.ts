@@ -37,6 +37,8 @@ export class CertificateManager implements Component {
   readonly #options: CertificateManagerOptions;
   readonly #stop = new AbortController();
   #current: Pair | undefined;
+  /** Certificates are valid from a little before they are made: of one that has just come, what counts is the life it has left. */
+  #sinceMs = 0;
   #work: Promise<void> | undefined;
 
   constructor(options: CertificateManagerOptions) {
@@ -54,7 +56,7 @@ export class CertificateManager implements Component {
       log.warn(`the ${what} that is kept is of no use, asking for another`, { error: errorMessage(error) });
       return undefined;
     });
-    if (kept && kept.validToMs > clock.now()) this.#use(kept);
+    if (kept && kept.validToMs > clock.now()) this.#use(kept, kept.validFromMs);
     this.#work = this.#keepValid();
   }
 
@@ -63,8 +65,9 @@ export class CertificateManager implements Component {
     await this.#work;
   }
 
-  #use(pair: Pair): void {
+  #use(pair: Pair, sinceMs: number): void {
     this.#current = pair;
+    this.#sinceMs = sinceMs;
     this.#options.changed?.(pair);
   }
 
@@ -76,7 +79,8 @@ export class CertificateManager implements Component {
     while (!signal.aborted) {
       try {
         await sleepUntil(clock, { endMs: this.#deadlineMs(), signal });
-        this.#use(await this.#renew());
+        const renewed = await this.#renew();
+        this.#use(renewed, clock.now());
         retryMs = RETRY_FIRST_MS;
         log.info(`a new ${what} is in use`, { validTo: new Date(this.#current!.validToMs).toISOString() });
       } catch (error) {
@@ -90,9 +94,8 @@ export class CertificateManager implements Component {
 
   #deadlineMs(): number {
     if (!this.#current) return 0;
-    const { validFromMs, validToMs } = this.#current;
     const { random = realRandom } = this.#options;
-    return validFromMs + (validToMs - validFromMs) * (ROTATE_FROM + ROTATE_SPREAD * random());
+    return this.#sinceMs + (this.#current.validToMs - this.#sinceMs) * (ROTATE_FROM + ROTATE_SPREAD * random());
   }
 
   async #renew(): Promise<Pair> {
