@@ -11,6 +11,7 @@ import { encodeObject } from '#machinery/codec/protobuf.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
+import { podSecurity } from '../admission/pod-security/pod-security.ts';
 import { ADMIN, startTestServer, type TestServer } from '../test-server.ts';
 import { openAudit, type Audit, type AuditSettings, type DeliverySettings } from './audit.ts';
 import type { AuditEvent } from './event.ts';
@@ -133,6 +134,17 @@ test('nothing secret at Metadata level, and no cost without a policy', async (t)
   assert.match(text, /"name":"s"/);
   assert.doesNotMatch(text, /hunter|aHVudGVy/);
   assert.match(audit.metrics(), /apiserver_audit_event_total 8\n[^]*apiserver_audit_requests_rejected_total 0\n[^]*apiserver_audit_level_total\{level="Metadata"\} 4\n/);
+});
+
+test('admission adds to the event', async (t) => {
+  const { server, events } = await start(t, { rules: 'omitStages: [RequestReceived]\nrules: [{level: Metadata}]', server: { admission: () => [podSecurity()] } });
+  await server.request('POST /api/v1/namespaces', { body: { metadata: { name: 'watched', labels: { 'pod-security.kubernetes.io/audit': 'baseline', 'pod-security.kubernetes.io/enforce': 'privileged' } } } });
+  const pod = { metadata: { name: 'p' }, spec: { hostNetwork: true, containers: [{ name: 'c', image: 'i' }] } };
+  assert.equal((await server.request('POST /api/v1/namespaces/watched/pods', { body: pod, headers: { 'content-type': 'application/json' } })).status, 201);
+  const { annotations = {}, objectRef } = events().at(-1)!;
+  assert.equal(objectRef?.name, 'p');
+  assert.equal(annotations['pod-security.kubernetes.io/enforce-policy'], 'privileged:latest');
+  assert.match(annotations['pod-security.kubernetes.io/audit-violations']!, /^would violate PodSecurity "baseline:latest": host namespaces/);
 });
 
 test('the log rotates by size, keeps so many, compresses; the older format; only its owner reads it', async (t) => {

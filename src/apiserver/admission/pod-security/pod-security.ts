@@ -1,7 +1,7 @@
 /**
  * PodSecurity: the Pod Security Standards a namespace asks for by labels pod-security.kubernetes.io/{enforce,warn,audit}. Enforce
- * refuses pods; warn answers warnings, also for workloads that will make such pods. Audit annotations wait for the audit stage of a
- * later step. Versions older than the newest are accepted and judged by the newest rules.
+ * refuses pods; warn answers warnings and audit annotates audit events, also for workloads that will make such pods. Versions older than
+ * the newest are accepted and judged by the newest rules.
  */
 import type { ObjectMeta, Pod, PodSpec } from '#api/types.ts';
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
@@ -62,6 +62,8 @@ function validatePod(attributes: AdmissionAttributes, options: PodSecurityOption
   const { metadata = {}, spec } = attributes.object as Pod;
   if (!spec || isExempt(attributes, { spec, options }) || !isSignificant(attributes)) return;
   const policy = policyFor(attributes, options);
+  attributes.annotate?.(`${PREFIX}enforce-policy`, `${policy.enforce.level}:${policy.enforce.version}`);
+  annotateViolations(attributes, { pod: { metadata, spec }, policy: policy.audit });
   const violations = evaluate({ metadata, spec }, policy.enforce.level);
   if (violations.length > 0) throw forbid(attributes, `violates PodSecurity ${describe(policy.enforce)}: ${explain(violations)}`);
   warnOf(attributes, { pod: { metadata, spec }, policy: policy.warn });
@@ -71,7 +73,16 @@ function validatePod(attributes: AdmissionAttributes, options: PodSecurityOption
 function validateTemplate(attributes: AdmissionAttributes, options: PodSecurityOptions): void {
   const template = TEMPLATES[`${attributes.gvr.group}/${attributes.gvr.resource}`]?.(attributes.object ?? {}) as { metadata?: ObjectMeta; spec?: PodSpec } | undefined;
   if (!template?.spec || isExempt(attributes, { spec: template.spec, options })) return;
-  warnOf(attributes, { pod: { metadata: template.metadata ?? {}, spec: template.spec }, policy: policyFor(attributes, options).warn });
+  const pod = { metadata: template.metadata ?? {}, spec: template.spec };
+  const policy = policyFor(attributes, options);
+  annotateViolations(attributes, { pod, policy: policy.audit });
+  warnOf(attributes, { pod, policy: policy.warn });
+}
+
+function annotateViolations({ annotate }: AdmissionAttributes, { pod, policy }: { readonly pod: PodToCheck; readonly policy: LevelVersion }): void {
+  if (!annotate) return;
+  const violations = evaluate(pod, policy.level);
+  if (violations.length > 0) annotate(`${PREFIX}audit-violations`, `would violate PodSecurity ${describe(policy)}: ${explain(violations)}`);
 }
 
 function warnOf(attributes: AdmissionAttributes, { pod, policy }: { readonly pod: PodToCheck; readonly policy: LevelVersion }): void {
@@ -111,9 +122,11 @@ function warnOfExisting(attributes: AdmissionAttributes, policy: LevelVersion): 
   if (all.length > EXISTING_PODS_LIMIT) attributes.warn(`new PodSecurity enforce level only checked against the first ${EXISTING_PODS_LIMIT} of ${all.length} existing pods`);
 }
 
-function isExempt({ user, namespace }: AdmissionAttributes, { spec, options }: { readonly spec: PodSpec; readonly options: PodSecurityOptions }): boolean {
+function isExempt({ user, namespace, annotate }: AdmissionAttributes, { spec, options }: { readonly spec: PodSpec; readonly options: PodSecurityOptions }): boolean {
   const { usernames, runtimeClasses, namespaces } = options.exemptions ?? {};
-  return (usernames?.includes(user.name) || namespaces?.includes(namespace) || (spec.runtimeClassName !== undefined && runtimeClasses?.includes(spec.runtimeClassName))) ?? false;
+  const why = namespaces?.includes(namespace) ? 'namespace' : usernames?.includes(user.name) ? 'user' : spec.runtimeClassName !== undefined && runtimeClasses?.includes(spec.runtimeClassName) ? 'runtimeClass' : undefined;
+  if (why) annotate?.(`${PREFIX}exempt`, why);
+  return why !== undefined;
 }
 
 /** An update that leaves containers and security settings alone is let through, whatever they are: labels must stay changeable. */
