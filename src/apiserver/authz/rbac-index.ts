@@ -89,8 +89,8 @@ function wildcardMatches(rule: PolicyRule, request: AuthorizationAttributes): bo
   return false;
 }
 
-/** Grants of one subject, by namespace ('' = cluster-wide), in the order they were added. */
-type Scopes = Map<string, Set<Grant>>;
+/** Grants of one subject, by namespace ('' = cluster-wide) and role, in the order they were added. Many bindings to one role are one question. */
+type Scopes = Map<string, Map<string, Set<Grant>>>;
 
 export class RbacIndex {
   readonly #roles = new Map<string, CompiledRole>();
@@ -133,21 +133,43 @@ export class RbacIndex {
   #add(subjectKey: string, grant: Grant): void {
     let scopes = this.#subjects.get(subjectKey);
     if (!scopes) this.#subjects.set(subjectKey, scopes = new Map());
-    const grants = scopes.get(grant.namespace);
+    let roles = scopes.get(grant.namespace);
+    if (!roles) scopes.set(grant.namespace, roles = new Map());
+    const grants = roles.get(grant.roleKey);
     if (grants) grants.add(grant);
-    else scopes.set(grant.namespace, new Set([grant]));
+    else roles.set(grant.roleKey, new Set([grant]));
   }
 
   #remove(subjectKey: string, grant: Grant): void {
     const scopes = this.#subjects.get(subjectKey);
-    const grants = scopes?.get(grant.namespace);
+    const roles = scopes?.get(grant.namespace);
+    const grants = roles?.get(grant.roleKey);
     grants?.delete(grant);
-    if (grants?.size === 0) scopes?.delete(grant.namespace);
+    if (grants?.size === 0) roles?.delete(grant.roleKey);
+    if (roles?.size === 0) scopes?.delete(grant.namespace);
     if (scopes?.size === 0) this.#subjects.delete(subjectKey);
   }
 
-  /** Visits the user's grants, cluster-wide ones first, then those in the namespace ('' = none). Stops when visit answers true, and answers that. */
+  /**
+   * Visits the user's roles, cluster-wide ones first, then those in the namespace ('' = none), by the first grant of each for each of its names
+   * and groups. Stops when visit answers true, and answers that.
+   */
+  visitRoles(user: UserInfo, namespace: string, visit: (grant: Grant) => boolean): boolean {
+    return this.#visit(user, namespace, (grants) => {
+      for (const grant of grants) return visit(grant);
+      return false;
+    });
+  }
+
+  /** Every grant, also those that add nothing. */
   visitGrants(user: UserInfo, namespace: string, visit: (grant: Grant) => boolean): boolean {
+    return this.#visit(user, namespace, (grants) => {
+      for (const grant of grants) if (visit(grant)) return true;
+      return false;
+    });
+  }
+
+  #visit(user: UserInfo, namespace: string, visit: (grants: ReadonlySet<Grant>) => boolean): boolean {
     const userScopes = this.#subjects.get(`U${user.name}`);
     const scopes = userScopes ? [userScopes] : [];
     for (const group of user.groups) {
@@ -158,10 +180,10 @@ export class RbacIndex {
   }
 }
 
-function visitScope(scopes: readonly Scopes[], namespace: string, visit: (grant: Grant) => boolean): boolean {
+function visitScope(scopes: readonly Scopes[], namespace: string, visit: (grants: ReadonlySet<Grant>) => boolean): boolean {
   for (const scope of scopes) {
-    const grants = scope.get(namespace);
-    if (grants) for (const grant of grants) if (visit(grant)) return true;
+    const roles = scope.get(namespace);
+    if (roles) for (const grants of roles.values()) if (visit(grants)) return true;
   }
   return false;
 }

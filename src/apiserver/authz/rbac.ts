@@ -20,7 +20,7 @@ export class RbacAuthorizer implements Authorizer {
     const namespace = request.isResourceRequest ? request.namespace : '';
     let allowedBy: Grant | undefined;
     const errors = new Set<string>();
-    this.#index.visitGrants(request.user, namespace, (grant) => {
+    this.#index.visitRoles(request.user, namespace, (grant) => {
       const role = this.#index.role(grant.roleKey);
       if (!role) errors.add(missingRole(grant.roleRef));
       else if (role.allows(request, resourceKey)) allowedBy = grant;
@@ -43,7 +43,7 @@ export class RbacAuthorizer implements Authorizer {
   resolve(user: UserInfo, namespace: string): ResolvedRules {
     const rules: PolicyRule[] = [];
     const errors = new Set<string>();
-    this.#index.visitGrants(user, namespace, (grant) => {
+    this.#index.visitRoles(user, namespace, (grant) => {
       const role = this.#index.role(grant.roleKey);
       if (role) rules.push(...role.rules);
       else errors.add(missingRole(grant.roleRef));
