@@ -16,7 +16,7 @@ import type { TokenAuthenticator } from './token.ts';
 
 /** Clocks differ: this much is forgiven, as upstream does. */
 const LEEWAY_MS = 60_000;
-/** Verified tokens remembered; the oldest is forgotten first. */
+/** Verified tokens remembered, and tokens of other issuers (which would be taken apart each time for nothing); the oldest is forgotten first. */
 const CACHE_LIMIT = 4096;
 
 export const LAST_USED_LABEL = 'kubernetes.io/legacy-token-last-used';
@@ -40,6 +40,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokenOptions;
   /** By digest of the token. */
   readonly #verified = new Map<string, Verified>();
+  readonly #foreign = new Set<string>();
   #generation = 0;
   /** Secrets whose label of last use is being written. */
   readonly #marking = new Set<string>();
@@ -61,9 +62,14 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   }
 
   #verify(token: string, digest: string): Verified | undefined {
+    if (this.#foreign.has(digest)) return undefined;
     const parsed = parseJwt(token);
     const issuer = parsed?.claims['iss'];
-    if (!parsed || typeof issuer !== 'string' || (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))) return undefined;
+    if (!parsed || typeof issuer !== 'string' || (issuer !== LEGACY_ISSUER && !this.#options.issuers.includes(issuer))) {
+      if (this.#foreign.size >= CACHE_LIMIT) this.#foreign.delete(this.#foreign.values().next().value!);
+      this.#foreign.add(digest);
+      return undefined;
+    }
     if (!verifyJwt(parsed, this.#options.keys.accepted)) throw new Error('invalid bearer token');
     if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
     const verified = { claims: parsed.claims, found: undefined };
