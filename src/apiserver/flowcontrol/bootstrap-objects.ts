@@ -7,6 +7,7 @@
 import { isStatusError } from '#machinery/errors.ts';
 import { deepClone, deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { MANDATORY_FLOW_SCHEMAS, MANDATORY_PRIORITY_LEVELS } from '#resources/flowcontrol/mandatory.ts';
 import type { GroupResource, InternalApi } from '../internal.ts';
 import { FLOW_SCHEMAS, GROUP, PRIORITY_LEVELS } from './configuration.ts';
 
@@ -14,13 +15,11 @@ export const AUTO_UPDATE = 'apf.kubernetes.io/autoupdate-spec';
 
 interface FlowObject { readonly resource: GroupResource; readonly mandatory: boolean; readonly object: KubeObject }
 
-interface LimitedShape { readonly shares: number; readonly lendable: number; readonly queues?: number; readonly hand?: number }
+interface LimitedShape { readonly shares: number; readonly lendable: number; readonly queues: number; readonly hand: number }
 
 const QUEUE_LENGTH = 50;
 
-/** No queues = what finds no seat is refused. */
-const LIMITED: Readonly<Record<string, LimitedShape>> = {
-  'catch-all': { shares: 5, lendable: 0 },
+const SUGGESTED_LEVELS: Readonly<Record<string, LimitedShape>> = {
   system: { shares: 30, lendable: 33, queues: 64, hand: 6 },
   'node-high': { shares: 40, lendable: 25, queues: 64, hand: 6 },
   'leader-election': { shares: 10, lendable: 0, queues: 16, hand: 4 },
@@ -29,17 +28,15 @@ const LIMITED: Readonly<Record<string, LimitedShape>> = {
   'global-default': { shares: 20, lendable: 50, queues: 128, hand: 6 },
 };
 
-const MANDATORY = new Set(['exempt', 'catch-all']);
-
-function priorityLevel(name: string, spec: Record<string, unknown>): FlowObject {
+function priorityLevel(name: string, spec: object): FlowObject {
   return {
-    resource: PRIORITY_LEVELS, mandatory: MANDATORY.has(name),
+    resource: PRIORITY_LEVELS, mandatory: Object.hasOwn(MANDATORY_PRIORITY_LEVELS, name),
     object: { apiVersion: `${GROUP}/v1`, kind: 'PriorityLevelConfiguration', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } }, spec },
   };
 }
 
-function limited({ shares, lendable, queues, hand }: LimitedShape): Record<string, unknown> {
-  const limitResponse = queues === undefined ? { type: 'Reject' } : { type: 'Queue', queuing: { queues, handSize: hand, queueLengthLimit: QUEUE_LENGTH } };
+function limited({ shares, lendable, queues, hand }: LimitedShape): object {
+  const limitResponse = { type: 'Queue', queuing: { queues, handSize: hand, queueLengthLimit: QUEUE_LENGTH } };
   return { type: 'Limited', limited: { nominalConcurrencyShares: shares, lendablePercent: lendable, limitResponse } };
 }
 
@@ -56,9 +53,7 @@ const EVERYONE = groups('system:unauthenticated', 'system:authenticated');
 
 interface SchemaShape { readonly level: string; readonly precedence: number; readonly by?: 'ByUser' | 'ByNamespace'; readonly subjects: readonly Subject[]; readonly rules?: Record<string, unknown> }
 
-const SCHEMAS: Readonly<Record<string, SchemaShape>> = {
-  exempt: { level: 'exempt', precedence: 1, subjects: groups('system:masters') },
-  'catch-all': { level: 'catch-all', precedence: 10_000, by: 'ByUser', subjects: EVERYONE },
+const SUGGESTED_SCHEMAS: Readonly<Record<string, SchemaShape>> = {
   probes: { level: 'exempt', precedence: 2, subjects: EVERYONE, rules: { nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/readyz', '/livez'] }] } },
   'system-leader-election': {
     level: 'leader-election', precedence: 100, by: 'ByUser', subjects: [...users('system:kube-controller-manager', 'system:kube-scheduler'), ...systemAccounts('*')], rules: { resourceRules: [LEASES] },
@@ -80,23 +75,25 @@ const SCHEMAS: Readonly<Record<string, SchemaShape>> = {
   'global-default': { level: 'global-default', precedence: 9900, by: 'ByUser', subjects: EVERYONE },
 };
 
-function flowSchema(name: string, { level, precedence, by, subjects, rules = EVERYTHING }: SchemaShape): FlowObject {
+function flowSchema(name: string, spec: object): FlowObject {
   return {
-    resource: FLOW_SCHEMAS, mandatory: MANDATORY.has(name),
-    object: {
-      apiVersion: `${GROUP}/v1`, kind: 'FlowSchema', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } },
-      spec: { priorityLevelConfiguration: { name: level }, matchingPrecedence: precedence, ...(by ? { distinguisherMethod: { type: by } } : {}), rules: [{ subjects, ...rules }] },
-    },
+    resource: FLOW_SCHEMAS, mandatory: Object.hasOwn(MANDATORY_FLOW_SCHEMAS, name),
+    object: { apiVersion: `${GROUP}/v1`, kind: 'FlowSchema', metadata: { name, annotations: { [AUTO_UPDATE]: 'true' } }, spec },
   };
+}
+
+function schemaSpec({ level, precedence, by, subjects, rules = EVERYTHING }: SchemaShape): object {
+  return { priorityLevelConfiguration: { name: level }, matchingPrecedence: precedence, ...(by ? { distinguisherMethod: { type: by } } : {}), rules: [{ subjects, ...rules }] };
 }
 
 /** All of them, mandatory ones first. */
 export function bootstrapFlowObjects(): FlowObject[] {
   return [
-    priorityLevel('exempt', { type: 'Exempt', exempt: { nominalConcurrencyShares: 0, lendablePercent: 0 } }),
-    ...Object.entries(LIMITED).map(([name, shape]) => priorityLevel(name, limited(shape))),
-    ...Object.entries(SCHEMAS).map(([name, shape]) => flowSchema(name, shape)),
-  ].toSorted((left, right) => Number(right.mandatory) - Number(left.mandatory));
+    ...Object.entries(MANDATORY_PRIORITY_LEVELS).map(([name, spec]) => priorityLevel(name, spec)),
+    ...Object.entries(MANDATORY_FLOW_SCHEMAS).map(([name, spec]) => flowSchema(name, spec)),
+    ...Object.entries(SUGGESTED_LEVELS).map(([name, shape]) => priorityLevel(name, limited(shape))),
+    ...Object.entries(SUGGESTED_SCHEMAS).map(([name, shape]) => flowSchema(name, schemaSpec(shape))),
+  ];
 }
 
 /** Creates what is missing, puts right what is to be kept up, and takes away what was once suggested and still says that it is kept up. */

@@ -129,6 +129,19 @@ test('suggested objects are put right, unless they are said to be someone else\'
   assert.equal(bootstrapFlowObjects().length, 21);
 });
 
+test('the mandatory objects keep their specs; hands that a hash cannot deal are refused', async (t) => {
+  const server = await start(t);
+  const patch = (path: string, spec: unknown): ReturnType<TestServer['request']> => server.request(`PATCH ${FLOW}/${path}`, { body: { spec }, headers: { 'content-type': 'application/merge-patch+json' } });
+  const refused = await patch('flowschemas/catch-all', { matchingPrecedence: 9999 });
+  assert.equal(refused.status, 422);
+  assert.match(refused.body.message, /spec: Invalid value: .*spec of 'catch-all' must equal the fixed value/);
+  assert.match((await patch('prioritylevelconfigurations/catch-all', { limited: { nominalConcurrencyShares: 50 } })).body.message, /spec of 'catch-all' must equal the fixed value/);
+  const exempt = await patch('prioritylevelconfigurations/exempt', { exempt: { nominalConcurrencyShares: 5 } });
+  assert.deepEqual([exempt.status, exempt.body.spec], [200, { type: 'Exempt', exempt: { nominalConcurrencyShares: 5, lendablePercent: 0 } }]);
+  const wide = await patch('prioritylevelconfigurations/system', { limited: { limitResponse: { queuing: { queues: 1024, handSize: 7 } } } });
+  assert.match(wide.body.message, /spec\.limited\.limitResponse\.queuing\.handSize: Invalid value: 7: required entropy bits of deckSize 1024 and handSize 7 should not be greater than 60/);
+});
+
 test('a flood is refused with 429 and Retry-After once its queues are full; the modest and the exempt get through', async (t) => {
   let open = (): void => {};
   const gate = new Promise<void>((resolve) => (open = resolve));

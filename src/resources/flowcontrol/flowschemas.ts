@@ -1,10 +1,12 @@
 /** FlowSchema: which requests belong to which priority level. */
 import type { FlowSchema, PolicyRulesWithSubjects } from '#api/types.ts';
+import { deepEqual } from '#machinery/json.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { MANDATORY_FLOW_SCHEMAS } from './mandatory.ts';
 
 const PRECEDENCE_DEFAULT = 1000;
 const PRECEDENCE_MAX = 10000;
@@ -34,6 +36,8 @@ export const flowschemas = defineResource<FlowSchema>({
     if (!level) errors.required(SPEC.child('priorityLevelConfiguration').child('name'), 'must reference a priority level');
     else errors.invalidEach(SPEC.child('priorityLevelConfiguration').child('name'), level, validateDNS1123Subdomain(level));
     spec.rules?.forEach((rule, i) => checkRule(rule, SPEC.child('rules').index(i), errors));
+    const fixed = MANDATORY_FLOW_SCHEMAS[nameOf(schema)];
+    if (fixed && !deepEqual(spec, fixed)) errors.invalid(SPEC, spec, `spec of '${nameOf(schema)}' must equal the fixed value`);
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus },

@@ -1,13 +1,17 @@
 /** PriorityLevelConfiguration: how many requests of a level run at once, and how the others wait. */
 import type { PriorityLevelConfiguration } from '#api/types.ts';
+import { deepEqual } from '#machinery/json.ts';
 import { checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { MANDATORY_PRIORITY_LEVELS } from './mandatory.ts';
 
 const SHARES_DEFAULT = 30;
 const QUEUES_MAX = 10 * 1000 * 1000;
+/** A hand of queues is dealt by the digits of a hash. */
+const MAX_HASH_BITS = 60;
 
 export const prioritylevelconfigurations = defineResource<PriorityLevelConfiguration>({
   group: 'flowcontrol.apiserver.k8s.io',
@@ -46,6 +50,7 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
       if (!limited) errors.required(SPEC.child('limited'), 'must not be empty when type is Limited');
       else checkLimited(limited, SPEC.child('limited'), errors);
     } else errors.notSupported(SPEC.child('type'), type, ['Exempt', 'Limited']);
+    checkMandatory(level, errors);
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus },
@@ -60,6 +65,16 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
     },
   },
 });
+
+function checkMandatory(level: PriorityLevelConfiguration, errors: Errors): void {
+  const name = nameOf(level);
+  const fixed = MANDATORY_PRIORITY_LEVELS[name];
+  if (!fixed) return;
+  // How many seats it counts for is the administrator's to say.
+  const isExempt = name === 'exempt';
+  const fixedPart = isExempt ? { ...fixed, exempt: level.spec?.exempt } : fixed;
+  if (!deepEqual(level.spec, fixedPart)) errors.invalid(SPEC, level.spec, isExempt ? "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value" : `spec of '${name}' must equal the fixed value`);
+}
 
 type Limited = NonNullable<NonNullable<PriorityLevelConfiguration['spec']>['limited']>;
 
@@ -84,5 +99,6 @@ function checkLimited(limited: Limited, path: Path, errors: Errors): void {
     else if (queues > QUEUES_MAX) errors.invalid(queuing.child('queues'), queues, `must not be greater than ${QUEUES_MAX}`);
     if (handSize <= 0) errors.invalid(queuing.child('handSize'), handSize, 'must be positive');
     else if (handSize > queues) errors.invalid(queuing.child('handSize'), handSize, `should not be greater than queues (${queues})`);
+    else if (Math.ceil(Math.log2(queues) * handSize) > MAX_HASH_BITS) errors.invalid(queuing.child('handSize'), handSize, `required entropy bits of deckSize ${queues} and handSize ${handSize} should not be greater than ${MAX_HASH_BITS}`);
   }
 }
