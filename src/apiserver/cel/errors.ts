@@ -41,6 +41,7 @@ function placeOf({ code, range, node }: EvaluatorError, text: string): number {
   if (!node || !Array.isArray(node.args)) return start;
   const after = (from: number, sign: string): number => Math.max(text.indexOf(sign, from), start);
   const [first, second] = node.args as unknown as readonly [ErrorNode | string, ErrorNode?];
+  if (code === 'incompatible_ternary_branches' && typeof first === 'object') return after(first.end, '?');
   if (code === 'no_such_overload' && typeof first === 'object') return after(first.end, node.op);
   if (code !== 'no_matching_overload' || typeof first !== 'string') return start;
   return after(text.indexOf(first, node.op === 'rcall' ? second!.end : start), '(');
@@ -60,6 +61,7 @@ function wording({ code, text, env }: { readonly code: string | undefined; reado
     case 'unexpected_token': case 'reserved_identifier': case 'expected_token': case 'unexpected_character': return `Syntax error: ${text}`;
     case 'no_such_overload': return operatorWording(name) ?? text;
     case 'no_matching_overload': return functionWording(text, env) ?? text;
+    case 'incompatible_ternary_branches': return text.replace(/^.* got '(.+)' and '(.+)'$/, "found no matching overload for '_?_:_' applied to '(bool, $1, $2)'");
     default: return text;
   }
 }

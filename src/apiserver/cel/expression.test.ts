@@ -34,6 +34,7 @@ test('what does not compile says where, in cel-go\'s words', () => {
   assert.match(refusal('unheardOf(name)'), /undeclared reference to 'unheardOf' \(in container ''\)/);
   assert.match(refusal('name.startsWith(1)'), /found no matching overload for 'startsWith' applied to 'string\.\(int\)'/);
   assert.match(refusal('name ='), /Syntax error/);
+  assert.match(refusal('name == "" ? 1 : name'), /^ERROR: <input>:1:12: found no matching overload for '_\?_:_' applied to '\(bool, int, string\)'/);
   assert.equal(refusal('name', 'bool'), 'must evaluate to bool');
   assert.equal(refusal('object.spec', 'bool'), '');
 });

@@ -1,11 +1,36 @@
 /** ValidatingAdmissionPolicy. */
+import type { AuditAnnotation, Validation } from '#api/types.ts';
+import { validateQualifiedName } from '#machinery/names.ts';
+import { eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
 const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge', 'Unauthorized'];
+const ANNOTATIONS_MAX = 20;
+
+function checkValidation({ expression = '', message = '', messageExpression = '', reason }: Validation, at: Path, errors: Errors): void {
+  if (expression.trim() === '') errors.required(at.child('expression'), 'expression is not specified');
+  if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'message must be non-empty if specified');
+  else if (/[\r\n]/.test(message.trim())) errors.invalid(at.child('message'), message, 'message must not contain line breaks');
+  else if (/[\r\n]/.test(expression.trim()) && message.trim() === '') errors.required(at.child('message'), 'message must be specified if expression contains line breaks');
+  if (messageExpression !== '' && messageExpression.trim() === '') errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
+  if (reason !== undefined && !REASONS.includes(reason)) errors.notSupported(at.child('reason'), reason, REASONS);
+}
+
+function checkAuditAnnotations(annotations: readonly AuditAnnotation[], { policy, errors }: { readonly policy: string; readonly errors: Errors }): void {
+  const at = SPEC.child('auditAnnotations');
+  if (annotations.length > ANNOTATIONS_MAX) errors.invalid(at, annotations, `must not have more than ${ANNOTATIONS_MAX} auditAnnotations`);
+  annotations.forEach(({ key = '', valueExpression = '' }, i) => {
+    if (key === '') errors.required(at.index(i).child('key'), 'key is not specified');
+    // As it is written to the audit log.
+    else errors.invalidEach(at.index(i).child('key'), key, validateQualifiedName(policy === '' ? key : `${policy}/${key}`));
+    if (valueExpression.trim() === '') errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
+  });
+  eachRepeated(annotations.map(({ key }) => key), (key, i) => errors.duplicate(at.index(i).child('key'), key));
+}
 
 export const validatingadmissionpolicies = defineResource({
   group: 'admissionregistration.k8s.io',
@@ -27,18 +52,10 @@ export const validatingadmissionpolicies = defineResource({
   validate: (policy) => {
     const errors = new Errors(), spec = specOf(policy);
     checkPolicy(spec, errors);
-    const validations = spec['validations'] ?? [], annotations = spec['auditAnnotations'] ?? [];
+    const validations = (spec['validations'] ?? []) as readonly Validation[], annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
     if (validations.length === 0 && annotations.length === 0) errors.required(SPEC.child('validations'), 'validations or auditAnnotations must contain at least one item');
-    validations.forEach((validation: Record<string, string>, i: number) => {
-      const at = SPEC.child('validations').index(i), { expression = '', message = '', reason } = validation;
-      if (expression.trim() === '') errors.required(at.child('expression'), 'expression is not specified');
-      if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'message must be non-empty if specified');
-      else if (/[\r\n]/.test(message)) errors.invalid(at.child('message'), message, 'message must not contain line breaks');
-      if (reason !== undefined && !REASONS.includes(reason)) errors.notSupported(at.child('reason'), reason, REASONS);
-    });
-    annotations.forEach((annotation: Record<string, string>, i: number) => {
-      for (const field of ['key', 'valueExpression']) if (!annotation[field]?.trim()) errors.required(SPEC.child('auditAnnotations').index(i).child(field), `${field} is not specified`);
-    });
+    validations.forEach((validation, i) => checkValidation(validation, SPEC.child('validations').index(i), errors));
+    checkAuditAnnotations(annotations, { policy: policy.metadata?.name ?? '', errors });
     return errors.list;
   },
   table: {

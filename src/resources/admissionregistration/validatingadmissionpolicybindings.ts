@@ -1,4 +1,5 @@
 /** ValidatingAdmissionPolicyBinding. */
+import { eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
@@ -20,6 +21,7 @@ export const validatingadmissionpolicybindings = defineResource({
     const actions = (spec['validationActions'] ?? []) as string[], path = SPEC.child('validationActions');
     if (actions.length === 0) errors.required(path);
     for (const action of actions) if (!ACTIONS.includes(action)) errors.notSupported(path, action, ACTIONS);
+    eachRepeated(actions, (action, i) => errors.duplicate(path.index(i), action));
     if (actions.includes('Deny') && actions.includes('Warn')) errors.invalid(path, actions, 'must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)');
     return errors.list;
   },

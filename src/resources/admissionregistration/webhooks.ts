@@ -1,5 +1,5 @@
 /** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
-import type { MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
+import type { MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { type Errors, Path } from '../field-path.ts';
@@ -44,17 +44,21 @@ function checkWebhook(webhook: MutatingWebhook | ValidatingWebhook, at: Path, er
   checkLabelSelector(webhook.objectSelector, at.child('objectSelector'), errors);
   checkClientConfig(webhook.clientConfig ?? {}, at.child('clientConfig'), errors);
   checkReviewVersions(webhook.admissionReviewVersions ?? [], at.child('admissionReviewVersions'), errors);
-  const conditions = webhook.matchConditions ?? [], names = new Set<string>();
-  if (conditions.length > CONDITIONS_MAX) errors.tooMany(at.child('matchConditions'), conditions.length, CONDITIONS_MAX);
+  checkMatchConditions(webhook.matchConditions, at.child('matchConditions'), errors);
+  if ('reinvocationPolicy' in webhook) checkOptionalEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], at, 'reinvocationPolicy', errors);
+}
+
+export function checkMatchConditions(conditions: readonly MatchCondition[] = [], at: Path, errors: Errors): void {
+  const names = new Set<string>();
+  if (conditions.length > CONDITIONS_MAX) errors.tooMany(at, conditions.length, CONDITIONS_MAX);
   conditions.forEach((condition, i) => {
-    const path = at.child('matchConditions').index(i);
+    const path = at.index(i);
     if (!condition.expression?.trim()) errors.required(path.child('expression'));
     if (!condition.name) errors.required(path.child('name'));
     else checkQualifiedName(condition.name, path.child('name'), errors);
     if (names.has(condition.name)) errors.duplicate(path.child('name'), condition.name);
     names.add(condition.name);
   });
-  if ('reinvocationPolicy' in webhook) checkOptionalEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], at, 'reinvocationPolicy', errors);
 }
 
 function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void {
@@ -101,7 +105,7 @@ function checkUrl(text: string, path: Path, errors: Errors): void {
   if (url.search !== '') errors.invalid(path, url.search.slice(1), 'query parameters are not permitted in the URL');
 }
 
-function checkRule(rule: RuleWithOperations, at: Path, errors: Errors): void {
+export function checkRule(rule: RuleWithOperations, at: Path, errors: Errors): void {
   checkWildcardList(rule.operations ?? [], at.child('operations'), errors, "if '*' is present, must not specify other operations");
   rule.operations?.forEach((operation, i) => { if (!OPERATIONS.includes(operation)) errors.notSupported(at.child('operations').index(i), operation, OPERATIONS); });
   checkWildcardList(rule.apiGroups ?? [], at.child('apiGroups'), errors, "if '*' is present, must not specify other API groups");

@@ -27,7 +27,7 @@ export function withExpressionChecks(resource: Resource): Resource {
   if (!check) return resource;
   const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
     const known = new Set<string>();
-    if (previous) check(previous, { expression: (_, source) => void known.add(source), problem: () => {} });
+    if (previous) check(previous, { expression: (_, source) => void known.add(source) });
     const errors: FieldError[] = [];
     check(object, {
       expression: (path, source, compile) => {
@@ -36,21 +36,24 @@ export function withExpressionChecks(resource: Resource): Resource {
         const result = compile();
         if (result) errors.push(fieldErrors.invalid(path, source, result.message));
       },
-      problem: (error) => void errors.push(error),
     });
     return errors;
   };
   return {
     ...resource,
-    validate: (object, context) => [...resource.validate(object, context), ...problems(object)],
-    validateUpdate: (next, previous, context) => [...resource.validateUpdate(next, previous, context), ...problems(next, previous)],
+    validate: (object, context) => joined(resource.validate(object, context), () => problems(object)),
+    validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)),
   };
+}
+
+/** What is too much is not compiled. */
+function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
+  return errors.some(({ type }) => type === 'FieldValueTooMany') ? errors : [...errors, ...more()];
 }
 
 interface FieldChecker {
   /** compile: answers what is wrong. */
   expression(path: string, source: string, compile: () => Error | undefined): void;
-  problem(error: FieldError): void;
 }
 
 function problemOf(result: unknown): Error | undefined {
@@ -71,14 +74,7 @@ function checkPolicy(spec: PolicySpec, field: FieldChecker): () => Composition {
   checkConditions(spec.matchConditions, 'spec.matchConditions', { variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES, field });
   let composition: Composition | undefined;
   const compose = (): Composition => (composition ??= new Composition(spec));
-  const names = new Set<string>();
-  spec.variables?.forEach(({ name = '', expression = '' }, i) => {
-    const path = `spec.variables[${i}]`;
-    if (name !== '' && !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) field.problem(fieldErrors.invalid(`${path}.name`, name, 'name is not a valid CEL identifier'));
-    else if (names.has(name)) field.problem(fieldErrors.duplicate(`${path}.name`, name));
-    names.add(name);
-    field.expression(`${path}.expression`, expression, () => compose().problems.find(({ index }) => index === i)?.error);
-  });
+  spec.variables?.forEach(({ expression = '' }, i) => field.expression(`spec.variables[${i}].expression`, expression, () => compose().problems.find(({ index }) => index === i)?.error));
   return compose;
 }
 

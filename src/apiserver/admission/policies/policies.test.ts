@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { AuthorizationAttributes } from '../../authz/authorizer.ts';
 import { startTestServer, type TestResponse, type TestServer } from '../../test-server.ts';
+import type { AdmissionPlugin } from '../plugin.ts';
 import { mutatingAdmissionPolicy } from './mutating.ts';
 import { validatingAdmissionPolicy } from './validating.ts';
 
@@ -20,9 +21,16 @@ let server: TestServer;
 const asked: AuthorizationAttributes[] = [];
 const made: string[] = [];
 
+/** What reaches the audit event. */
+const annotations: Record<string, string> = {};
+
+function audited(plugin: AdmissionPlugin): AdmissionPlugin {
+  return { ...plugin, validate: (attributes) => plugin.validate!({ ...attributes, annotate: (key, value) => void (annotations[key] ??= value) }) };
+}
+
 before(async () => {
   server = await startTestServer({
-    admission: () => [mutatingAdmissionPolicy(), validatingAdmissionPolicy()],
+    admission: () => [mutatingAdmissionPolicy(), audited(validatingAdmissionPolicy())],
     // Answers checks of expressions later, as webhooks do.
     authorization: () => ({ authorize: (attributes) => {
       if (attributes.verb !== 'deploy') return { decision: 'allow', reason: '' };
@@ -37,6 +45,7 @@ afterEach(async () => {
   for (const path of made.splice(0).toReversed()) await server.request(`DELETE ${path}`);
   for (const path of [DEPLOYMENTS, CONFIGMAPS, '/api/v1/namespaces/other/configmaps']) await server.request(`DELETE ${path}`);
   asked.length = 0;
+  for (const key of Object.keys(annotations)) delete annotations[key];
 });
 
 async function post(path: string, body: Json): Promise<TestResponse> {
@@ -139,6 +148,20 @@ describe('ValidatingAdmissionPolicy', () => {
     assert.equal(warned.headers['warning'], '299 - "Validation failed for ValidatingAdmissionPolicy \'policy\' with binding \'policy-binding\': bad key"');
   });
 
+  test('audit: annotations of what was seen, and of what was only to be audited', async () => {
+    await validating({
+      validations: [{ expression: '!("bad" in object.data)', message: 'bad key' }],
+      auditAnnotations: [{ key: 'size', valueExpression: '"has " + string(size(object.data)) + " keys"' }, { key: 'never', valueExpression: 'size(object.data) > 100 ? dyn("many") : null' }, { key: 'long', valueExpression: 'object.data.long' }],
+    }, { validationActions: ['Audit'] });
+    assert.equal((await post(CONFIGMAPS, configMap({ bad: '1', long: 'ä'.repeat(8000) }))).status, 201);
+    assert.equal(annotations['policy/size'], 'has 2 keys');
+    assert.equal(annotations['policy/never'], undefined);
+    assert.equal(Buffer.byteLength(annotations['policy/long']!), 10 * 1024);
+    assert.deepEqual(JSON.parse(annotations['validation.policy.admission.k8s.io/validation_failure']!), [{ message: 'bad key', policy: 'policy', binding: 'policy-binding', expressionIndex: '0', validationActions: ['Audit'] }]);
+    await server.request(`PATCH ${GROUP}/validatingadmissionpolicybindings/policy-binding`, { body: { spec: { validationActions: ['Deny'] } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.match((await post(CONFIGMAPS, configMap({ a: '1' }, { name: 'short' }))).body.message, /expression 'object\.data\.long' resulted in error: no such key: long$/);
+  });
+
   test('deletions have an old object alone', async () => {
     await validating({ validations: [{ expression: 'request.operation != "DELETE" || (object == null && oldObject.data.keep != "yes")', message: 'is kept' }] });
     await post(CONFIGMAPS, configMap({ keep: 'yes' }));
@@ -220,8 +243,8 @@ describe('ValidatingAdmissionPolicy', () => {
       'spec.validations[0].expression: Invalid value: "object.x ==": compilation failed: ERROR: <input>:1:12: Syntax error: Unexpected token: EOF', 'spec.validations[1].expression: Invalid value: "1": must evaluate to bool', 'spec.validations[2].messageExpression: Invalid value: "3": must evaluate to string',
     ]);
     assert.deepEqual(await refusal({ variables: [{ name: 'a', expression: 'variables.a' }, { name: 'b', expression: 'variables.c' }, { name: 'c', expression: 'true' }, { name: 'in-valid', expression: '1' }] }), [
-      'spec.variables[0].expression: Invalid value: "variables.a": compilation failed: ERROR: <input>:1:10: undefined field \'a\'', 'spec.variables[1].expression: Invalid value: "variables.c": compilation failed: ERROR: <input>:1:10: undefined field \'c\'',
       'spec.variables[3].name: Invalid value: "in-valid": name is not a valid CEL identifier',
+      'spec.variables[0].expression: Invalid value: "variables.a": compilation failed: ERROR: <input>:1:10: undefined field \'a\'', 'spec.variables[1].expression: Invalid value: "variables.c": compilation failed: ERROR: <input>:1:10: undefined field \'c\'',
     ]);
     assert.deepEqual(await refusal({ matchConditions: [{ name: 'c', expression: 'params.x' }] }), ['spec.matchConditions[0].expression: Invalid value: "params.x": compilation failed: ERROR: <input>:1:1: undeclared reference to \'params\' (in container \'\')']);
     assert.deepEqual(await refusal({ auditAnnotations: [{ key: 'k', valueExpression: '1' }] }), ['spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type]']);
