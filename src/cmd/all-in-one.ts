@@ -22,7 +22,7 @@ import { containerdLayout } from '#node/containerd/layout.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
-import { keysFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
+import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
 import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
@@ -74,7 +74,7 @@ class Cluster {
       if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
       await this.#step('API server', async () => {
         this.#server = await composeApiServer({
-          store, pki: keysFrom(this.#flags, pki), settings: settingsFrom(this.#flags, pki), serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
+          store, ...composeOptionsFrom(this.#flags, { settings: settingsFrom(this.#flags, this.#dir.pki), pki }), serviceCIDR: this.#settings.serviceCIDR, port: this.#settings.httpsPort, clock: realClock, log: log.with({ component: 'kube-apiserver' }),
           listen: [this.#settings.bindAddress, ...(this.#settings.runtime === 'cri' && isSpecific(this.#settings.bindAddress) ? [network.gateway] : [])],
           advertiseAddress: network.advertise,
         });

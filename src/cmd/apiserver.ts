@@ -21,6 +21,7 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
 import { tokenLivesFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
+import { admissionSettings, type AdmissionFlags } from './apiserver-flags/admission.ts';
 import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
 import { auditSettings, type AuditFlags } from './apiserver-flags/audit.ts';
@@ -28,10 +29,10 @@ import { loginOptions, type LoginFlags } from './apiserver-flags/login.ts';
 import { requestLimitsFrom, type RequestLimitFlags } from './apiserver-flags/request-limits.ts';
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
-import { composeApiServer, type ApiServerKeys, type ApiServerSettings } from './compose-apiserver.ts';
+import { composeApiServer, type ApiServerKeys, type ApiServerSettings, type ComposeOptions } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
 
-export interface ApiServerFlags extends LoginFlags, AuthenticationFlags, AuthorizationFlags {
+export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -52,7 +53,6 @@ export interface ApiServerFlags extends LoginFlags, AuthenticationFlags, Authori
   readonly kubeletClientKey?: string;
   readonly tokenAuthFile?: string;
   readonly anonymousAuth?: boolean;
-  readonly disableAdmissionPlugins?: readonly string[];
   readonly loggingFormat?: 'text' | 'json';
   readonly logLevel?: LogLevel;
 }
@@ -75,16 +75,17 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
   const stopped = stopRequest(log);
   const cleanup: (() => Promise<void> | void)[] = [];
   try {
+    // Before anything is made or locked.
+    const settings = settingsFrom(flags, dir?.pki);
     const stored = dir ? openDataDir(dir, cleanup) : undefined;
     const plan = planFrom(flags, { dir, stored });
     if (dir) writeSettings(dir, stored ?? newSettings(plan));
     const pki = dir ? await ensurePki(pkiOptions(dir, plan)) : undefined;
-    const keys = keysFrom(flags, pki);
+    const fromFlags = composeOptionsFrom(flags, { settings, pki });
     const store = await openStore({ driver: plan.driver, dir: plan.storeDir, log: log.with({ component: 'store' }) });
     cleanup.push(() => store.close());
     const server = await composeApiServer({
-      store, pki: keys, settings: settingsFrom(flags, pki), serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
-      extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags),
+      store, ...fromFlags, serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
     });
     cleanup.push(() => server.stop());
     await server.ready();
@@ -148,7 +149,7 @@ function pkiOptions(dir: DataDir, { serviceCIDR, bindAddress, advertiseAddress }
 }
 
 /** Files that flags name, else those of the data directory. */
-export function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
+function keysFrom(flags: ApiServerFlags, pki: Pki | undefined): ApiServerKeys {
   const needed = { '--tls-cert-file': flags.tlsCertFile, '--tls-private-key-file': flags.tlsPrivateKeyFile, '--client-ca-file': flags.clientCaFile, '--service-account-signing-key-file': flags.serviceAccountSigningKeyFile };
   const missing = Object.entries(needed).filter(([, file]) => file === undefined).map(([flag]) => flag);
   if (!pki && missing.length > 0) throw new UserError(`Without --data-dir DIR, which brings its own certificates, these are needed too: ${missing.join(', ')}.`);
@@ -188,15 +189,21 @@ function readPem(flag: string, path: string): string {
   return text;
 }
 
-/** What the flags ask for, beside keys and addresses. */
-export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | undefined): ApiServerSettings {
-  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri, disableAdmissionPlugins } = flags;
+/** All that flags change of a server, wherever its store and addresses come from. */
+export function composeOptionsFrom(flags: ApiServerFlags, { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined }): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving'> {
+  return { pki: keysFrom(flags, pki), settings, extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags) };
+}
+
+/** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
+export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined): ApiServerSettings {
+  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
   const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
   const authorization = authorizationSettings(flags);
-  const login = loginOptions(flags, { pkiDir: pki?.dir });
+  const login = loginOptions(flags, { pkiDir });
   const tokenSources = tokenSourcesFrom(flags);
   const encryption = encryptionFrom(flags);
+  const admission = admissionSettings(flags);
   return {
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
@@ -212,7 +219,7 @@ export function settingsFrom(flags: ApiServerFlags, pki: Pick<Pki, 'dir'> | unde
     },
     serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}), ...tokenLivesFrom(flags) },
     ...(authorization ? { authorization } : {}),
-    ...(disableAdmissionPlugins ? { disabledAdmission: disableAdmissionPlugins } : {}),
+    ...(admission ? { admission } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),
   };
 }

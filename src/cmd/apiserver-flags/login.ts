@@ -1,8 +1,8 @@
 /** Flags of the ways in by password and Kerberos, and of the session tokens they are swapped for. They are this program's own: upstream has none of them. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
-import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { UserError } from '#deploy/data-dir.ts';
 import { generateKeyPem } from '#deploy/pki/certificate.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -22,7 +22,7 @@ export interface LoginFlags {
 const DEFAULT_LIFETIME = '1h';
 const LONGEST_LIFETIME_MS = 7 * 24 * 3_600_000;
 
-/** undefined when none of these ways in is configured. dataDir: where the signing key is kept; without one it lives in memory. */
+/** undefined when none of these ways in is configured. pkiDir: where the signing key is kept; without one it lives in memory. */
 export function loginOptions(flags: LoginFlags, { pkiDir }: { readonly pkiDir: string | undefined }): LoginOptions | undefined {
   const { basicAuthFile, ldapConfig, kerberosKeytab } = flags;
   if (basicAuthFile === undefined && ldapConfig === undefined && kerberosKeytab === undefined) {
@@ -72,9 +72,7 @@ function sessionKey(file: string | undefined, pkiDir: string | undefined): Login
     return { file };
   }
   if (pkiDir === undefined) return { pem: generateKeyPem() };
-  const own = join(pkiDir, 'session.key');
-  if (!existsSync(own)) writeFileAtomic(own, generateKeyPem());
-  return { file: own };
+  return { file: join(pkiDir, 'session.key'), make: true };
 }
 
 function requireReadable(flag: string, path: string): void {

@@ -3,7 +3,8 @@
  * by it alone. A JWT with an issuer and audience of its own that carries the user's name, uid, groups and extra as they were at login. None is ever
  * renewed: when it ends, one logs in again. All of them are revoked by replacing the key file, which is read again when it changes.
  */
-import { hash, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, hash, randomUUID } from 'node:crypto';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -22,7 +23,7 @@ export interface SessionTokensOptions {
    * PEM. The first block is the private key that signs; the keys of further ones are accepted too (the old one, during a rotation that logs nobody
    * out). A file is read again when it changes; a text is for a server without one, whose sessions end with it.
    */
-  readonly key: { readonly file: string } | { readonly pem: string };
+  readonly key: { readonly file: string; /** When it is missing. */ readonly make?: boolean } | { readonly pem: string };
   readonly apiAudiences: readonly string[];
   /** The longest a token may live, and its default. */
   readonly lifetimeMs: number;
@@ -47,6 +48,7 @@ export class SessionTokens implements TokenAuthenticator {
   /** Throws an Error for a key file that cannot be used. */
   constructor(options: SessionTokensOptions) {
     const { key, clock, log } = options;
+    if ('file' in key && key.make) makeKeyFile(key.file);
     this.#options = options;
     this.lifetimeSeconds = Math.floor(options.lifetimeMs / 1000);
     this.#keys = 'pem' in key ? { value: parseKeys(key.pem), generation: 1 }
@@ -112,6 +114,14 @@ export class SessionTokens implements TokenAuthenticator {
 function userOf(claims: Claims): UserInfo {
   const { groups, uid, extra } = claims['capstan.dev'] as { readonly groups: readonly string[]; readonly uid?: string; readonly extra?: Readonly<Record<string, readonly string[]>> };
   return { name: claims['sub'] as string, ...(uid ? { uid } : {}), groups: [...groups], extra: { ...extra, [CREDENTIAL_ID]: [`JTI=${claims['jti'] as string}`] } } as UserInfo;
+}
+
+function makeKeyFile(path: string): void {
+  if (existsSync(path)) return;
+  const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const draft = `${path}.${process.pid}.tmp`;
+  writeFileSync(draft, pem, { mode: 0o600, flush: true });
+  renameSync(draft, path);
 }
 
 function parseKeys(text: string): Keys {
