@@ -235,6 +235,29 @@ describe('an extension API server', () => {
   });
 });
 
+describe('the conformance behaviour of the sample API server', () => {
+  it('APIService: created, available, its status read, patched and replaced, relabelled, deleted by label', async () => {
+    await register(apiService(extension));
+    await untilCondition('Passed');
+    const status = async (): Promise<{ type: string }[]> => (await cluster.api.get(APISERVICES, { name: NAME })).status?.conditions ?? [];
+    const item = (await get(`/apis/apiregistration.k8s.io/v1/apiservices/${NAME}/status`)).text;
+    assert.match(item, /"type":"Available","status":"True"|"status":"True"/);
+    await cluster.api.patch(APISERVICES, { name: NAME }, { type: 'merge', patch: { spec: { versionPriority: 400 } } });
+    await cluster.api.patch(APISERVICES, { name: NAME }, { type: 'merge', patch: { metadata: { labels: { 'apiservice-label': 'x' } } } });
+    await until('its condition of others is kept', async () => {
+      const current = await cluster.api.get(APISERVICES, { name: NAME });
+      const conditions = [...current.status?.conditions ?? [], { type: 'StatusUpdated', status: 'True', reason: 'E2E', message: 'Set from an e2e test' }];
+      return cluster.api.updateStatus(APISERVICES, { ...current, status: { conditions } }).then(() => true, () => false);
+    });
+    assert.deepEqual((await status()).map(({ type }) => type).sort(), ['Available', 'StatusUpdated']);
+    await cluster.api.patch(APISERVICES, { name: NAME }, { type: 'merge', subresource: 'status', patch: { status: { conditions: [...await status(), { type: 'StatusPatched', status: 'True', reason: 'E2E', message: 'Set by an e2e test' }] } } });
+    assert.ok((await status()).some(({ type }) => type === 'StatusPatched'));
+    assert.equal((await get(COLLECTION)).status, 200);
+    await cluster.api.deleteCollection(APISERVICES, { labelSelector: 'apiservice-label=x' });
+    await until('it is gone', async () => (await get(COLLECTION)).status === 404);
+  });
+});
+
 describe('what keeps an extension API server out of reach', () => {
   const clean = async (name: string): Promise<void> => cluster.api.delete(APISERVICES, { name });
 

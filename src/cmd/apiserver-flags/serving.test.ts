@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { servingFrom, type IsEnabled } from './serving.ts';
+
+const enabled = (runtimeConfig: string): IsEnabled => servingFrom({ runtimeConfig }).isEnabled!;
+const ask = (isEnabled: IsEnabled, name: string): boolean => {
+  const [group = '', version = '', resource = ''] = name.split('/');
+  return isEnabled({ group, version, resource });
+};
+
+test('without the flag nothing is said', () => {
+  assert.deepEqual(servingFrom({}), {});
+});
+
+test('the most exact setting wins', () => {
+  const isEnabled = enabled('api/beta=true,storage.k8s.io/v1beta1=false,storage.k8s.io/v1beta1/volumeattributesclasses=true,apps/v1/daemonsets=false');
+  const answers: [string, boolean][] = [
+    ['networking.k8s.io/v1beta1/ipaddresses', true], ['resource.k8s.io/v1beta1/resourceclaims', true], ['resource.k8s.io/v1alpha3/devicetaintrules', false],
+    ['storage.k8s.io/v1beta1/volumeattributesclasses', true], ['storage.k8s.io/v1beta1/', true], ['storage.k8s.io/v1/storageclasses', true],
+    ['apps/v1/daemonsets', false], ['apps/v1/deployments', true], ['apps/v1/', true], ['/v1/pods', true],
+  ];
+  for (const [name, expected] of answers) assert.equal(ask(isEnabled, name), expected, name);
+});
+
+test('everything, stabilities, single versions', () => {
+  assert.equal(ask(enabled('api/all=true'), 'resource.k8s.io/v1alpha3/devicetaintrules'), true);
+  assert.equal(ask(enabled('api/all'), 'internal.apiserver.k8s.io/v1alpha1/storageversions'), true);
+  assert.equal(ask(enabled('api/alpha=true'), 'networking.k8s.io/v1beta1/ipaddresses'), false);
+  const little = enabled('api/all=false,v1=true');
+  assert.deepEqual([ask(little, '/v1/pods'), ask(little, 'apps/v1/deployments')], [true, false]);
+});
+
+test('what is unknown is refused by name', () => {
+  for (const [text, complaint] of [
+    ['apps/v9=true', /group "apps" has v1/], ['nope.example.com/v1=true', /no API group "nope\.example\.com"/], ['apps/v1/none=true', /apps\/v1 has no resource "none"/],
+    ['api/all=maybe', /should be NAME=true or NAME=false/], ['api/all=false', /needs something that is served/],
+  ] as const) assert.throws(() => enabled(text), complaint, text);
+  assert.throws(() => servingFrom({ featureGates: 'SomethingElse=true' }), /no feature gate of this server; there is: CBORServingAndStorage/);
+  assert.throws(() => servingFrom({ featureGates: 'CBORServingAndStorage' }), /should be NAME=true/);
+  assert.deepEqual(servingFrom({ featureGates: 'CBORServingAndStorage=true' }), { cbor: true });
+});
