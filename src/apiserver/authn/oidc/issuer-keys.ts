@@ -11,6 +11,7 @@ import { createPublicKey, type JsonWebKey as NodeJsonWebKey } from 'node:crypto'
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { fitsAlgorithm, SIGNING_ALGORITHMS, type SigningAlgorithm, type VerificationKey } from '#stdx/jwt.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { IssuerMetrics } from './issuer-metrics.ts';
 import { httpsGet, parseJsonObject, type Got } from './https-get.ts';
 
 export interface IssuerKeysOptions {
@@ -20,6 +21,7 @@ export interface IssuerKeysOptions {
   readonly ca?: string | undefined;
   /** Those accepted of tokens; a key that names none is used with each it fits. */
   readonly algorithms: readonly SigningAlgorithm[];
+  readonly metrics?: IssuerMetrics;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -89,7 +91,7 @@ export class IssuerKeys {
   }
 
   async #fetchNow(): Promise<void> {
-    const { clock, log, url } = this.#options;
+    const { clock, log, url, metrics } = this.#options;
     this.#timer?.cancel();
     this.#fetchedMs = clock.monotonic();
     let nextMs = RETRY_MS;
@@ -99,8 +101,10 @@ export class IssuerKeys {
       this.#take(got.text);
       nextMs = refreshAfterMs(got);
       this.#isReady = true;
+      metrics?.fetched(clock.now(), got.text);
     } catch (error) {
       if (this.#abort.signal.aborted) return;
+      metrics?.fetched(clock.now(), undefined);
       this.#problem = `oidc: authenticator for issuer ${JSON.stringify(url)} is not initialized: ${errorMessage(error)}`;
       log.warn(this.#isReady ? 'keys of an issuer cannot be fetched, those known stay' : 'oidc authenticator: initializing plugin', { issuer: url, error: errorMessage(error) });
       // It may have moved its keys.

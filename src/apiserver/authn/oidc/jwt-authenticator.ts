@@ -6,6 +6,7 @@ import type { Logger } from '#stdx/log.ts';
 import { claimsToUser } from './claims-to-user.ts';
 import type { JwtConfiguration } from './configuration.ts';
 import { DistributedClaims } from './distributed-claims.ts';
+import { IssuerMetrics } from './issuer-metrics.ts';
 import { IssuerKeys } from './issuer-keys.ts';
 import type { CompiledExpressions } from './validation.ts';
 import { verifyIdToken } from './verify-id-token.ts';
@@ -27,6 +28,7 @@ const MAX_WAITING = 1000;
 
 export class JwtAuthenticator {
   readonly keys: IssuerKeys;
+  readonly metrics: IssuerMetrics;
   readonly #options: JwtAuthenticatorOptions;
   readonly #distributed: DistributedClaims | undefined;
   #waiting = 0;
@@ -35,13 +37,33 @@ export class JwtAuthenticator {
     const { configuration: { issuer, claimMappings, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock, log } = options;
     const { url, discoveryURL, certificateAuthority: ca, audiences = [] } = issuer;
     this.#options = options;
-    this.keys = new IssuerKeys({ url, discoveryURL, ca, algorithms, clock, log });
+    this.metrics = new IssuerMetrics(url);
+    this.keys = new IssuerKeys({ url, discoveryURL, ca, algorithms, metrics: this.metrics, clock, log });
     const claim = claimMappings.groups?.claim;
     this.#distributed = claim ? new DistributedClaims({ claim, audiences, algorithms, ca, clock, log }) : undefined;
   }
 
   /** Synchronous where nothing has to be fetched. Throws (or rejects with) an Error for a token that is not good. */
   authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
+    const { clock } = this.#options;
+    const startMs = clock.monotonic();
+    const failed = (error: unknown): never => {
+      this.metrics.verified('failure', clock.monotonic() - startMs);
+      throw error;
+    };
+    const succeeded = (user: JwtUser): JwtUser => {
+      this.metrics.verified('success', clock.monotonic() - startMs);
+      return user;
+    };
+    try {
+      const answer = this.#authenticate(token);
+      return answer instanceof Promise ? answer.then(succeeded, failed) : succeeded(answer);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  #authenticate(token: ParsedToken): JwtUser | Promise<JwtUser> {
     const { configuration: { issuer: { url, audiences = [] }, signingAlgorithms: algorithms = SIGNING_ALGORITHMS }, clock } = this.#options;
     if (!this.keys.isReady) throw new Error(`oidc: verifier not initialized for issuer ${JSON.stringify(url)}`);
     const verified = verifyIdToken(token, { issuer: url, audiences, algorithms, keys: this.keys, nowMs: clock.now() });

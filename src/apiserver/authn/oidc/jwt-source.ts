@@ -15,6 +15,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 import type { TokenAuthenticator } from '../token.ts';
 import { configurationFromFlags, readConfiguration, type AuthenticationConfiguration, type OidcFlags } from './configuration.ts';
+import { renderIssuers } from './issuer-metrics.ts';
 import { JwtAuthenticator } from './jwt-authenticator.ts';
 import { JwtAuthenticators } from './jwt-authenticators.ts';
 import { hasExpressions, validateConfiguration, type CompiledExpressions } from './validation.ts';
@@ -99,7 +100,8 @@ class Source implements JwtSource {
   }
 
   metrics(): string {
-    if (this.#options.file === undefined) return '';
+    const issuers = this.#entries.size === 0 ? '' : renderIssuers([...this.#entries.values()].map(({ authenticator }) => authenticator.metrics));
+    if (this.#options.file === undefined) return issuers;
     const base = 'apiserver_authentication_config_controller';
     const lines = [`# HELP ${base}_automatic_reloads_total Reloads of the authentication configuration, by status.`, `# TYPE ${base}_automatic_reloads_total counter`];
     const outcomes = Object.entries(this.#outcomes).filter(([, { count }]) => count > 0);
@@ -107,7 +109,7 @@ class Source implements JwtSource {
     lines.push(`# HELP ${base}_automatic_reload_last_timestamp_seconds When the authentication configuration was reloaded last, by status.`, `# TYPE ${base}_automatic_reload_last_timestamp_seconds gauge`);
     for (const [status, { lastMs }] of outcomes) lines.push(`${base}_automatic_reload_last_timestamp_seconds{status="${status}"} ${lastMs / 1000}`);
     lines.push(`# HELP ${base}_last_config_info The configuration in use.`, `# TYPE ${base}_last_config_info gauge`, `${base}_last_config_info{hash="sha256:${this.#hash}"} 1`);
-    return lines.join('\n');
+    return [...lines, ...(issuers === '' ? [] : [issuers])].join('\n');
   }
 
   close(): void {

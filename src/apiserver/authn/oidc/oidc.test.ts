@@ -79,6 +79,7 @@ test('by flags: a token makes the user that its claims and the prefixes say', as
   assert.deepEqual(source.tokens.authenticateToken(token, AUDIENCES), expected, 'remembered: answered at once');
   assert.deepEqual((await login(source, issuer.token({ roles: 'dev' })))?.user.groups, ['oidc:dev']);
   assert.equal(await login(source, token, ['other']), undefined, 'not for those audiences');
+  assert.match(source.metrics(), /jwt_authenticator_latency_seconds_count\{jwt_issuer_hash="sha256:[0-9a-f]{64}",result="success"\} 2\n[^]*jwks_fetch_last_timestamp_seconds\{[^}]*result="success"\} \d[^]*jwks_fetch_last_key_set_info\{/);
   await refused(source, issuer.token({ roles: [1] }), /oidc: parse groups claim "roles": json: cannot unmarshal number/);
   assert.equal(await login(source, 'not.a.jwt'), undefined);
   assert.equal(await login(source, issuer.token({ iss: 'https://elsewhere' })), undefined, 'another issuer is another authenticator\'s matter');
