@@ -134,8 +134,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
 
   const internal: InternalApi = createInternalApi({ catalogue, objects: () => objectsFor(core) });
   const part: PartContext = { internal, clock, log };
-  const authentication = options.authentication(part);
-  const authorizer = options.authorization(part);
+  const { authentication, authorizer } = made(cache, () => ({ authentication: options.authentication(part), authorizer: options.authorization(part) }));
   const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
   const documents = new DiscoveryDocuments(catalogue, { extensions: aggregator, serverAddress: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '' });
   const flow = new FlowControl(options.requestLimits ?? {}, { catalogue, clock, log, metrics });
@@ -166,6 +165,16 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const handler = createHandler(core);
   const withCbor = options.cbor ? (await import('./encodings/cbor.ts')).withCbor : undefined;
   return new Server(core, { handler: withCbor ? withCbor(handler, (path) => aggregator.serviceFor(path) !== undefined) : handler, bootstrap, customResources, stopAdmission, log });
+}
+
+/** What cannot be configured so leaves nothing running. */
+function made<T>(cache: WatchCache, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    cache.stop();
+    throw error;
+  }
 }
 
 class Server implements ApiServer {
