@@ -160,6 +160,12 @@ test('ten failures lock a user for half a minute, then longer; the right passwor
   assert.equal(await outcome(authenticator, basic('alice', 'x')), 'WrongPassword', 'a success forgets the failures');
 });
 
+test('other spellings of a name are not other users', async () => {
+  const { authenticator } = world();
+  for (const [index, name] of ['alice', 'Alice', 'ALICE', ' alice', 'alice ', 'aLice', 'alICE', 'ａlice', 'Alice ', 'aliCe'].entries()) await outcome(authenticator, basic(name, 'x', `198.51.100.${index}`));
+  assert.match(await outcome(authenticator, basic('alice', 'right', '198.51.100.99')), /^429/);
+});
+
 test('guesses at once gain nothing', async () => {
   const { authenticator, backend } = world();
   const answers = await Promise.all(Array.from({ length: 200 }, (_, index) => outcome(authenticator, basic('alice', `guess-${index}`))));

@@ -55,7 +55,8 @@ export class Lockout {
   }
 
   /** How long this user may not try from this address; 0 = he may. */
-  lockedForMs({ user, address }: { readonly user: string; readonly address: string }): number {
+  lockedForMs({ user: typed, address }: { readonly user: string; readonly address: string }): number {
+    const user = nameKey(typed);
     const now = this.#options.clock.monotonic();
     const left = (count: Count | undefined): number => Math.max(0, (count?.lockedUntilMs ?? 0) - now);
     const network = networkOf(address);
@@ -63,7 +64,8 @@ export class Lockout {
     return Math.max(byUser, left(this.#addresses.get(network)));
   }
 
-  begin({ user, address }: { readonly user: string; readonly address: string }): Attempt {
+  begin({ user: typed, address }: { readonly user: string; readonly address: string }): Attempt {
+    const user = nameKey(typed);
     const network = networkOf(address);
     const { perUser, perAddress } = this.#options;
     const undo = [this.#count(this.#users, user, perUser), this.#count(this.#addresses, network, perAddress)];
@@ -92,6 +94,11 @@ export class Lockout {
       count.lockedUntilMs = before;
     };
   }
+}
+
+/** Directories take several spellings for one name. */
+function nameKey(typed: string): string {
+  return typed.normalize('NFKC').toLowerCase().replaceAll(/\s+/g, ' ').trim();
 }
 
 function pair(user: string, network: string): string {
