@@ -103,7 +103,7 @@ export class Catalogue {
     return this.#endpoints.get(`${group}/${version}/${plural}`);
   }
 
-  /** In the version objects are stored as, or else the preferred one. */
+  /** In the version objects are stored as, or else the preferred one; also when it is switched off for clients. */
   byGroup(group: string, plural: string): Endpoint | undefined {
     return this.#endpoints.get(`${group}//${plural}`);
   }
@@ -121,8 +121,8 @@ export class Catalogue {
     const stored = resource.virtual ? undefined : cache.add(resource.storagePrefix, (object) => fieldsOf(object, fieldSelectors));
     const storage = parseApiVersion(resource.storageApiVersion);
     let preferred: Endpoint | undefined;
+    let hidden: Endpoint | undefined;
     for (const served of resource.versions) {
-      if (!isEnabled({ group, version: served.version, resource: plural })) continue;
       const gvk = { group, version: served.version, kind: served.kind };
       const endpoint: Endpoint = {
         resource, served, isBuiltin: true, gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
@@ -130,11 +130,17 @@ export class Catalogue {
         schema: schemaForKind(gvk), verbs: new Set(served.verbs), cache: stored, groupResource: { group, resource: plural },
         selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fieldSelectors.map(([field]) => field)]),
       };
+      if (!isEnabled(endpoint.gvr)) {
+        if (endpoint.isStorageVersion) hidden = endpoint;
+        continue;
+      }
       this.#endpoints.set(`${group}/${served.version}/${plural}`, endpoint);
       this.endpoints.push(endpoint);
       preferred = preferred === undefined || endpoint.isStorageVersion ? endpoint : preferred;
     }
-    if (preferred) this.#endpoints.set(`${group}//${plural}`, preferred);
+    // The server goes on keeping what it serves to nobody: its own parts rely on it.
+    const internal = preferred ?? hidden;
+    if (internal) this.#endpoints.set(`${group}//${plural}`, internal);
   }
 }
 
