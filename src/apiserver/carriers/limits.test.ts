@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import type { webcrypto } from 'node:crypto';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
-import { request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest } from 'node:https';
 import { test, type TestContext } from 'node:test';
 import 'reflect-metadata';
 import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
 import type { CarrierLimits } from './tls.ts';
-import { startTestServer } from '../test-server.ts';
+import { ADMIN, startTestServer } from '../test-server.ts';
 
 async function selfSigned(): Promise<{ readonly cert: string; readonly key: string }> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
@@ -72,4 +72,37 @@ test('too long a body is 413, too many bytes of headers are 431', async (t) => {
   await assert.rejects(new Promise((resolve, reject) => {
     session.request({ ':path': '/version', ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-long-${i}`, 'x'.repeat(4000)])) }).on('response', resolve).on('error', reject);
   }), 'HTTP/2 refuses it, too');
+});
+
+test('HTTP/1.1: a client that goes away while it waits is known of; others leave nothing behind on their connection', async (t) => {
+  const tls = await selfSigned();
+  const gone: string[] = [];
+  let arrived = (): void => {};
+  const arrival = new Promise<void>((resolve) => (arrived = resolve));
+  const server = await startTestServer({ authentication: () => ({ authenticator: { authenticate: async (request) => {
+    request.onAbort(() => gone.push(request.query));
+    if (request.query === 'waits') {
+      arrived();
+      await new Promise(() => {});
+    }
+    return { user: ADMIN };
+  } } }) });
+  t.after(() => server.stop());
+  const warnings: Error[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', warn);
+  t.after(() => process.off('warning', warn));
+  const { port } = await server.server.start({ host: '127.0.0.1', port: 0, tls });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1, ca: tls.cert });
+  t.after(() => agent.destroy());
+  for (let i = 0; i < 20; i++) {
+    await new Promise<void>((resolve, reject) => httpsRequest({ host: '127.0.0.1', port, agent, path: `/version?n${i}` }, (response) => response.on('end', () => resolve()).resume()).on('error', reject).end());
+  }
+  const waiting = httpsRequest({ host: '127.0.0.1', port, agent, path: '/version?waits' });
+  waiting.on('error', () => {}).end();
+  await arrival;
+  waiting.destroy();
+  while (gone.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(gone, ['waits']);
+  assert.deepEqual(warnings, []);
 });

@@ -146,17 +146,17 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
   server.emit('listening');
   const peers = new WeakMap<TLSSocket, Peer>();
   const generations = new WeakMap<TLSSocket, number>();
-  const toRequest = (message: IncomingMessage): Http1Request => {
+  const toRequest = (message: IncomingMessage, response?: ServerResponse): Http1Request => {
     const socket = message.socket as TLSSocket;
     let peer = peers.get(socket);
     if (!peer) {
       peers.set(socket, (peer = peerOf(socket, trust.authorities)));
       generations.set(socket, trust.generation);
     }
-    return new Http1Request(message, peer);
+    return new Http1Request(message, { peer, response });
   };
   server.on('request', (message, response) => {
-    const request = toRequest(message);
+    const request = toRequest(message, response);
     if (generations.get(message.socket as TLSSocket) !== trust.generation) response.shouldKeepAlive = false;
     response.on('error', () => {});
     handler(request).then((answer) => respondHttp1(message, { response, answer }), (error: unknown) => {
@@ -184,10 +184,13 @@ class Http1Request implements ApiRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly #message: IncomingMessage;
   readonly #peer: Peer;
+  /** Undefined for upgrades, whose socket serves nothing else. */
+  readonly #response: ServerResponse | undefined;
 
-  constructor(message: IncomingMessage, peer: Peer) {
+  constructor(message: IncomingMessage, { peer, response }: { readonly peer: Peer; readonly response: ServerResponse | undefined }) {
     this.#message = message;
     this.#peer = peer;
+    this.#response = response;
     const target = message.url ?? '/';
     const mark = target.indexOf('?');
     this.method = message.method ?? 'GET';
@@ -212,7 +215,12 @@ class Http1Request implements ApiRequest {
   bodyStream(): Readable { return this.#message; }
 
   onAbort(callback: () => void): void {
-    this.#message.socket.once('close', callback);
+    const response = this.#response;
+    if (!response) return void this.#message.socket.once('close', callback);
+    // Not of the socket: it serves other requests after this one, which would each leave a listener behind.
+    response.once('close', () => {
+      if (!response.writableFinished) callback();
+    });
   }
 }
 
