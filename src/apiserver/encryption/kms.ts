@@ -157,7 +157,7 @@ export class KmsProvider implements Transformer {
       this.#problem = undefined;
     } catch (error) {
       this.#problem = errorMessage(error);
-      if (before !== this.#problem) log.error('a KMS plugin is of no use', { provider: this.name, error: this.#problem });
+      if (before !== this.#problem && !this.#closed) log.error('a KMS plugin is of no use', { provider: this.name, error: this.#problem });
     }
     this.#polledAtMs = clock.monotonic();
     if (this.#closed) return;

@@ -37,9 +37,9 @@ export class ProviderChain {
       if (!stored.subarray(0, prefix.length).equals(prefix)) continue;
       const end = this.#metrics.begin('from_storage', { prefix: transformer.prefix, resource: this.#resource });
       const failed = (error: unknown): void => {
-        // A plain reader above the others is no failure: what it refuses is theirs.
         end('Unknown');
-        if (prefix.length > 0 || index === this.#transformers.length - 1) problems.push((error as Error).message);
+        // What the plain reader refuses is the others' to read: it knows no more than that.
+        if (prefix.length > 0) problems.push((error as Error).message);
       };
       const done = ({ value, stale }: Plain): Plain => {
         end('OK');
