@@ -17,8 +17,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
   'storage-backend': 'use --storage lmdb or --storage memory',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
-  'admission-control-config-file': 'admission configuration files are not supported yet',
-  'enable-admission-plugins': 'every plugin there is is on: use --disable-admission-plugins to turn some off',
   'egress-selector-config-file': 'egress selection is not supported',
 };
 
@@ -81,7 +79,9 @@ export function defineApiServer(program: Command): Command {
     .addOption(new Option('--authorization-webhook-cache-authorized-ttl <duration>', 'how long its yes is remembered (default: 5m)'))
     .addOption(new Option('--authorization-webhook-cache-unauthorized-ttl <duration>', 'how long its no is remembered (default: 30s)'))
     .addOption(new Option('--anonymous-auth [true|false]', 'let requests without credentials in as system:anonymous (default: true)').argParser(yesOrNo('anonymous-auth')).preset('true'))
-    .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list));
+    .addOption(new Option('--enable-admission-plugins <names>', 'admission plugins to run besides those that are on by default').argParser(list))
+    .addOption(new Option('--disable-admission-plugins <names>', 'admission plugins to leave out').argParser(list))
+    .addOption(new Option('--admission-control-config-file <file>', 'configuration of admission plugins: YAML of kind AdmissionConfiguration'));
   command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
   command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
   authenticationOptions(command);

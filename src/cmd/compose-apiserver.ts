@@ -1,5 +1,4 @@
 /** The API server of a data directory or of flags: which authenticators, authorizers, admission plugins and streams it is made of. */
-import { createAdmission } from '#apiserver/admission/admission.ts';
 import { createAuthentication, DEFAULT_ISSUER, type Authentication, type AuthenticationOptions, type ServiceAccountOptions } from '#apiserver/authn/authentication.ts';
 import { trackLegacyTokens } from '#apiserver/authn/legacy-token-tracking.ts';
 import type { TokenSourceOptions, TokenSources } from '#apiserver/authn/token-sources.ts';
@@ -14,6 +13,7 @@ import type { InternalApi } from '#apiserver/internal.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
+import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './apiserver-flags/aggregation.ts';
 import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
@@ -34,7 +34,7 @@ export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKe
 /** What `capstan apiserver` lets flags change. */
 export interface ApiServerSettings {
   readonly authorization?: AuthorizationSettings;
-  readonly disabledAdmission?: readonly string[];
+  readonly admission?: AdmissionSettings;
   readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
   readonly serviceAccounts?: Pick<ServiceAccountOptions, 'issuers' | 'jwksUri' | 'extendExpiration' | 'maxExpirationSeconds'>;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number };
@@ -115,7 +115,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     },
     admission: () => {
       assert(authorization, 'authorization is made before admission');
-      return createAdmission({ authorization, ...(settings.disabledAdmission ? { disabled: settings.disabledAdmission } : {}) });
+      return admissionFrom({ authorization, ...settings.admission });
     },
     connect: streams,
     ...(encryption ? { healthChecks: encryption.healthChecks, metrics: [() => encryption.metrics()] } : {}),

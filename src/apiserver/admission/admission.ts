@@ -11,13 +11,16 @@ import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { persistentVolumeClaimResize } from './persistent-volume-claim-resize.ts';
+import type { OptionalPluginOptions } from './optional.ts';
+import { loadOptionalPlugin, OPTIONAL_PLUGINS, type OptionalPlugin } from './optional-plugins.ts';
 import type { AdmissionPlugin } from './plugin.ts';
+import { podTopologyLabels } from './pod-topology-labels.ts';
 import { mutatingAdmissionPolicy } from './policies/mutating.ts';
 import { validatingAdmissionPolicy } from './policies/validating.ts';
 import { podSecurity, type PodSecurityOptions } from './pod-security/pod-security.ts';
 import { priority } from './priority.ts';
 import { rbacEscalation } from './rbac-escalation.ts';
-import { resourceQuota } from './resource-quota/resource-quota.ts';
+import { resourceQuota, type ResourceQuotaOptions } from './resource-quota/resource-quota.ts';
 import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount } from './service-account.ts';
 import { certificateApproval, certificateSigning, certificateSubjectRestriction, clusterTrustBundleAttest } from './signers.ts';
@@ -30,32 +33,51 @@ export interface AdmissionOptions {
   readonly authorization: Authorization;
   /** Upstream's plugin names, as in --disable-admission-plugins. An unknown one is refused. */
   readonly disabled?: readonly string[];
-  readonly podSecurity?: PodSecurityOptions;
+  /** As in --enable-admission-plugins: of those that are off by default; others are on anyhow. */
+  readonly enabled?: readonly string[];
+  /** Of plugins that have any. */
+  readonly configuration?: AdmissionPluginConfiguration;
 }
 
-/** The list in the order it runs. Throws an Error that names a plugin it does not know. */
+/** Sections of an AdmissionConfiguration, see configuration.ts. */
+export interface AdmissionPluginConfiguration extends OptionalPluginOptions {
+  readonly podSecurity?: PodSecurityOptions;
+  readonly resourceQuota?: ResourceQuotaOptions;
+}
+
+/** The list in the order it runs. Throws an Error that names a plugin it does not know, or whose configuration is missing. */
 export function createAdmission(options: AdmissionOptions): readonly AdmissionPlugin[] {
+  const { disabled = [], enabled = [] } = options;
   const plugins = build(options);
-  const known = new Set(plugins.map(({ name }) => name));
-  for (const name of options.disabled ?? []) {
+  const known = new Set([...plugins.map(({ name }) => name), ...OPTIONAL_PLUGINS]);
+  for (const name of [...disabled, ...enabled]) {
     if (!known.has(name)) throw new Error(`admission plugin ${JSON.stringify(name)} is unknown: known are ${[...known].join(', ')}`);
   }
-  return plugins.filter(({ name }) => !options.disabled?.includes(name));
+  const both = enabled.find((name) => disabled.includes(name));
+  if (both !== undefined) throw new Error(`admission plugin ${JSON.stringify(both)} is both enabled and disabled`);
+  return plugins.filter(({ name }) => !disabled.includes(name));
 }
 
-function build({ authorization, podSecurity: podSecurityOptions }: AdmissionOptions): AdmissionPlugin[] {
+function build({ authorization, enabled = [], configuration = {} }: AdmissionOptions): AdmissionPlugin[] {
   const { authorizer, rbac, rbacEnabled } = authorization;
+  const optional = (...names: OptionalPlugin[]): AdmissionPlugin[] => names.filter((name) => enabled.includes(name)).map((name) => loadOptionalPlugin(name, configuration));
   return [
+    ...optional('AlwaysAdmit', 'NamespaceAutoProvision'),
     namespaceLifecycle,
+    ...optional('NamespaceExists', 'LimitPodHardAntiAffinityTopology'),
     limitRanger,
     serviceAccount,
     nodeRestriction(authorizer),
     taintNodesByCondition,
-    podSecurity(podSecurityOptions),
+    ...optional('AlwaysPullImages', 'ImagePolicyWebhook'),
+    podSecurity(configuration.podSecurity),
+    ...optional('PodNodeSelector'),
     priority,
     defaultTolerationSeconds,
+    ...optional('PodTolerationRestriction', 'EventRateLimit', 'ExtendedResourceToleration'),
     defaultStorageClass,
     storageObjectInUseProtection,
+    ...optional('OwnerReferencesPermissionEnforcement'),
     persistentVolumeClaimResize,
     runtimeClass,
     certificateApproval(authorizer),
@@ -63,11 +85,14 @@ function build({ authorization, podSecurity: podSecurityOptions }: AdmissionOpti
     clusterTrustBundleAttest(authorizer),
     certificateSubjectRestriction,
     defaultIngressClass,
+    ...optional('DenyServiceExternalIPs'),
+    podTopologyLabels,
     ...(rbacEnabled ? [rbacEscalation(authorizer, rbac)] : []),
     mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),
     validatingAdmissionPolicy(),
     validatingAdmissionWebhook(),
-    resourceQuota(),
+    resourceQuota(configuration.resourceQuota),
+    ...optional('AlwaysDeny'),
   ];
 }

@@ -25,6 +25,8 @@ export interface AdmissionKinds {
   decode(value: unknown, gvr: GroupVersionResource, gvk: GroupVersionKind): KubeObject;
   /** Fills in what may be left out, in place. The object is of the kind that hooks see: see AdmissionAttributes.object. */
   applyDefaults(object: KubeObject, gvr: GroupVersionResource): void;
+  /** The resources whose objects are of a kind: rarely more than one. */
+  resourcesOf(gvk: GroupVersionKind): readonly { readonly resource: string; readonly namespaced: boolean }[];
   /** True for a resource that a CustomResourceDefinition defines. */
   isCustom(gvr: GroupVersionResource): boolean;
   /** The resource whose objects are of this kind; undefined when none is served. */
@@ -82,6 +84,7 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
       const { group, version } = parseApiVersion(object.apiVersion ?? '');
       if (endpoint && isOwnKind(endpoint, { group, version, kind: object.kind ?? '' })) endpoint.resource.applyDefaults(object);
     },
+    resourcesOf: ({ group, version, kind }) => catalogue.endpoints.filter(({ gvk }) => gvk.kind === kind && gvk.version === version && gvk.group === group).map(({ gvr, resource }) => ({ resource: gvr.resource, namespaced: resource.namespaced })),
     isCustom: (gvr) => find(gvr)?.isBuiltin === false,
     resourceOf(gvk) {
       const endpoint = catalogue.endpoints.find((candidate) => candidate.cache !== undefined && isOwnKind(candidate, gvk) && candidate.gvk.group === gvk.group && candidate.gvk.version === gvk.version);

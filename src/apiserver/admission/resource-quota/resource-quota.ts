@@ -13,6 +13,7 @@ import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import type { InternalApi } from '../../internal.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
+import { checkLimitedResources, type LimitedResource } from './limited-resources.ts';
 import { addAmounts, amountsOf, type Amounts } from '#api/pod-resources.ts';
 import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
 
@@ -26,7 +27,9 @@ const IGNORED_CORE: ReadonlySet<string> = new Set(['events', 'bindings', 'namesp
 /** Which quota was charged with what. */
 interface Charge { readonly quotaName: string; readonly amounts: Amounts }
 
-export function resourceQuota(): AdmissionPlugin {
+export interface ResourceQuotaOptions { readonly limitedResources?: readonly LimitedResource[] }
+
+export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = {}): AdmissionPlugin {
   const queues = new Map<string, Promise<unknown>>();
   const charged = new WeakMap<AdmissionAttributes, readonly Charge[]>();
 
@@ -51,7 +54,9 @@ export function resourceQuota(): AdmissionPlugin {
     },
     validate(attributes) {
       const { namespace, internal } = attributes;
-      if (namespace === '' || internal.count(QUOTAS, { namespace }) === 0) return undefined;
+      if (namespace === '') return undefined;
+      if (limitedResources.length > 0) checkLimitedResources(attributes, { limited: limitedResources, quotas: internal.list(QUOTAS, { namespace }) as ResourceQuota[] });
+      if (internal.count(QUOTAS, { namespace }) === 0) return undefined;
       return inTurn(namespace, async () => {
         const charges = await charge(attributes);
         if (charges.length > 0) charged.set(attributes, charges);
