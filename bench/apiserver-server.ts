@@ -11,7 +11,7 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 
-interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number }
+interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number; readonly longBytes: number }
 
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
 
@@ -60,14 +60,13 @@ async function freePort(): Promise<number> {
 /** The ceiling (puts resolve once synced, as the store's do): reads a body, puts it durably, answers it; answers ready bytes. No API at all. */
 async function startBare(): Promise<void> {
   const database = open({ path: config.dir, encoding: 'binary', keyEncoding: 'uint32', overlappingSync: false });
-  const small = Buffer.alloc(1100, 'x');
-  const list = Buffer.alloc(config.listBytes, 'x');
+  const bodies: Readonly<Record<string, Buffer>> = { '/get': Buffer.alloc(1100, 'x'), '/list': Buffer.alloc(config.listBytes, 'x'), '/long': Buffer.alloc(config.longBytes, 'x') };
   let next = 0;
   const server = createSecureServer({ cert: config.cert, key: config.key });
   server.on('stream', (stream, headers) => {
     if (headers[':method'] !== 'POST') {
       stream.respond({ ':status': 200, 'content-type': 'application/json' });
-      stream.end(headers[':path'] === '/list' ? list : small);
+      stream.end(bodies[headers[':path'] ?? ''] ?? bodies['/get']);
       return;
     }
     const chunks: Buffer[] = [];

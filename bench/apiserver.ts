@@ -3,16 +3,17 @@
  * answered. Beside it, in the same run, a bare Node server: the ceiling of one process on this machine. Ratios are to upstream's
  * API server 1.36 with etcd on a machine of two cores. Requests carry a bearer token of a user who may do all by RBAC.
  *
- *   node bench/apiserver.ts [--seconds=5] [--only=gets] [--no-bare] [--cpu-prof=DIR]
+ *   node bench/apiserver.ts [--seconds=5] [--only=gets] [--no-bare] [--heavy] [--cpu-prof=DIR]
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '5' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '5' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, heavy: { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
 const run = promisify(execFile);
 
 interface Case {
@@ -28,7 +29,17 @@ interface Case {
 
 const padding = (length: number): string => 'x'.repeat(length);
 const CONFIG_MAP = { kind: 'ConfigMap', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench' } }, data: { value: padding(800) } };
-const POD = {
+/** What a Deployment makes of one plain container; --heavy: two containers with eight variables each and a long annotation. */
+const PLAIN_POD = {
+  kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-6d4cf56db6-', labels: { app: 'bench', 'pod-template-hash': '6d4cf56db6' } },
+  spec: {
+    containers: [{
+      name: 'main', image: 'registry.example.com/library/image:1.2.3', ports: [{ containerPort: 8080 }], env: [{ name: 'LOG_LEVEL', value: 'info' }],
+      resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
+    }],
+  },
+};
+const HEAVY_POD = {
   kind: 'Pod', apiVersion: 'v1', metadata: { generateName: 'bench-', labels: { app: 'bench', 'pod-template-hash': 'abcdef' }, annotations: { note: padding(700) } },
   spec: {
     containers: ['one', 'two'].map((name) => ({
@@ -37,6 +48,7 @@ const POD = {
     })),
   },
 };
+const POD = values.heavy ? HEAVY_POD : PLAIN_POD;
 
 const BINDING = {
   kind: 'ClusterRoleBinding', apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'bench' },
@@ -48,8 +60,11 @@ const CASES: readonly Case[] = [
   { name: 'Pod creates', path: '/api/v1/namespaces/pods/pods', connections: 16, upstreamPerSecond: 1240, body: POD, bare: '/put' },
   { name: 'gets', path: '/api/v1/namespaces/lists/configmaps/fixed', connections: 16, upstreamPerSecond: 4340, bare: '/get' },
   { name: 'lists of 500 ConfigMaps', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: 198, bare: '/list' },
-  { name: 'lists of 6,000 Pods', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: 9.2 },
+  { name: 'lists of 6,000 Pods', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: 9.2, bare: '/long' },
 ];
+
+/** What the bare server answers for lists: as much as 500 ConfigMaps and 6,000 pods come to. */
+const LIST_BYTES = 350_000, LONG_BYTES = values.heavy ? 42_000_000 : 15_000_000;
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
 const children: Child[] = [];
@@ -63,8 +78,9 @@ class Child {
     const startedMs = performance.now();
     const profile = kind === 'api' && values['cpu-prof'] ? ['--cpu-prof', `--cpu-prof-dir=${values['cpu-prof']}`] : [];
     this.#process = fork(new URL('./apiserver-server.ts', import.meta.url), {
-      execArgv: [...process.execArgv, ...profile], // As the launcher sets it.
-      env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: 300_000, ...options }) },
+      execArgv: [...NODE_FLAGS, ...profile],
+      // As the launcher sets it.
+      env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind, listBytes: LIST_BYTES, longBytes: LONG_BYTES, ...options }) },
     });
     this.ready = (this.#answer('ready') as Promise<{ port: number }>).then(({ port }) => ({ port, startMs: performance.now() - startedMs }));
     children.push(this);
@@ -111,7 +127,7 @@ interface Usage { readonly cpuMicroseconds: number; readonly longestDelayMs: num
 interface Load { readonly token?: string; readonly path: string; readonly connections: number; readonly body?: object | undefined; readonly requests?: number | undefined }
 
 /** Processor time is that of one request. */
-interface Rate extends Usage { readonly perSecond: number }
+interface Rate extends Usage { readonly perSecond: number; readonly bytes: number }
 
 async function load(child: Child, { path, connections, body, requests, token = 'bench' }: Load): Promise<Rate> {
   const { port } = await child.ready;
@@ -127,7 +143,12 @@ async function load(child: Child, { path, connections, body, requests, token = '
   if (Number(failed?.[1]) > 0 || Number(codes?.[3]) > 0 || Number(codes?.[4]) > 0) throw new Error(`requests of ${path} failed:\n${stdout}`);
   const done = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? NaN);
   const usage = await child.usage();
-  return { perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN), ...usage, cpuMicroseconds: usage.cpuMicroseconds / done };
+  return { perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN), ...usage, cpuMicroseconds: usage.cpuMicroseconds / done, bytes: dataBytes(stdout) / done };
+}
+
+/** Of the bodies, from 'traffic: 3.18MB (3338240) total, …, 3.01MB (3160000) data'. */
+function dataBytes(stdout: string): number {
+  return Number(/\((\d+)\) data/.exec(stdout)?.[1] ?? NaN);
 }
 
 try {
@@ -150,9 +171,9 @@ try {
   for (const { name, path, connections, upstreamPerSecond, body, bare: barePath } of CASES) {
     if (values.only && !name.includes(values.only)) continue;
     const ceiling = bare && barePath ? await load(bare, { path: barePath, connections, body }) : undefined;
-    const { perSecond, cpuMicroseconds, longestDelayMs } = await load(api, { path, connections, body });
-    const beside = ceiling ? `  bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs` : '';
-    console.log(`${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${(perSecond / upstreamPerSecond).toFixed(2).padStart(6)}x upstream  ${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms${beside}`);
+    const { perSecond, cpuMicroseconds, longestDelayMs, bytes } = await load(api, { path, connections, body });
+    const beside = ceiling ? `  bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${(100 * perSecond / ceiling.perSecond).toFixed(0)} %` : '';
+    console.log(`${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${(perSecond / upstreamPerSecond).toFixed(2).padStart(6)}x upstream  ${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes${beside}`);
   }
   console.log(`after all: ${await api.memory()}`);
   await api.stop();

@@ -33,7 +33,7 @@ export class CacheEntry {
   /** JSON of the storage version, resourceVersion included. */
   get bytes(): Buffer {
     if (!this.#spliced) {
-      this.#bytes = withResourceVersion(this.#bytes, String(this.revision));
+      this.#bytes = withResourceVersion(this.#bytes, String(this.revision), KEPT);
       this.#spliced = true;
     }
     return this.#bytes;
@@ -74,6 +74,7 @@ export class CacheEntry {
   }
 }
 
+const KEPT = { kept: true };
 const SPLICED = Buffer.from('"metadata":{"resourceVersion":"');
 const QUOTE = 0x22;
 const COMMA = 0x2c;
