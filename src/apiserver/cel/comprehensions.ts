@@ -3,6 +3,7 @@
  * cel-go's ext.TwoVarComprehensions and cel.OptionalTypes.
  */
 import { EvaluationError, Optional, TypeError as CelTypeError, type Environment } from '@marcbachmann/cel-js';
+import { checkOrdered, compareOrdered } from './order.ts';
 
 // What is used of the evaluator's inside, which its types do not tell.
 interface Type { readonly kind: string; readonly name: string; readonly keyType: Type; readonly valueType: Type; isDynOrBool(): boolean }
@@ -39,6 +40,7 @@ export function addComprehensions(env: Environment): void {
     add(`list.${name}(ast, ast, ast): dyn`, (call) => twoVariables(call, { name, comprehension }));
     if (name.startsWith('transform')) add(`list.${name}(ast, ast, ast, ast): dyn`, (call) => twoVariables(call, { name, comprehension }));
   }
+  add('list.sortBy(ast, ast): dyn', sortBy);
   add('optional.optMap(ast, ast): dyn', (call) => optionalMacro(call, { name: 'optMap', isFlat: false }));
   add('optional.optFlatMap(ast, ast): dyn', (call) => optionalMacro(call, { name: 'optFlatMap', isFlat: true }));
 }
@@ -125,6 +127,31 @@ function mergedEntries(entries: Iterable<readonly [unknown, unknown]>, body: (ke
     }
   }
   return merged;
+}
+
+/** list.sortBy(item, key): the items in the order of their keys. */
+function sortBy({ ast, args, receiver }: MacroCall): unknown {
+  const variable = variableOf(args[0]!, 'sortBy'), body = args[1]!;
+  let inner: Context;
+  return {
+    async: false,
+    typeCheck(checker: Checker, _: unknown, context: Context): Type {
+      const type = checker.check(receiver, context);
+      if (type.kind !== 'list' && type.kind !== 'dyn') throw new CelTypeError(`found no matching overload for 'sortBy' applied to '${type.name}'`, receiver as never);
+      inner = context.forkWithVariable(variable, type.kind === 'list' ? type.valueType : type);
+      checker.check(body, inner);
+      ast.setMeta('async', false);
+      return type;
+    },
+    evaluate(evaluator: Evaluator, _: unknown, context: Context): unknown {
+      const list = evaluator.run(receiver, context);
+      if (!Array.isArray(list)) throw new EvaluationError('sortBy is of lists');
+      const scope = inner.reuse(context);
+      const keyed = list.map((item) => ({ item: item as unknown, key: evaluator.run(body, scope.setIterValue(item, evaluator)) }));
+      checkOrdered(keyed.map(({ key }) => key));
+      return keyed.toSorted((left, right) => compareOrdered(left.key, right.key)).map(({ item }) => item);
+    },
+  };
 }
 
 function optionalMacro({ ast, args, receiver }: MacroCall, { name, isFlat }: { readonly name: string; readonly isFlat: boolean }): unknown {

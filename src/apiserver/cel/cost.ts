@@ -55,7 +55,8 @@ function sizeOf(node: Structural): number {
   const { maxLength, enum: values, format } = node.schema as { maxLength?: number; enum?: unknown[]; format?: string };
   if (values) return Math.max(...values.map((value) => String(value).length), 0);
   if (format === 'date' || format === 'date-time' || format === 'duration') return 32;
-  return maxLength ?? MAX_REQUEST_BYTES - 2;
+  // Lengths are in characters, of up to four bytes each.
+  return maxLength === undefined ? MAX_REQUEST_BYTES - 2 : maxLength * 4;
 }
 
 function estimateOf(node: Structural | undefined): Estimate {
@@ -70,9 +71,13 @@ export function estimateCost(root: SyntaxNode, self: Structural, unordered: Unor
   return estimate(root, { variables: scope, unordered }).cost;
 }
 
-const COMPREHENSIONS = new Set(['all', 'exists', 'exists_one', 'existsOne', 'map', 'filter']);
+/** What a comprehension does beside its bodies: its condition, the step around the body, and what it starts and ends with. */
+const OVERHEAD: Readonly<Record<string, { readonly perItem: number; readonly once: number }>> = {
+  all: { perItem: 3, once: 1 }, exists: { perItem: 4, once: 1 }, exists_one: { perItem: 2, once: 2 }, existsOne: { perItem: 2, once: 2 }, map: { perItem: 12, once: 11 }, filter: { perItem: 13, once: 11 },
+  transformList: { perItem: 12, once: 11 }, transformMap: { perItem: 2, once: 31 }, transformMapEntry: { perItem: 32, once: 31 }, sortBy: { perItem: 12, once: 11 },
+};
 /** Functions that read their receiver and arguments. */
-const READING = new Set(['startsWith', 'endsWith', 'contains', 'lowerAscii', 'upperAscii', 'replace', 'split', 'join', 'substring', 'trim', 'indexOf', 'lastIndexOf', 'reverse', 'format', 'url', 'isURL', 'ip', 'isIP', 'cidr', 'isCIDR', 'quantity', 'isQuantity', 'validate', 'charAt', 'quote', 'string', 'bytes']);
+const READING = new Set(['startsWith', 'endsWith', 'contains', 'lowerAscii', 'upperAscii', 'replace', 'split', 'join', 'substring', 'trim', 'indexOf', 'lastIndexOf', 'reverse', 'format', 'url', 'isURL', 'ip', 'isIP', 'cidr', 'isCIDR', 'quantity', 'isQuantity', 'semver', 'isSemver', 'validate', 'charAt', 'quote', 'string', 'bytes']);
 const WHOLE = new Set(['isSorted', 'sum', 'min', 'max']);
 
 function estimate(node: SyntaxNode, scope: Walk): Estimate {
@@ -95,8 +100,9 @@ function estimate(node: SyntaxNode, scope: Walk): Estimate {
     case '==': case '!=': case '<': case '<=': case '>': case '>=': case '+': {
       const [left, right] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
       if (isUnordered(left) || isUnordered(right)) scope.unordered.push({ node });
-      const read = op === '+' ? left.size + right.size : Math.min(left.size, right.size);
-      return { cost: left.cost + right.cost + Math.max(1, Math.ceil(read * 0.1)), size: op === '+' ? left.size + right.size : 1, node: undefined };
+      // Lists are joined by reference.
+      const read = op !== '+' ? Math.min(left.size, right.size) : isList(left) || isList(right) ? 0 : left.size + right.size;
+      return { cost: left.cost + right.cost + Math.max(1, Math.ceil(read * 0.1)), size: op === '+' ? left.size + right.size : 1, node: op === '+' && isList(left) ? left.node : undefined };
     }
     case 'in': {
       const [item, list] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
@@ -126,26 +132,35 @@ function field(of: Estimate, name: string): Estimate {
 
 interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Walk }
 
+function isList({ node }: Estimate): boolean {
+  return node?.type === 'array';
+}
+
 function isUnordered({ node }: Estimate): boolean {
   return node?.type === 'array' && node.listType !== 'atomic';
 }
 
 function call(name: string, { receiver, args, scope }: Call): Estimate {
-  if (name === 'has') return { ...estimate(args[0]!, scope), size: 1, node: undefined };
+  if (name === 'has') return { cost: Math.max(0, estimate(args[0]!, scope).cost - 1), size: 1, node: undefined };
   if (name === 'bind' && args.length === 3) {
     const bound = estimate(args[1]!, scope);
     const body = estimate(args[2]!, { ...scope, variables: new Map([...scope.variables, [String(args[0]!.args), { ...bound, cost: 0 }]]) });
     return { ...body, cost: body.cost + bound.cost };
   }
   const of = receiver && estimate(receiver, scope);
-  if (of && COMPREHENSIONS.has(name) && args.length > 1) return comprehension(name, { of, args, scope });
+  if (of && Object.hasOwn(OVERHEAD, name) && args.length > 1) return comprehension(name, { of, args, scope });
+  if (of && (name === 'optMap' || name === 'optFlatMap') && args.length === 2) return mapped({ of, args, scope });
   const parts = [...(of ? [of] : []), ...args.map((part) => estimate(part, scope))];
   const before = parts.reduce((sum, part) => sum + part.cost, 0);
   const size = parts[0]?.size ?? 1;
   if (name === 'matches' || name === 'matchesInLinearTime' || name === 'find' || name === 'findAll') {
     return { cost: before + Math.ceil((size + 1) * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.25), size };
   }
-  if (WHOLE.has(name)) return { cost: before + size, size: 1, node: of?.node && itemNode(of.node) };
+  if (WHOLE.has(name)) {
+    const item = of?.node && itemNode(of.node);
+    return { cost: before + size * (item?.type === 'string' ? 1 + Math.ceil(sizeOf(item) * 0.1) : 1), size: item ? sizeOf(item) : 1, node: item };
+  }
+  if (name === 'contains') return { cost: before + Math.max(1, Math.ceil(size * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.1)), size: 1 };
   if (READING.has(name)) {
     // Texts are read once, lists of them in full.
     const read = parts.reduce((sum, part) => sum + Math.ceil(part.size * 0.1), 0);
@@ -157,11 +172,21 @@ function call(name: string, { receiver, args, scope }: Call): Estimate {
 }
 
 function comprehension(name: string, { of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Walk }): Estimate {
-  const variable = String(args[0]!.args);
-  const item = of.node ? (of.node.type === 'object' ? { cost: 0, size: 63 } : estimateOf(itemNode(of.node))) : { cost: 0, size: of.size };
-  const inner: Walk = { ...scope, variables: new Map([...scope.variables, [variable, item]]) };
-  const bodies = args.slice(1).map((part) => estimate(part, inner));
-  const step = bodies.reduce((sum, part) => sum + part.cost, 0) + (name === 'map' || name === 'filter' ? 12 : 3);
-  const node = name === 'filter' ? of.node : undefined;
-  return { cost: of.cost + 1 + of.size * step, size: name === 'map' || name === 'filter' ? of.size : 1, node };
+  const hasTwo = name.startsWith('transform') || (args.length === 3 && name !== 'map');
+  const isMap = of.node?.type === 'object';
+  const key: Estimate = { cost: 0, size: isMap ? 63 : hasTwo ? 1 : of.size }, value = of.node ? estimateOf(itemNode(of.node)) : { cost: 0, size: of.size };
+  const variables = hasTwo ? [key, value] : [isMap ? key : value];
+  const inner: Walk = { ...scope, variables: new Map([...scope.variables, ...variables.map((variable, i) => [String(args[i]!.args), variable] as const)]) };
+  const bodies = args.slice(variables.length).map((part) => estimate(part, inner));
+  const { perItem, once } = OVERHEAD[name]!;
+  const step = bodies.reduce((sum, part) => sum + part.cost, 0) + perItem;
+  return { cost: of.cost + once + of.size * step, size: MAKES_LISTS.has(name) ? of.size : 1, node: name === 'filter' ? of.node : undefined };
+}
+
+const MAKES_LISTS = new Set(['map', 'filter', 'transformList', 'transformMap', 'transformMapEntry', 'sortBy']);
+
+/** value.optMap(name, body) */
+function mapped({ of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Walk }): Estimate {
+  const body = estimate(args[1]!, { ...scope, variables: new Map([...scope.variables, [String(args[0]!.args), { ...of, cost: 0 }]]) });
+  return { ...body, cost: of.cost + body.cost + 2 };
 }

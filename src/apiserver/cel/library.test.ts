@@ -30,6 +30,7 @@ test('optional values', () => {
 test('lists', () => {
   equal('object.list.distinct()', ['b', 'a']);
   equal('object.list.sort()', ['a', 'b', 'b']);
+  equal('object.items.sortBy(item, -item.n).map(item, item.name)', ['b', 'a']);
   equal('object.list.reverse()', ['b', 'a', 'b']);
   equal('object.list.slice(1, 3)', ['a', 'b']);
   equal('object.nested.flatten()', [1, 2, 3]);

@@ -16,6 +16,7 @@ import { charge, traversal } from './budget.ts';
 import { addComprehensions } from './comprehensions.ts';
 import { addConstruction } from './construction.ts';
 import { equalValues, textOf } from './equality.ts';
+import { checkOrdered, compareOrdered } from './order.ts';
 import { Semver } from './semver.ts';
 
 /** Values of the library's own types. */
@@ -166,11 +167,6 @@ function addRegularExpressions(add: Add): void {
 
 // ----------------------------------------------------------------------------------------------------------------- lists
 
-function compareOrdered(left: unknown, right: unknown): number {
-  const a = left as number, b = right as number;
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
 function addLists(add: Add): void {
   const passing = <R>(work: (list: readonly unknown[], item?: unknown) => R) => (list: readonly unknown[], item?: unknown): R => {
     charge(list.length);
@@ -217,10 +213,7 @@ function addListExtensions(add: Add): void {
     return kept;
   });
   add('list.sort(): list<dyn>', (list: readonly unknown[]) => {
-    charge(list.length * Math.ceil(Math.log2(list.length + 1)));
-    const kinds = new Set(list.map((item) => typeof item));
-    if (kinds.size > 1) fail('list elements must have the same type');
-    if (kinds.has('object') && !list.every((item) => item instanceof Date)) fail('list elements must be comparable');
+    checkOrdered(list);
     return list.toSorted(compareOrdered);
   });
   add('list.first(): optional<dyn>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list[0]) : Optional.none()));
