@@ -58,6 +58,8 @@ describe('aggregated discovery', () => {
       [`application/json;q=0.5,${aggregated()}`, aggregated()], ['application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json', 'application/json'],
     ];
     for (const [accept, expected] of cases) assert.equal((await get('/apis', { accept })).headers['content-type'], expected, accept);
+    assert.equal((await get('/apis')).headers['vary'], 'Accept');
+    assert.doesNotMatch((await get('/apis', { accept: 'application/yaml' })).text, /[&*]a1/, 'YAML without anchors');
     const { headers, text } = await get('/apis', { accept: aggregated() });
     assert.equal(headers['vary'], 'Accept');
     const again = await get('/apis', { accept: aggregated(), 'if-none-match': headers.etag! });

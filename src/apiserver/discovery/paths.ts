@@ -112,7 +112,11 @@ function aggregatedResponse({ request }: RequestContext, { bytes, etag }: Discov
 
 function discoveryResponse({ request, info }: RequestContext, { object, bytes }: DiscoveryDocument): ApiResponse {
   const { encoding } = negotiate(request.headers['accept']);
-  if (encoding === 'json' && !isPretty(info.query, request)) return jsonResponse(200, bytes);
+  if (encoding === 'json' && !isPretty(info.query, request)) {
+    const response = jsonResponse(200, bytes);
+    response.headers['vary'] = 'Accept';
+    return response;
+  }
   const { body, contentType } = encodeObject({ apiVersion: 'v1', ...object } as KubeObject, encoding, { pretty: true });
   return { status: 200, headers: { 'content-type': contentType, vary: 'Accept' }, body };
 }

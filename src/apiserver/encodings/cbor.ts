@@ -39,7 +39,9 @@ function prefersCbor(accept: string | undefined): boolean {
   return known?.type === CBOR || known?.type === CBOR_SEQUENCE;
 }
 
+/** What has one form alone, and what comes from elsewhere. */
 function isPassedOn(request: ApiRequest): boolean {
+  if (!/^\/apis?(\/|$)/.test(request.path)) return true;
   const { isResourceRequest, resource, subresource } = parseRequestInfo(request);
   return isResourceRequest && CONNECTED.has(`${resource}/${subresource}`);
 }
