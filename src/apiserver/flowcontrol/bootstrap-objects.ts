@@ -99,7 +99,8 @@ export function bootstrapFlowObjects(): FlowObject[] {
 /** Creates what is missing, puts right what is to be kept up, and takes away what was once suggested and still says that it is kept up. */
 export async function ensureFlowObjects(internal: InternalApi): Promise<void> {
   const wanted = bootstrapFlowObjects();
-  await Promise.all(wanted.map((one) => ensure(internal, one)));
+  // Levels first: no schema dangles on the way.
+  for (const resource of [PRIORITY_LEVELS, FLOW_SCHEMAS]) await Promise.all(wanted.filter((one) => one.resource === resource).map((one) => ensure(internal, one)));
   for (const resource of [FLOW_SCHEMAS, PRIORITY_LEVELS]) {
     const names = new Set(wanted.filter((one) => one.resource === resource).map(({ object }) => object.metadata?.name));
     for (const { metadata } of internal.list(resource)) {

@@ -49,6 +49,7 @@ const REASONS: readonly RejectReason[] = ['queue-full', 'concurrency-limit', 'ti
 
 export function flowMetrics(controller: FlowController, clock: Clock): string {
   const states = [...controller.levels];
+  for (const { set } of states) set.refresh();
   const lines: string[] = [];
   const head = (name: string, type: string, help: string): void => void lines.push(`# HELP ${PREFIX}${name} ${help}`, `# TYPE ${PREFIX}${name} ${type}`);
   const flows = states.flatMap(({ level, stats }) => Array.from(stats.values(), (one) => ({ stats: one, labels: `flow_schema="${one.schema}",priority_level="${level.name}"` })));

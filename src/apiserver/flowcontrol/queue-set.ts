@@ -85,7 +85,7 @@ export class Queue {
     this.index = index;
   }
 
-  get inUse(): boolean { return this.executing > 0 || this.waiting.length > 0; }
+  get inUse(): boolean { return this.seatsInUse > 0 || this.waiting.length > 0; }
 
   /** Seats of all that is here. */
   get load(): number { return this.seatsInUse + this.waitingSeats; }
@@ -199,7 +199,8 @@ export class QueueSet {
     }
     const queue = this.#choose(arrival.hand);
     const ticket = new Ticket(this, { arrival, queue, nowMs, r: this.#r });
-    if (queue.waiting.length >= queuing.queueLengthLimit && this.#seatsInUse >= this.#limit) return this.#refuse(ticket, 'queue-full', nowMs);
+    // Where anyone waits nothing can run at once, or it would.
+    if (queue.waiting.length >= queuing.queueLengthLimit) return this.#refuse(ticket, 'queue-full', nowMs);
     this.demand.add(ticket.seats, nowMs);
     if (!queue.inUse) {
       queue.nextDispatchR = this.#r;
@@ -224,6 +225,7 @@ export class QueueSet {
     (arrival.isWatch ? arrival.stats.watchInitialization : arrival.stats.execution).observe(seconds);
     // What was assumed of it is put right.
     if (queue) queue.nextDispatchR -= arrival.seats * (ASSUMED_SECONDS - seconds);
+    this.#leave(ticket);
     if (arrival.extraMs > 0 && arrival.finalSeats > 0) {
       ticket.state = 'holding';
       ticket.endsMs = nowMs + arrival.extraMs;
@@ -233,6 +235,11 @@ export class QueueSet {
     } else this.#end(ticket, nowMs);
     this.#dispatch(nowMs);
     this.#observe(nowMs);
+  }
+
+  /** Brings the figures up to now: seats that only time gives back. */
+  refresh(): void {
+    this.#observe(this.#sync());
   }
 
   /** What demand was in the period that ends now. */
@@ -352,7 +359,7 @@ export class QueueSet {
 
   /** One that is wider than the whole level runs when nothing else does. */
   #fits({ seats }: Ticket): boolean {
-    return this.#seatsInUse + Math.min(seats, Math.max(1, this.#limit)) <= this.#limit || this.#executing === 0;
+    return this.#seatsInUse + Math.min(seats, Math.max(1, this.#limit)) <= this.#limit || this.#seatsInUse === 0;
   }
 
   #dispatch(nowMs: number): void {
@@ -420,23 +427,27 @@ export class QueueSet {
     this.#observe(nowMs);
   }
 
-  /** Its seats are free again. */
-  #end(ticket: Ticket, nowMs: number): void {
-    const { arrival: { stats }, queue, before, after } = ticket;
-    ticket.state = 'over';
-    if (queue) {
-      queue.executing--;
-      queue.seatsInUse -= ticket.seats;
-      if (!queue.inUse) this.#queuesInUse--;
-    }
+  /** It does not run any more; its seats may still be held. */
+  #leave({ arrival: { stats }, queue, before, after }: Ticket): void {
+    if (queue) queue.executing--;
     this.#executing--;
-    this.#seatsInUse -= ticket.seats;
-    this.demand.add(-ticket.seats, nowMs);
     stats.executing--;
-    stats.executingSeats -= ticket.seats;
     if (before) before.after = after;
     else this.#first = after;
     if (after) after.before = before;
+  }
+
+  /** Its seats are free again. */
+  #end(ticket: Ticket, nowMs: number): void {
+    const { arrival: { stats }, queue } = ticket;
+    ticket.state = 'over';
+    if (queue) {
+      queue.seatsInUse -= ticket.seats;
+      if (!queue.inUse) this.#queuesInUse--;
+    }
+    this.#seatsInUse -= ticket.seats;
+    this.demand.add(-ticket.seats, nowMs);
+    stats.executingSeats -= ticket.seats;
     if (this.#onIdle && this.idle) this.#onIdle();
   }
 
