@@ -40,7 +40,7 @@ export const STAGES: readonly Stage[] = [
 const NOBODY: UserInfo = { name: '', groups: [] };
 
 function route(request: ApiRequest, startedMs: number): RequestContext {
-  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] ?? randomUUID(), release: undefined, flow: undefined, startedMs };
+  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] || randomUUID(), release: undefined, flow: undefined, startedMs };
 }
 
 export function createHandler(core: ServerCore): ApiHandler {
