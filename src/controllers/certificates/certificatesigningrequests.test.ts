@@ -123,6 +123,8 @@ describe('certificate signing requests', () => {
       [{ signer: client, usages: ['digital signature'] }, 'missing required usage for client certificate: client auth'],
       [{ signer: kubelet, usages: CLIENT }, 'subject organization is not system:nodes'],
       [{ signer: kubelet, usages: CLIENT, subject: '/O=system:nodes/O=x/CN=system:node:a' }, 'subject organization is not system:nodes'],
+      [{ signer: kubelet, usages: CLIENT, subject: '/O=system:nodes+O=system:masters/CN=system:node:a' }, 'subject organization is not system:nodes'],
+      [{ signer: kubelet, usages: CLIENT, subject: '/O=system:nodes/CN=system:node:a/CN=root' }, 'subject common name does not begin with system:node:'],
       [{ signer: kubelet, usages: CLIENT, subject: '/O=system:nodes/CN=a' }, 'subject common name does not begin with system:node:'],
       [{ signer: kubelet, usages: CLIENT, subject: node, names: 'DNS:a' }, 'DNS subjectAltNames are not allowed'],
       [{ signer: kubelet, usages: CLIENT, subject: node, names: 'IP:10.0.0.1' }, 'IP subjectAltNames are not allowed'],
