@@ -1,6 +1,6 @@
 /** `capstan down`: stop the cluster of a data directory and its containers; all data stays. */
 import type { Command } from 'commander';
-import { dataDir, readSettings, UserError } from '#deploy/data-dir.ts';
+import { dataDir, readSettings, UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { runningPid, stopDaemon } from '#deploy/daemon.ts';
 import { stopNode } from '#cmd/node-control.ts';
 import { action, dataDirOption, print } from './context.ts';
@@ -14,14 +14,25 @@ export function register(program: Command): void {
     .addOption(dataDirOption())
     .action(action(async (options: { readonly dataDir?: string }) => {
       const dir = dataDir(options.dataDir);
-      const settings = readSettings(dir);
-      if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
       const pid = runningPid(dir);
+      const { settings, damage } = settingsOf(dir, { isRunning: pid !== undefined });
+      if (!settings && !damage) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
       if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) {
         throw new UserError(`The cluster in ${dir.path} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s; see ${dir.logs}/capstan.log, or end it by: kill -9 ${pid} (nothing that was acknowledged is lost).`);
       }
       // Also after a crash: the daemon is gone, its containers may not be.
-      if (settings.runtime === 'cri') await stopNode({ dir, settings });
+      if (settings?.runtime === 'cri') await stopNode({ dir, settings });
       print(pid === undefined ? `The cluster in ${dir.path} was not running.` : `The cluster in ${dir.path} is stopped; its data is kept.`);
+      if (damage) print(`Before it can start again: ${damage.message}`);
     }));
+}
+
+/** What runs can be stopped whatever became of its settings file meanwhile: the program itself stops its containers. */
+function settingsOf(dir: DataDir, { isRunning }: { readonly isRunning: boolean }): { readonly settings?: ClusterSettings | undefined; readonly damage?: UserError } {
+  try {
+    return { settings: readSettings(dir) };
+  } catch (error) {
+    if (!isRunning || !(error instanceof UserError)) throw error;
+    return { damage: error };
+  }
 }

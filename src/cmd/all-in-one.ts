@@ -39,6 +39,7 @@ class Cluster {
   readonly #settings: ClusterSettings;
   readonly #flags: ApiServerFlags;
   readonly #startedAt = performance.now();
+  readonly #startedAtTime = new Date().toISOString();
   readonly #components: Record<string, string> = {};
   #phase: DaemonState['phase'] = 'starting';
   #lock: ProcessLock | undefined;
@@ -129,7 +130,7 @@ class Cluster {
       this.#components[component] = state;
       this.#saveState();
     };
-    const control: ControlData = { identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: pki.serviceAccountKey.keyPem };
+    const control: ControlData = { identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: composeOptionsFrom(this.#flags, { settings: {}, pki }).pki.serviceAccountKey.keyPem };
     this.#control = startWorker({ file: new URL('./worker-control.ts', import.meta.url), data: control, handler, onState, maxHeapMb: CONTROL_HEAP_MB });
     this.#watchThread('scheduler and controllers', this.#control);
     const nodeData = this.#nodeData({ pki, network });
@@ -175,7 +176,7 @@ class Cluster {
   }
 
   #saveState(): void {
-    const state: DaemonState = { pid: process.pid, server: this.url, startedAt: new Date().toISOString(), phase: this.#phase, components: this.#components };
+    const state: DaemonState = { pid: process.pid, server: this.url, startedAt: this.#startedAtTime, phase: this.#phase, components: this.#components };
     try {
       writeFileAtomic(this.#dir.state, JSON.stringify(state));
     } catch (error) {
