@@ -1,7 +1,8 @@
 /** Authentication of a whole API server over TLS: by flags, with files that change under it. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request as httpsRequest } from 'node:https';
 import { connect } from 'node:http2';
 import { tmpdir } from 'node:os';
@@ -196,6 +197,32 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   file('sa.pub', second);
   await until('the old key is gone', async () => await who(at, { token: first, ca }) === '401');
 });
+
+test('a certificate may say the user\'s UID, once', { skip: hasOpenssl() ? false : 'openssl is not installed' }, async (t) => {
+  const dir = folder(t);
+  const make = (name: string, subject: string): KeyPair => {
+    writeFileSync(join(dir, 'cnf'), `[req]\ndistinguished_name=dn\nprompt=no\n[dn]\n${subject}\n`);
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-config', join(dir, 'cnf'), '-keyout', join(dir, `${name}.key`), '-out', join(dir, `${name}.crt`)], { stdio: 'pipe' });
+    return { certificatePem: readFileSync(join(dir, `${name}.crt`), 'utf8'), keyPem: readFileSync(join(dir, `${name}.key`), 'utf8') };
+  };
+  const one = make('one', 'CN=jane\n0.1.3.6.1.4.1.57683.2=u-1'), two = make('two', 'CN=joe\n0.1.3.6.1.4.1.57683.2=u-1\n1.1.3.6.1.4.1.57683.2=u-2');
+  writeFileSync(join(dir, 'ca.crt'), '');
+  const at = await world(t, { flags: { clientCaFile: join(dir, 'ca.crt') } });
+  writeFileSync(join(dir, 'ca.crt'), one.certificatePem + two.certificatePem);
+  await until('jane', async () => (await who(at, { client: one })).startsWith('jane'));
+  const { body } = await at.get(WHO, { client: one, body: REVIEW });
+  assert.equal((body as unknown as { status: { userInfo: { uid: string } } }).status.userInfo.uid, 'u-1');
+  assert.equal(await who(at, { client: two }), '401');
+});
+
+function hasOpenssl(): boolean {
+  try {
+    execFileSync('openssl', ['version']);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 test('the longest life of a token is cut and said', async (t) => {
   const at = await world(t, { flags: { serviceAccountMaxTokenExpiration: '2h' } });

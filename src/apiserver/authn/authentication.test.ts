@@ -75,6 +75,7 @@ test('a client certificate names the user, and wins over a bad token', async () 
   const user = { name: 'jane', groups: ['devs', 'system:authenticated'], extra: { 'authentication.kubernetes.io/credential-id': ['X509SHA256=abcd'] } };
   assert.deepEqual((await authenticate(at, request({}, { clientCertificate })))?.user, user);
   assert.deepEqual((await authenticate(at, request({ authorization: 'Bearer bad' }, { clientCertificate })))?.user, user);
+  assert.equal((await authenticate(at, request({}, { clientCertificate: { ...clientCertificate, fingerprint: 'CD', uid: 'u-1' } })))?.user.uid, 'u-1');
   assert.equal((await authenticate(at, request({}, { clientCertificate: { ...clientCertificate, commonName: '' } })))?.user.name, 'system:anonymous');
 });
 

@@ -1,4 +1,4 @@
-/** Users by client certificate (CN = name, O = groups), and by the headers of an authenticating proxy that shows one of its own. */
+/** Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), and by the headers of an authenticating proxy that shows one of its own. */
 import type { UserInfo } from '#machinery/object.ts';
 import type { ApiRequest } from '../http.ts';
 import type { Authenticated, Authenticator } from './authenticator.ts';
@@ -17,7 +17,7 @@ export class CertificateAuthenticator implements Authenticator {
     const known = this.#known.get(clientCertificate.fingerprint);
     if (known) return known;
     const fingerprint = clientCertificate.fingerprint.replaceAll(':', '').toLowerCase();
-    const user: UserInfo = { name: clientCertificate.commonName, groups: clientCertificate.organizations, extra: { [CREDENTIAL_ID]: [`X509SHA256=${fingerprint}`] } };
+    const user: UserInfo = { name: clientCertificate.commonName, groups: clientCertificate.organizations, ...(clientCertificate.uid ? { uid: clientCertificate.uid } : {}), extra: { [CREDENTIAL_ID]: [`X509SHA256=${fingerprint}`] } };
     if (this.#known.size >= CACHE_LIMIT) this.#known.delete(this.#known.keys().next().value!);
     this.#known.set(clientCertificate.fingerprint, { user });
     return { user };

@@ -27,6 +27,9 @@ function certificatesIn(pem: string | Buffer | undefined): X509Certificate[] {
   return (String(pem ?? '').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((block) => new X509Certificate(block));
 }
 
+/** Upstream's object identifier of a user's UID in a subject. */
+const UID = '1.3.6.1.4.1.57683.2';
+
 export function peerOf(socket: TLSSocket, authorities: Authorities | undefined): Peer {
   const remoteAddress = socket.remoteAddress ?? '';
   const certificate = socket.getPeerCertificate();
@@ -34,10 +37,12 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
   if (!socket.authorized) {
     return { remoteAddress, certificate: undefined, certificateError: String(socket.authorizationError ?? 'client certificate is not trusted'), frontProxy: undefined };
   }
-  const { CN, O } = certificate.subject as { CN?: string | string[]; O?: string | string[] };
+  const { CN, O, [UID]: uids } = certificate.subject as { CN?: string | string[]; O?: string | string[]; [UID]?: string | string[] };
+  // Which of several counts nobody can say.
+  if (Array.isArray(uids)) return { remoteAddress, certificate: undefined, certificateError: `expected 1 UID, but found multiple: [${uids.join(' ')}]`, frontProxy: undefined };
   const commonName = Array.isArray(CN) ? CN.at(-1) ?? '' : CN ?? '';
   const organizations = Array.isArray(O) ? O : O === undefined ? [] : [O];
-  const own = { commonName, organizations, fingerprint: certificate.fingerprint256 };
+  const own = { commonName, organizations, fingerprint: certificate.fingerprint256, ...(uids ? { uid: uids } : {}) };
   if (!authorities) return { remoteAddress, certificate: own, certificateError: undefined, frontProxy: undefined };
   const isClient = isIssuedBy(socket, authorities.client), isFrontProxy = isIssuedBy(socket, authorities.frontProxy);
   return {
