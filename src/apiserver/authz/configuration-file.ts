@@ -31,24 +31,34 @@ export function followConfiguration(path: string, { metrics, log, clock, use }: 
     metrics.reloads.add(`${server},status="${status}"`);
     metrics.reloadTime.set(`${server},status="${status}"`, clock.now() / 1000);
   };
-  load(readFirst(path));
-  return watchFiles({
+  const reload = (text: string): void => {
+    try {
+      load(text);
+      reloaded('success');
+      log.info('the authorization configuration was reloaded', { path });
+    } catch (error) {
+      reloaded('failure');
+      log.error('the changed authorization configuration is not used, the one before stays', { path, error: errorMessage(error) });
+    }
+  };
+  const first = readFirst(path);
+  try {
+    load(first);
+  } catch (error) {
+    throw new AuthorizationConfigurationError(`--authorization-config ${path}: ${errorMessage(error)}`, { cause: error });
+  }
+  const files = watchFiles({
     paths: [path], clock,
-    changed: ([text = '']) => {
-      try {
-        load(text);
-        reloaded('success');
-        log.info('the authorization configuration was reloaded', { path });
-      } catch (error) {
-        reloaded('failure');
-        log.error('the changed authorization configuration is not used, the one before stays', { path, error: errorMessage(error) });
-      }
-    },
+    changed: ([text = '']) => reload(text),
     unreadable: (error) => {
       reloaded('failure');
       log.error('the authorization configuration cannot be read, the one before stays', { path, error: errorMessage(error) });
     },
   });
+  // Changed between the two readings: to the watch, that is how it always was.
+  const second = readFirst(path);
+  if (second !== first) reload(second);
+  return files;
 }
 
 function readFirst(path: string): string {

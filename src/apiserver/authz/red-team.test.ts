@@ -265,7 +265,20 @@ const CERTIFICATES: readonly Attack[] = [
   ['a trust bundle', 'editor', 'POST /apis/certificates.k8s.io/v1beta1/clustertrustbundles', { body: object('x', { spec: { trustBundle: 'x' } }) }],
 ];
 
-const GROUPS: Readonly<Record<string, readonly Attack[]>> = { paths: PATHS, verbs: VERBS, 'names of resources': NAMES, subresources: SUBRESOURCES, headers: HEADERS, escalation: ESCALATION, reviews: REVIEWS, tokens: TOKENS, nodes: NODES, certificates: CERTIFICATES };
+const typed = (type: string, body: string): Ask => ({ headers: { 'content-type': type }, body });
+const CONFIG = { apiVersion: 'v1', kind: 'ConfigMap' };
+const aliases = Array.from({ length: 12 }, (_, level) => `a${level}: &a${level} [${Array.from({ length: 12 }, () => (level === 0 ? 'x' : `*a${level - 1}`)).join(', ')}]`).join('\n');
+const BODIES: readonly Attack[] = [
+  ['brackets without end', 'editor', `POST ${BLUE}/configmaps`, typed('application/json', '['.repeat(500_000))], ['objects without end', 'editor', `POST ${BLUE}/configmaps`, typed('application/json', `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`)], ['objects of objects in a known field', 'editor', `POST ${BLUE}/configmaps`, typed('application/json', `{"apiVersion":"v1","kind":"ConfigMap","metadata":${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}}`)],
+  ['a billion laughs', 'editor', `POST ${BLUE}/configmaps`, typed('application/yaml', `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\n${aliases}\ndata: {x: *a11}\n`)], ['an alias of itself', 'editor', `POST ${BLUE}/configmaps`, typed('application/yaml', 'apiVersion: v1\nkind: ConfigMap\nmetadata: &m {name: bomb, labels: *m}\n')], ['two documents', 'editor', `POST ${BLUE}/configmaps`, typed('application/yaml', 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n')],
+  ['more than a body may be', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: 'big' }, data: { x: 'x'.repeat(4 * 1024 * 1024) } } }], ['more than a config map may be', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: 'big' }, data: { x: 'x'.repeat(1024 * 1024 + 1) } } }], ['a number too great', 'editor', `POST ${BLUE}/configmaps`, typed('application/json', `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","generation":1${'0'.repeat(100_000)}}}`)],
+  ['keys twice', 'editor', `POST ${BLUE}/configmaps?fieldValidation=Strict`, typed('application/json', '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"},"metadata":{"name":"three"}}')], ['another type than it says', 'editor', `POST ${BLUE}/configmaps`, typed('application/vnd.kubernetes.protobuf', 'k8s\u0000\u000a\u00ff\u00ff\u00ff\u00ff\u000f')], ['a type nobody knows', 'editor', `POST ${BLUE}/configmaps`, typed('text/html', '<x/>')], ['another kind', 'editor', `POST ${BLUE}/configmaps`, { body: { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'three' } } }],
+  ['too many steps of a patch', 'editor', `PATCH ${BLUE}/configmaps/one`, { headers: JSON_PATCH, body: Array.from({ length: 10_001 }, () => ({ op: 'test', path: '/kind', value: 'ConfigMap' })) }], ['copies of copies', 'editor', `PATCH ${BLUE}/configmaps/one`, { headers: JSON_PATCH, body: [{ op: 'add', path: '/data/a', value: 'x'.repeat(1000) }, ...Array.from({ length: 40 }, (_, index) => ({ op: 'copy', from: '/data', path: `/data/c${index}` }))] }], ['a patch of what is no patch', 'editor', `PATCH ${BLUE}/configmaps/one`, typed('application/json', '{}')],
+  ['a name with a slash', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: '../red/top' } } }], ['a name of dots', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: '..' } } }], ['a generated name with a slash', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { generateName: '../' } } }], ['a key that leaves its folder', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: 'three' }, data: { '../../etc/passwd': 'x' } } }], ['a key of dots', 'editor', `POST ${BLUE}/configmaps`, { body: { ...CONFIG, metadata: { name: 'three' }, data: { '..': 'x' } } }],
+  ['a token of a list that is none', 'reader', `GET ${BLUE}/configmaps?limit=1&continue=${Buffer.from('{"v":"meta.k8s.io/v1","rv":1,"start":"../red/"}').toString('base64url')}`], ['a selector that backtracks', 'reader', `GET ${BLUE}/configmaps?labelSelector=${encodeURIComponent(`a in (${'('.repeat(2000)}`)}`],
+];
+
+const GROUPS: Readonly<Record<string, readonly Attack[]>> = { bodies: BODIES, paths: PATHS, verbs: VERBS, 'names of resources': NAMES, subresources: SUBRESOURCES, headers: HEADERS, escalation: ESCALATION, reviews: REVIEWS, tokens: TOKENS, nodes: NODES, certificates: CERTIFICATES };
 
 for (const [group, attacks] of Object.entries(GROUPS)) {
   describe(group, () => {
@@ -336,8 +349,10 @@ describe('below HTTP', () => {
 });
 
 test('nothing that was attacked has changed', async () => {
+  await ask('editor', `POST ${BLUE}/configmaps?dryRun=All`, { body: '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"p","labels":{"__proto__":"x"}},"__proto__":{"polluted":true},"data":{"__proto__":"x"}}' });
   const read = async (path: string): Promise<Record<string, never>> => JSON.parse((await ask('root', `GET ${path}`)).text) as Record<string, never>;
   const names = async (path: string): Promise<string[]> => ((await read(path))['items'] as unknown as { metadata: { name: string } }[]).map(({ metadata }) => metadata.name);
+  assert.equal(({} as Record<string, unknown>)['polluted'], undefined);
   assert.deepEqual(await names(`${BLUE}/configmaps`), ['one', 'two']);
   assert.deepEqual(await names(`${RED}/secrets`), ['only-a', 'only-b', 'top']);
   assert.deepEqual(await names('/api/v1/nodes'), ['node-a', 'node-b']);

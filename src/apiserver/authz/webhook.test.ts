@@ -173,6 +173,22 @@ test('a failing webhook in front of RBAC: who RBAC allows goes on, others are an
   }
 });
 
+test('a silent webhook stalls only those whom nobody in front of it lets through', async (t) => {
+  let answerNow = (): void => {};
+  peer.answer(() => new Promise((resolve) => { answerNow = () => resolve({ body: { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', status: { allowed: true } } }); }));
+  const path = join(peer.dir, 'policies');
+  writeFileSync(path, '{"user": "jane"}\n');
+  const authorization = createAuthorization({ internal: new FakeInternal(), modes: ['ABAC', 'Webhook'], policyFile: path, webhook: { configFile: peer.kubeconfig, version: 'v1' } });
+  t.after(() => authorization.stop());
+  const waiting = Promise.resolve(authorization.authorizer.authorize({ ...PODS, user: { name: 'joe', groups: [] } }));
+  const jane = authorization.authorizer.authorize({ ...PODS, user: { name: 'jane', groups: [] } });
+  assert.ok(!(jane instanceof Promise), 'answered at once');
+  assert.equal(jane.decision, 'allow');
+  for (const { calls } = peer; calls.length === 0;) await new Promise((resolve) => setImmediate(resolve));
+  answerNow();
+  assert.equal((await waiting).decision, 'allow');
+});
+
 describe('AuthorizationConfiguration', () => {
   const write = (path: string, authorizers: readonly object[]): void => {
     writeFileSync(`${path}.new`, JSON.stringify({ apiVersion: 'apiserver.config.k8s.io/v1', kind: 'AuthorizationConfiguration', authorizers }));
