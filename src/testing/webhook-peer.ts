@@ -1,6 +1,6 @@
 /** A real HTTPS server on loopback that answers JSON webhooks, with an authority of its own and the kubeconfig that leads to it. For tests. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { renderKubeconfig } from '#deploy/pki/kubeconfig.ts';
 
 export interface PeerCall { readonly body: unknown; readonly path: string; readonly headers: IncomingHttpHeaders; /** Common name of the client's certificate, '' without one. */ readonly clientName: string }
 /** status 0 = the connection is cut; a promise that never settles = no answer. */
-export interface PeerAnswer { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown }
+export interface PeerAnswer { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown; /** The body never ends: a blank now and then. */ readonly drips?: boolean }
 
 export interface WebhookPeer {
   readonly url: string;
@@ -25,6 +25,13 @@ export interface WebhookPeer {
   /** From the next call on. */
   answer(handler: (call: PeerCall) => PeerAnswer | Promise<PeerAnswer>): void;
   stop(): Promise<void>;
+}
+
+const DRIP_MS = 20;
+
+function drip(response: ServerResponse): void {
+  const timer = setInterval(() => response.write(' '), DRIP_MS);
+  response.on('close', () => clearInterval(timer));
 }
 
 const HOUR_MS = 3_600_000;
@@ -55,9 +62,10 @@ export async function startWebhookPeer(handler: (call: PeerCall) => PeerAnswer |
       const subject = (request.socket as TLSSocket).getPeerCertificate()?.subject as { CN?: string } | undefined;
       const call: PeerCall = { body: JSON.parse(Buffer.concat(parts).toString() || 'null') as unknown, path: request.url ?? '', headers: request.headers, clientName: subject?.CN ?? '' };
       calls.push(call);
-      void Promise.resolve(current(call)).then(({ status = 200, headers = {}, body = '' }) => {
+      void Promise.resolve(current(call)).then(({ status = 200, headers = {}, body = '', drips = false }) => {
         if (status === 0) return void request.socket.destroy();
         response.writeHead(status, { 'content-type': 'application/json', ...headers });
+        if (drips) return void drip(response);
         response.end(typeof body === 'string' ? body : JSON.stringify(body));
       });
     });

@@ -23,12 +23,18 @@ export interface AdmissionRequest {
 
 /** seen: as what the webhook or policy is shown the request; the request's own kind and resource stand beside it. */
 export function admissionRequest(attributes: AdmissionAttributes, seen: Match): AdmissionRequest {
-  const { gvr, gvk, subresource, name, namespace, operation, user, dryRun } = attributes;
+  const { gvr, gvk, subresource, namespace, operation, user, dryRun } = attributes;
+  const name = requestName(attributes);
   return {
     kind: kindFields(seen.gvk), resource: resourceFields(seen.gvr), ...(subresource && { subResource: subresource }),
     requestKind: kindFields(gvk), requestResource: resourceFields(gvr), ...(subresource && { requestSubResource: subresource }),
     ...(name && { name }), ...(namespace && { namespace }), operation, userInfo: userInfo(user), dryRun, options: optionsOf(attributes),
   };
+}
+
+/** That of the object where the request has none: a generated name is there once the object was mutated. */
+export function requestName({ name, object }: AdmissionAttributes): string {
+  return name || object?.metadata?.name || '';
 }
 
 function kindFields({ group, version, kind }: GroupVersionKind): GroupVersionKind {

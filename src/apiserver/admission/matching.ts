@@ -5,6 +5,7 @@
 import { statusErrors } from '#machinery/errors.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { GroupVersionKind, GroupVersionResource, KubeObject } from '#machinery/object.ts';
+import { requestName } from './admission-request.ts';
 import type { AdmissionKinds, GroupAndResource } from './kinds.ts';
 import type { AdmissionAttributes, AdmissionOperation } from './plugin.ts';
 
@@ -92,7 +93,7 @@ export class RequestMatcher {
   /** Undefined: they do not matter. A namespace that is being written is judged by what it is to become. */
   #namespaceLabels({ gvr, subresource, operation, namespace, object, internal }: AdmissionAttributes): Readonly<Record<string, string>> | 'missing' | undefined {
     if (this.#namespaces.isEverything) return undefined;
-    const isNamespace = gvr.resource === 'namespaces';
+    const isNamespace = gvr.group === '' && gvr.resource === 'namespaces';
     if (namespace === '' && !isNamespace) return undefined;
     if (isNamespace && subresource === '' && (operation === 'CREATE' || operation === 'UPDATE')) return object?.metadata?.labels ?? {};
     const found = internal.get({ group: '', resource: 'namespaces' }, { name: namespace });
@@ -120,9 +121,9 @@ function matchRules(rules: readonly MatchRule[], { attributes, matchPolicy, kind
 }
 
 function matchesRule(rule: MatchRule, attributes: AdmissionAttributes, { group, version, resource }: GroupVersionResource): boolean {
-  const { operation, subresource, name } = attributes;
+  const { operation, subresource } = attributes;
   return matchesOperation(rule, operation) && includes(rule.apiGroups, group) && includes(rule.apiVersions, version) && matchesResource(rule, { resource, subresource })
-    && matchesScope(rule, attributes) && (!rule.resourceNames?.length || rule.resourceNames.includes(name));
+    && matchesScope(rule, attributes) && (!rule.resourceNames?.length || rule.resourceNames.includes(requestName(attributes)));
 }
 
 function includes(values: readonly string[] | undefined, value: string): boolean {

@@ -189,9 +189,11 @@ describe('mutation', () => {
 
   test('generated names are made after it, and a webhook may give one', async () => {
     await bench.mutating('m', bench.webhook('see'));
+    await bench.validating('v', bench.webhook('final'));
     const made = await bench.server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } });
     assert.match(made.body.metadata.name, /^g-.{5}$/);
     assert.deepEqual([bench.requests[0]?.request['name'], bench.requests[0]?.request['object'].metadata.generateName], [undefined, 'g-']);
+    assert.deepEqual([bench.requests[1]?.path, bench.requests[1]?.request['name']], ['/final', made.body.metadata.name]);
     bench.decisions['/see'] = () => patching({ op: 'add', path: '/metadata/name', value: 'given' });
     assert.equal((await bench.server.request(`POST ${CONFIGMAPS}`, { body: { metadata: { generateName: 'g-' } } })).body.metadata.name, 'given');
   });
@@ -299,6 +301,9 @@ describe('failures', () => {
     { name: 'no list', response: { allowed: true, patchType: 'JSONPatch', patch: Buffer.from('{}').toString('base64') }, says: /cannot unmarshal the patch/ },
     { name: 'an absent path', response: patching({ op: 'replace', path: '/spec/x', value: 1 }), says: /replace operation does not apply/ },
     { name: 'a wrong type', response: patching({ op: 'add', path: '/data', value: 'text' }), says: /cannot unmarshal/ },
+    { name: 'nested without end', response: { allowed: true, patchType: 'JSONPatch', patch: Buffer.from(`[{"op":"add","path":"/data/x","value":${'['.repeat(200_000)}${']'.repeat(200_000)}}]`).toString('base64') }, says: /exceeded max depth/ },
+    { name: 'a bomb of copies', response: patching({ op: 'add', path: '/data/x', value: 'x'.repeat(1000) }, ...Array.from({ length: 40 }, (_, i) => ({ op: 'copy', from: '/data', path: `/data/${i}` }))), says: /accumulated size increase of copy|cannot unmarshal/ },
+    { name: 'more operations than are taken', response: patching(...Array.from({ length: 10_001 }, () => ({ op: 'test', path: '/data/a', value: '1' }))), says: /allowed maximum operations in a JSON patch is 10000/ },
     { name: 'another kind', response: patching({ op: 'replace', path: '/kind', value: 'Secret' }), says: /^Internal error occurred: / },
   ];
   for (const { name, response, says } of wrongPatches) {
@@ -317,6 +322,11 @@ describe('failures', () => {
     const { status, body } = await slow;
     assert.equal(status, 500);
     assert.match(body.message, /^Internal error occurred: failed calling webhook "silent\.example\.com": failed to call webhook: Post "https:\/\/127\.0\.0\.1:\d+\/silent\?timeout=1s": context deadline exceeded$/);
+  });
+
+  test('an answer that drips ends with the timeout', async () => {
+    const refused = await failing({ raw: { drips: true } }, { timeoutSeconds: 1 });
+    assert.match(refused.body.message, /context deadline exceeded/);
   });
 
   test('a certificate of an authority that was not named', async () => {
@@ -340,6 +350,23 @@ describe('failures', () => {
     const refused = await failing({ raw: { body: `"${'x'.repeat(17 * 1024 * 1024)}"` } });
     assert.match(refused.body.message, /is longer than 16777216 bytes/);
   });
+});
+
+test('a patch that names a prototype sets a field of that name, and nothing else', async () => {
+  bench.decisions['/m'] = () => patching({ op: 'add', path: '/metadata/annotations', value: {} }, { op: 'add', path: '/metadata/annotations/__proto__', value: 'x' }, { op: 'add', path: '/__proto__', value: { polluted: true } });
+  await bench.mutating('m', bench.webhook('m'));
+  const { text } = await bench.createConfigMap('a');
+  assert.equal(({} as { polluted?: boolean }).polluted, undefined);
+  assert.ok(!text.includes('polluted'), text);
+});
+
+test('a bundle that holds no certificate trusts nobody', async () => {
+  const clientConfig = { ...bench.webhook('x')['clientConfig'] as object, caBundle: Buffer.from('no certificate').toString('base64') };
+  await bench.validating('v', bench.webhook('x', { clientConfig }));
+  const { status, body } = await bench.createConfigMap('a');
+  assert.equal(status, 500);
+  assert.match(body.message, /failed to call webhook: /);
+  assert.deepEqual(bench.paths, []);
 });
 
 test('a webhook that creates what it is asked about is asked again each time, and the requests end', async () => {
