@@ -49,6 +49,7 @@ async function up(options: UpOptions): Promise<void> {
   const dir = dataDir(options.dataDir);
   const before = readSettings(dir);
   const pid = runningPid(dir);
+  if (pid !== undefined && options.apiserverArg) throw new UserError(`The cluster in ${dir.path} is running (process ${pid}): stop it with 'capstan down' before its --apiserver-arg are changed.`);
   if (pid !== undefined) return alreadyRunning(dir, pid);
   checkOptions(options, { dir, stored: before });
   const apiServer = await readApiServerArgs(options.apiserverArg ?? before?.apiServerArgs ?? []);

@@ -12,23 +12,24 @@ export const kerberosMissing: string | false = existsSync(PROGRAMS.krb5kdc) && e
 
 export interface Realm {
   readonly name: string;
-  /** For programs that are to live in this realm. */
-  readonly env: NodeJS.ProcessEnv;
+  /** What makes a process live in this realm: set it before the library is loaded. */
+  readonly variables: { readonly KRB5_CONFIG: string; readonly KRB5RCACHENAME: string };
   /** A principal with a random key, in a new keytab file. */
   keytab(principal: string): string;
   /** 'alice' */
   addUser(name: string, password: string): void;
-  /** Tickets of a user, in a cache file of their own: sets env.KRB5CCNAME in what it answers. */
-  kinit(name: string, options: { readonly password: string; readonly lifetime?: string }): NodeJS.ProcessEnv;
+  /** Tickets of a user; the file they are in, for KRB5CCNAME. lifetime: '2s' */
+  kinit(name: string, options: { readonly password: string; readonly lifetime?: string }): string;
   stop(): Promise<void>;
 }
 
-export async function startRealm(name = 'CAPSTAN.TEST'): Promise<Realm> {
+/** skewSeconds: how far clocks may differ, and old tokens be, to be believed. */
+export async function startRealm({ name = 'CAPSTAN.TEST', skewSeconds = 300 }: { readonly name?: string; readonly skewSeconds?: number } = {}): Promise<Realm> {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-krb5-'));
   const file = (base: string): string => join(dir, base);
   const port = await freePort();
   writeFileSync(file('krb5.conf'), [
-    '[libdefaults]', ` default_realm = ${name}`, ' dns_lookup_kdc = false', ' dns_lookup_realm = false', ' rdns = false', ' dns_canonicalize_hostname = false', ' udp_preference_limit = 1',
+    '[libdefaults]', ` default_realm = ${name}`, ' dns_lookup_kdc = false', ' dns_lookup_realm = false', ' rdns = false', ' dns_canonicalize_hostname = false', ' udp_preference_limit = 1', ` clockskew = ${skewSeconds}`,
     '[realms]', ` ${name} = {`, `  kdc = 127.0.0.1:${port}`, ' }', '[domain_realm]', ` localhost = ${name}`, ` .localhost = ${name}`, ` 127.0.0.1 = ${name}`, '',
   ].join('\n'));
   writeFileSync(file('kdc.conf'), [
@@ -36,7 +37,8 @@ export async function startRealm(name = 'CAPSTAN.TEST'): Promise<Realm> {
     '[realms]', ` ${name} = {`, `  database_name = ${file('principal')}`, `  key_stash_file = ${file('stash')}`, `  acl_file = ${file('acl')}`, '  max_life = 1h', ' }',
     '[logging]', ` kdc = FILE:${file('kdc.log')}`, '',
   ].join('\n'));
-  const env = { ...process.env, KRB5_CONFIG: file('krb5.conf'), KRB5_KDC_PROFILE: file('kdc.conf'), KRB5RCACHEDIR: dir };
+  const variables = { KRB5_CONFIG: file('krb5.conf'), KRB5RCACHENAME: `file2:${file('rcache')}` };
+  const env = { ...process.env, ...variables, KRB5_KDC_PROFILE: file('kdc.conf') };
   const run = (program: string, words: readonly string[], input = ''): string => {
     const { status, stdout, stderr } = spawnSync(program, words, { env, input, encoding: 'utf8', timeout: 30_000 });
     if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${stderr}`);
@@ -47,7 +49,7 @@ export async function startRealm(name = 'CAPSTAN.TEST'): Promise<Realm> {
   await started(kdc);
   let made = 0;
   return {
-    name, env,
+    name, variables,
     addUser: (user, password) => void run(PROGRAMS.kadmin, ['-q', `addprinc -pw ${password} ${user}`]),
     keytab: (principal) => {
       const path = file(`${++made}.keytab`);
@@ -56,10 +58,10 @@ export async function startRealm(name = 'CAPSTAN.TEST'): Promise<Realm> {
       return path;
     },
     kinit: (user, { password, lifetime }) => {
-      const own = { ...env, KRB5CCNAME: `FILE:${file(`${++made}.ccache`)}` };
-      const { status, stderr } = spawnSync(PROGRAMS.kinit, [...(lifetime === undefined ? [] : ['-l', lifetime]), user], { env: own, input: `${password}\n`, encoding: 'utf8', timeout: 30_000 });
+      const cache = `FILE:${file(`${++made}.ccache`)}`;
+      const { status, stderr } = spawnSync(PROGRAMS.kinit, [...(lifetime === undefined ? [] : ['-l', lifetime]), user], { env: { ...env, KRB5CCNAME: cache }, input: `${password}\n`, encoding: 'utf8', timeout: 30_000 });
       if (status !== 0) throw new Error(`kinit ${user}: ${stderr}`);
-      return own;
+      return cache;
     },
     async stop() {
       const ended = kdc.exitCode === null ? new Promise((resolve) => kdc.once('exit', resolve)) : undefined;

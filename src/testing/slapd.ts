@@ -23,6 +23,9 @@ export interface Slapd {
   /** Ends it; its data stays. */
   stop(): Promise<void>;
   start(): Promise<void>;
+  /** Keeps its connections and answers nothing until it is resumed. */
+  pause(): void;
+  resume(): void;
   /** Ends it and removes everything. */
   remove(): Promise<void>;
 }
@@ -72,6 +75,8 @@ export async function startSlapd(ldif: string): Promise<Slapd> {
   }
   return {
     url, tlsUrl, caPem: ca.certificatePem, stop, start,
+    pause: () => void running?.kill('SIGSTOP'),
+    resume: () => void running?.kill('SIGCONT'),
     async remove() {
       await stop();
       rmSync(dir, { recursive: true, force: true });

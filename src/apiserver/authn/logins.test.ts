@@ -60,11 +60,11 @@ before(async () => {
   const file = join(folder, 'users.csv');
   writeFileSync(file, `"${await hashPassword(PASSWORD)}",jane,7,"devs,ops"\n`);
   if (!kerberosMissing) {
-    realm = await startRealm();
+    realm = await startRealm({ skewSeconds: 2 });
     realm.addUser('alice', 'alice-secret');
     keytab = realm.keytab('HTTP/localhost');
-    process.env['KRB5_CONFIG'] = realm.env['KRB5_CONFIG'];
-    process.env['KRB5CCNAME'] = realm.kinit('alice', { password: 'alice-secret' })['KRB5CCNAME'];
+    Object.assign(process.env, realm.variables);
+    process.env['KRB5CCNAME'] = realm.kinit('alice', { password: 'alice-secret' });
   }
   port = await freePort();
   const settings = { login: loginOptions({ basicAuthFile: file, ...(keytab ? { kerberosKeytab: keytab, kerberosNameMapping: ['^([^/@]+)@CAPSTAN\\.TEST$=krb:$1'] } : {}) }, { pkiDir: folder })! };
@@ -181,8 +181,12 @@ describe('a Kerberos ticket', { skip: kerberosMissing }, () => {
       assert.equal((JSON.parse(text) as { message: string }).message, 'Unauthorized');
     }
     assert.equal((await call({ headers: { authorization: 'Negotiate ' } })).status, 200, 'no token is no credential');
+    const late = await initiate('HTTP@localhost');
+    const madeMs = Date.now();
+    while (Date.now() < madeMs + 3500) await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal((await call({ headers: negotiate(late) })).status, 401, 'too old by more than clocks may differ');
     realm!.addUser('bob/admin', 'bob-secret');
-    process.env['KRB5CCNAME'] = realm!.kinit('bob/admin', { password: 'bob-secret' })['KRB5CCNAME'];
+    process.env['KRB5CCNAME'] = realm!.kinit('bob/admin', { password: 'bob-secret' });
     assert.equal((await call({ headers: negotiate(await initiate('HTTP@localhost')) })).status, 401, 'no mapping for this principal');
   });
 });

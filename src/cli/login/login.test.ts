@@ -57,7 +57,7 @@ before(async () => {
     realm = await startRealm();
     realm.addUser('alice', 'alice-secret');
     keytab = realm.keytab('HTTP/localhost');
-    process.env['KRB5_CONFIG'] = realm.env['KRB5_CONFIG'];
+    Object.assign(process.env, realm.variables);
   }
   port = await freePort();
   api = await startTestApi({ port, settings: { login: loginOptions({ basicAuthFile: file('users.csv'), ...(keytab ? { kerberosKeytab: keytab } : {}) }, { pkiDir: folder })! } });
@@ -146,8 +146,7 @@ describe('by password', () => {
 
 describe('by Kerberos', { skip: kerberosMissing }, () => {
   test('a ticket is enough, and is used again when the token has ended', async () => {
-    const tickets = realm!.kinit('alice', { password: 'alice-secret' });
-    process.env['KRB5CCNAME'] = tickets['KRB5CCNAME'];
+    process.env['KRB5CCNAME'] = realm!.kinit('alice', { password: 'alice-secret' });
     const { code, stderr } = await login(['--kerberos']);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /Logged in as alice@CAPSTAN\.TEST/);

@@ -22,6 +22,7 @@ interface CreateOptions extends AdminOptions {
   readonly namespace?: string;
   readonly expires: number;
   readonly output?: string;
+  readonly server?: string;
 }
 
 const DAY_MS = 86_400_000;
@@ -37,6 +38,7 @@ export function register(user: Command): void {
     .addOption(new Option('--role <name>', 'a Role of the namespace or a ClusterRole he gets; may be given several times').argParser(list))
     .option('--namespace <name>', 'give the roles in this namespace only, which becomes the default of his kubeconfig')
     .addOption(new Option('--expires <duration>', 'how long the certificate is valid, for example 12h or 90d (default: 365d)').argParser(duration).default(365 * DAY_MS, '365d'))
+    .option('--server <url>', "the API server's address in the kubeconfig, where he reaches it by another")
     .option('--output <file>', 'write the kubeconfig there (mode 0600) instead of printing it')
     .addOption(dataDirOption())
     .option('--kubeconfig <file>', "the administrator's way in, where the cluster's data directory is not on this machine")
@@ -47,6 +49,7 @@ export function register(user: Command): void {
 async function create(name: string, options: CreateOptions): Promise<void> {
   requireUserName(name);
   const { group: groups = [], role: roles = [], namespace } = options;
+  if (options.server !== undefined && URL.parse(options.server)?.protocol !== 'https:') throw new UserError(`--server is "${options.server}"; it should be https://HOST:PORT.`);
   const reserved = groups.find((group) => group === 'system:masters');
   if (reserved) throw new UserError(`--group ${reserved} is refused: its members can never be shut out. Use --role cluster-admin.`);
   if (groups.length === 0 && roles.length === 0) process.stderr.write(`capstan: ${name} gets no group and no role: he may do what every authenticated user may, and nothing else.\n`);
@@ -55,7 +58,7 @@ async function create(name: string, options: CreateOptions): Promise<void> {
     const { expiresAt, ...certificate } = await certificateFor({ name, groups, lifetimeMs: options.expires }, { admin, note: (text) => process.stderr.write(`capstan: ${text}\n`) });
     for (const binding of bindings) await ensureBinding(admin.client, binding);
     await writeRecord(admin.client, { name, record: { name, groups, issuedAt: new Date().toISOString(), expiresAt } });
-    const text = renderKubeconfig({ server: admin.https.server, caPem: caOf(admin.https), clusterName: 'capstan', userName: name, ...(namespace === undefined ? {} : { namespace }), credentials: { certificate } });
+    const text = renderKubeconfig({ server: options.server ?? admin.https.server, caPem: caOf(admin.https), clusterName: 'capstan', userName: name, ...(namespace === undefined ? {} : { namespace }), credentials: { certificate } });
     if (options.output === undefined) return print(text.trimEnd());
     writeFileAtomic(resolve(options.output), text);
     process.stderr.write(`${resolve(options.output)} lets ${name} in until ${expiresAt}.\n`);

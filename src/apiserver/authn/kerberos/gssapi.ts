@@ -185,6 +185,8 @@ class Gss {
   #callAsync(name: keyof Calls, ...rest: unknown[]): Promise<Status> {
     const minor: Box<number> = [0];
     return new Promise((resolve, reject) => this.#calls[name].async(minor, ...rest, (error: unknown, major: number) => {
+      // Held until here: the other thread reads buffers that only these refer to.
+      rest.length = 0;
       if (error) reject(error as Error);
       else resolve({ major: major >>> 0, minor: minor[0] });
     }));

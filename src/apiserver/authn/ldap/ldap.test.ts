@@ -182,6 +182,19 @@ describe('a real directory', { skip }, () => {
     assert.equal((await backend.check(alice))?.user.name, 'alice');
   });
 
+  test('a server that falls silent in the middle is given up in time', async (t) => {
+    const { backend, log } = open(t, { timeouts: { connect: '300ms', request: '300ms' } });
+    assert.equal((await backend.check(alice))?.user.name, 'alice');
+    slapd.pause();
+    try {
+      await assert.rejects(backend.check(alice), { name: 'BackendUnavailable' });
+      assert.match(log.join(''), /does not answer/);
+    } finally {
+      slapd.resume();
+    }
+    assert.equal((await backend.check(alice))?.user.name, 'alice');
+  });
+
   test('the file is read again when it changes; a bad one changes nothing', async (t) => {
     const path = file('reloaded.yaml');
     writeFileSync(path, stringify(configuration()));
