@@ -60,7 +60,7 @@ export interface UpdateRequest {
   readonly mayCreate?: boolean;
   /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
   readonly mustHaveResourceVersion?: boolean;
-  /** The change is a server-side apply, which has seen to managedFields itself. */
+  /** managedFields are left as change() made them: by a server-side apply, or by what upstream keeps no account of (binding). */
   readonly applied?: boolean;
 }
 

@@ -67,6 +67,7 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
     prepare: () => {},
     // Everything but the node was valid before.
     validate: false,
+    applied: true,
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'binding', options: optionsObject('CreateOptions', options), admission: false }) });
   return created(call);
 }

@@ -3,14 +3,13 @@
  * Follows upstream's managedfields and structured-merge-diff for one version of a type: sets recorded under another version of the
  * same kind are taken as they are.
  */
-import { decodeObject } from '../decode.ts';
 import { StatusError, statusErrors } from '../errors.ts';
 import { deepClone, jsonEqual, type JsonObject } from '../json.ts';
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { formatTime } from '../time.ts';
 import { FieldSet, printPath, type Path } from './field-set.ts';
-import { fieldsOfNew } from './new-fields.ts';
+import { blankOf, fieldsOfNew } from './new-fields.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
 import { UNMANAGED_PATHS } from './unmanaged.ts';
 
@@ -91,7 +90,7 @@ export function managedFieldsAfterUpdate(request: UpdateRequest): ManagedFieldsE
   if (live && forgetsOwners(next)) return [];
   const type: ValueSchema = { kind: 'object', type: () => schema };
   // On create, structs that the type always has are there before anyone sets something in them.
-  const before = live ? withoutManagedFields(live) : decodeObject(schema, {}, 'ignore').object;
+  const before = live ? withoutManagedFields(live) : blankOf(schema);
   const changes = changesBetween(before, withoutManagedFields(next), type);
   const known = live?.metadata?.managedFields ?? [];
   const sent = next.metadata?.managedFields;

@@ -17,7 +17,7 @@ interface Plan {
 
 /** In the order in which FieldsV1 writes them. */
 const plans = new WeakMap<ObjectSchema, readonly Plan[]>();
-/** What an object of the type has before anyone set anything: structs that are always there, written zero values. */
+/** What an object of the type has before anyone set anything: structs that are always there, zero values and empty lists that are always written. */
 const blanks = new WeakMap<ObjectSchema, JsonObject>();
 
 function plansOf(schema: ObjectSchema): readonly Plan[] {
@@ -29,10 +29,26 @@ function plansOf(schema: ObjectSchema): readonly Plan[] {
   return known;
 }
 
-function blankOf(schema: ObjectSchema): JsonObject {
+/** Shared: never change it. */
+export function blankOf(schema: ObjectSchema): JsonObject {
   let known = blanks.get(schema);
-  if (!known) blanks.set(schema, (known = decodeObject(schema, {}, 'ignore').object as JsonObject));
+  if (!known) {
+    known = decodeObject(schema, {}, 'ignore').object as JsonObject;
+    addRequiredLists(known, schema);
+    blanks.set(schema, known);
+  }
   return known;
+}
+
+/** Lists and maps that a built-in type must have are written as null when they are empty: there before anyone puts something in. */
+function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
+  for (const { name, value, required, number } of schema.fields) {
+    const inner = blank[name];
+    if (number === undefined) continue;
+    if (value.kind === 'object' && isJsonObject(inner)) addRequiredLists(inner, value.type());
+    else if (inner === undefined && required && value.kind === 'list') blank[name] = [];
+    else if (inner === undefined && required && value.kind === 'map') blank[name] = {};
+  }
 }
 
 /**

@@ -247,6 +247,17 @@ function runningStatus(pod: Pod, record: PodRecord, { nowMs, ready }: { readonly
     ...base(pod, record, { nowMs, phase: 'Running', initialized: true, ready }),
     ...initStatuses(pod, record, nowMs),
     containerStatuses: statuses(pod.spec?.containers, { pod, restarts: record.restarts, lastEnd: record.lastEnd, stateOf: () => ({ state: { running: { startedAt: text(record.runStartMs) } }, ready, started: true }) }),
+    ...ephemeralStatuses(pod, nowMs),
+  };
+}
+
+/** They run from when they are first seen, and for as long as their pod. */
+function ephemeralStatuses(pod: Pod, nowMs: number): { ephemeralContainerStatuses?: ContainerStatus[] } {
+  const { ephemeralContainers } = pod.spec ?? {};
+  if (!ephemeralContainers?.length) return {};
+  const known = new Map((pod.status?.ephemeralContainerStatuses ?? []).map(({ name, state }) => [name, state?.running?.startedAt]));
+  return {
+    ephemeralContainerStatuses: statuses(ephemeralContainers as Container[], { pod, restarts: 0, stateOf: ({ name }) => ({ state: { running: { startedAt: known.get(name) ?? text(nowMs) } }, ready: false, started: true }) }),
   };
 }
 

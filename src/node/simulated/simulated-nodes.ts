@@ -265,7 +265,7 @@ class SimulatedNodes implements Component {
     const { api } = this.#options;
     const at = { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace };
     // Strategic merge keeps conditions that others own (readiness gates, the scheduler's).
-    if (status) await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata?.uid }, status } });
+    if (status) await api.patch(pods, at, { type: 'strategic', subresource: 'status', patch: { metadata: { uid: pod.metadata?.uid }, status: statusPatch(status) } });
     if (remove) await api.delete(pods, at, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata?.uid ?? '' } });
   }
 
@@ -293,4 +293,9 @@ function freeHost(node: NodeState, podIP: string | undefined): number {
   while (node.usedHosts.has(host)) host += 1;
   node.usedHosts.add(host);
   return host;
+}
+
+/** Conditions are merged: what a condition gave as its reason before goes only when the patch says so. */
+function statusPatch({ conditions = [], ...status }: PodStatus): object {
+  return { ...status, conditions: conditions.map((condition) => ({ reason: null, message: null, ...condition })) };
 }
