@@ -4,12 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import type { Client } from '#client/client.ts';
-import { createClient } from '#client/create.ts';
-import { createDirectTransport } from '#client/direct.ts';
-import { configMaps, customResourceDefinitions, secrets } from '#client/refs.ts';
-import { composeApiServer, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
-import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
+import { configMaps, customResourceDefinitions, secrets } from '#api/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
@@ -17,14 +12,15 @@ import { createLogger, silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import type { Store } from '#storage/store.ts';
-import { ADMIN } from '#testing/start-test-api.ts';
+import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createEncryption } from './encryption.ts';
 import { TestKmsPlugin } from './test-kms-plugin.ts';
 
 const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
 const MARK = 'plain-text-that-nobody-may-read';
 const key = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
-let pki: Promise<Pki> | undefined;
+
+type Client = TestApi['api'];
 
 interface Running { readonly api: Client; get(path: string): Promise<{ readonly status: number; readonly text: string }>; stop(): Promise<void> }
 
@@ -47,29 +43,30 @@ function world(t: TestContext): World {
     dir, file,
     configure: (resources) => writeFileSync(file, JSON.stringify({ apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration', resources })),
     async start(store, { clock = realClock, reload = false, encrypted = true } = {}) {
-      pki ??= ensurePki({ dir: join(mkdtempSync(join(dir, 'pki')), 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
-      const server: ComposedApiServer = await composeApiServer({
-        store, pki: await pki, serviceCIDR: '10.96.0.0/16', clock, log, advertiseAddress: '127.0.0.1', port: 6443, listen: [],
-        settings: encrypted ? { encryption: { file, reload } } : {},
-      });
-      await server.ready();
-      const transport = createDirectTransport(server.handler, { user: ADMIN });
-      const api = createClient(transport, { userAgent: 'test', clock, maxRetries: 0 });
+      const test = await startTestApi({ store: kept(store), clock, log, settings: encrypted ? { encryption: { file, reload } } : {} });
+      const { api } = test;
       const one: Running = {
         api,
         async get(path) {
-          const response = await transport.request({ method: 'GET', path });
+          const response = await api.transport.request({ method: 'GET', path });
           return { status: response.status, text: (await response.bytes()).toString() };
         },
         async stop() {
-          if (!running.delete(one)) return;
-          await api.close();
-          await server.stop();
+          if (running.delete(one)) await test.stop();
         },
       };
       running.add(one);
       return one;
     },
+  };
+}
+
+/** Outlives the server, as files do. */
+function kept(store: Store): Store {
+  return {
+    get revision() { return store.revision; },
+    get: (key, options) => store.get(key, options), list: (prefix, options) => store.list(prefix, options), put: (key, value, options) => store.put(key, value, options), delete: (key, options) => store.delete(key, options),
+    watch: (options) => store.watch(options), compact: (revision) => store.compact(revision), stats: () => store.stats(), close: () => Promise.resolve(),
   };
 }
 
