@@ -20,7 +20,7 @@ import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
-import { tokenLivesFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
+import { serviceAccountTokensFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
 import { admissionSettings, type AdmissionFlags } from './apiserver-flags/admission.ts';
 import { encryptionFrom, type EncryptionFlags } from './apiserver-flags/encryption.ts';
 import { authorizationSettings, type AuthorizationFlags } from './apiserver-flags/authorization.ts';
@@ -46,8 +46,6 @@ export interface ApiServerFlags extends AdmissionFlags, LoginFlags, Authenticati
   readonly clientCaFile?: string;
   readonly serviceAccountKeyFile?: readonly string[];
   readonly serviceAccountSigningKeyFile?: string;
-  readonly serviceAccountIssuer?: readonly string[];
-  readonly serviceAccountJwksUri?: string;
   readonly apiAudiences?: readonly string[];
   readonly kubeletClientCertificate?: string;
   readonly kubeletClientKey?: string;
@@ -196,7 +194,7 @@ export function composeOptionsFrom(flags: ApiServerFlags, { settings, pki }: { r
 
 /** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
 export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined): ApiServerSettings {
-  const { anonymousAuth, tokenAuthFile, apiAudiences, serviceAccountIssuer, serviceAccountJwksUri } = flags;
+  const { anonymousAuth, tokenAuthFile, apiAudiences } = flags;
   if (tokenAuthFile !== undefined) readFileFor('--token-auth-file', tokenAuthFile);
   const serviceNodePorts = flags.serviceNodePortRange === undefined ? undefined : portRange(flags.serviceNodePortRange);
   const authorization = authorizationSettings(flags);
@@ -217,7 +215,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
       ...(anonymousAuth === undefined ? {} : { anonymous: { enabled: anonymousAuth } }),
       ...(tokenAuthFile === undefined ? {} : { tokenFile: tokenAuthFile }), ...(apiAudiences ? { apiAudiences } : {}),
     },
-    serviceAccounts: { ...(serviceAccountIssuer ? { issuers: serviceAccountIssuer } : {}), ...(serviceAccountJwksUri ? { jwksUri: serviceAccountJwksUri } : {}), ...tokenLivesFrom(flags) },
+    serviceAccounts: serviceAccountTokensFrom(flags),
     ...(authorization ? { authorization } : {}),
     ...(admission ? { admission } : {}),
     ...(serviceNodePorts ? { serviceNodePorts } : {}),

@@ -117,6 +117,9 @@ test('flags that do not fit together, and files that cannot be used, are said by
   wrong({ authenticationTokenWebhookVersion: 'v1' }, /need --authentication-token-webhook-config-file/);
   wrong({ authenticationTokenWebhookConfigFile: 'x', authenticationTokenWebhookVersion: 'v2' }, /is "v2"; it should be v1 or v1beta1/);
   wrong({ authenticationTokenWebhookConfigFile: 'x', authenticationTokenWebhookCacheTtl: 'soon' }, /is "soon"; it should be a duration/);
+  wrong({ serviceAccountIssuer: ['https://a', ''] }, /should not be an empty string/);
+  wrong({ serviceAccountIssuer: [':x'] }, /contained a ':' but was not a valid URL/);
+  wrong({ serviceAccountJwksUri: 'http://x' }, /it should be an https:\/\/ URL/);
   wrong({ serviceAccountMaxTokenExpiration: '59m' }, /must be between 1 hour and 2\^32 seconds/);
   await assert.rejects(startTestApi({ settings: settingsFrom({ authenticationConfig: join(dir, 'none') }, undefined) }), /--authentication-config .*none: ENOENT/);
   const file = join(dir, 'a.yaml');

@@ -130,8 +130,15 @@ test('a foreign verifier accepts the token with the published keys', async () =>
     const keys = createLocalJWKSet(at.authentication.tokenIssuer.jwks() as never);
     const verified = await jwtVerify(token, keys, { issuer: DEFAULT_ISSUER, audience: DEFAULT_ISSUER, currentDate: new Date(START) });
     assert.equal(verified.payload.sub, 'system:serviceaccount:red:bot');
-    assert.deepEqual(at.authentication.tokenIssuer.openidConfiguration()['id_token_signing_alg_values_supported'], [verified.protectedHeader.alg]);
+    assert.deepEqual(at.authentication.tokenIssuer.openidConfiguration()?.['id_token_signing_alg_values_supported'], [verified.protectedHeader.alg]);
     assert.ok(await authenticate(at, bearer(token)));
+  }
+});
+
+test('an issuer that is no https URL publishes nothing', () => {
+  for (const issuer of ['http://x', 'kubernetes', 'https://']) {
+    const { tokenIssuer } = world({ serviceAccounts: { signingKeyPem: KEY, issuers: [issuer] } }).authentication;
+    assert.deepEqual([tokenIssuer.openidConfiguration(), tokenIssuer.jwks()], [undefined, undefined], issuer);
   }
 });
 
@@ -206,7 +213,7 @@ test('keys of a rotation are accepted and published', async () => {
   const token = await issue(world({ serviceAccounts: { signingKeyPem: old } }));
   const at = world({ serviceAccounts: { signingKeyPem: KEY, publicKeyPems: [old] } });
   assert.ok(await authenticate(at, bearer(token)));
-  assert.equal((at.authentication.tokenIssuer.jwks()['keys'] as unknown[]).length, 2);
+  assert.equal((at.authentication.tokenIssuer.jwks()!['keys'] as unknown[]).length, 2);
   await refused(world(), bearer(token));
 });
 
@@ -271,7 +278,7 @@ test('openssl verifies the signature of a token', { skip: hasOpenssl() ? false :
     const at = world({ serviceAccounts: { signingKeyPem: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string } });
     const [head, body, tail] = (await issue(at)).split('.') as [string, string, string];
     const { createPublicKey } = await import('node:crypto');
-    const [jwk] = at.authentication.tokenIssuer.jwks()['keys'] as [Record<string, string>];
+    const [jwk] = at.authentication.tokenIssuer.jwks()!['keys'] as [Record<string, string>];
     writeFileSync(join(dir, 'key.pem'), createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' }));
     writeFileSync(join(dir, 'data'), `${head}.${body}`);
     writeFileSync(join(dir, 'sig'), Buffer.from(tail, 'base64url'));

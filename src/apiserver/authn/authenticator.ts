@@ -54,10 +54,10 @@ export interface TokenIssuer {
   issue(spec: TokenRequestSpec): Promise<IssuedToken>;
   /** The audiences a token has when none are asked for. */
   readonly defaultAudiences: readonly string[];
-  /** Body of /.well-known/openid-configuration. */
-  openidConfiguration(): Record<string, unknown>;
+  /** Body of /.well-known/openid-configuration; undefined (and so for the keys) when the issuer is no https URL, where nobody could look for it. */
+  openidConfiguration(): Record<string, unknown> | undefined;
   /** Body of /openid/v1/jwks. */
-  jwks(): Record<string, unknown>;
+  jwks(): Record<string, unknown> | undefined;
 }
 
 export interface TokenReviewer {

@@ -57,8 +57,9 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
     };
   }
 
-  openidConfiguration(): Record<string, unknown> {
+  openidConfiguration(): Record<string, unknown> | undefined {
     const issuer = this.#options.issuers[0] ?? '';
+    if (!isHttps(issuer)) return undefined;
     const algorithms = new Set(this.#options.keys.accepted.map(({ algorithm }) => algorithm));
     return {
       issuer, jwks_uri: this.#options.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`,
@@ -66,9 +67,13 @@ export class ServiceAccountTokenIssuer implements TokenIssuer {
     };
   }
 
-  jwks(): Record<string, unknown> {
-    return { keys: this.#options.keys.accepted.map(jsonWebKey) };
+  jwks(): Record<string, unknown> | undefined {
+    return !isHttps(this.#options.issuers[0] ?? '') ? undefined : { keys: this.#options.keys.accepted.map(jsonWebKey) };
   }
+}
+
+function isHttps(url: string): boolean {
+  return url.startsWith('https://') && URL.canParse(url);
 }
 
 function checkedExpiration(seconds: number): number {

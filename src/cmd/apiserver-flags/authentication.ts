@@ -10,6 +10,8 @@ export interface AuthenticationFlags extends OidcFlags {
   readonly authenticationTokenWebhookConfigFile?: string;
   readonly authenticationTokenWebhookVersion?: string;
   readonly authenticationTokenWebhookCacheTtl?: string;
+  readonly serviceAccountIssuer?: readonly string[];
+  readonly serviceAccountJwksUri?: string;
   readonly serviceAccountMaxTokenExpiration?: string;
   readonly serviceAccountExtendTokenExpiration?: boolean;
 }
@@ -54,9 +56,19 @@ function webhookFrom(flags: AuthenticationFlags): TokenSourceOptions['webhook'] 
   return { configFile, version: version ?? DEFAULT_WEBHOOK_VERSION, cacheTtlMs: durationMs('--authentication-token-webhook-cache-ttl', ttl ?? DEFAULT_CACHE_TTL) };
 }
 
-export interface TokenLives { readonly maxExpirationSeconds?: number; readonly extendExpiration?: boolean }
+export interface ServiceAccountTokenSettings { readonly issuers?: readonly string[]; readonly jwksUri?: string; readonly maxExpirationSeconds?: number; readonly extendExpiration?: boolean }
 
-export function tokenLivesFrom({ serviceAccountMaxTokenExpiration: longest, serviceAccountExtendTokenExpiration: extendExpiration }: AuthenticationFlags): TokenLives {
+export function serviceAccountTokensFrom(flags: AuthenticationFlags): ServiceAccountTokenSettings {
+  const { serviceAccountIssuer: issuers, serviceAccountJwksUri: jwksUri } = flags;
+  for (const issuer of issuers ?? []) {
+    if (issuer === '') throw new UserError('--service-account-issuer should not be an empty string.');
+    if (issuer.includes(':') && !URL.canParse(issuer)) throw new UserError(`--service-account-issuer "${issuer}" contained a ':' but was not a valid URL.`);
+  }
+  if (jwksUri !== undefined && !(URL.canParse(jwksUri) && jwksUri.startsWith('https://'))) throw new UserError(`--service-account-jwks-uri is "${jwksUri}"; it should be an https:// URL.`);
+  return { ...(issuers ? { issuers } : {}), ...(jwksUri === undefined ? {} : { jwksUri }), ...tokenLivesFrom(flags) };
+}
+
+function tokenLivesFrom({ serviceAccountMaxTokenExpiration: longest, serviceAccountExtendTokenExpiration: extendExpiration }: AuthenticationFlags): Pick<ServiceAccountTokenSettings, 'maxExpirationSeconds' | 'extendExpiration'> {
   const maxMs = longest === undefined ? 0 : durationMs('--service-account-max-token-expiration', longest);
   if (maxMs !== 0 && (maxMs < HOUR_MS || maxMs / 1000 > LONGEST_SECONDS)) throw new UserError(`--service-account-max-token-expiration is "${longest ?? ''}"; it must be between 1 hour and 2^32 seconds.`);
   return { ...(maxMs > 0 ? { maxExpirationSeconds: Math.floor(maxMs / 1000) } : {}), ...(extendExpiration === undefined ? {} : { extendExpiration }) };
