@@ -348,6 +348,26 @@ describe('below HTTP', () => {
   });
 });
 
+test('a group with a comma stays one group, over both versions of HTTP', async () => {
+  const groups = ['CN=admins,OU=people', 'system:masters,devs'];
+  const body = JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' });
+  const path = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
+  const groupsIn = (text: string): unknown => (JSON.parse(text) as { status: { userInfo: { groups: string[] } } }).status.userInfo.groups;
+  const { text } = await ask('root', `POST ${path}`, { body, headers: { 'impersonate-user': 'jane', 'impersonate-group': groups } });
+  assert.deepEqual(groupsIn(text), [...groups, 'system:authenticated']);
+  const pair = certificates.get('root')!;
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: api.pki.ca.certificatePem, cert: pair.certificatePem, key: pair.keyPem });
+  try {
+    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/json', 'impersonate-user': 'jane', 'impersonate-group': groups });
+    stream.end(body);
+    let answer = '';
+    for await (const part of stream.setEncoding('utf8')) answer += part as string;
+    assert.deepEqual(groupsIn(answer), [...groups, 'system:authenticated']);
+  } finally {
+    session.destroy();
+  }
+});
+
 test('nothing that was attacked has changed', async () => {
   await ask('editor', `POST ${BLUE}/configmaps?dryRun=All`, { body: '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"p","labels":{"__proto__":"x"}},"__proto__":{"polluted":true},"data":{"__proto__":"x"}}' });
   const read = async (path: string): Promise<Record<string, never>> => JSON.parse((await ask('root', `GET ${path}`)).text) as Record<string, never>;
