@@ -124,7 +124,17 @@ interface Around { readonly flags: Flags; readonly context: ComponentContext }
 export function withClientCertificate(component: Component, { flags, nodeName, context }: Around & { readonly nodeName: string }): Component {
   if (flags.bootstrapKubeconfig === undefined || flags.rotateCertificates === false) return component;
   const { api, clock, log } = context;
-  return together(component, new CertificateManager({ what: 'client certificate', kind: KUBELET_CLIENT, names: { nodeName }, files: clientFiles(flags), api, clock, log }));
+  // Without it nothing can be asked for any more but by the bootstrap kubeconfig, which is used at a start.
+  const expired = (): void => fail?.(new UserError(`The client certificate of node ${nodeName} has expired before it could be renewed: start again to join with ${flags.bootstrapKubeconfig}.`));
+  let fail: ((error: Error) => void) | undefined;
+  const whole = together(component, new CertificateManager({ what: 'client certificate', kind: KUBELET_CLIENT, names: { nodeName }, files: clientFiles(flags), api, clock, log, expired }));
+  return {
+    ...whole,
+    onFailure(callback) {
+      fail = callback;
+      whole.onFailure?.(callback);
+    },
+  };
 }
 
 /** The node, with the certificate of its kubelet API got from the cluster and renewed. */

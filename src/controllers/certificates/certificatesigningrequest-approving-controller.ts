@@ -9,7 +9,7 @@ import { certificateSigningRequests, subjectAccessReviews } from '#client/refs.t
 import { formatTime } from '#machinery/time.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { conditionOf, KUBE_APISERVER_CLIENT_KUBELET, kubeletClientProblem, type RequestedNames } from './requests.ts';
-import { parseRequest } from './x509.ts';
+import { parseRequest, UnsignableError } from './x509.ts';
 
 interface Recognizer {
   readonly subresource: string;
@@ -38,8 +38,8 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
   const request = informer(certificateSigningRequests).get(key);
   if (!request || request.status?.certificate || conditionOf(request, 'Approved') || conditionOf(request, 'Denied')) return;
   if (request.spec.signerName !== KUBE_APISERVER_CLIENT_KUBELET) return;
-  const names = await parseRequest(request.spec.request);
-  if (kubeletClientProblem(names, request.spec.usages ?? []) !== undefined) return;
+  const names = await parseRequest(request.spec.request).catch(ifUnsignable);
+  if (!names || kubeletClientProblem(names, request.spec.usages ?? []) !== undefined) return;
   const recognized = RECOGNIZERS.filter(({ recognizes }) => recognizes(request, names));
   for (const { subresource, message } of recognized) {
     if (!await mayHave(api, request, subresource)) continue;
@@ -50,6 +50,12 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
   }
   log.info('a kubelet\'s request is left to somebody else: whoever asks may not have it without being asked', { request: key, recognizedAs: recognized.map(({ subresource }) => subresource).join(', ') });
   return { requeueAfterMs: RETRY_MS };
+}
+
+/** What cannot be read is nobody's certificate; its signer says so once somebody approves it. */
+function ifUnsignable(error: unknown): undefined {
+  if (!(error instanceof UnsignableError)) throw error;
+  return undefined;
 }
 
 async function mayHave(api: Client, { spec }: CertificateSigningRequest, subresource: string): Promise<boolean> {

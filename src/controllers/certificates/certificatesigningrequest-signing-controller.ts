@@ -50,10 +50,10 @@ async function sign(request: CertificateSigningRequest, { signer, keys, context,
   const { api, clock } = context;
   const { spec } = request;
   const usages = spec.usages ?? [];
-  const parsed = await parseRequest(spec.request);
-  const problem = signerProblem(signer, parsed, usages);
-  if (problem !== undefined) return fail(request, problem, context);
   try {
+    const parsed = await parseRequest(spec.request);
+    const problem = signerProblem(signer, parsed, usages);
+    if (problem !== undefined) throw new UnsignableError(problem);
     const certificate = await signRequest(keys, parsed, { usages, lifetimeMs: lifetime(spec.expirationSeconds, maxMs), nowMs: clock.now() });
     await api.updateStatus(certificateSigningRequests, { ...request, status: { ...request.status, certificate: Buffer.from(certificate).toString('base64') } });
   } catch (error) {

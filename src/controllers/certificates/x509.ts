@@ -33,16 +33,20 @@ const BACKDATE_MS = 5 * 60_000;
 /** What is shorter is not shortened by the backdating too. */
 const SHORT_MS = 8 * 3_600_000;
 
-/** spec.request of the API: base64 of PEM. Throws an Error for what is no request. */
+/** spec.request of the API: base64 of PEM. Throws UnsignableError for what is no request. */
 export async function parseRequest(base64: string): Promise<ParsedRequest> {
   const { Pkcs10CertificateRequest } = await load();
-  const request = new Pkcs10CertificateRequest(Buffer.from(base64, 'base64').toString('latin1'));
-  const names = (request.getExtension(SUBJECT_ALT_NAME) as SubjectAlternativeNameExtension | null)?.names.items ?? [];
-  const of = (type: string): string[] => names.filter((name) => name.type === type).map(({ value }) => value);
-  return {
-    request, commonName: request.subjectName.getField('CN').at(-1) ?? '', organizations: request.subjectName.getField('O'),
-    dnsNames: of('dns'), ipAddresses: of('ip'), emailAddresses: of('email'), uris: of('url'),
-  };
+  try {
+    const request = new Pkcs10CertificateRequest(Buffer.from(base64, 'base64').toString('latin1'));
+    const names = (request.getExtension(SUBJECT_ALT_NAME) as SubjectAlternativeNameExtension | null)?.names.items ?? [];
+    const of = (type: string): string[] => names.filter((name) => name.type === type).map(({ value }) => value);
+    return {
+      request, commonName: request.subjectName.getField('CN').at(-1) ?? '', organizations: request.subjectName.getField('O'),
+      dnsNames: of('dns'), ipAddresses: of('ip'), emailAddresses: of('email'), uris: of('url'),
+    };
+  } catch (error) {
+    throw new UnsignableError(`unable to parse csr: ${(error as Error).message}`);
+  }
 }
 
 export interface SignOptions { readonly usages: readonly string[]; readonly lifetimeMs: number; readonly nowMs: number }

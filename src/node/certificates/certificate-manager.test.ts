@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import type { Client } from '#client/client.ts';
-import { certificateSigningRequests } from '#client/refs.ts';
+import { certificateSigningRequests, clusterRoleBindings } from '#client/refs.ts';
 import { startControllerManager } from '#cmd/controllers.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
@@ -99,6 +99,11 @@ it('a client certificate is got, kept, and renewed between 70 and 90 % of its li
   await second.start();
   assert.equal(second.current?.certificatePem, current.certificatePem);
   await second.stop();
+  // Of another node it is of no use.
+  const renamed = manager({ names: { nodeName: 'b' } });
+  await renamed.start();
+  assert.equal(renamed.current, undefined);
+  await renamed.stop();
   // A damaged one is replaced.
   writeFileSync(join(dir, 'pki', 'kubelet-client-current.pem'), 'rubbish');
   const third = manager();
@@ -125,4 +130,17 @@ it('a serving certificate waits for approval; a denied request is made again', a
   await decide(second, 'Approved');
   const { certificatePem } = await until('the certificate', () => serving.current);
   assert.equal(new X509Certificate(certificatePem).subjectAltName, 'DNS:a, IP Address:10.0.0.5');
+});
+
+it('one that ends before it could be renewed is told', async (t) => {
+  const { api, clock, manager, until } = await world(t);
+  let expired = 0;
+  const client = manager({ expired: () => { expired++; } });
+  await client.start();
+  await until('the certificate', () => client.current);
+  await api.delete(clusterRoleBindings, { name: 'kubeadm:node-autoapprove-certificate-rotation' });
+  await clock.advance(50 * MINUTE_MS);
+  assert.equal(expired, 0);
+  for (let minute = 0; minute < 40 && expired === 0; minute++) await clock.advance(MINUTE_MS);
+  await until('it is told', () => expired > 0);
 });

@@ -1,10 +1,11 @@
 /**
  * Keeps one certificate of a node valid: asks the cluster for it when there is none, and for the next one well before it ends.
  *
- *   none, expired ──► asking ──signed──► in use ──at 70 to 90 % of its life──► asking
+ *   none, expired, for other names ──► asking ──signed──► in use ──at 70 to 90 % of its life──► asking
  *                       │ refused, nobody answers, no API                         (the old one stays in use meanwhile)
  *                       └──► again after a while, 5 s to 5 min
  */
+import { X509Certificate } from 'node:crypto';
 import type { Client } from '#client/client.ts';
 import type { Component } from '#runtime/component.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -25,6 +26,8 @@ export interface CertificateManagerOptions {
   readonly random?: Random;
   /** A new one is in use. */
   readonly changed?: (pair: Pair) => void;
+  /** The one in use has ended before there was another. Called after each attempt from then on. */
+  readonly expired?: () => void;
 }
 
 const ROTATE_FROM = 0.7;
@@ -51,12 +54,12 @@ export class CertificateManager implements Component {
 
   /** Reads what is kept; the rest happens in the background. */
   async start(): Promise<void> {
-    const { files, clock, log, what } = this.#options;
+    const { files, clock, log, what, names } = this.#options;
     const kept = await files.load().catch((error: unknown) => {
       log.warn(`the ${what} that is kept is of no use, asking for another`, { error: errorMessage(error) });
       return undefined;
     });
-    if (kept && kept.validToMs > clock.now()) this.#use(kept, kept.validFromMs);
+    if (kept && kept.validToMs > clock.now() && isFor(kept, names)) this.#use(kept, kept.validFromMs);
     this.#work = this.#keepValid();
   }
 
@@ -86,6 +89,7 @@ export class CertificateManager implements Component {
       } catch (error) {
         if (signal.aborted) return;
         log.warn(`no new ${what} yet`, { error: errorMessage(error), retryMs });
+        if (this.#current && this.#current.validToMs <= clock.now()) this.#options.expired?.();
         await clock.sleep(retryMs, signal).catch(() => {});
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       }
@@ -104,6 +108,12 @@ export class CertificateManager implements Component {
     const waiting = (name: string): void => log.info(`the ${what} waits for approval: kubectl certificate approve ${name}`);
     return files.save(await askForCertificate({ api, clock, signal: this.#stop.signal, kind, names, keyPem, waiting }), keyPem);
   }
+}
+
+/** A machine may have got another address since. */
+function isFor({ certificatePem }: Pair, { nodeName, dnsNames = [], ipAddresses = [] }: RequestNames): boolean {
+  const certificate = new X509Certificate(certificatePem);
+  return certificate.subject.split('\n').includes(`CN=system:node:${nodeName}`) && dnsNames.every((name) => certificate.checkHost(name) !== undefined) && ipAddresses.every((address) => certificate.checkIP(address) !== undefined);
 }
 
 /** Timers reach no further than some weeks; the machine's clock may also be set. */
