@@ -4,7 +4,7 @@ import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { textResponse } from '../respond.ts';
 import type { FlowController } from './flow-controller.ts';
-import type { Ticket } from './queue-set.ts';
+import { workOf, type Ticket } from './queue-set.ts';
 
 export const DEBUG_PREFIX = '/debug/api_priority_and_fairness/';
 
@@ -37,8 +37,8 @@ function queues(controller: FlowController): Rows {
   return [QUEUE_COLUMNS, ...sorted(controller).flatMap(({ level, set }) => Array.from({ length: Math.min(set.queueCount, MAX_QUEUES_SHOWN) }, (_, index) => {
     const queue = set.queueAt(index);
     const waiting = queue?.waiting ?? [];
-    const initial = waiting.reduce((sum, { arrival }) => sum + arrival.seats, 0);
-    const work = waiting.reduce((sum, { arrival }) => sum + arrival.seats * 0.003 + arrival.finalSeats * arrival.extraMs / 1000, 0);
+    const initial = waiting.reduce((sum, { arrival }) => sum + arrival.work.seats, 0);
+    const work = waiting.reduce((sum, { arrival }) => sum + workOf(arrival.work), 0);
     return [level.name, index, waiting.length, queue?.executing ?? 0, queue?.seatsInUse ?? 0, seatSeconds(queue?.nextDispatchR ?? 0), initial, queue?.waitingSeats ?? 0, seatSeconds(work)];
   }))];
 }
@@ -53,16 +53,16 @@ const DETAIL_COLUMNS = ['UserName', 'Verb', 'APIPath', 'Namespace', 'Name', 'API
 function requests(controller: FlowController, { clock, details }: { readonly clock: Clock; readonly details: boolean }): Rows {
   const offsetMs = clock.now() - clock.monotonic();
   return [[...REQUEST_COLUMNS, ...(details ? DETAIL_COLUMNS : [])], ...sorted(controller).flatMap(({ level, set }) => Array.from(set.tickets(), ({ ticket, position }) => {
-    const { arrival, queue } = ticket;
+    const { arrival: { flow, work }, queue } = ticket;
     return [
-      level.name, arrival.stats.schema, queue?.index ?? -1, position, arrival.distinguisher, new Date(ticket.arrivedMs + offsetMs).toISOString(), arrival.seats, arrival.finalSeats, `${arrival.extraMs}ms`,
+      level.name, flow.stats.schema, queue?.index ?? -1, position, flow.distinguisher, new Date(ticket.arrivedMs + offsetMs).toISOString(), work.seats, work.finalSeats, `${work.extraMs}ms`,
       ticket.state === 'waiting' ? '0001-01-01T00:00:00Z' : new Date(ticket.startedMs + offsetMs).toISOString(), ...(details ? detailsOf(ticket) : []),
     ];
   }))];
 }
 
 function detailsOf({ arrival }: Ticket): string[] {
-  const { user, info } = arrival.subject as RequestContext;
+  const { user, info } = arrival.subject as unknown as RequestContext;
   return [user.name, info.verb, info.path, info.namespace, info.name, info.group === '' ? info.version : `${info.group}/${info.version}`, info.resource, info.subresource];
 }
 

@@ -21,7 +21,7 @@ import { divideSeats } from './borrowing.ts';
 import { FLOW_SCHEMAS, inMatchingOrder, levelOf, matchesSchema, namedNamespaces, PRIORITY_LEVELS, schemaOf, type Level, type Schema } from './configuration.ts';
 import { isLongRunning, isMutating, tooManyRequests, type FlowIdentity, type RequestLimiter } from './limiter.ts';
 import { requestTimeoutMs } from './request-timeout.ts';
-import { FlowStats, QueueSet, Ticket, type RejectReason } from './queue-set.ts';
+import { FlowStats, QueueSet, Ticket, type FlowShare, type RejectReason } from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';
 import { WorkEstimator } from './work-estimate.ts';
 
@@ -40,8 +40,10 @@ const BORROWING_PERIOD_MS = 10_000;
 /** Of a level's seats, for one request. */
 const MAX_SEATS_SHARE = 0.15;
 const MAX_WAIT_MS = 60_000;
-/** Answers remembered for one user, and flows of one level; more are forgotten and worked out again. */
-const MAX_REMEMBERED = 1024;
+/** Flows of one level that are remembered; more are forgotten and worked out again. */
+const MAX_FLOWS = 1024;
+/** Kinds of requests remembered for one user, the newest first: few do more than this, and looking through them is quicker than any map. */
+const MAX_REMEMBERED = 16;
 const STATUS_RETRY_MS = 1000;
 /** Writes of one schema's status in a minute; more means that someone else writes something different. */
 const MAX_STATUS_WRITES = 6;
@@ -76,10 +78,22 @@ export class LevelState {
 }
 
 /** Requests that are treated alike: of one schema and, where it distinguishes, of one user or namespace. */
-interface Flow { readonly state: LevelState; readonly stats: FlowStats; readonly hand: readonly number[]; readonly distinguisher: string; readonly identity: FlowIdentity }
+interface Flow extends FlowShare { readonly state: LevelState; readonly identity: FlowIdentity }
 
 /** What is remembered for a user's requests of one kind; the flow is left open where it depends on the namespace. */
-interface Match { readonly schema: Schema; readonly state: LevelState; readonly flow: Flow | undefined }
+interface Match {
+  readonly verb: string;
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource: string;
+  /** Of what is no resource, else ''. */
+  readonly path: string;
+  /** '' = none, '*' = one of those that no schema tells apart. */
+  readonly namespace: string;
+  readonly schema: Schema;
+  readonly state: LevelState;
+  readonly flow: Flow | undefined;
+}
 
 export class FlowController implements RequestLimiter {
   readonly #options: FlowControllerOptions;
@@ -87,7 +101,7 @@ export class FlowController implements RequestLimiter {
   #schemas: readonly Schema[] = [];
   #namedNamespaces: ReadonlySet<string> = new Set();
   readonly #levels = new Map<string, LevelState>();
-  #remembered = new WeakMap<UserInfo, Map<string, Match>>();
+  #remembered = new WeakMap<UserInfo, Match[]>();
   #nominalSum = 0;
   fairFraction = 0;
   readonly #schemaObjects = new Map<string, KubeObject>();
@@ -133,9 +147,9 @@ export class FlowController implements RequestLimiter {
     if (!isWatch && isLongRunning(info)) return;
     const flow = this.#flowOf(user, info);
     context.flow = flow.identity;
-    const { state, stats, hand, distinguisher } = flow;
-    const { seats, finalSeats, extraMs } = this.#estimator.estimate({ info, stats, maxSeats: state.maxSeats });
-    const outcome = state.set.start({ seats, finalSeats, extraMs, hand, stats, distinguisher, isWatch, subject: context, client: context.request, maxWaitMs: this.#maxWaitMs(info) });
+    const { state, stats } = flow;
+    const work = this.#estimator.estimate({ info, stats, maxSeats: state.maxSeats });
+    const outcome = state.set.start({ flow, work, isWatch, subject: context, maxWaitMs: this.#maxWaitMs(info) });
     if (outcome instanceof Promise) return outcome.then((settled) => this.#take(context, settled));
     this.#take(context, outcome);
   }
@@ -156,29 +170,24 @@ export class FlowController implements RequestLimiter {
 
   #flowOf(user: UserInfo, info: RequestInfo): Flow {
     let known = this.#remembered.get(user);
-    if (!known) this.#remembered.set(user, (known = new Map()));
-    const key = this.#keyOf(info);
-    let match = known.get(key);
+    if (!known) this.#remembered.set(user, (known = []));
+    const namespace = info.namespace === '' ? '' : this.#namedNamespaces.has(info.namespace) ? info.namespace : '*';
+    const path = info.isResourceRequest ? '' : info.path;
+    let match = known.find((one) => one.resource === info.resource && one.verb === info.verb && one.namespace === namespace && one.group === info.group && one.subresource === info.subresource && one.path === path);
     if (!match) {
-      if (known.size >= MAX_REMEMBERED) known.clear();
-      known.set(key, (match = this.#match(user, info)));
+      match = this.#match(user, info, { namespace, path });
+      if (known.unshift(match) > MAX_REMEMBERED) known.pop();
     }
     return match.flow ?? this.#flowIn(match.state, match.schema, info.namespace);
   }
 
-  /** Requests with the same key are of the same schema, for one user. */
-  #keyOf({ isResourceRequest, verb, group, resource, subresource, namespace, path }: RequestInfo): string {
-    if (!isResourceRequest) return `${verb} ${path}`;
-    const scope = namespace === '' ? '' : this.#namedNamespaces.has(namespace) ? namespace : '*';
-    return subresource === '' ? `${verb}/${group}/${resource}//${scope}` : `${verb}/${group}/${resource}/${subresource}/${scope}`;
-  }
-
-  #match(user: UserInfo, info: RequestInfo): Match {
+  #match(user: UserInfo, info: RequestInfo, { namespace, path }: Pick<Match, 'namespace' | 'path'>): Match {
     // catch-all takes what nothing takes: a user in neither of the groups of everyone.
     const schema = this.#schemas.find((one) => matchesSchema(one, user, info)) ?? this.#schemas.findLast(({ name }) => name === 'catch-all')!;
     const state = this.#levels.get(schema.level)!;
-    if (schema.distinguisher === 'ByNamespace') return { schema, state, flow: undefined };
-    return { schema, state, flow: this.#flowIn(state, schema, schema.distinguisher === 'ByUser' ? user.name : '') };
+    const { verb, group, resource, subresource } = info;
+    const flow = schema.distinguisher === 'ByNamespace' ? undefined : this.#flowIn(state, schema, schema.distinguisher === 'ByUser' ? user.name : '');
+    return { verb, group, resource, subresource, path, namespace, schema, state, flow };
   }
 
   #flowIn(state: LevelState, schema: Schema, distinguisher: string): Flow {
@@ -188,7 +197,7 @@ export class FlowController implements RequestLimiter {
       const { queuing, uid } = state.level;
       const hand = queuing ? dealHand(flowHash(schema.name, distinguisher), queuing) : NO_HAND;
       flow = { state, stats: state.statsOf(schema.name), hand, distinguisher, identity: { schemaUid: schema.uid, levelUid: uid } };
-      if (state.flows.size >= MAX_REMEMBERED) state.flows.clear();
+      if (state.flows.size >= MAX_FLOWS) state.flows.clear();
       state.flows.set(key, flow);
     }
     return flow;

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { seededRandom } from '#stdx/random.ts';
 import type { Queuing } from './configuration.ts';
-import { FlowStats, QueueSet, Ticket, type Arrival, type RejectReason } from './queue-set.ts';
+import { FlowStats, QueueSet, Ticket, type Arrival, type FlowShare, type RejectReason, type Work } from './queue-set.ts';
 import { dealHand, flowHash } from './shuffle-sharding.ts';
 
 const QUEUING: Queuing = { queues: 64, handSize: 6, queueLengthLimit: 50 };
@@ -15,10 +15,12 @@ function makeSet({ clock, limit, queuing = QUEUING }: { readonly clock: FakeCloc
   return set;
 }
 
-function arrivalOf(flow: string, { queuing = QUEUING, ...more }: Partial<Arrival> & { readonly queuing?: Queuing } = {}): Arrival {
+interface Shape extends Partial<Work>, Partial<FlowShare> { readonly queuing?: Queuing; readonly maxWaitMs?: number; readonly onAbort?: (callback: () => void) => void }
+
+function arrivalOf(name: string, { queuing = QUEUING, seats = 1, finalSeats = 0, extraMs = 0, maxWaitMs = 15_000, onAbort = () => {}, ...flow }: Shape = {}): Arrival {
   return {
-    seats: 1, finalSeats: 0, extraMs: 0, hand: dealHand(flowHash('schema', flow), queuing), stats: new FlowStats('schema'), distinguisher: flow, subject: undefined, maxWaitMs: 15_000, isWatch: false,
-    client: { onAbort: () => {} }, ...more,
+    flow: { hand: dealHand(flowHash('schema', name), queuing), stats: new FlowStats('schema'), distinguisher: name, ...flow }, work: { seats, finalSeats, extraMs }, maxWaitMs, isWatch: false,
+    subject: { request: { onAbort } },
   };
 }
 
@@ -117,7 +119,7 @@ test('who waits too long, or goes away, is refused and makes room', async () => 
   const hand = [0];
   const first = set.start(arrivalOf('a', { hand })) as Ticket;
   let abort = (): void => {};
-  const gone = set.start(arrivalOf('b', { hand, client: { onAbort: (callback) => (abort = callback) } }));
+  const gone = set.start(arrivalOf('b', { hand, onAbort: (callback) => (abort = callback) }));
   const late = set.start(arrivalOf('c', { hand, maxWaitMs: 100 }));
   assert.equal(set.start(arrivalOf('d', { hand })), 'queue-full');
   abort();

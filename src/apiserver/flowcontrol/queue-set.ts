@@ -30,17 +30,22 @@ export interface Work {
   readonly extraMs: number;
 }
 
-export interface Arrival extends Work {
+/** Requests that are treated alike. */
+export interface FlowShare {
   /** Queues this flow may use; not asked for where there are none. */
   readonly hand: readonly number[];
   readonly stats: FlowStats;
   /** For the debug pages. */
   readonly distinguisher: string;
-  readonly subject: unknown;
+}
+
+export interface Arrival {
+  readonly flow: FlowShare;
+  readonly work: Work;
+  /** Asked only when the request has to wait; when the client goes away it is taken out. */
+  readonly subject: { readonly request: { onAbort(callback: () => void): void } };
   readonly maxWaitMs: number;
   readonly isWatch: boolean;
-  /** Asked only when the request has to wait; when the client goes away it is taken out. */
-  readonly client: { onAbort(callback: () => void): void };
 }
 
 const QUEUE_LENGTH_BUCKETS = [0, 10, 25, 50, 100, 250, 500, 1000];
@@ -117,7 +122,7 @@ export class Ticket {
     this.queue = queue;
     this.arrivedMs = nowMs;
     this.arrivalR = r;
-    this.seats = Math.max(arrival.seats, arrival.finalSeats);
+    this.seats = Math.max(arrival.work.seats, arrival.work.finalSeats);
   }
 
   finish(): void {
@@ -189,7 +194,8 @@ export class QueueSet {
   start(arrival: Arrival): Ticket | RejectReason | Promise<Ticket | RejectReason> {
     const nowMs = this.#sync();
     const queuing = this.#queuing;
-    arrival.stats.seats.observe(Math.max(arrival.seats, arrival.finalSeats));
+    const { hand, stats } = arrival.flow;
+    stats.seats.observe(Math.max(arrival.work.seats, arrival.work.finalSeats));
     if (this.#exempt || !queuing) {
       const ticket = new Ticket(this, { arrival, queue: undefined, nowMs, r: this.#r });
       if (!this.#exempt && !this.#fits(ticket)) return this.#refuse(ticket, 'concurrency-limit', nowMs);
@@ -197,7 +203,7 @@ export class QueueSet {
       this.#begin(ticket, nowMs);
       return ticket;
     }
-    const queue = this.#choose(arrival.hand);
+    const queue = this.#choose(hand);
     const ticket = new Ticket(this, { arrival, queue, nowMs, r: this.#r });
     // Where anyone waits nothing can run at once, or it would.
     if (queue.waiting.length >= queuing.queueLengthLimit) return this.#refuse(ticket, 'queue-full', nowMs);
@@ -207,7 +213,7 @@ export class QueueSet {
       this.#queuesInUse++;
     }
     if (this.#waiting === 0 && this.#fits(ticket)) {
-      arrival.stats.queueLength.observe(0);
+      stats.queueLength.observe(0);
       this.#begin(ticket, nowMs);
       return ticket;
     }
@@ -220,15 +226,15 @@ export class QueueSet {
   /** By Ticket.finish alone. */
   finished(ticket: Ticket): void {
     const nowMs = this.#sync();
-    const { arrival, queue } = ticket;
+    const { arrival: { flow: { stats }, work, isWatch }, queue } = ticket;
     const seconds = (nowMs - ticket.startedMs) / 1000;
-    (arrival.isWatch ? arrival.stats.watchInitialization : arrival.stats.execution).observe(seconds);
+    (isWatch ? stats.watchInitialization : stats.execution).observe(seconds);
     // What was assumed of it is put right.
-    if (queue) queue.nextDispatchR -= arrival.seats * (ASSUMED_SECONDS - seconds);
+    if (queue) queue.nextDispatchR -= work.seats * (ASSUMED_SECONDS - seconds);
     this.#leave(ticket);
-    if (arrival.extraMs > 0 && arrival.finalSeats > 0) {
+    if (work.extraMs > 0 && work.finalSeats > 0) {
       ticket.state = 'holding';
-      ticket.endsMs = nowMs + arrival.extraMs;
+      ticket.endsMs = nowMs + work.extraMs;
       let at = this.#holding.length;
       while (at > 0 && this.#holding[at - 1]!.endsMs > ticket.endsMs) at--;
       this.#holding.splice(at, 0, ticket);
@@ -297,7 +303,7 @@ export class QueueSet {
   }
 
   #enqueue(ticket: Ticket, queue: Queue): void {
-    const { stats } = ticket.arrival;
+    const { stats } = ticket.arrival.flow;
     if (queue.waiting.length === 0) this.#active.push(queue);
     queue.waiting.push(ticket);
     queue.waitingSeats += ticket.seats;
@@ -309,7 +315,7 @@ export class QueueSet {
   }
 
   #dequeue(ticket: Ticket, queue: Queue): void {
-    const { stats } = ticket.arrival;
+    const { stats } = ticket.arrival.flow;
     queue.waiting.splice(queue.waiting.indexOf(ticket), 1);
     if (queue.waiting.length === 0) this.#active.splice(this.#active.indexOf(queue), 1);
     queue.waitingSeats -= ticket.seats;
@@ -324,7 +330,7 @@ export class QueueSet {
     return new Promise((resolve) => {
       ticket.settle = resolve;
       ticket.timer = this.#clock.after(arrival.maxWaitMs, () => this.#giveUp(ticket, 'time-out'));
-      arrival.client.onAbort(() => this.#giveUp(ticket, 'cancelled'));
+      arrival.subject.request.onAbort(() => this.#giveUp(ticket, 'cancelled'));
     });
   }
 
@@ -346,7 +352,7 @@ export class QueueSet {
 
   #refuse(ticket: Ticket, reason: RejectReason, nowMs: number): RejectReason {
     ticket.state = 'over';
-    const { stats } = ticket.arrival;
+    const { stats } = ticket.arrival.flow;
     stats.rejected.set(reason, (stats.rejected.get(reason) ?? 0) + 1);
     stats.waitRejected.observe((nowMs - ticket.arrivedMs) / 1000);
     if (reason === 'time-out') this.totals.timedOut++;
@@ -367,7 +373,7 @@ export class QueueSet {
       const queue = this.#next();
       const ticket = queue.waiting[0]!;
       if (!this.#fits(ticket)) {
-        ticket.arrival.stats.noAccommodation++;
+        ticket.arrival.flow.stats.noAccommodation++;
         this.#awaitHeld(nowMs);
         return;
       }
@@ -387,7 +393,7 @@ export class QueueSet {
     let bestTurn = Infinity;
     for (const queue of this.#active) {
       const { arrival, arrivalR } = queue.waiting[0]!;
-      const end = Math.max(queue.nextDispatchR, arrivalR) + workOf(arrival);
+      const end = Math.max(queue.nextDispatchR, arrivalR) + workOf(arrival.work);
       const turn = (queue.index - this.#turn - 1 + 2 * queues) % queues;
       if (end > bestEnd || (end === bestEnd && turn >= bestTurn)) continue;
       best = queue;
@@ -399,7 +405,7 @@ export class QueueSet {
 
   #begin(ticket: Ticket, nowMs: number): void {
     const { arrival, queue } = ticket;
-    const { stats } = arrival;
+    const { stats } = arrival.flow;
     const seats = Math.min(ticket.seats, Math.max(1, this.#limit));
     if (!this.#exempt && seats !== ticket.seats) {
       this.demand.add(seats - ticket.seats, nowMs);
@@ -410,7 +416,7 @@ export class QueueSet {
     if (queue) {
       // Service that was not asked for in time is not saved up.
       if (queue.nextDispatchR < ticket.arrivalR) queue.nextDispatchR = ticket.arrivalR;
-      queue.nextDispatchR += workOf(arrival);
+      queue.nextDispatchR += workOf(arrival.work);
       queue.executing++;
       queue.seatsInUse += ticket.seats;
     }
@@ -428,7 +434,7 @@ export class QueueSet {
   }
 
   /** It does not run any more; its seats may still be held. */
-  #leave({ arrival: { stats }, queue, before, after }: Ticket): void {
+  #leave({ arrival: { flow: { stats } }, queue, before, after }: Ticket): void {
     if (queue) queue.executing--;
     this.#executing--;
     stats.executing--;
@@ -439,7 +445,7 @@ export class QueueSet {
 
   /** Its seats are free again. */
   #end(ticket: Ticket, nowMs: number): void {
-    const { arrival: { stats }, queue } = ticket;
+    const { arrival: { flow: { stats } }, queue } = ticket;
     ticket.state = 'over';
     if (queue) {
       queue.seatsInUse -= ticket.seats;
@@ -472,6 +478,6 @@ export class QueueSet {
 }
 
 /** In seat-seconds. */
-function workOf({ seats, finalSeats, extraMs }: Work): number {
+export function workOf({ seats, finalSeats, extraMs }: Work): number {
   return seats * ASSUMED_SECONDS + finalSeats * extraMs / 1000;
 }
