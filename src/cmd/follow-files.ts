@@ -35,11 +35,11 @@ const TLS_FILES = ['cert', 'key', 'clientCa', 'frontProxyCa'] as const;
 export function followFiles(files: FollowedFiles, options: FollowOptions): { close(): void } {
   const watched: WatchedFiles[] = [];
   const { clock, log, replaceTls, replaceKeys } = options;
-  const follow = (paths: readonly string[], take: (contents: readonly string[]) => void): void => {
+  const follow = (paths: readonly string[], { take, isKnown }: { readonly take: (contents: readonly string[]) => void; readonly isKnown: (contents: readonly string[]) => boolean }): void => {
     if (paths.length === 0) return;
     const names = paths.join(', ');
     watched.push(watchFiles({
-      paths, clock,
+      paths, clock, isKnown,
       changed(contents) {
         try {
           take(contents);
@@ -53,22 +53,33 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
   };
   let { tls, keys } = options;
   const named = TLS_FILES.flatMap((name) => (files[name] === undefined ? [] : [{ name, path: files[name] }]));
-  follow(named.map(({ path }) => path), (contents) => {
-    const next = { ...tls, ...Object.fromEntries(named.map(({ name }, index) => [name, contents[index]!])) };
-    for (const [index, { name, path }] of named.entries()) if (name !== 'key') checkCertificates(contents[index]!, path);
-    replaceTls(next);
-    tls = next;
+  follow(named.map(({ path }) => path), {
+    isKnown: (contents) => named.every(({ name }, index) => String(tls[name] ?? '') === contents[index]),
+    take(contents) {
+      const next = { ...tls, ...Object.fromEntries(named.map(({ name }, index) => [name, contents[index]!])) };
+      for (const [index, { name, path }] of named.entries()) if (name !== 'key') checkCertificates(contents[index]!, path);
+      replaceTls(next);
+      tls = next;
+    },
   });
   const { signingKey, publicKeys = [] } = files;
-  follow([...(signingKey === undefined ? [] : [signingKey]), ...publicKeys], (contents) => {
-    const signing = signingKey === undefined ? keys.signingKeyPem : contents[0]!;
-    createPrivateKey(signing);
-    const publics = signingKey === undefined ? contents : contents.slice(1);
-    for (const [index, text] of publics.entries()) if (!text.includes('-----BEGIN')) throw new Error(`${publicKeys[index]!} has no key in PEM`);
+  const keysIn = (contents: readonly string[]): ServiceAccountKeyMaterial => (signingKey === undefined
+    ? { signingKeyPem: keys.signingKeyPem, publicKeyPems: contents }
     // The signing key's own public key is accepted in any case.
-    const next = { signingKeyPem: signing, publicKeyPems: publics };
-    replaceKeys(next);
-    keys = next;
+    : { signingKeyPem: contents[0]!, publicKeyPems: contents.slice(1) });
+  follow([...(signingKey === undefined ? [] : [signingKey]), ...publicKeys], {
+    isKnown(contents) {
+      const { signingKeyPem, publicKeyPems = [] } = keysIn(contents);
+      const known = keys.publicKeyPems?.join('\n') ?? '';
+      return signingKeyPem === keys.signingKeyPem && publicKeyPems.every((text) => known.includes(text.trim()));
+    },
+    take(contents) {
+      const next = keysIn(contents);
+      createPrivateKey(next.signingKeyPem);
+      for (const [index, text] of (next.publicKeyPems ?? []).entries()) if (!text.includes('-----BEGIN')) throw new Error(`${publicKeys[index]!} has no key in PEM`);
+      replaceKeys(next);
+      keys = next;
+    },
   });
   return {
     close() {

@@ -31,6 +31,14 @@ test('tells of other contents only, and of a file that went once', (t) => {
   assert.deepEqual(seen, ['two', 'gone']);
 });
 
+test('contents that are not those the caller read are told at once', (t) => {
+  const path = join(folder(t), 'a');
+  writeFileSync(path, 'newer');
+  const seen: string[] = [];
+  for (const text of ['older', 'newer']) watchFiles({ paths: [path], changed: ([now]) => seen.push(`${text} → ${now!}`), isKnown: ([now]) => now === text }).close();
+  assert.deepEqual(seen, ['older → newer']);
+});
+
 test('notices by itself, also a link that is swapped as volumes do it', async (t) => {
   const dir = folder(t);
   for (const version of ['v1', 'v2']) {

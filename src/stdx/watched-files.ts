@@ -11,9 +11,11 @@ export interface WatchFilesOptions {
   readonly paths: readonly string[];
   /**
    * Called with all contents, in the order of `paths`, when at least one differs from what was last seen. What it throws is the caller's problem:
-   * catch it there. Not called for the first contents, which the caller has read itself.
+   * catch it there. Not called for the first contents, which the caller has read itself, unless `isKnown` denies them.
    */
   readonly changed: (contents: readonly string[]) => void;
+  /** Whether the first contents are those that the caller has: it may have read them a while ago. Default: they are. */
+  readonly isKnown?: (contents: readonly string[]) => boolean;
   /** A file that cannot be read now; told once until it can again. */
   readonly unreadable?: (error: Error) => void;
   /** Default 60 s. */
@@ -48,9 +50,11 @@ class Watched implements WatchedFiles {
   constructor(options: WatchFilesOptions) {
     this.#options = options;
     this.#clock = options.clock ?? realClock;
-    this.#seen = digestOf(this.#read() ?? []);
+    const first = this.#read() ?? [];
+    this.#seen = digestOf(first);
     for (const folder of new Set(options.paths.map((path) => dirname(path)))) this.#watch(folder);
     this.#lookLater();
+    if (first.length > 0 && options.isKnown?.(first) === false) options.changed(first);
   }
 
   look(): boolean {
