@@ -1,13 +1,16 @@
 /** Runs admission plugins in their list's order: mutating first, validating after the object's own validation; gives back on failure. */
+import type { GroupVersionResource } from '#machinery/object.ts';
 import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin, AdmissionStart } from './admission/plugin.ts';
 
 interface Handlers { readonly mutating: readonly AdmissionPlugin[]; readonly validating: readonly AdmissionPlugin[] }
 
+const MAX_REMEMBERED = 2048;
 const NONE: Handlers = { mutating: [], validating: [] };
 
 export class AdmissionChain {
   readonly plugins: readonly AdmissionPlugin[];
-  readonly #remembered = new Map<string, Handlers>();
+  /** By resource, then by operation and subresource. */
+  readonly #remembered = new Map<GroupVersionResource, Map<string, Handlers>>();
 
   constructor(plugins: readonly AdmissionPlugin[]) {
     this.plugins = plugins;
@@ -17,6 +20,11 @@ export class AdmissionChain {
   start(context: Omit<AdmissionStart, 'handlesChanged'>): () => void {
     const stops = this.plugins.map((plugin) => plugin.start?.({ ...context, handlesChanged: () => this.#remembered.clear() }));
     return () => stops.forEach((stop) => stop?.());
+  }
+
+  /** False: admit() leaves the object as it is. */
+  mayChange(attributes: AdmissionAttributes): boolean {
+    return this.#handlers(attributes).mutating.length > 0;
   }
 
   /** Undefined when nothing has to be waited for. */
@@ -47,9 +55,15 @@ export class AdmissionChain {
 
   #handlers({ operation, gvr, subresource }: AdmissionAttributes): Handlers {
     if (this.plugins.length === 0) return NONE;
-    const key = `${operation} ${gvr.group}/${gvr.resource}/${subresource}`;
-    let found = this.#remembered.get(key);
-    if (!found) this.#remembered.set(key, (found = this.#select(operation, { group: gvr.group, resource: gvr.resource, subresource })));
+    let ofResource = this.#remembered.get(gvr);
+    if (!ofResource) {
+      // Custom resources come and go.
+      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
+      this.#remembered.set(gvr, (ofResource = new Map()));
+    }
+    const key = subresource === '' ? operation : `${operation} ${subresource}`;
+    let found = ofResource.get(key);
+    if (!found) ofResource.set(key, (found = this.#select(operation, { group: gvr.group, resource: gvr.resource, subresource })));
     return found;
   }
 

@@ -94,7 +94,7 @@ export class Objects {
     resource.applyDefaults(object);
     if (!applied) ownNew(endpoint, object, this.#writer(context));
     const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
-    if (context.admission) {
+    if (context.admission && this.#core.admission.mayChange(attributes)) {
       const waiting = this.#core.admission.admit(attributes);
       if (waiting) await waiting;
       resource.applyDefaults(object);

@@ -6,8 +6,16 @@ export class TimeError extends Error {
 
 /** metav1.Time of a moment: '2026-01-02T03:04:05Z'. */
 export function formatTime(ms: number): string {
-  return `${new Date(Math.floor(ms / 1000) * 1000).toISOString().slice(0, 19)}Z`;
+  const second = Math.floor(ms / 1000);
+  if (second !== formattedSecond) {
+    formattedText = `${new Date(second * 1000).toISOString().slice(0, 19)}Z`;
+    formattedSecond = second;
+  }
+  return formattedText;
 }
+
+/** Mostly it is now, and now lasts a second. */
+let formattedSecond = Number.NaN, formattedText = '';
 
 /** metav1.MicroTime of a moment: '2026-01-02T03:04:05.678000Z'. */
 export function formatMicroTime(ms: number): string {

@@ -12,6 +12,7 @@ import type { Authenticated } from './authenticator.ts';
 import type { ServiceAccountKeys } from './service-account-keys.ts';
 import type { ServiceAccountMetrics } from './service-account-metrics.ts';
 import { LEGACY_ISSUER, parseServiceAccountName, serviceAccountName, serviceAccountUser, type ObjectRef, type PrivateClaims } from './service-account.ts';
+import { tokenDigest } from './token-digest.ts';
 import type { TokenAuthenticator } from './token.ts';
 
 /** Clocks differ: this much is forgiven, as upstream does. */
@@ -55,7 +56,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       this.#generation = keys.generation;
       this.#verified.clear();
     }
-    const digest = hash('sha256', token, 'base64');
+    const digest = tokenDigest(token);
     const verified = this.#verified.get(digest) ?? this.#verify(token, digest);
     if (!verified) return undefined;
     return verified.claims['iss'] === LEGACY_ISSUER ? this.#authenticateLegacy(token, verified, audiences) : this.#authenticateBound(verified, audiences);

@@ -1,10 +1,10 @@
 /** The file of --token-auth-file: one 'token,user,uid,"group1,group2"' a line (CSV). Read again when it changes, which upstream does not do. */
-import { hash } from 'node:crypto';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { Authenticated } from './authenticator.ts';
 import { ReloadedFile } from './reloaded-file.ts';
+import { tokenDigest } from './token-digest.ts';
 import type { TokenAuthenticator } from './token.ts';
 
 export interface StaticTokensOptions { readonly apiAudiences: readonly string[]; readonly clock: Clock; readonly log: Logger }
@@ -25,7 +25,7 @@ export class StaticTokens implements TokenAuthenticator {
   }
 
   authenticateToken(token: string, audiences: readonly string[]): Authenticated | undefined {
-    const found = this.#users.value.get(hash('sha256', token, 'base64'));
+    const found = this.#users.value.get(tokenDigest(token));
     // Every request's way: one answer a user, which others can recognise.
     if (!found || audiences === this.#apiAudiences) return found;
     const accepted = this.#apiAudiences.filter((audience) => audiences.includes(audience));
@@ -39,7 +39,7 @@ function parseTokens(text: string, { path, apiAudiences }: { readonly path: stri
     const [token = '', name = '', uid = '', groups = ''] = record;
     if (record.length < 3) throw new Error(`token file '${path}' must have at least 3 columns (token, user name, user uid), found ${record.length} in record ${index + 1}`);
     if (token === '') throw new Error(`token file '${path}': the token of record ${index + 1} is empty`);
-    const digest = hash('sha256', token, 'base64');
+    const digest = tokenDigest(token);
     if (users.has(digest)) throw new Error(`token file '${path}': the token of record ${index + 1} appears twice`);
     const user: UserInfo = { name, ...(uid ? { uid } : {}), groups: groups.split(',').map((group) => group.trim()).filter((group) => group !== '') };
     users.set(digest, { user, audiences: apiAudiences });

@@ -120,5 +120,11 @@ const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fi
 /** Who a writer is where it does not say: the program's name in its user agent, as upstream takes it. */
 export function managerOf(context: RequestContext, fieldManager: string): string {
   if (fieldManager !== '') return fieldManager;
-  return ((context.request.headers['user-agent'] ?? '').split('/')[0] ?? '').slice(0, 128) || 'unknown';
+  const userAgent = context.request.headers['user-agent'] ?? '';
+  if (userAgent === lastUserAgent) return lastManager;
+  lastManager = (userAgent.split('/')[0] ?? '').slice(0, 128) || 'unknown';
+  lastUserAgent = userAgent;
+  return lastManager;
 }
+
+let lastUserAgent = '', lastManager = 'unknown';

@@ -33,7 +33,7 @@ export function writeContext(context: RequestContext, { dryRun, subresource = ''
   const { user, warnings, annotate } = context;
   return {
     user, dryRun, admission, subresource, options, annotate, timeoutMs: timeoutOf(context), warn: (message) => void warnings.push(message),
-    get manager() { return managerOf(context, typeof options['fieldManager'] === 'string' ? options['fieldManager'] : ''); },
+    manager: managerOf(context, typeof options['fieldManager'] === 'string' ? options['fieldManager'] : ''),
   };
 }
 

@@ -34,7 +34,8 @@ export class RequestHeaders implements HeaderReceiver {
     this.#scheme = this.method = this.target = '';
     this.#authority = undefined;
     this.repeated = undefined;
-    this.headers = Object.create(null) as Record<string, string | undefined>;
+    // Of names that are asked for none is inherited; objects of one shape are read faster than those without prototype.
+    this.headers = {};
     return this;
   }
 
@@ -49,7 +50,7 @@ export class RequestHeaders implements HeaderReceiver {
   }
 
   #set(name: string, value: string): void {
-    const before = this.headers[name];
+    const before = Object.hasOwn(this.headers, name) ? this.headers[name] : undefined;
     if (before === undefined) this.headers[name] = value;
     else if (name === 'content-length' && before !== value) this.#malformed = true;
     else if (!SINGLE_FIELDS.has(name)) {
