@@ -48,7 +48,7 @@ export class WebhookConfigurations {
     });
   }
 
-  /** Those that may concern such requests, in order; index: place among all webhooks. */
+  /** Those that may concern such requests, in order. */
   of(operation: AdmissionOperation, { group, resource, subresource }: Target): readonly Hook[] {
     const key = `${operation} ${group}/${resource}/${subresource}`;
     let found = this.#bySort.get(key);
@@ -56,6 +56,7 @@ export class WebhookConfigurations {
     return found;
   }
 
+  /** In order. */
   get all(): readonly Hook[] {
     return (this.#all ??= [...this.#byName].toSorted(([left], [right]) => (left < right ? -1 : 1)).flatMap(([, hooks]) => hooks));
   }

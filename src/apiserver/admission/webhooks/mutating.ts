@@ -63,12 +63,12 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object)) becomeDue(memory);
   const versions = new VersionedObjects(attributes, context.kinds);
   for (const hook of configurations.of(attributes.operation, { ...attributes.gvr, subresource: attributes.subresource })) {
+    // Nobody is asked for the first time in the second round.
+    if (reinvocation.isSecondRound && !memory.due.has(hook.uid)) continue;
     const seen = hook.matcher.match(attributes, context.kinds);
     if (!seen) continue;
     const objects = await versions.as(seen);
     if (!await meetsConditions(attributes, { hook, seen, objects }, { context, metrics: state.metrics, type: 'admit' })) continue;
-    // Nobody is asked for the first time in the second round.
-    if (reinvocation.isSecondRound && !memory.due.has(hook.uid)) continue;
     if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
     if (await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })) {
       versions.forget();
