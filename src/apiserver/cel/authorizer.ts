@@ -16,6 +16,8 @@ import { charge } from './budget.ts';
 const CHECK_COST = 350_000;
 /** What a bounded budget allows is far below; a bound all the same. */
 const MAX_ROUNDS = 100;
+/** After so long others have a turn. */
+const TURN_MS = 20;
 
 export const AUTHORIZER = 'kubernetes.authorization.Authorizer';
 const PATH_CHECK = 'kubernetes.authorization.PathCheck';
@@ -43,6 +45,7 @@ export class AuthorizerChecks {
   readonly #authorizer: Authorizer;
   readonly #answers = new Map<string, Answer>();
   readonly #awaited: Promise<void>[] = [];
+  #turnBegan = performance.now();
 
   constructor({ authorizer, user, request }: AuthorizerOptions) {
     this.#authorizer = authorizer;
@@ -60,6 +63,32 @@ export class AuthorizerChecks {
       if (this.#awaited.length === 0) throw error;
     }
     return this.#again(evaluate);
+  }
+
+  /** As resolving, of many expressions: `evaluate` yields between them, so that other requests have their turn. */
+  async steps<T>(evaluate: () => Iterator<void, T>): Promise<T> {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      await Promise.all(this.#awaited.splice(0));
+      const running = evaluate();
+      try {
+        while (this.#awaited.length === 0) {
+          const { done, value } = running.next();
+          if (done && this.#awaited.length === 0) return value;
+          if (this.isLong) await this.giveTurn();
+        }
+      } catch (error) {
+        if (this.#awaited.length === 0) throw error;
+      }
+    }
+    throw new Error(`expressions asked the authorizer more than ${MAX_ROUNDS} different questions`);
+  }
+
+  /** The request's expressions have kept the server for long enough. */
+  get isLong(): boolean { return performance.now() - this.#turnBegan > TURN_MS; }
+
+  async giveTurn(): Promise<void> {
+    await new Promise((resolve) => { setImmediate(resolve); });
+    this.#turnBegan = performance.now();
   }
 
   async #again<T>(evaluate: () => T): Promise<T> {

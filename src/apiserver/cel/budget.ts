@@ -19,7 +19,9 @@ let limit = Infinity;
  * cost. Operators absorb errors, so that a result is looked at again: nothing that cost too much has one.
  */
 export function withBudget<T>(allowed: number, evaluate: () => T): { readonly result: T; readonly cost: number } {
-  const outer = { spent, limit };
+  const outer = { spent, limit }, { stackTraceLimit } = Error;
+  // Errors are results here, and may be many.
+  Error.stackTraceLimit = 0;
   spent = 0;
   limit = Math.min(allowed, outer.limit - outer.spent);
   try {
@@ -29,6 +31,7 @@ export function withBudget<T>(allowed: number, evaluate: () => T): { readonly re
   } finally {
     spent += outer.spent;
     limit = outer.limit;
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 

@@ -1,6 +1,7 @@
 /** The evaluator's syntax trees: walking them, and counting what their evaluation costs. */
-import type { ParseResult } from '@marcbachmann/cel-js';
-import { charge, traversal } from './budget.ts';
+import { TypeError as CelTypeError, type ParseResult } from '@marcbachmann/cel-js';
+import { charge, TOTAL_LIMIT, traversal } from './budget.ts';
+import { equalValues } from './equality.ts';
 import { LINEAR_MATCHES } from './library.ts';
 
 /** What is used of the evaluator's nodes; args by op as its documentation has them. */
@@ -32,8 +33,14 @@ export function uses(node: SyntaxNode, variable: string): boolean {
   return (node.op === 'id' && node.args === variable) || childrenOf(node).some((child) => uses(child, variable));
 }
 
-/** Before the check: regular expressions run in linear time. */
+/** Methods of the evaluator's own that CEL has not. */
+const FOREIGN = new Set(['json', 'hex', 'base64', 'at', 'string']);
+
+/** Before the check: regular expressions run in linear time, and what is no CEL is refused. */
 export function rewriteMatches(node: SyntaxNode): void {
+  if (node.op === 'rcall' && FOREIGN.has((node.args as string[])[0]!)) {
+    throw new CelTypeError({ code: 'unknown_variable', message: `Unknown function: ${(node.args as string[])[0]}`, node } as never);
+  }
   if ((node.op === 'rcall' || node.op === 'call') && (node.args as unknown[])[0] === 'matches') (node.args as unknown[])[0] = LINEAR_MATCHES;
   for (const child of childrenOf(node)) rewriteMatches(child);
 }
@@ -53,7 +60,10 @@ interface Checkable { readonly op: string }
 interface Checker { check(node: Checkable, context: unknown): unknown }
 
 type Handle = (...args: unknown[]) => unknown;
-interface Counted extends SyntaxNode { handle?: Handle }
+interface Counted extends SyntaxNode { handle?: Handle; /** The expression. */ readonly input?: string }
+
+/** Errors, which operators may absorb, take the evaluator far longer than other steps: at each step they pass. */
+const ERROR_COST = 20;
 
 /**
  * After the check: every step of an evaluation is charged, and what operators and functions read and make. The evaluator replaces a node's
@@ -64,9 +74,15 @@ export function countSteps(node: Counted): void {
   if (node.op === 'value') return;
   chargeOperands(node);
   let evaluate = node.evaluate;
+  const errorCost = ERROR_COST + traversal(node.input?.length ?? 0);
   const counted = (...args: unknown[]): unknown => {
     charge(1);
-    return evaluate.apply(node, args);
+    try {
+      return evaluate.apply(node, args);
+    } catch (error) {
+      charge(errorCost);
+      throw error;
+    }
   };
   Object.defineProperty(node, 'evaluate', {
     get: () => counted,
@@ -76,6 +92,10 @@ export function countSteps(node: Counted): void {
   });
 }
 
+/** Parts of a time in a time zone, which the platform works out slowly. */
+const ZONED = new Set(['getDate', 'getDayOfMonth', 'getDayOfWeek', 'getDayOfYear', 'getFullYear', 'getHours', 'getMilliseconds', 'getMinutes', 'getMonth', 'getSeconds']);
+const ZONE_COST = 500;
+
 /** Functions that look for one text in another. */
 const SEARCHES = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'replace']);
 
@@ -83,7 +103,7 @@ const SEARCHES = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'replac
 const MADE: Readonly<Record<string, (args: readonly unknown[]) => number>> = {
   replace: ([text, from, to]) => (typeof text === 'string' && typeof from === 'string' && typeof to === 'string' ? traversal(occurrences(text, from) * to.length) : 0),
   join: ([list, separator]) => (Array.isArray(list) ? list.reduce((sum: number, item) => sum + sizeOf(item) + sizeOf(separator), 0) : 0),
-  format: ([, args]) => traversal(weightOf(args)),
+  format: ([, args]) => weightOf(args),
 };
 
 function occurrences(text: string, part: string): number {
@@ -101,14 +121,16 @@ function chargeOperands(node: Counted): void {
   switch (op) {
     case '==': case '!=':
       node.handle = (left, right, ...rest) => {
-        charge(traversal(Math.min(weightOf(left), weightOf(right))));
+        if (isCollection(left) && isCollection(right)) return equalValues(left, right) === (op === '==');
+        charge(Math.min(sizeOf(left), sizeOf(right)));
         return handle(left, right, ...rest);
       };
       break;
     case 'in':
       node.handle = (item, container, ...rest) => {
-        if (Array.isArray(container)) charge(container.length * Math.max(1, traversal(weightOf(item))));
-        return handle(item, container, ...rest);
+        if (!Array.isArray(container)) return handle(item, container, ...rest);
+        charge(container.length);
+        return container.some((candidate) => equalValues(candidate, item));
       };
       break;
     case '<': case '<=': case '>': case '>=': case '+':
@@ -121,6 +143,7 @@ function chargeOperands(node: Counted): void {
       node.handle = (args, ...rest) => {
         const sizes = (args as unknown[]).map((arg) => (Array.isArray(arg) ? 0 : sizeOf(arg)));
         charge(SEARCHES.has(name) && sizes.length > 1 ? sizes[0]! * Math.max(1, sizes[1]!) : sizes.reduce((sum, size) => sum + size, 0));
+        if (ZONED.has(name) && sizes.length > 1) charge(ZONE_COST);
         if (MADE[name]) charge(MADE[name](args as unknown[]));
         const result = handle(args, ...rest);
         charge(sizeOf(result));
@@ -137,9 +160,14 @@ function sizeOf(value: unknown): number {
   return Array.isArray(value) ? value.length : 0;
 }
 
-/** How much a value holds in all. Ends when nobody could pay for it. */
+/** The evaluator's own comparison of these is slow, and not charged. */
+function isCollection(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && (Array.isArray(value) || value instanceof Map || value.constructor === Object);
+}
+
+/** Of passing over all that a value holds. Ends when nobody could pay for it. */
 function weightOf(value: unknown, most = MOST_WEIGHT): number {
-  if (typeof value === 'string' || value instanceof Uint8Array) return value.length;
+  if (typeof value === 'string' || value instanceof Uint8Array) return Math.max(1, traversal(value.length));
   if (typeof value !== 'object' || value === null) return 1;
   const items: Iterable<unknown> = Array.isArray(value) ? value : value instanceof Map ? value.values() : Object.values(value);
   let weight = 1;
@@ -147,4 +175,4 @@ function weightOf(value: unknown, most = MOST_WEIGHT): number {
   return weight;
 }
 
-const MOST_WEIGHT = 100_000_000;
+const MOST_WEIGHT = TOTAL_LIMIT;

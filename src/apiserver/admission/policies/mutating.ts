@@ -168,6 +168,7 @@ async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }:
     });
     if ('error' in result) throw new MutationError(result.error, result.errorType);
     remaining = result.left;
+    if (checks.isLong) await checks.giveTurn();
     object = kinds.decode(change(object, { part, value: result.value }), attributes.gvr, match.gvk);
   }
   if (deepEqual(before, object)) return false;

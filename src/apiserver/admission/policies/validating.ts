@@ -53,8 +53,8 @@ class Validator {
 
   get ignoresErrors(): boolean { return this.#spec.failurePolicy === 'Ignore'; }
 
-  /** Repeatable: inside AuthorizerChecks.resolving(). */
-  evaluate(values: Readonly<Record<string, unknown>>): Outcome {
+  /** For AuthorizerChecks.steps(). */
+  *evaluate(values: Readonly<Record<string, unknown>>): Generator<void, Outcome> {
     if (!this.#conditions.isEmpty) {
       const matched = this.#conditions.evaluate(values);
       if (matched.outcome === 'no-match') return NOTHING;
@@ -63,11 +63,12 @@ class Validator {
     const activation = this.#composition.activate(values, { remaining: TOTAL_LIMIT });
     const denied: Denied[] = [], ignored: ErrorType[] = [], annotations: Annotated[] = [];
     const failed = (problem: Denied): void => void (this.ignoresErrors ? ignored.push(problem.errorType) : denied.push(problem));
-    this.#validations.forEach(({ source, expression, message }, index) => {
+    for (const [index, { source, expression, message }] of this.#validations.entries()) {
       const result = evaluated(expression, activation);
       if ('error' in result) failed({ message: result.error, index, errorType: result.errorType });
       else if (result.value !== true) denied.push({ message: failureMessage(source, message, activation), reason: source.reason, index, errorType: 'no_error' });
-    });
+      yield;
+    }
     for (const { source, expression } of this.#annotations) {
       const result = evaluated(expression, activation);
       if ('error' in result) failed({ message: result.error, errorType: result.errorType });
@@ -75,6 +76,7 @@ class Validator {
         const value = result.value.trim();
         if (value !== '') annotations.push({ key: source.key, value: clip(value, MAX_ANNOTATION_BYTES) });
       } else if (result.value !== null) failed({ message: `valueExpression '${source.valueExpression}' resulted in unsupported return type. Return type must be either string or null.`, errorType: 'invalid_error' });
+      yield;
     }
     return { denied, annotations, ignored };
   }
@@ -166,7 +168,7 @@ async function validateBinding({ policy, binding, match }: Bound, round: Round):
     const values = await admissionValues(round, match);
     for (const param of params) {
       const started = performance.now();
-      const outcome = await round.checks.resolving(() => policy.evaluator().evaluate({ ...values, params: param }));
+      const outcome = await round.checks.steps(() => policy.evaluator().evaluate({ ...values, params: param }));
       record(outcome, { policy: policy.name, binding, round, seconds: (performance.now() - started) / 1000 });
     }
   } catch (error) {
