@@ -2,16 +2,19 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { createLogger, silentLogger } from '#stdx/log.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { encodeObject } from '#machinery/codec/protobuf.ts';
+import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { startWebhookPeer } from '#testing/webhook-peer.ts';
 import { podSecurity } from '../admission/pod-security/pod-security.ts';
+import type { ApiRequest } from '../http.ts';
 import { ADMIN, startTestServer, type TestServer } from '../test-server.ts';
 import { openAudit, type Audit, type AuditSettings, type DeliverySettings } from './audit.ts';
 import type { AuditEvent } from './event.ts';
@@ -104,6 +107,40 @@ test('a watch has a beginning and an end; impersonation and refusals are told', 
   assert.deepEqual([refused.user.username, refused.impersonatedUser, refused.annotations, refused.responseStatus?.reason], [
     'admin', { username: 'bob', groups: ['system:authenticated'] }, { 'authorization.k8s.io/decision': 'forbid', 'authorization.k8s.io/reason': 'no rule' }, 'Forbidden',
   ]);
+});
+
+test('a connection that becomes a stream is followed to its end; one that is refused is told, too', async (t) => {
+  const { server, events } = await start(t, {
+    rules: 'omitStages: [RequestReceived]\nrules: [{level: Metadata, resources: [{resources: [pods/*]}]}]',
+    server: { connect: { request: () => Promise.reject(new Error('not asked')), upgrade: ({ info }, { socket }) => {
+      if (info.subresource === 'attach') return Promise.reject(statusErrors.badRequest('no tty'));
+      socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n');
+      return Promise.resolve();
+    } } },
+  });
+  await server.request('POST /api/v1/namespaces/default/pods', { body: { metadata: { name: 'p' }, spec: { nodeName: 'n', containers: [{ name: 'c', image: 'i' }] } }, headers: { 'content-type': 'application/json' } });
+  const upgrade = async (subresource: string): Promise<Duplex> => {
+    const written: Buffer[] = [];
+    const socket = new Duplex({ read: () => {}, write: (chunk: Buffer, _encoding, done) => {
+      written.push(chunk);
+      done();
+    } });
+    server.server.upgrade({
+      method: 'GET', path: `/api/v1/namespaces/default/pods/p/${subresource}`, query: 'command=ls&stdout=true', headers: { upgrade: 'websocket' }, remoteAddress: '127.0.0.1', onAbort: () => {}, body: () => Promise.resolve(Buffer.alloc(0)),
+    } as ApiRequest, socket, Buffer.alloc(0));
+    while (written.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    return socket;
+  };
+  const ofPods = (): (readonly [string, number | undefined, string | undefined])[] => events().filter(({ objectRef }) => objectRef?.subresource).map(({ stage, responseStatus, objectRef }) => [stage, responseStatus?.code, objectRef?.subresource]);
+  const socket = await upgrade('exec');
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(ofPods(), [['ResponseStarted', 101, 'exec']]);
+  socket.destroy();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(ofPods().slice(1), [['ResponseComplete', 101, 'exec']]);
+  await upgrade('attach');
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(ofPods().slice(2), [['ResponseComplete', 400, 'attach']]);
 });
 
 test('nobody known and faults of the server\'s', async (t) => {
