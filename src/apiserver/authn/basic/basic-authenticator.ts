@@ -1,11 +1,11 @@
 /**
  * 'Authorization: Basic' (RFC 7617): who wrote a name and a password, asked of the password file and of LDAP. Served over TLS only, as everything.
  *
- *   header ─► locked out? 429 ─► remembered success? ─► the same check under way? wait for it ─► backends in order ─► remember, or count a failure
+ *   header ─► the same check under way? wait for it ─► locked out? 429 ─► remembered success? ─► backends in order ─► remember, or count a failure
  *
  * Successes are remembered for a minute by a keyed digest, so that the many requests of one kubectl command cost one scrypt or bind.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { statusErrors } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { Lru } from '#stdx/lru.ts';
@@ -26,6 +26,7 @@ const REMEMBER_MS = 60_000;
 const REMEMBERED = 4096;
 /** Of the decoded header. */
 const MAX_CREDENTIAL_BYTES = 2048;
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Remembered { readonly authenticated: Authenticated; readonly generations: string }
 
@@ -35,7 +36,7 @@ export class BasicAuthenticator implements Authenticator {
   readonly #lockout: Lockout;
   readonly #remembered: Lru<string, Remembered>;
   readonly #underWay = new Map<string, Promise<Authenticated>>();
-  readonly #key = randomBytes(32);
+  readonly #key = randomBytes(48).toString('base64');
 
   constructor({ backends, clock, lockout }: BasicAuthenticatorOptions) {
     this.#backends = backends;
@@ -49,22 +50,22 @@ export class BasicAuthenticator implements Authenticator {
     if (encoded === undefined) return undefined;
     const credentials = decodeCredentials(encoded);
     const who = { user: credentials.username, address: request.remoteAddress };
+    // Keyed: what is remembered tells nothing of passwords to whoever sees this memory without the key. Never shown to anybody.
+    const digest = hash('sha256', `${this.#key}${encoded}`, 'base64');
+    // Many requests of one client at once are one attempt, which is no lock for themselves.
+    const shared = `${digest} ${request.remoteAddress}`;
+    const underWay = this.#underWay.get(shared);
+    if (underWay) return underWay;
     const lockedForMs = this.#lockout.lockedForMs(who);
     if (lockedForMs > 0) throw tooMany(Math.ceil(lockedForMs / 1000));
-    const digest = createHmac('sha256', this.#key).update(encoded).digest('base64');
     const generations = this.#generations();
     const remembered = this.#remembered.get(digest);
     if (remembered?.generations === generations) return remembered.authenticated;
-    // Many requests of one client at once are one attempt.
-    const shared = `${digest} ${request.remoteAddress}`;
-    let check = this.#underWay.get(shared);
-    if (!check) {
-      check = this.#check(credentials, who).then((authenticated) => {
-        this.#remembered.set(digest, { authenticated, generations });
-        return authenticated;
-      }).finally(() => this.#underWay.delete(shared));
-      this.#underWay.set(shared, check);
-    }
+    const check = this.#check(credentials, who).then((authenticated) => {
+      this.#remembered.set(digest, { authenticated, generations });
+      return authenticated;
+    }).finally(() => this.#underWay.delete(shared));
+    this.#underWay.set(shared, check);
     return check;
   }
 
@@ -120,7 +121,7 @@ function decodeCredentials(encoded: string): PasswordCredentials {
 
 function utf8(bytes: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return DECODER.decode(bytes);
   } catch {
     throw new WrongPassword('the credentials are not UTF-8');
   }

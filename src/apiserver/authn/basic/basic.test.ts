@@ -160,6 +160,13 @@ test('ten failures lock a user for half a minute, then longer; the right passwor
   assert.equal(await outcome(authenticator, basic('alice', 'x')), 'WrongPassword', 'a success forgets the failures');
 });
 
+test('after a lock, a burst with the right password gets in as one', async () => {
+  const { clock, authenticator } = world();
+  for (let index = 0; index < 10; index++) await outcome(authenticator, basic('alice', `x-${index}`));
+  await clock.advance(30_000);
+  assert.deepEqual(await Promise.all(Array.from({ length: 5 }, () => outcome(authenticator, basic('alice', 'right')))), ['alice', 'alice', 'alice', 'alice', 'alice']);
+});
+
 test('other spellings of a name are not other users', async () => {
   const { authenticator } = world();
   for (const [index, name] of ['alice', 'Alice', 'ALICE', ' alice', 'alice ', 'aLice', 'alICE', 'ａlice', 'Alice ', 'aliCe'].entries()) await outcome(authenticator, basic(name, 'x', `198.51.100.${index}`));

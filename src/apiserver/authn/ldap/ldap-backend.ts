@@ -4,6 +4,7 @@
  *
  *   name ─► search (one entry) ─► bind as that entry ─► groups ─► user        the configuration file is read again when it changes
  */
+import { randomUUID } from 'node:crypto';
 import type { Entry } from 'ldapts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -51,7 +52,10 @@ export class LdapBackend implements PasswordBackend {
     const directory = this.#file.value;
     try {
       const entry = await find(directory, username);
-      if (!entry) return undefined;
+      if (!entry) {
+        await pretend(directory);
+        return undefined;
+      }
       await directory.connections.use('bind', (client) => client.bind(entry.dn, password));
       return { user: await this.#userOf(directory, entry) };
     } catch (error) {
@@ -103,6 +107,14 @@ async function find({ configuration, connections }: Directory, username: string)
   }));
   if (searchEntries.length > 1) throw new Error(`several entries of the directory match user ${JSON.stringify(username)}`);
   return searchEntries[0];
+}
+
+/** A bind as nobody, so that an unknown name takes as many steps as a known one. */
+async function pretend({ configuration, connections }: Directory): Promise<void> {
+  const nobody = randomUUID();
+  await connections.use('bind', (client) => client.bind(`cn=${nobody},${configuration.user.baseDN}`, nobody)).catch((error: unknown) => {
+    if (!isVerdict(error)) throw error;
+  });
 }
 
 /** What the directory says of a password is for the log; that it does not answer is for the client, too. */
