@@ -196,7 +196,7 @@ describe('encryption at rest', () => {
     await first.stop();
     at.configure(entry(2));
     const { api, get } = await at.start(store, { reload: true });
-    const total = async (status: string): Promise<boolean> => (await get('/metrics')).text.includes(`apiserver_encryption_config_controller_automatic_reloads_total{status="${status}"} 1`);
+    const total = async (status: string): Promise<boolean> => new RegExp(`apiserver_encryption_config_controller_automatic_reloads_total\\{apiserver_id_hash="sha256:[0-9a-f]+",status="${status}"\\} 1`).test((await get('/metrics')).text);
     await assert.rejects(api.get(secrets, { name: 'a', namespace: 'default' }), fails('no matching prefix found'));
     writeFileSync(at.file, 'resources: []');
     await until('the bad file is counted', () => total('failure'));

@@ -9,7 +9,7 @@
  *                              │ no good status for 3 minutes
  *                              └──► writes fail; what was read before stays readable
  */
-import { createHash, createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, createHmac, createSecretKey, randomBytes, randomUUID, type KeyObject } from 'node:crypto';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
@@ -112,7 +112,7 @@ export class KmsProvider implements Transformer {
     const { encryptedData, encryptedDEKSourceType, keyID } = object;
     this.#options.metrics.keyUsed({ provider: this.name, direction: 'from_storage', keyIdHash: hashOf(keyID), nowMs: this.#options.clock.now() });
     const stale = this.#seed !== undefined && this.#seed.keyID !== keyID;
-    if (encryptedDEKSourceType === KEY_IS_DEK) return { value: openGcm(source, encryptedData, context), stale: true };
+    if (encryptedDEKSourceType === KEY_IS_DEK) return { value: openGcm(createSecretKey(source), encryptedData, context), stale: true };
     if (encryptedData.length < INFO_BYTES) throw new TransformError('the stored data was shorter than the required size');
     return { value: openGcm(derivedKey(source, encryptedData.subarray(0, INFO_BYTES)), encryptedData.subarray(INFO_BYTES), context), stale };
   }
@@ -225,8 +225,8 @@ function checkSource(ciphertext: Buffer, annotations: Annotations): void {
 }
 
 /** The one block of HKDF-Expand (RFC 5869) that 32 bytes take. */
-function derivedKey(seed: Buffer, info: Buffer): Buffer {
-  return createHmac('sha256', seed).update(info).update(Buffer.from([1])).digest();
+function derivedKey(seed: Buffer, info: Buffer): KeyObject {
+  return createSecretKey(createHmac('sha256', seed).update(info).update(Buffer.from([1])).digest());
 }
 
 function cacheKey({ encryptedDEKSource, keyID, annotations }: Pick<EncryptedObject, 'encryptedDEKSource' | 'keyID' | 'annotations'>): string {

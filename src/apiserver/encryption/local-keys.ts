@@ -5,7 +5,7 @@
  *   aescbc     IV (16) │ ciphertext, PKCS #7 padding; not authenticated
  *   secretbox  nonce (24) │ tag (16) │ ciphertext of XSalsa20-Poly1305
  */
-import { createCipheriv, createDecipheriv, randomBytes, type CipherGCMTypes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, type CipherGCMTypes, type KeyObject } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Key } from './configuration.ts';
 import { IDENTITY_PROBLEM, isEncrypted, TransformError, type Transformer } from './transformer.ts';
@@ -16,7 +16,7 @@ const CBC_BLOCK_BYTES = 16;
 const BOX_NONCE_BYTES = 24;
 
 /** AES-GCM with a random nonce, on raw bytes. */
-export function sealGcm(key: Buffer, value: Buffer, context: string): Buffer {
+export function sealGcm(key: KeyObject, value: Buffer, context: string): Buffer {
   const nonce = randomBytes(GCM_NONCE_BYTES);
   const cipher = createCipheriv(gcmOf(key), key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(Buffer.from(context));
@@ -24,7 +24,7 @@ export function sealGcm(key: Buffer, value: Buffer, context: string): Buffer {
 }
 
 /** Throws TransformError for what was made with another key, for another context, or was changed since. */
-export function openGcm(key: Buffer, stored: Buffer, context: string): Buffer {
+export function openGcm(key: KeyObject, stored: Buffer, context: string): Buffer {
   if (stored.length < GCM_NONCE_BYTES + TAG_BYTES) throw new TransformError('the stored data was shorter than the required size');
   const decipher = createDecipheriv(gcmOf(key), key, stored.subarray(0, GCM_NONCE_BYTES), { authTagLength: TAG_BYTES });
   decipher.setAAD(Buffer.from(context));
@@ -36,26 +36,27 @@ export function openGcm(key: Buffer, stored: Buffer, context: string): Buffer {
   }
 }
 
-function gcmOf(key: Buffer): CipherGCMTypes {
-  return `aes-${key.length * 8}-gcm` as CipherGCMTypes;
+function gcmOf(key: KeyObject): CipherGCMTypes {
+  return `aes-${key.symmetricKeySize! * 8}-gcm` as CipherGCMTypes;
 }
 
 export function aesGcm({ name, secret }: Key): Transformer {
+  const key = createSecretKey(secret);
   return {
     prefix: `k8s:enc:aesgcm:v1:${name}:`,
-    fromStorage: (stored, context) => ({ value: openGcm(secret, stored, context), stale: false }),
-    toStorage: (value, context) => sealGcm(secret, value, context),
+    fromStorage: (stored, context) => ({ value: openGcm(key, stored, context), stale: false }),
+    toStorage: (value, context) => sealGcm(key, value, context),
   };
 }
 
 export function aesCbc({ name, secret }: Key): Transformer {
-  const algorithm = `aes-${secret.length * 8}-cbc`;
+  const algorithm = `aes-${secret.length * 8}-cbc`, key = createSecretKey(secret);
   return {
     prefix: `k8s:enc:aescbc:v1:${name}:`,
     fromStorage(stored) {
       if (stored.length < CBC_BLOCK_BYTES) throw new TransformError('the stored data was shorter than the required size');
       if (stored.length % CBC_BLOCK_BYTES !== 0) throw new TransformError('the stored data is not a multiple of the block size');
-      const decipher = createDecipheriv(algorithm, secret, stored.subarray(0, CBC_BLOCK_BYTES));
+      const decipher = createDecipheriv(algorithm, key, stored.subarray(0, CBC_BLOCK_BYTES));
       try {
         return { value: Buffer.concat([decipher.update(stored.subarray(CBC_BLOCK_BYTES)), decipher.final()]), stale: false };
       } catch (error) {
@@ -64,7 +65,7 @@ export function aesCbc({ name, secret }: Key): Transformer {
     },
     toStorage(value) {
       const iv = randomBytes(CBC_BLOCK_BYTES);
-      const cipher = createCipheriv(algorithm, secret, iv);
+      const cipher = createCipheriv(algorithm, key, iv);
       return Buffer.concat([iv, cipher.update(value), cipher.final()]);
     },
   };

@@ -1,12 +1,12 @@
 /** A KMS v2 plugin for tests, on a unix socket: keys in memory, each used to seal with AES-GCM. It can go away, come back, and change its key. */
-import { randomBytes } from 'node:crypto';
+import { createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
 import { Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { methods, type DecryptRequest, type EncryptRequest } from './kms-messages.ts';
 import { openGcm, sealGcm } from './local-keys.ts';
 
 export class TestKmsPlugin {
   readonly #socket: string;
-  readonly #keys = new Map<string, Buffer>();
+  readonly #keys = new Map<string, KeyObject>();
   #server: Server | undefined;
   keyId = '';
   healthz = 'ok';
@@ -21,7 +21,7 @@ export class TestKmsPlugin {
 
   rotate(keyId: string): void {
     this.keyId = keyId;
-    this.#keys.set(keyId, randomBytes(32));
+    this.#keys.set(keyId, createSecretKey(randomBytes(32)));
   }
 
   forget(keyId: string): void {
@@ -65,7 +65,7 @@ export class TestKmsPlugin {
     this.#server = undefined;
   }
 
-  #key(keyId: string): Buffer {
+  #key(keyId: string): KeyObject {
     const key = this.#keys.get(keyId);
     if (!key) throw new Error(`key ${keyId} is not there`);
     return key;
