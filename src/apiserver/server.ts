@@ -221,6 +221,7 @@ class Server implements ApiServer {
     if (this.#core.stopping) return;
     this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
+    this.#core.aggregator.endStreams();
     await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
     this.#stopAdmission();
     await this.#customResources.stop();

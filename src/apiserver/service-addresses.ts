@@ -101,7 +101,8 @@ export class ServiceAddresses {
   #addressGone(object: KubeObject): void {
     const ip = object.metadata?.name ?? '';
     if (this.#owners.has(ip)) this.#addresses.add(ip);
-    else this.#options.allocation.addresses.release(ip);
+    // One of ours goes after its Service, whose address was free from then on and may be another's by now.
+    else if (!isOurs(object)) this.#options.allocation.addresses.release(ip);
     for (const { metadata } of this.#all()) if (metadata?.deletionTimestamp) this.#cidrs.add(metadata.name!);
   }
 
@@ -110,7 +111,11 @@ export class ServiceAddresses {
     const owner = this.#owners.get(ip);
     const current = internal.get(ADDRESSES, { name: ip }) as IPAddress | undefined;
     try {
-      if (current && !isOurs(current)) return;
+      if (current && !isOurs(current)) {
+        // Reserved, also when a Service that had it lets it go.
+        this.#options.allocation.addresses.hold(ip);
+        return;
+      }
       const wanted = owner && { resource: 'services', namespace: owner.namespace, name: owner.name };
       if (current && wanted && sameParent(current, owner)) return;
       if (current) await internal.delete(ADDRESSES, { name: ip });

@@ -1,7 +1,7 @@
 /** Extension API servers, against a real one over HTTPS: what clients see of it, and what becomes of lies, broken servers and wrong certificates. */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest } from 'node:https';
 import { connect as connectHttp2 } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +47,18 @@ function untilCondition(reason: string, name = NAME): Promise<{ status: string; 
 
 function get(path: string, options: Partial<AskOptions> = {}): Promise<Answer> {
   return ask({ url: `${cluster.url}${path}`, ca: cluster.pki.ca.certificatePem, client: cluster.pki.clients.admin, ...options });
+}
+
+/** The path goes out as it is written. */
+function rawStatus(path: string, agent: Agent | false = false): Promise<number | undefined> {
+  const { hostname: host, port } = new URL(cluster.url), { admin } = cluster.pki.clients;
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest({ host, port, path, agent, ca: cluster.pki.ca.certificatePem, cert: admin.certificatePem, key: admin.keyPem }, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode));
+    });
+    request.on('error', reject);
+    request.end();
+  });
 }
 
 async function register(service: APIService): Promise<void> {
@@ -193,6 +205,30 @@ describe('an extension API server', () => {
       session.close();
     }
     assert.equal((await get(`${COLLECTION}/big`, { method: 'DELETE' })).status, 200);
+  });
+
+  it('is not led astray: what is asked for is what was allowed', async () => {
+    const seen = extension.requests.length;
+    const flunders = `/apis/${EXTENSION_GROUP}/${EXTENSION_VERSION}/namespaces`;
+    for (const path of [`${flunders}/default/../kube-system/flunders`, `${flunders}/default/%2e%2e/kube-system/flunders`, `${flunders}/default/flunders/x%2f..%2f..%2fy`, `${flunders}/default/flunders/x%5c..%5cy`, `${flunders}/default/flunders/%zz`]) {
+      assert.equal(await rawStatus(path), 400, path);
+    }
+    assert.equal(extension.requests.slice(seen).some(({ url }) => url.includes('..') || url.includes('%')), false);
+  });
+
+  it('many requests on one connection leave nothing behind', async () => {
+    const warnings: string[] = [];
+    const note = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', note);
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    try {
+      for (let i = 0; i < 15; i++) assert.equal(await rawStatus(COLLECTION, agent), 200);
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(warnings, []);
+    } finally {
+      process.off('warning', note);
+      agent.destroy();
+    }
   });
 
   it('gets upgraded connections', async () => {

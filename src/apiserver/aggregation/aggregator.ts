@@ -59,7 +59,7 @@ export class Aggregator {
     this.#options = options;
     const { internal, catalogue, clock, log, proxyClient, endpointRouting = true, checkTimeoutMs } = options;
     this.#context = { internal, proxyClient, endpointRouting, random: Math.random };
-    this.#proxy = { log, responseTimeoutMs: options.responseTimeoutMs ?? RESPONSE_TIMEOUT_MS };
+    this.#proxy = { log, running: new Set(), responseTimeoutMs: options.responseTimeoutMs ?? RESPONSE_TIMEOUT_MS };
     const serviceOf = (name: string): ExtensionService | undefined => this.#services.get(name);
     this.#availability = new AvailabilityController({ internal, clock, log, serviceOf, ...(checkTimeoutMs === undefined ? {} : { checkTimeoutMs }) });
     this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
@@ -77,6 +77,11 @@ export class Aggregator {
   /** Resolves when everything served here has its APIService. */
   registerLocal(): Promise<void> {
     return this.#local.start();
+  }
+
+  /** Ends watches and other streams of extension servers: their clients come back. */
+  endStreams(): void {
+    for (const end of Array.from(this.#proxy.running)) end();
   }
 
   async stop(): Promise<void> {

@@ -138,7 +138,7 @@ export class DocumentsReader {
 
   async #readV2(service: ExtensionService, before: V2Part | undefined): Promise<V2Part | undefined> {
     const known = this.#etags.get(service.name);
-    const answer = await fetchFromExtension(service, { path: '/openapi/v2', accept: 'application/json', timeoutMs: OPENAPI_TIMEOUT_MS, maxBytes: MAX_OPENAPI_BYTES, etag: before && known?.etag });
+    const answer = await fetchFromExtension(service, { path: '/openapi/v2', accept: 'application/json', timeoutMs: OPENAPI_TIMEOUT_MS, maxBytes: MAX_OPENAPI_BYTES, etag: before && (known?.etag || undefined) });
     if (answer.status === 304) return before;
     if (answer.status === 404) return undefined;
     const hash = createHash('sha256').update(answer.body).digest('hex');

@@ -20,6 +20,8 @@ export interface ProxyOptions {
   readonly log: Logger;
   /** How long the head of an answer may take; watches are as slow as they like. */
   readonly responseTimeoutMs: number;
+  /** Ends of what runs on; called when this server stops. */
+  readonly running: Set<() => void>;
 }
 
 /** Bodies of carriers that cannot stream them. */
@@ -27,9 +29,10 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const REDIRECT_REFUSED = 'the backend attempted to redirect this request, which is not permitted';
 
 export async function proxyToExtension(service: ExtensionService, context: RequestContext, options: ProxyOptions): Promise<ApiResponse> {
+  const { request } = context;
+  refuseDetours(request.path);
   const address = usableAddress(service, options);
   if (!address) return unavailable();
-  const { request } = context;
   const isBodyless = request.method === 'GET' || request.method === 'HEAD';
   const stream = isBodyless ? undefined : request.bodyStream?.();
   const whole = isBodyless || stream ? undefined : await request.body(MAX_BODY_BYTES);
@@ -45,6 +48,8 @@ export async function proxyToExtension(service: ExtensionService, context: Reque
       abort();
       return textResponse(502, REDIRECT_REFUSED);
     }
+    options.running.add(abort);
+    response.on('close', () => options.running.delete(abort));
     return { status, headers: responseHeaders(response), body: streamBody({ response, abort }) };
   } catch (error) {
     if (error instanceof ResponseTimeout) throw statusErrors.timeout('request did not complete within the allotted timeout');
@@ -54,6 +59,7 @@ export async function proxyToExtension(service: ExtensionService, context: Reque
 
 export async function upgradeToExtension(service: ExtensionService, context: RequestContext, { client, ...options }: ProxyOptions & { readonly client: { readonly socket: Duplex; readonly head: Buffer } }): Promise<void> {
   const { request } = context;
+  refuseDetours(request.path);
   const address = usableAddress(service, options);
   if (!address) throw statusErrors.unavailable('service unavailable');
   const url = new URL(`https://${host(address)}`);
@@ -72,7 +78,24 @@ export async function upgradeToExtension(service: ExtensionService, context: Req
   client.socket.write(responseHead({ status: 101, reason: 'Switching Protocols', headers: backend.response.headers }));
   if (client.head.length > 0) client.socket.unshift(client.head);
   if (backend.head.length > 0) backend.socket.unshift(backend.head);
-  await joinSockets(client.socket, backend.socket);
+  const end = (): void => void backend.socket.destroy();
+  options.running.add(end);
+  await joinSockets(client.socket, backend.socket).finally(() => options.running.delete(end));
+}
+
+/**
+ * What was authorized must be what is asked for: a server that resolves '..' would take the request somewhere else than where it was allowed, for
+ * example into another namespace. Throws BadRequest.
+ */
+function refuseDetours(path: string): void {
+  if (!path.includes('..') && !path.includes('/.') && !path.includes('%')) return;
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(path);
+  } catch {
+    throw statusErrors.badRequest('the path of the request is not well-formed');
+  }
+  if (decoded.split(/[/\\]/).some((segment) => segment === '.' || segment === '..')) throw statusErrors.badRequest('the path of a request to an extension API server may not have "." or ".." in it');
 }
 
 function usableAddress(service: ExtensionService, { log }: Pick<ProxyOptions, 'log'>): ExtensionAddress | undefined {
@@ -113,7 +136,11 @@ interface Sending { readonly options: RequestOptions; readonly body: Buffer | Re
 function send({ options, body, request, timeoutMs }: Sending): Promise<{ readonly response: IncomingMessage; readonly abort: () => void }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ readonly response: IncomingMessage; readonly abort: () => void }>();
   const outgoing = httpsRequest(options);
-  const abort = (): void => void outgoing.destroy();
+  let aborted = false;
+  const abort = (): void => {
+    aborted = true;
+    outgoing.destroy();
+  };
   const timer = timeoutMs > 0 ? setTimeout(() => outgoing.destroy(new ResponseTimeout()), timeoutMs) : undefined;
   outgoing.on('response', (response) => {
     clearTimeout(timer);
@@ -121,7 +148,9 @@ function send({ options, body, request, timeoutMs }: Sending): Promise<{ readonl
   });
   outgoing.on('error', (error) => {
     clearTimeout(timer);
-    reject(error);
+    // The server had closed the connection when it was taken up again: nothing was asked yet.
+    if (outgoing.reusedSocket && !aborted && body === undefined && (error as NodeJS.ErrnoException).code === 'ECONNRESET') resolve(send({ options, body, request, timeoutMs }));
+    else reject(error);
   });
   request.onAbort(abort);
   if (body === undefined || Buffer.isBuffer(body)) outgoing.end(body);
