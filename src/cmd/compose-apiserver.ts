@@ -136,6 +136,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     encryption?.close();
     authentication?.close();
     sources?.close();
+    await logins?.close();
     throw error;
   }
   const followed = settings.files && followFiles(settings.files, {
