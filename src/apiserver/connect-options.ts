@@ -35,7 +35,7 @@ export async function admitConnect({ request, info, user, warnings, annotate }: 
   const gvk: GroupVersionKind = { group: '', version: 'v1', kind };
   const attributes: AdmissionAttributes = {
     operation: 'CONNECT', gvr: endpoint.gvr, gvk, namespace, name, subresource, object, oldObject: undefined, user, dryRun: false, options: {},
-    warn: (message) => void warnings.push(message), annotate, internal: core.internal,
+    warn: (message) => void warnings.push(message), annotate, onAbort: (callback) => request.onAbort(callback), internal: core.internal,
   };
   await core.admission.admit(attributes);
   if (!deepEqual(object, before)) throw statusErrors.internal(`admission changed the ${kind} of ${info.resource}/${subresource}, which is not supported: it may only allow or deny it`);

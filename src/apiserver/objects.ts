@@ -38,6 +38,7 @@ export interface WriteContext {
   /** See AdmissionAttributes. */
   readonly annotate?: Annotate | undefined;
   readonly timeoutMs?: number | undefined;
+  readonly onAbort?: AdmissionAttributes['onAbort'];
 }
 
 export interface Target { readonly namespace: string; readonly name: string }
@@ -338,7 +339,7 @@ export class Objects {
     const { user, dryRun, options, subresource } = context;
     return {
       operation, gvr: endpoint.gvr, gvk, namespace: endpoint.resource.plural === 'namespaces' && endpoint.resource.group === '' ? target.name : target.namespace,
-      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), annotate: context.annotate, timeoutMs: context.timeoutMs, internal: this.#core.internal,
+      name: target.name, subresource, object, oldObject, user, dryRun, options, warn: (message) => context.warn(message), annotate: context.annotate, timeoutMs: context.timeoutMs, onAbort: context.onAbort, internal: this.#core.internal,
     };
   }
 }

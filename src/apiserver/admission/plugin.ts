@@ -43,6 +43,8 @@ export interface AdmissionAttributes {
   readonly annotate?: Annotate | undefined;
   /** How long the client waits (?timeout=); after that nothing may be written. Absent: the server's own bound. */
   readonly timeoutMs?: number | undefined;
+  /** Calls back once, when the client has gone: what waits for someone may stop. Absent: there is none that could. */
+  readonly onAbort?: ((callback: () => void) => void) | undefined;
   /** See reinvocationOf. */
   reinvocation?: Reinvocation | undefined;
   readonly internal: InternalApi;

@@ -230,7 +230,7 @@ export async function admitBody(endpoint: Pick<StoredEndpoint, 'gvr'>, { context
   const attributes = {
     operation: 'CREATE' as const, gvr: endpoint.gvr, gvk: { ...parseApiVersion(body.apiVersion ?? ''), kind: body.kind ?? '' },
     namespace: target.namespace, name: target.name, subresource, object: body, oldObject: undefined, user: context.user, dryRun: options.dryRun, options: optionsObject('CreateOptions', options),
-    warn: (message: string) => void context.warnings.push(message), annotate: context.annotate, timeoutMs: timeoutOf(context), internal: core.internal,
+    warn: (message: string) => void context.warnings.push(message), annotate: context.annotate, timeoutMs: timeoutOf(context), onAbort: (callback: () => void) => context.request.onAbort(callback), internal: core.internal,
   };
   await core.admission.admit(attributes);
   await core.admission.validate(attributes);

@@ -32,7 +32,7 @@ export function writeContext(context: RequestContext, { dryRun, subresource = ''
 }): WriteContext {
   const { user, warnings, annotate } = context;
   return {
-    user, dryRun, admission, subresource, options, annotate, timeoutMs: timeoutOf(context), warn: (message) => void warnings.push(message),
+    user, dryRun, admission, subresource, options, annotate, timeoutMs: timeoutOf(context), onAbort: (callback) => context.request.onAbort(callback), warn: (message) => void warnings.push(message),
     manager: managerOf(context, typeof options['fieldManager'] === 'string' ? options['fieldManager'] : ''),
   };
 }

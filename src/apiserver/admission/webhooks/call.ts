@@ -45,6 +45,19 @@ export function remainingMs(attributes: AdmissionAttributes, { clock }: Pick<Adm
   return deadline - clock.monotonic();
 }
 
+/** Of the client, by request. */
+const signals = new WeakMap<AdmissionAttributes, AbortSignal>();
+
+function signalOf(attributes: AdmissionAttributes): AbortSignal | undefined {
+  let signal = signals.get(attributes);
+  if (!signal && attributes.onAbort) {
+    const controller = new AbortController();
+    attributes.onAbort(() => controller.abort());
+    signals.set(attributes, (signal = controller.signal));
+  }
+  return signal;
+}
+
 export function requestTimedOut(): StatusError {
   return statusErrors.timeout('request did not complete within requested timeout - context deadline exceeded');
 }
@@ -61,8 +74,10 @@ export async function callHook(attributes: AdmissionAttributes, { hook: { spec }
   const timeoutMs = Math.min((spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000, remainingMs(attributes, context));
   let answer: unknown;
   try {
-    answer = await callClientConfig(spec.clientConfig, { internal: context.internal, body: review.body, timeoutMs });
+    answer = await callClientConfig(spec.clientConfig, { internal: context.internal, body: review.body, timeoutMs, signal: signalOf(attributes) });
   } catch (error) {
+    // Nobody waits for the answer any more, and nothing is to be written.
+    if (error instanceof ClientConfigError && error.isCanceled) throw requestTimedOut();
     throw fail(`failed to call webhook: ${errorMessage(error)}`, error instanceof ClientConfigError && error.status > 0 ? error.status : 503, error);
   }
   let response: Response;
@@ -116,6 +131,7 @@ export function settle(error: unknown, { invocation: { hook }, labels, metrics, 
   const isRejection = error instanceof WebhookRejection;
   const code = isRejection ? error.refusal.code : 0;
   metrics.called(labels, { seconds, rejected: true, code });
-  metrics.rejected(labels, { error: isRejection ? 'no_error' : 'apiserver_internal_error', code });
+  // Of a request that is over it is no webhook's doing.
+  if (!isStatusError(error, 'Timeout')) metrics.rejected(labels, { error: isRejection ? 'no_error' : 'apiserver_internal_error', code });
   return { thrown: isRejection ? error.refusal : isStatusError(error) ? error : statusErrors.internal(errorMessage(error)) };
 }

@@ -493,6 +493,24 @@ describe('subresources that take a body of another kind', () => {
   });
 });
 
+test('a client that goes away takes its call along, and nothing is written', async () => {
+  const { promise: gone, resolve: ended } = Promise.withResolvers<void>();
+  let leave = (): void => {};
+  bench.decisions['/silent'] = () => {
+    leave();
+    return new Promise(() => {});
+  };
+  await bench.mutating('m', bench.webhook('silent', { failurePolicy: 'Ignore' }));
+  const body = Buffer.from(JSON.stringify({ metadata: { name: 'a' } }));
+  const answer = bench.server.server.handler({
+    method: 'POST', path: CONFIGMAPS, query: '', headers: {}, remoteAddress: '127.0.0.1', body: () => Promise.resolve(body),
+    onAbort: (callback) => (leave = () => { callback(); ended(); }),
+  });
+  await gone;
+  assert.equal((await answer).status, 504);
+  assert.equal((await bench.server.request(`GET ${CONFIGMAPS}/a`)).status, 404);
+});
+
 test('the client\'s own timeout ends the call, and nothing is written', async () => {
   bench.decisions['/silent'] = () => new Promise(() => {});
   await bench.mutating('m', bench.webhook('silent', { failurePolicy: 'Ignore' }));
