@@ -87,12 +87,10 @@ class Source implements JwtSource {
     this.#use(entries, { configuration, content: content ?? '' });
     if (path === undefined) return;
     this.#watched = watchFiles({
-      paths: [path], clock,
+      paths: [path], clock, isKnown: ([now]) => now === content,
       changed: ([changed = '']) => void this.#reload(changed),
       unreadable: (error) => log.error('the authentication configuration cannot be read, the old one stays', { file: path, error: error.message }),
     });
-    // What was written between the two readings.
-    if (readFileSync(path, 'utf8') !== content) void this.#reload(readFileSync(path, 'utf8'));
   }
 
   problems(): string[] {
