@@ -32,7 +32,7 @@ const tokens: Record<string, string> = {};
 /** Common name and organizations of each attacker's certificate. 'nobody' has none. */
 const PEOPLE: Readonly<Record<string, readonly [name: string, ...groups: string[]]>> = {
   root: ['root', 'system:masters'], reader: ['reader'], lister: ['lister'], deleter: ['deleter'], editor: ['editor'], nsadmin: ['nsadmin'], rbacwriter: ['rbacwriter'], binder: ['binder'], named: ['named'], execgetter: ['execgetter'], wild: ['wild'],
-  approver: ['approver'], requester: ['requester'], prober: ['prober'], stranger: ['stranger'], watcher: ['watcher'], updater: ['updater'],
+  approver: ['approver'], requester: ['requester'], prober: ['prober'], stranger: ['stranger'], watcher: ['watcher'], updater: ['updater'], patcher: ['patcher'], proxy: ['front-proxy-client'],
   nodeA: ['system:node:node-a', 'system:nodes'], noNode: ['system:node:', 'system:nodes'], ungrouped: ['system:node:node-b'], grouped: ['kubelet', 'system:nodes'], caseMasters: ['casey', 'System:Masters', 'system:masters ', 'system:masters\u0000'],
 };
 
@@ -108,7 +108,7 @@ before(async () => {
   for (const name of ['top', 'only-a', 'only-b']) await make('/api/v1/namespaces/red/secrets', secret(name));
   await make('/api/v1/namespaces/kube-system/secrets', secret('root'));
   await make('/api/v1/namespaces/blue/secrets', secret('own'));
-  for (const name of ['one', 'two']) await make('/api/v1/namespaces/blue/configmaps', object(name, { data: { word: SECRET_WORD } }));
+  for (const name of ['one', 'one-more', 'two']) await make('/api/v1/namespaces/blue/configmaps', object(name, { data: { word: SECRET_WORD } }));
   for (const name of ['node-a', 'node-b']) await make('/api/v1/nodes', object(name));
   for (const letter of ['a', 'b']) {
     await make('/api/v1/namespaces/red/pods', object(`pod-${letter}`, { spec: { nodeName: `node-${letter}`, serviceAccountName: `${letter}-bot`, containers: [CONTAINER], volumes: [{ name: 's', secret: { secretName: `only-${letter}` } }, { name: 't', projected: { sources: [{ serviceAccountToken: { audience: 'vault', path: 't' } }] } }] } }));
@@ -118,6 +118,7 @@ before(async () => {
   await grant('watcher', [{ apiGroups: [''], resources: ['secrets'], verbs: ['watch'] }], 'blue');
   await grant('deleter', [{ apiGroups: [''], resources: ['configmaps'], verbs: ['delete'] }], 'blue');
   await grant('updater', [{ apiGroups: [''], resources: ['configmaps', 'namespaces', 'pods'], verbs: ['get', 'update'] }]);
+  await grant('patcher', [{ apiGroups: ['', 'coordination.k8s.io', 'discovery.k8s.io'], resources: ['configmaps', 'leases', 'endpoints', 'events', 'services'], verbs: ['get', 'patch', 'update'] }], 'blue');
   await grant('named', [{ apiGroups: [''], resources: ['configmaps'], resourceNames: ['one'], verbs: ['get', 'list', 'watch', 'create', 'update', 'delete', 'deletecollection'] }], 'blue');
   await grant('execgetter', [{ apiGroups: [''], resources: ['pods/exec', 'pods/attach', 'pods/portforward'], verbs: ['get'] }, { apiGroups: [''], resources: ['pods'], verbs: ['get', 'create'] }, { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'create', 'update'] }]);
   await grant('wild', [{ apiGroups: [''], resources: ['pods/*', 'pod*', '*s'], verbs: ['*'] }, { apiGroups: [''], resources: ['*/status'], verbs: ['get'] }], 'blue');
@@ -198,7 +199,7 @@ const SUBRESOURCES: readonly Attack[] = [
 
 const HEADERS: readonly Attack[] = [
   ['X-Remote-User without the proxy', 'stranger', `GET ${RED}/secrets`, { headers: { 'x-remote-user': 'root', 'x-remote-group': 'system:masters' } }], ['X-Remote-User without a certificate', 'nobody', `GET ${RED}/secrets`, { headers: { 'x-remote-user': 'root', 'x-remote-group': 'system:masters', 'x-remote-extra-scopes': 'all' } }], ['underscores for dashes', 'stranger', `GET ${RED}/secrets`, { headers: { impersonate_user: 'root', impersonate_group: 'system:masters' } }],
-  ['forwarded addresses', 'nobody', `GET ${RED}/secrets`, { headers: { 'x-forwarded-for': '127.0.0.1', 'x-original-url': '/version', 'x-rewrite-url': '/version', forwarded: 'for=127.0.0.1' } }],
+  ['X-Remote-User with a certificate of the proxy\'s name by another authority', 'proxy', `GET ${RED}/secrets`, { headers: { 'x-remote-user': 'root', 'x-remote-group': 'system:masters' } }], ['forwarded addresses', 'nobody', `GET ${RED}/secrets`, { headers: { 'x-forwarded-for': '127.0.0.1', 'x-original-url': '/version', 'x-rewrite-url': '/version', forwarded: 'for=127.0.0.1' } }],
   ['Impersonate-User', 'stranger', `GET ${RED}/secrets`, { headers: { 'impersonate-user': 'root' } }], ['Impersonate-Group of masters', 'editor', `GET ${RED}/secrets`, { headers: { 'impersonate-user': 'editor', 'impersonate-group': 'system:masters' } }], ['Impersonate-Group alone', 'editor', `GET ${RED}/secrets`, { headers: { 'impersonate-group': 'system:masters' } }],
   ['Impersonate-User twice', 'editor', `GET ${RED}/secrets`, { headers: { 'impersonate-user': ['editor', 'root'] } }], ['an empty Impersonate-User', 'stranger', `GET ${RED}/secrets`, { headers: { 'impersonate-user': '', 'impersonate-group': 'system:masters' } }], ['Impersonate-Uid alone', 'editor', `GET ${RED}/secrets`, { headers: { 'impersonate-uid': '0' } }],
   ['a service account of another namespace', 'editor', `GET ${SYSTEM}/secrets`, { headers: { 'impersonate-user': 'system:serviceaccount:kube-system:default' } }], ['a service account with groups of choice', 'editor', `GET ${RED}/secrets`, { headers: { 'impersonate-user': 'system:serviceaccount:blue:bot', 'impersonate-group': 'system:masters' } }],
@@ -348,6 +349,25 @@ describe('below HTTP', () => {
   });
 });
 
+describe('a watch on one name shows no other', () => {
+  const WATCH = '/api/v1/watch/namespaces/blue/configmaps/one';
+  for (const target of [WATCH, `${WATCH}?resourceVersion=BEFORE`, `${WATCH}?fieldSelector=`, `${WATCH}?fieldSelector=metadata.name%3Dtwo`, `${WATCH}?fieldSelector=metadata.namespace%3Dblue`, `${WATCH}?labelSelector=!x`, `${BLUE}/configmaps?watch=true&fieldSelector=metadata.name%3Done`, `${BLUE}/configmaps/one?watch=true&fieldSelector=metadata.name%3Dtwo`]) {
+    test(target, async () => {
+      const { metadata: { resourceVersion } } = JSON.parse((await ask('root', `GET ${BLUE}`)).text) as { metadata: { resourceVersion: string } };
+      const path = `${target.replace('BEFORE', resourceVersion)}${target.includes('?') ? '&' : '?'}timeoutSeconds=1`;
+      // The server ends the watch, so that all it would ever show is there.
+      const answer = await new Promise<string>((resolve, reject) => {
+        httpsRequest({ host: '127.0.0.1', port, path, agent: agentOf('named') }, (response) => {
+          let text = '';
+          response.setEncoding('utf8').on('data', (part: string) => { text += part; }).on('close', () => resolve(text));
+        }).on('error', reject).end();
+      });
+      assert.doesNotMatch(answer, /"name":"(two|one-more)"/);
+      if (target.endsWith('BEFORE')) assert.match(answer, /"name":"one"/);
+    });
+  }
+});
+
 test('a group with a comma stays one group, over both versions of HTTP', async () => {
   const groups = ['CN=admins,OU=people', 'system:masters,devs'];
   const body = JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' });
@@ -373,7 +393,7 @@ test('nothing that was attacked has changed', async () => {
   const read = async (path: string): Promise<Record<string, never>> => JSON.parse((await ask('root', `GET ${path}`)).text) as Record<string, never>;
   const names = async (path: string): Promise<string[]> => ((await read(path))['items'] as unknown as { metadata: { name: string } }[]).map(({ metadata }) => metadata.name);
   assert.equal(({} as Record<string, unknown>)['polluted'], undefined);
-  assert.deepEqual(await names(`${BLUE}/configmaps`), ['one', 'two']);
+  assert.deepEqual(await names(`${BLUE}/configmaps`), ['one', 'one-more', 'two']);
   assert.deepEqual(await names(`${RED}/secrets`), ['only-a', 'only-b', 'top']);
   assert.deepEqual(await names('/api/v1/nodes'), ['node-a', 'node-b']);
   assert.deepEqual(await names(`${RED}/pods`), ['pod-a', 'pod-b']);

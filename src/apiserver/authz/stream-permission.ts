@@ -1,6 +1,6 @@
 /**
- * Streams into pods begun by GET, as WebSockets are, need the verb create too: whoever may only read pods/exec gets no shell. Upstream's
- * AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35.
+ * Streams into pods begun by another method than POST, as WebSockets are by GET, need the verb create too: whoever may only read pods/exec gets
+ * no shell. Upstream's AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35.
  */
 import type { RequestContext, ServerCore } from '../context.ts';
 import { refusal } from './forbidden.ts';
@@ -11,7 +11,7 @@ const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward']);
 /** Throws StatusError 403. After the request itself was authorized. */
 export async function demandCreateForStream({ info, user }: RequestContext, core: Pick<ServerCore, 'authorizer'>): Promise<void> {
   const { group, version, resource, subresource, namespace, name, path } = info;
-  if (info.verb !== 'get' || group !== '' || resource !== 'pods' || !STREAMS.has(subresource)) return;
+  if (info.verb === 'create' || group !== '' || resource !== 'pods' || !STREAMS.has(subresource)) return;
   const attributes: AuthorizationAttributes = { user, verb: 'create', isResourceRequest: true, group, version, resource, subresource, namespace, name, path };
   const decision = await core.authorizer.authorize(attributes);
   if (decision.decision !== 'allow') throw refusal(attributes, decision);

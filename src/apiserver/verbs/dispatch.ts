@@ -62,9 +62,9 @@ function call(context: RequestContext, core: ServerCore, target: WriteCall['targ
   return { context, core, objects: objectsFor(core), target };
 }
 
-/** /watch/…/name: the name is in the path, not in a selector. */
+/** /watch/…/name: the name is in the path, where it was authorized by; selectors only narrow it further. */
 function isNamedWatch({ info, request }: RequestContext): boolean {
-  return info.name !== '' && info.query['fieldSelector'] === undefined && request.path.includes('/watch/');
+  return info.name !== '' && request.path.includes('/watch/') && info.path.replace(/\/$/, '').endsWith(`/${info.name}`);
 }
 
 function methodNotAllowed(): Error {

@@ -201,7 +201,7 @@ class Watcher implements CacheListener {
       this.#initial = [];
       await this.#readyFor(initial);
       await this.#writeAll(initial, (entry) => (this.#matches === undefined || this.#matches(entry) ? this.#options.form.frame('ADDED', entry) : undefined));
-      const replayed = this.#replayed.filter(({ key }) => key.startsWith(this.keyPrefix));
+      const replayed = this.#replayed.filter(({ key }) => (this.keyPrefix.endsWith('/') ? key.startsWith(this.keyPrefix) : key === this.keyPrefix));
       this.#replayed = [];
       await this.#readyFor(replayed.flatMap(entriesOf));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
