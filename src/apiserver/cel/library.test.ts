@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CelCompileError, CelRuntimeError } from './errors.ts';
+import { CelCompileError, CelCostError, CelRuntimeError } from './errors.ts';
 import { compileExpression } from './expression.ts';
 
 const variables = { object: 'dyn' } as const;
@@ -54,4 +54,19 @@ test('texts: nothing takes long, whatever it is asked', () => {
   equal('jsonpatch.escapeKey("a/b~c")', 'a~1b~0c');
   equal('"%s is %d, %.2f, %s".format(["a", 3, 1.5, [1, "x"]])', 'a is 3, 1.50, [1, x]');
   assert.throws(() => evaluate('"x".replace("", "y", 9223372036854775807) == "" || lists.range(1000000).map(i, "a").join("bbbbbbbbbbbbbbbbbbbbbbbbb").size() > 0'), /cost limit/);
+});
+
+test('what takes long costs much', () => {
+  const list = Array.from({ length: 1000 }, (_, i) => i), deep = Array.from({ length: 100 }, () => Array.from({ length: 100 }, () => ({ a: { b: [1, 2, 3] } })));
+  const big = { list, deep, copy: structuredClone(deep), text: 'a'.repeat(1_000_000) };
+  for (const source of [
+    'object.list.exists(a, object.list.exists(b, object.list.exists(c, c.x)))', 'object.list.all(a, object.list.exists(b, a.x || b.x))', 'object.list.all(a, object.deep == object.copy)', 'object.list.all(a, object.deep in [object.copy, object.copy])',
+    'object.list.all(a, object.deep.distinct().size() > 0)', 'object.list.all(a, sets.equivalent(object.deep, object.copy))', 'object.list.all(a, "%s".format([object.deep]).size() > 0)', 'object.list.all(a, object.text.replace("a", "bb").size() > 0)',
+    'object.list.all(a, object.list.all(b, timestamp("2020-01-01T00:00:00Z").getHours("America/New_York") >= 0))', 'object.list.all(a, object.text.reverse() != "" && object.text.split("").size() > 0)', 'object.list.all(a, object.list.sort().size() > 0)',
+    'object.list.all(a, isQuantity(object.text) || isIP(object.text) || isSemver(object.text) || true)', 'object.list.map(a, object.text + object.text).size() > 0', 'object.list.transformList(i, v, object.list.transformMap(j, w, [v, w])).size() > 0',
+  ]) assert.throws(() => compileExpression(source, { variables }).evaluate({ object: big }), CelCostError, source);
+});
+
+test('the evaluator\'s own additions are no CEL', () => {
+  for (const source of ['bytes("{}").json()', 'bytes("a").hex()', 'bytes("a").base64()', 'bytes("a").at(0)', 'bytes("a").string()']) assert.throws(() => evaluate(source), /undeclared reference to '\w+'/, source);
 });

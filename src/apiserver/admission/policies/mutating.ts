@@ -17,7 +17,7 @@ import { Composition, evaluated } from './composition.ts';
 import { denial } from './denial.ts';
 import { PolicyMetrics, type ErrorType } from './metrics.ts';
 import { applyConfiguration, MUTATION_OPTIONS, patchObject, type Mutation } from './mutations.ts';
-import { collectParams, ConfigurationError } from './params.ts';
+import { collectParams } from './params.ts';
 import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
 import { admissionValues } from './values.ts';
 
@@ -169,20 +169,23 @@ async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }:
     if ('error' in result) throw new MutationError(result.error, result.errorType);
     remaining = result.left;
     if (checks.isLong) await checks.giveTurn();
-    object = kinds.decode(change(object, { part, value: result.value }), attributes.gvr, match.gvk);
+    object = change(object, { part, value: result.value });
   }
   if (deepEqual(before, object)) return false;
   await putMutated(object, { attributes, kinds, gvk: match.gvk });
   return true;
 
-  function change(current: KubeObject, { part, value }: { readonly part: CompiledMutation['part']; readonly value: unknown }): unknown {
+  function change(current: KubeObject, { part, value }: { readonly part: CompiledMutation['part']; readonly value: unknown }): KubeObject {
     try {
-      if (part === 'jsonPatch') return patchObject(current, value as JsonObject[]);
-      const schema = kinds.schemaOf(attributes.gvr, match.gvk);
-      if (!schema) throw new Error(`${match.gvk.kind} has no schema to merge by`);
-      return applyConfiguration(current, value as JsonObject, { gvk: match.gvk, schema });
+      return kinds.decode(part === 'jsonPatch' ? patchObject(current, value as JsonObject[]) : merged(current, value as JsonObject), attributes.gvr, match.gvk);
     } catch (error) {
-      throw error instanceof ConfigurationError ? error : new MutationError(error instanceof Error ? error.message : String(error));
+      throw new MutationError(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  function merged(current: KubeObject, config: JsonObject): KubeObject {
+    const schema = kinds.schemaOf(attributes.gvr, match.gvk);
+    if (!schema) throw new Error(`${match.gvk.kind} has no schema to merge by`);
+    return applyConfiguration(current, config, { gvk: match.gvk, schema });
   }
 }

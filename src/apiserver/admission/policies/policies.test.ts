@@ -182,6 +182,29 @@ describe('ValidatingAdmissionPolicy', () => {
     assert.deepEqual(asked.map(({ group, resource, namespace, name, user }) => [group, resource, namespace, name, user.name]), [['example.com', 'apps', 'default', 'allowed', 'admin'], ['example.com', 'apps', 'default', 'config', 'admin']]);
   });
 
+  test('subresources and other versions are seen as the rule asks', async () => {
+    await validating({ matchConstraints: { resourceRules: [{ operations: ['*'], apiGroups: ['apps'], apiVersions: ['v1'], resources: ['deployments/scale'] }] }, validations: [{ expression: 'object.kind == "Scale" && request.subResource == "scale" && object.spec.replicas < 5' }] });
+    await post(DEPLOYMENTS, deployment(9));
+    const scale = (replicas: number): Promise<TestResponse> => server.request(`PATCH ${DEPLOYMENTS}/web/scale`, { body: { spec: { replicas } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.equal((await scale(6)).status, 422);
+    assert.equal((await scale(4)).status, 200);
+    await validating({ matchConstraints: { resourceRules: [{ operations: ['*'], apiGroups: ['autoscaling'], apiVersions: ['v1'], resources: ['*'] }] }, validations: [{ expression: 'object.apiVersion == "autoscaling/v1" && object.spec.targetCPUUtilizationPercentage < 50 && request.requestKind.version == "v2" && request.kind.version == "v1"' }] }, {}, 'versions');
+    const autoscaler = (averageUtilization: number): Json => ({ metadata: { name: 'web' }, spec: { maxReplicas: 3, scaleTargetRef: { kind: 'Deployment', name: 'web', apiVersion: 'apps/v1' }, metrics: [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization } } }] } });
+    const path = '/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers';
+    assert.equal((await server.request(`POST ${path}`, { body: autoscaler(60) })).status, 422);
+    assert.equal((await server.request(`POST ${path}`, { body: autoscaler(40) })).status, 201);
+    assert.equal((await server.request(`DELETE ${path}/web`)).status, 422, 'a deletion has no object');
+    await server.request(`DELETE ${GROUP}/validatingadmissionpolicybindings/versions-binding`);
+    assert.equal((await server.request(`DELETE ${path}/web`)).status, 200);
+  });
+
+  test('policies never see policies', async () => {
+    await validating({ matchConstraints: { resourceRules: [{ operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*'] }] }, validations: [{ expression: 'false' }] });
+    assert.equal((await post(CONFIGMAPS, configMap())).status, 422);
+    assert.equal((await server.request(`DELETE ${GROUP}/validatingadmissionpolicies/policy`)).status, 200);
+    assert.equal((await post(CONFIGMAPS, configMap())).status, 201);
+  });
+
   test('parameters: by name, by selector, missing, of the request\'s namespace, of other kinds', async () => {
     await post('/api/v1/namespaces/default/secrets', { metadata: { name: 'limits', labels: { role: 'limits' }, annotations: { max: '3' } } });
     const param = (paramRef: Json | undefined, expression = 'params == null || size(object.data) <= int(params.metadata.annotations.max)'): Promise<void> => validating({ matchConstraints: ON_NEW_CONFIGMAPS, paramKind: { apiVersion: 'v1', kind: 'Secret' }, validations: [{ expression }] }, paramRef ? { paramRef } : {});
@@ -321,6 +344,7 @@ describe('MutatingAdmissionPolicy', () => {
       ['Object{metadata: Object.spec{}}', /unexpected type name "Object\.spec", expected "Object\.metadata", which matches field name path from root Object type/],
       ['Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: [Object.spec.template.spec.containers{name: "c", args: ["x"]}]}}}}', /may not mutate atomic arrays, maps or structs: \.spec\.template\.spec\.containers\[0\]\.args/],
       ['Object{metadata: Object.metadata{name: object.missing}}', /resulted in error: no such key: missing/],
+      ['Object{spec: Object.spec{replicas: "three"}}', /policy 'policy' with binding 'policy-binding' denied request: .*replicas/],
     ] as const) {
       await mutating({ matchConstraints: ON_DEPLOYMENTS, mutations: [apply(expression)] });
       assert.match((await post(DEPLOYMENTS, deployment(1))).body.message, problem);
