@@ -73,7 +73,7 @@ export class EncryptedStore implements Store {
       this.#unreadable.delete(key);
       const late = this.#late();
       if (late) await late;
-      return { revision, previous: await this.#reveal(previous) };
+      return { revision, previous: await this.#reveal(previous, { past: true }) };
     } catch (error) {
       throw await this.#revealConflict(error);
     }
@@ -126,16 +126,21 @@ export class EncryptedStore implements Store {
   stats(): StoreStats { return this.#store.stats(); }
   close(): Promise<void> { return this.#store.close(); }
 
-  #reveal(stored: StoredValue): StoredValue | Promise<StoredValue> {
+  /** past: it is of no account whether it can be read. */
+  #reveal(stored: StoredValue, { past = false } = {}): StoredValue | Promise<StoredValue> {
     const { key, value } = stored;
+    const unread = (unreadable: string): StoredValue => {
+      if (!past) this.#unreadable.add(key);
+      return { ...stored, value: NOTHING, unreadable };
+    };
     const form = this.#formOf(key);
-    if (!form) return isEncrypted(value) ? this.#unread(stored, IDENTITY_PROBLEM) : stored;
+    if (!form) return isEncrypted(value) ? unread(IDENTITY_PROBLEM) : stored;
     try {
       const plain = form.fromStorage(value, key);
       if (!isPending(plain)) return this.#read(stored, plain);
-      return plain.then((one) => this.#read(stored, one), (error: unknown) => this.#unread(stored, problemOf(error)));
+      return plain.then((one) => this.#read(stored, one), (error: unknown) => unread(problemOf(error)));
     } catch (error) {
-      return this.#unread(stored, problemOf(error));
+      return unread(problemOf(error));
     }
   }
 
@@ -144,15 +149,10 @@ export class EncryptedStore implements Store {
     return value === stored.value ? stored : { ...stored, value };
   }
 
-  #unread(stored: StoredValue, unreadable: string): StoredValue {
-    this.#unreadable.add(stored.key);
-    return { ...stored, value: NOTHING, unreadable };
-  }
-
   #revealEvent(event: StoreEvent): StoreEvent | Promise<StoreEvent> {
     const { value: stored, previous } = event;
     const ours = stored && this.#ours.get(stored.value);
-    const revealed = ours ? { ...stored, value: ours } : stored && this.#reveal(stored), before = previous && this.#reveal(previous);
+    const revealed = ours ? { ...stored, value: ours } : stored && this.#reveal(stored), before = previous && this.#reveal(previous, { past: true });
     const made = (value: StoredValue | undefined, old: StoredValue | undefined): StoreEvent => ({ type: event.type, key: event.key, revision: event.revision, ...(value ? { value } : {}), ...(old ? { previous: old } : {}) });
     if (!isPending(revealed) && !isPending(before)) return made(revealed, before);
     return Promise.all([revealed, before]).then(([value, old]) => made(value, old));
