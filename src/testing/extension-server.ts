@@ -13,6 +13,9 @@ import type { KubeObject } from '#machinery/object.ts';
 
 export const EXTENSION_GROUP = 'wardle.example.com';
 export const EXTENSION_VERSION = 'v1alpha1';
+export type { ResourceRef } from '#client/client.ts';
+export { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
+
 const GROUP_VERSION = `${EXTENSION_GROUP}/${EXTENSION_VERSION}`;
 const HOUR_MS = 3_600_000;
 

@@ -7,11 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { CustomObjectsApi, KubeConfig, Watch } from '@kubernetes/client-node';
-import { createAuthority, issueCertificate } from '#deploy/pki/certificate.ts';
-import type { ResourceRef } from '#client/client.ts';
 import type { APIService } from '#api/types.ts';
 import { runCommand, until } from '#testing/cluster.ts';
-import { ask, EXTENSION_GROUP, EXTENSION_VERSION, startExtensionServer, type Answer, type AskOptions, type ExtensionServer } from '#testing/extension-server.ts';
+import { ask, createAuthority, EXTENSION_GROUP, EXTENSION_VERSION, issueCertificate, startExtensionServer, type Answer, type AskOptions, type ExtensionServer, type ResourceRef } from '#testing/extension-server.ts';
 import { foreignTools } from '#testing/foreign-tools.ts';
 import { startSimulatedCluster, type SimulatedCluster } from '#testing/simulated-cluster.ts';
 

@@ -4,10 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { ResourceRef } from '#client/client.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { runCommand, until, type CommandResult } from '#testing/cluster.ts';
-import { ask, type Answer } from '#testing/extension-server.ts';
+import { ask, type Answer, type ResourceRef } from '#testing/extension-server.ts';
 import { foreignTools } from '#testing/foreign-tools.ts';
 import { startSimulatedCluster, type SimulatedCluster } from '#testing/simulated-cluster.ts';
 
