@@ -32,7 +32,7 @@ import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings, type ComposeOptions } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
 
-export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags {
+export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags, AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -54,8 +54,6 @@ export interface ApiServerFlags extends AdmissionFlags, LoginFlags, Authenticati
   readonly loggingFormat?: 'text' | 'json';
   readonly logLevel?: LogLevel;
 }
-
-export interface ApiServerFlags extends AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags {}
 
 interface Plan {
   readonly bindAddress: string;
