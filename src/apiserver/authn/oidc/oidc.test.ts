@@ -180,6 +180,11 @@ test('keys are fetched again in the background, and rarely for key ids nobody kn
   await until('a fetch in the background', () => fetches() === 3);
   await until('its answer', () => login(source, old).then(() => false, (error: Error) => /signature/.test(error.message)));
 });
+
+test('an issuer that does not answer keeps the keys known, and stalls nobody else', async (t) => {
+  const slow = await issuerFor(t), quick = await issuerFor(t);
+  const clock = clockOfNow();
+  const { source } = await openWithFile(t, configuration([slow, quick]), { clock });
   const known = slow.token();
   const held: (() => void)[] = [];
   slow.intercept = (_path, _request, response) => {
