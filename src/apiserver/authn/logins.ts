@@ -8,7 +8,6 @@ import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import type { Authenticator } from './authenticator.ts';
 import { BasicAuthenticator } from './basic/basic-authenticator.ts';
-import type { PasswordBackend } from './basic/password-backend.ts';
 import { PasswordFile } from './basic/password-file.ts';
 import { createLoginHandler, LOGIN_PATH } from './session/login-path.ts';
 import { SessionTokens, type SessionTokensOptions } from './session/session-tokens.ts';
@@ -37,28 +36,37 @@ export interface Logins {
 }
 
 /** Throws an Error for files that cannot be used. */
-export async function openLogins(options: LoginOptions, { clock, log, apiAudiences }: { readonly clock: Clock; readonly log: Logger; readonly apiAudiences: readonly string[] }): Promise<Logins> {
-  const sessions = new SessionTokens({ ...options.session, apiAudiences, clock, log });
-  const directory = options.ldapConfigFile === undefined ? undefined
-    : new (await import('./ldap/ldap-backend.ts')).LdapBackend(options.ldapConfigFile, { clock, log: log.with({ authenticator: 'ldap' }) });
-  const backends: PasswordBackend[] = [
-    ...(options.basicAuthFile === undefined ? [] : [new PasswordFile(options.basicAuthFile, { clock, log })]),
-    ...(directory ? [directory] : []),
-  ];
-  const basic = backends.length > 0 ? new BasicAuthenticator({ backends, clock }) : undefined;
-  const { kerberos } = options;
+export async function openLogins(options: LoginOptions, parts: LoginParts): Promise<Logins> {
+  const opened: { close(): Promise<void> | void }[] = [];
+  const close = async (): Promise<void> => {
+    for (const one of opened) await one.close();
+  };
+  try {
+    return { ...await open(options, { ...parts, opened }), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface LoginParts { readonly clock: Clock; readonly log: Logger; readonly apiAudiences: readonly string[] }
+
+async function open(options: LoginOptions, { clock, log, apiAudiences, opened }: LoginParts & { readonly opened: { close(): Promise<void> | void }[] }): Promise<Omit<Logins, 'close'>> {
+  const { kerberos, basicAuthFile, ldapConfigFile } = options;
+  const keep = <T extends { close(): Promise<void> | void }>(one: T): T => {
+    opened.push(one);
+    return one;
+  };
+  const sessions = keep(new SessionTokens({ ...options.session, apiAudiences, clock, log }));
+  const directory = ldapConfigFile === undefined ? undefined : keep(new (await import('./ldap/ldap-backend.ts')).LdapBackend(ldapConfigFile, { clock, log: log.with({ authenticator: 'ldap' }) }));
+  const file = basicAuthFile === undefined ? undefined : keep(new PasswordFile(basicAuthFile, { clock, log }));
+  const backends = [file, directory].filter((backend) => backend !== undefined);
   if (kerberos?.groupsFromLdap && !directory) throw new Error('--kerberos-groups-from-ldap needs --ldap-config');
   const negotiate = kerberos && await (await import('./kerberos/negotiate.ts')).openNegotiate({
-    ...kerberos, clock, log: log.with({ authenticator: 'kerberos' }), ...(kerberos.groupsFromLdap && directory ? { groupsOf: (name: string) => directory.lookup(name) } : {}),
+    ...kerberos, clock, ...(kerberos.groupsFromLdap && directory ? { groupsOf: (name: string) => directory.lookup(name) } : {}),
   });
   return {
-    authenticators: [...(basic ? [basic] : []), ...(negotiate ? [negotiate] : [])],
-    tokens: [sessions],
-    paths: { [LOGIN_PATH]: createLoginHandler(sessions) },
-    async close() {
-      // Closes its backends too.
-      await basic?.close();
-      sessions.close();
-    },
+    authenticators: [...(backends.length > 0 ? [new BasicAuthenticator({ backends, clock })] : []), ...(negotiate ? [negotiate] : [])],
+    tokens: [sessions], paths: { [LOGIN_PATH]: createLoginHandler(sessions) },
   };
 }

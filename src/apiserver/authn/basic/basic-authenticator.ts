@@ -69,10 +69,6 @@ export class BasicAuthenticator implements Authenticator {
     return check;
   }
 
-  async close(): Promise<void> {
-    await Promise.all(this.#backends.map((backend) => backend.close?.()));
-  }
-
   async #check(credentials: PasswordCredentials, who: { readonly user: string; readonly address: string }): Promise<Authenticated> {
     const attempt = this.#lockout.begin(who);
     try {

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import fc from 'fast-check';
 import { isStatusError } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
@@ -128,6 +129,15 @@ test('headers that are not quite credentials', async () => {
   }
   assert.equal(await outcome(authenticator, request(`basic ${Buffer.from([0xff, 0x3a, 0xff]).toString('base64')}`)), 'WrongPassword');
   assert.equal(backend.asked, 0);
+});
+
+test('whatever the header says, it is nobody, somebody or refused', async () => {
+  const { clock, authenticator } = world();
+  const known = new Set(['nobody', 'alice', 'WrongPassword', '429 30', '429 60']);
+  await fc.assert(fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), fc.string().map((text) => `Basic ${text}`), fc.uint8Array().map((bytes) => `basic ${Buffer.from(bytes).toString('base64')}`)), async (header) => {
+    await clock.advance(15 * 60_000);
+    assert.ok(known.has(await outcome(authenticator, request(header))), JSON.stringify(header));
+  }), { numRuns: 500 });
 });
 
 test('a burst is one check; a success is remembered for a minute, a failure never', async () => {

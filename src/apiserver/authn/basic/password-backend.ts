@@ -13,8 +13,6 @@ export interface PasswordBackend {
    * ask. The password is never empty; no error's message holds it.
    */
   check(credentials: PasswordCredentials): Promise<Authenticated | undefined>;
-  /** Ends what it holds open. */
-  close?(): Promise<void>;
 }
 
 /** The user is known here and the password is not his. */

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isStatusError } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/fake-clock.ts';
-import { silentLogger } from '#stdx/log.ts';
 import type { ApiRequest } from '../../http.ts';
 import { BackendUnavailable } from '../basic/password-backend.ts';
 import type { Accepted } from './gssapi.ts';
@@ -15,7 +14,7 @@ function request(token: string): ApiRequest {
 
 function authenticator(changes: Partial<NegotiateOptions> = {}, accept: () => Promise<Accepted> = () => Promise.resolve({ principal: 'alice@A', answer: Buffer.from('proof') })): { readonly clock: FakeClock; readonly way: NegotiateAuthenticator } {
   const clock = new FakeClock();
-  const options: NegotiateOptions = { keytab: '', service: 'HTTP', nameMapping: [], clock, log: silentLogger, ...changes };
+  const options: NegotiateOptions = { keytab: '', service: 'HTTP', nameMapping: [], clock, ...changes };
   return { clock, way: new NegotiateAuthenticator(options, { acceptor: { accept }, mapName: (principal) => principal.split('@')[0]! }) };
 }
 

@@ -7,7 +7,7 @@ import { RE2JS } from 're2js';
 import { statusErrors } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Clock } from '#stdx/clock.ts';
-import { errorMessage, type Logger } from '#stdx/log.ts';
+import { errorMessage } from '#stdx/log.ts';
 import { Lru } from '#stdx/lru.ts';
 import type { ApiRequest } from '../../http.ts';
 import type { Authenticated, Authenticator } from '../authenticator.ts';
@@ -24,7 +24,6 @@ export interface NegotiateOptions {
   /** By the mapped name. */
   readonly groupsOf?: (name: string) => Promise<Pick<UserInfo, 'uid' | 'groups'>>;
   readonly clock: Clock;
-  readonly log: Logger;
 }
 
 /** What Windows allows by default. */
