@@ -18,6 +18,8 @@ const REFUSED: Readonly<Record<string, string>> = {
   'storage-backend': 'use --storage lmdb or --storage memory',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
   'egress-selector-config-file': 'egress selection is not supported',
+  'service-account-signing-endpoint': 'tokens are signed here: use --service-account-signing-key-file',
+  'service-account-lookup': 'the objects of a token are always looked at',
 };
 
 /** What an authenticating proxy says who is asking by. */
