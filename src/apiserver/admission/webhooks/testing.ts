@@ -1,6 +1,7 @@
 /** For tests of admission webhooks: a server whose only plugins they are, and one real HTTPS server that plays every webhook, told apart by path. */
 import assert from 'node:assert/strict';
 import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } from '#testing/webhook-peer.ts';
+import type { AuditSink } from '../../audit/audit-sink.ts';
 import { startTestServer, type TestResponse, type TestServer } from '../../test-server.ts';
 import { mutatingAdmissionWebhook } from './mutating.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
@@ -26,6 +27,8 @@ export class WebhookBench {
   /** By the path of the webhook's URL; others allow. */
   decisions: Record<string, Decide> = {};
   requests: { readonly path: string; readonly request: ReviewRequest }[] = [];
+  /** What was noted for the audit events of all requests. */
+  annotations: { readonly key: string; readonly value: string; readonly level: string }[] = [];
   readonly #made: string[] = [];
 
   private constructor(peer: WebhookPeer, server: TestServer) {
@@ -36,7 +39,11 @@ export class WebhookBench {
   static async start(): Promise<WebhookBench> {
     let bench: WebhookBench | undefined;
     const peer = await startWebhookPeer((call) => bench!.answer(call));
-    const server = await startTestServer({ admission: () => [mutatingAdmissionWebhook(), validatingAdmissionWebhook()] });
+    const audit: AuditSink = {
+      begin: (context) => void (context.annotate = (key, value, level = 'Metadata') => void bench?.annotations.push({ key, value, level })),
+      unauthenticated: () => Promise.resolve(),
+    };
+    const server = await startTestServer({ audit, admission: () => [mutatingAdmissionWebhook(), validatingAdmissionWebhook()] });
     bench = new WebhookBench(peer, server);
     for (const [name, labels] of [['default', {}], ['other', { team: 'red' }]] as const) await server.request('POST /api/v1/namespaces', { body: { metadata: { name, labels } } });
     return bench;
@@ -53,6 +60,7 @@ export class WebhookBench {
     for (const path of this.#made.splice(0)) await this.server.request(`DELETE ${path}`);
     for (const path of [CONFIGMAPS, '/api/v1/namespaces/other/configmaps', PODS]) await this.server.request(`DELETE ${path}?gracePeriodSeconds=0`);
     this.requests = [];
+    this.annotations = [];
   }
 
   async answer(call: PeerCall): Promise<PeerAnswer> {

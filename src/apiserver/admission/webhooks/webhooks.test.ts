@@ -380,6 +380,22 @@ test('a webhook that creates what it is asked about is asked again each time, an
   assert.equal(depth, 51);
 });
 
+test('what is noted for the audit event', async () => {
+  bench.decisions['/m'] = () => ({ ...setData('b', '2'), auditAnnotations: { why: 'because' } });
+  await bench.mutating('conf', bench.webhook('m'), bench.webhook('gone', { failurePolicy: 'Ignore', clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
+  await bench.validating('checks', bench.webhook('passed', { failurePolicy: 'Ignore', clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
+  bench.annotations = [];
+  assert.equal((await bench.createConfigMap('a')).status, 201);
+  assert.deepEqual(bench.annotations.map(({ key, value, level }) => [key, value, level]), [
+    ['m.example.com/why', 'because', 'Metadata'],
+    ['patch.webhook.admission.k8s.io/round_0_index_0', '{"configuration":"conf","webhook":"m.example.com","patch":[{"op":"add","path":"/data/b","value":"2"}],"patchType":"JSONPatch"}', 'Request'],
+    ['mutation.webhook.admission.k8s.io/round_0_index_0', '{"configuration":"conf","webhook":"m.example.com","mutated":true}', 'Metadata'],
+    ['mutation.webhook.admission.k8s.io/round_0_index_1', '{"configuration":"conf","webhook":"gone.example.com","mutated":false}', 'Metadata'],
+    ['failed-open.mutation.webhook.admission.k8s.io/round_0_index_1', 'gone.example.com', 'Metadata'],
+    ['failed-open.validating.webhook.admission.k8s.io/round_0_index_0', 'passed.example.com', 'Metadata'],
+  ]);
+});
+
 test('figures', async () => {
   bench.decisions['/no'] = () => ({ allowed: false, status: { code: 403 } });
   await bench.validating('v', bench.webhook('no'), bench.webhook('open', { failurePolicy: 'Ignore', clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
