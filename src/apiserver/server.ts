@@ -281,6 +281,7 @@ class Bootstrap {
       await Promise.all([
         bootstrapCluster({ internal, serviceAddress: services.addresses.first, advertiseAddress, clientCa, requestHeader }),
         this.#core.aggregator.registerLocal(),
+        this.#addresses.prepare(),
         this.#options.bootstrap?.(internal),
       ]);
       await this.#addresses.start();

@@ -54,12 +54,16 @@ export class ServiceAddresses {
     this.#cidrs = new KeyedWork({ clock, log, complaint: 'a ServiceCIDR could not be kept up', work: (name) => this.#reconcileCidr(name) });
   }
 
-  /** Resolves when the cluster's own range has its ServiceCIDR and the Services there are have their IPAddresses; follows them afterwards. */
+  /** Resolves when the cluster's own range has its ServiceCIDR. */
+  async prepare(): Promise<void> {
+    const { internal, cidr, clock } = this.#options;
+    if (this.#isServed() && !internal.get(CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME })) await this.#createDefault(cidr, clock.now());
+  }
+
+  /** After prepare() and the cluster's first Services. Resolves when the Services there are have their IPAddresses; follows them afterwards. */
   async start(): Promise<void> {
-    const { internal, catalogue, cidr, clock } = this.#options;
-    if (this.#unwatch.length > 0 || [SERVICES, ADDRESSES, CIDRS].some(({ group, resource }) => !catalogue.byGroup(group, resource))) return;
-    if (!internal.get(CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME })) await this.#createDefault(cidr, clock.now());
-    if (this.#unwatch.length > 0) return;
+    const { internal } = this.#options;
+    if (this.#unwatch.length > 0 || !this.#isServed()) return;
     this.#unwatch.push(
       internal.watch(CIDRS, { added: (object) => this.#cidrChanged(object), updated: (object) => this.#cidrChanged(object), deleted: () => this.#useRanges() }),
       internal.watch(SERVICES, {
@@ -68,6 +72,10 @@ export class ServiceAddresses {
       internal.watch(ADDRESSES, { added: (object) => this.#addressChanged(object), updated: (object) => this.#addressChanged(object), deleted: (object) => this.#addressGone(object) }),
     );
     await Promise.all(Array.from(this.#owners.keys(), (ip) => this.#reconcileAddress(ip)));
+  }
+
+  #isServed(): boolean {
+    return [SERVICES, ADDRESSES, CIDRS].every(({ group, resource }) => this.#options.catalogue.byGroup(group, resource));
   }
 
   async stop(): Promise<void> {
