@@ -156,8 +156,11 @@ function readyEndpoints(slice: EndpointSliceObject, portName: string): { readonl
   return (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false).flatMap(({ addresses, nodeName }) => addresses.map((address) => ({ address, port, nodeName })));
 }
 
+/** Ports come from URLs, hosts from what nodes say of themselves: neither may turn the address into another ('80@elsewhere'). */
 function targetUrl(of: { readonly scheme: string; readonly host: string; readonly port: string }): URL {
+  if (of.port !== '' && !(/^\d{1,5}$/.test(of.port) && Number(of.port) >= 1 && Number(of.port) <= 65535)) throw statusErrors.badRequest(`invalid port ${JSON.stringify(of.port)}`);
   const host = isIPv6(of.host) ? `[${of.host}]` : of.host;
+  if (!isIPv6(of.host) && !/^[A-Za-z0-9.\-_]+$/.test(of.host)) throw statusErrors.badRequest('address not allowed');
   return new URL(`${of.scheme}://${host}${of.port === '' ? '' : `:${of.port}`}`);
 }
 
