@@ -74,7 +74,7 @@ describe('explain', () => {
     ['explain root delete nodes --group system:masters', 0, [/also +is in group system:masters, which may do everything/, /ClusterRoleBinding cluster-admin to Group system:masters/]],
     ['explain system:node:n1 get nodes/n1 --group system:nodes', 0, [/also +kubelets/, /server +allows it$/m]],
     ['explain system:node:n1 get nodes/n2 --group system:nodes', 1, [/cannot read 'n2', only its own Node object/]],
-    ['explain system:anonymous get /version --non-resource', 0, [/groups +system:unauthenticated$/m, /ClusterRole system:public-info-viewer/]],
+    ['explain system:anonymous get /version', 0, [/groups +system:unauthenticated$/m, /ClusterRole system:public-info-viewer/]],
   ];
   for (const [words, expected, says] of cases) {
     test(words, async () => {
@@ -92,7 +92,6 @@ describe('explain', () => {
 
 describe('one sentence for what cannot be answered', () => {
   const cases: readonly (readonly [words: string, as: string, says: RegExp])[] = [
-    ['who-can get /metrics', 'admin', /"\/metrics" is a path: give --non-resource with it/],
     ['who-can get metrics --non-resource', 'admin', /"metrics" is no path; one begins with \//],
     ['who-can get pods', 'joe', /The user of the kubeconfig may not read what this needs: .*forbidden/],
     ['who-can get pods', 'nobody', /Cannot read kubeconfig/],

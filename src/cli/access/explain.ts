@@ -12,7 +12,7 @@ export function register(parent: Command): void {
   questionOptions(parent.command('explain').description('say whether a user may do something, and why or why not')
     .argument('<user>', 'its name, for example jane or system:serviceaccount:blue:bot')
     .argument('<verb>', 'get, list, watch, create, update, patch, delete, deletecollection, …')
-    .argument('<target>', 'pods, deployments.apps, secrets/NAME, or a path with --non-resource')
+    .argument('<target>', 'pods, deployments.apps, secrets/NAME, or a path such as /metrics')
     .addOption(new Option('--group <name>', 'a group the user is in; may be given several times').argParser(list)))
     .action(action((user: string, verb: string, target: string, options: ExplainOptions) => explain(options, { user: withImpliedGroups(user, options.group ?? []), verb, target })));
 }

@@ -26,7 +26,7 @@ export function questionOptions(command: Command): Command {
     .addOption(new Option('-n, --namespace <name>', "where (default: the context's namespace, else default)"))
     .option('-A, --all-namespaces', 'in all namespaces at once')
     .option('--subresource <name>', 'a part of it, for example log or scale')
-    .option('--non-resource', 'the last argument is a path such as /metrics')
+    .option('--non-resource', 'the target is a path such as /metrics (a leading / says so too)')
     .addOption(dataDirOption())
     .option('--kubeconfig <file>', 'whom to ask (default: the kubeconfig of the data directory, else $KUBECONFIG)')
     .option('--context <name>', 'a context of the kubeconfig')
@@ -38,11 +38,11 @@ export interface Asked { readonly client: Client; readonly question: AccessQuest
 /** Opens the client; the caller closes it. */
 export async function withQuestion(options: QuestionOptions, { verb, target }: { readonly verb: string; readonly target: string }, run: (asked: Asked) => Promise<void>): Promise<void> {
   if (options.nonResource && !target.startsWith('/')) throw new UserError(`"${target}" is no path; one begins with /, for example /metrics.`);
-  if (!options.nonResource && target.startsWith('/')) throw new UserError(`"${target}" is a path: give --non-resource with it.`);
+  const isPath = target.startsWith('/');
   const { path, namespace } = kubeconfigOf(options);
   const client = createClient(createKubeconfigTransport({ path, context: options.context }), { userAgent: 'capstan-access', timeoutMs: 30_000 });
   try {
-    if (options.nonResource) return await run({ client, question: { verb, path: target }, unknown: false });
+    if (isPath) return await run({ client, question: { verb, path: target }, unknown: false });
     const [resourceText = '', ...names] = target.split('/');
     const found = await findResource(client, resourceText);
     const { group = '', version = '', resource = resourceText, namespaced = true } = found ?? {};

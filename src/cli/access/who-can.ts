@@ -7,7 +7,7 @@ import { describeBinding, describeQuestion, describeRole, describeRule, describe
 export function register(parent: Command): void {
   questionOptions(parent.command('who-can').description('list who may do something')
     .argument('<verb>', 'get, list, watch, create, update, patch, delete, deletecollection, …')
-    .argument('<target>', 'pods, deployments.apps, secrets/NAME, or a path with --non-resource'))
+    .argument('<target>', 'pods, deployments.apps, secrets/NAME, or a path such as /metrics'))
     .action(action((verb: string, target: string, options: QuestionOptions) => whoCan(options, { verb, target })));
 }
 
