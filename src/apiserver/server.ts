@@ -21,6 +21,7 @@ import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
 import { withExpressionChecks } from './admission/policies/checks.ts';
 import { Aggregator, type AggregationSettings } from './aggregation/aggregator.ts';
+import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
 import { bootstrapCluster, type PublishedRequestHeader } from './bootstrap.ts';
@@ -111,6 +112,8 @@ export interface ApiServer {
   /** Resolves when bootstrapped, rejects when that failed for good. */
   ready(): Promise<void>;
   replaceCertificates(tls: TlsMaterial): void;
+  /** New connections to extension API servers show it. */
+  replaceProxyClient(client: ProxyClientCertificate): void;
   stop(): Promise<void>;
 }
 
@@ -211,6 +214,10 @@ class Server implements ApiServer {
 
   ready(): Promise<void> {
     return this.#bootstrap.run();
+  }
+
+  replaceProxyClient(client: ProxyClientCertificate): void {
+    this.#core.aggregator.replaceProxyClient(client);
   }
 
   replaceCertificates(tls: TlsMaterial): void {

@@ -207,6 +207,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     ...(tokenSources ? { tokenSources } : {}),
     files: {
       cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile, clientCa: flags.clientCaFile, frontProxyCa: flags.requestheaderClientCaFile,
+      proxyClientCert: flags.proxyClientCertFile, proxyClientKey: flags.proxyClientKeyFile,
       signingKey: flags.serviceAccountSigningKeyFile, publicKeys: flags.serviceAccountKeyFile,
     },
     authentication: {

@@ -140,12 +140,13 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     throw error;
   }
   const followed = settings.files && followFiles(settings.files, {
-    tls, keys: serviceAccountKeys, clock, log,
+    tls, keys: serviceAccountKeys, proxyClient: aggregation?.proxyClient, clock, log,
     replaceTls(next) {
       server.replaceCertificates(next);
       void publishAuthorities(server.internal, next).catch((error: unknown) => log.warn('the new authorities could not be published', { error: errorMessage(error) }));
     },
     replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
+    replaceProxyClient: (next) => server.replaceProxyClient(next),
   });
   return {
     handler: server.handler,

@@ -3,6 +3,7 @@
  * fit the others, changes nothing but the log.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import type { ProxyClientCertificate } from '#apiserver/aggregation/extension-service.ts';
 import type { ServiceAccountKeyMaterial } from '#apiserver/authn/service-account-keys.ts';
 import type { TlsMaterial } from '#apiserver/carriers/tls.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -15,6 +16,8 @@ export interface FollowedFiles {
   readonly key?: string | undefined;
   readonly clientCa?: string | undefined;
   readonly frontProxyCa?: string | undefined;
+  readonly proxyClientCert?: string | undefined;
+  readonly proxyClientKey?: string | undefined;
   readonly signingKey?: string | undefined;
   readonly publicKeys?: readonly string[] | undefined;
 }
@@ -23,9 +26,12 @@ export interface FollowOptions {
   /** What is used at the start. */
   readonly tls: TlsMaterial;
   readonly keys: ServiceAccountKeyMaterial;
+  /** What extension API servers are shown. */
+  readonly proxyClient?: ProxyClientCertificate | undefined;
   /** Throws an Error for material that does not fit together. */
   replaceTls(tls: TlsMaterial): void;
   replaceKeys(keys: ServiceAccountKeyMaterial): void;
+  replaceProxyClient(client: ProxyClientCertificate): void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -34,7 +40,7 @@ const TLS_FILES = ['cert', 'key', 'clientCa', 'frontProxyCa'] as const;
 
 export function followFiles(files: FollowedFiles, options: FollowOptions): { close(): void } {
   const watched: WatchedFiles[] = [];
-  const { clock, log, replaceTls, replaceKeys } = options;
+  const { clock, log, replaceTls, replaceKeys, replaceProxyClient } = options;
   const follow = (paths: readonly string[], { take, isKnown }: { readonly take: (contents: readonly string[]) => void; readonly isKnown: (contents: readonly string[]) => boolean }): void => {
     if (paths.length === 0) return;
     const names = paths.join(', ');
@@ -60,6 +66,17 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
       for (const [index, { name, path }] of named.entries()) if (name !== 'key') checkCertificates(contents[index]!, path);
       replaceTls(next);
       tls = next;
+    },
+  });
+  let { proxyClient } = options;
+  const { proxyClientCert, proxyClientKey } = files;
+  follow(proxyClientCert === undefined || proxyClientKey === undefined ? [] : [proxyClientCert, proxyClientKey], {
+    isKnown: ([cert, key]) => cert === proxyClient?.cert && key === proxyClient?.key,
+    take([cert = '', key = '']) {
+      checkCertificates(cert, proxyClientCert!);
+      if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw new Error(`${proxyClientCert} does not belong to ${proxyClientKey}`);
+      proxyClient = { cert, key };
+      replaceProxyClient(proxyClient);
     },
   });
   const { signingKey, publicKeys = [] } = files;

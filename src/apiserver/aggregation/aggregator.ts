@@ -42,7 +42,7 @@ const RESPONSE_TIMEOUT_MS = 60_000;
 
 export class Aggregator {
   readonly #options: AggregatorOptions;
-  readonly #context: ExtensionContext;
+  #context: ExtensionContext;
   readonly #availability: AvailabilityController;
   readonly #documents: DocumentsReader;
   readonly #proxy: ProxyOptions;
@@ -72,6 +72,17 @@ export class Aggregator {
     this.#unwatch.push(internal.watch(API_SERVICES, {
       added: (object) => this.#take(object as APIService), updated: (object) => this.#take(object as APIService), deleted: (object) => this.#drop(object.metadata?.name ?? ''),
     }));
+  }
+
+  /** Connections that are open go on with the old one until what runs on them ends. */
+  replaceProxyClient(proxyClient: ProxyClientCertificate): void {
+    this.#context = { ...this.#context, proxyClient };
+    for (const [name, service] of this.#services) {
+      const next = service.with(this.#context);
+      this.#services.set(name, next);
+      this.#byPath.set(next.path, next);
+      this.#availability.check(name);
+    }
   }
 
   /** Resolves when everything served here has its APIService. */

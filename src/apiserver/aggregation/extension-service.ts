@@ -53,6 +53,7 @@ export class ExtensionService {
   readonly spec: NonNullable<APIService['spec']>;
   /** The Available condition says True. */
   readonly isAvailable: boolean;
+  readonly #object: APIService;
   readonly #context: ExtensionContext;
   #agent: Agent | undefined;
 
@@ -62,6 +63,7 @@ export class ExtensionService {
     this.group = this.spec.group ?? '';
     this.version = this.spec.version ?? '';
     this.isAvailable = object.status?.conditions?.some(({ type, status }) => type === 'Available' && status === 'True') ?? false;
+    this.#object = object;
     this.#context = context;
     // A change of its condition leaves its connections alone.
     this.#agent = before?.takeAgent();
@@ -91,6 +93,11 @@ export class ExtensionService {
       servername: this.serverName, rejectUnauthorized: insecureSkipTLSVerify !== true,
       ...(caBundle && { ca: Buffer.from(caBundle, 'base64').toString() }), ...this.#context.proxyClient,
     };
+  }
+
+  /** The same, with connections of its own. */
+  with(context: ExtensionContext): ExtensionService {
+    return new ExtensionService(this.#object, context);
   }
 
   takeAgent(): Agent | undefined {
