@@ -12,7 +12,7 @@ import { action, print, wholeNumber } from './context.ts';
 import { execCluster, execCredential, isInteractive } from './login/exec-credential.ts';
 import { clusterFor, writeLogin, type LoginCluster } from './login/kubeconfig-file.ts';
 import type { LoginFlags, Method } from './login/methods.ts';
-import { TokenCache } from './login/token-cache.ts';
+import { TokenCache, type Token } from './login/token-cache.ts';
 
 const METHODS: readonly Method[] = ['basic', 'ldap', 'kerberos', 'oidc'];
 
@@ -51,20 +51,26 @@ async function login(flags: LoginFlags): Promise<void> {
   if (flags.forget) return print(`${TokenCache.forgetAll()} tokens are forgotten.`);
   const method = methodOf(flags);
   const cluster = flags.execCredential ? execCluster(flags) : clusterFor(flags);
-  const cache = new TokenCache([cluster.server, method, flags.user ?? '', flags.oidcIssuerUrl ?? '', flags.oidcClientId ?? '']);
-  if (flags.execCredential) return print(await execCredential(() => tokenFor(flags, { method, cluster, cache, interactive: isInteractive() }), cache));
+  if (flags.execCredential) {
+    // What reads a cached token loads nothing else: it runs before each of kubectl's commands.
+    const cache = cacheOf(flags, { method, cluster });
+    return print(await execCredential(() => tokenFor(flags, { method, cluster, cache, interactive: isInteractive() }), cache));
+  }
   const methods = await import('./login/methods.ts');
   const resolved = methods.withDefaults(flags, method);
-  const own = new TokenCache([cluster.server, method, resolved.user ?? '', resolved.oidcIssuerUrl ?? '', resolved.oidcClientId ?? '']);
   const token = await methods.obtain(resolved, { method, cluster });
-  own.write(token);
+  cacheOf(resolved, { method, cluster }).write(token);
   const { context, path } = writeLogin(resolved, { method, cluster });
   process.stderr.write(`Logged in${token.who === undefined ? '' : ` as ${token.who}`} until ${token.expirationTimestamp}; context "${context}" of ${path} is the current one.\n`);
 }
 
+function cacheOf(flags: LoginFlags, { method, cluster }: { readonly method: Method; readonly cluster: LoginCluster }): TokenCache {
+  return new TokenCache([cluster.server, method, flags.user ?? '', flags.oidcIssuerUrl ?? '', flags.oidcClientId ?? '']);
+}
+
 interface Needs { readonly method: Method; readonly cluster: LoginCluster; readonly cache: TokenCache; readonly interactive: boolean }
 
-async function tokenFor(flags: LoginFlags, { method, cluster, cache, interactive }: Needs): Promise<Awaited<ReturnType<typeof import('./login/methods.ts')['obtain']>>> {
+async function tokenFor(flags: LoginFlags, { method, cluster, cache, interactive }: Needs): Promise<Token> {
   const methods = await import('./login/methods.ts');
   const { refreshToken } = cache.read() ?? {};
   const refreshed = method === 'oidc' && refreshToken !== undefined ? await methods.refresh(flags, refreshToken) : undefined;
