@@ -7,6 +7,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { connect } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { test, type TestContext } from 'node:test';
 import { createAuthority, issueCertificate, type KeyPair } from '#deploy/pki/certificate.ts';
 import { createLogger } from '#stdx/log.ts';
@@ -166,10 +167,13 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   const goaway = new Promise((resolve) => session.once('goaway', resolve));
   assert.match(await who(at, { client: admin, agent: keepAlive }), /^kubernetes-admin /);
   assert.equal(await who(at, { client: person(next, 'nina') }), '401');
+  const before = await raw(at.port, { client: admin });
+  assert.equal(before.status, '200');
+  assert.equal((await raw(at.port, { client: admin, session: before.session })).status, '200');
   const refusals = (): number => at.lines.filter((line) => /changed certificates or keys cannot be used/.test(line)).length;
-  const before = refusals();
+  const earlier = refusals();
   file('client-ca.crt', next.certificatePem);
-  await until('refused', () => Promise.resolve(refusals() > before));
+  await until('refused', () => Promise.resolve(refusals() > earlier));
   assert.match(await who(at, { client: admin }), /^kubernetes-admin /, 'nothing of it was taken');
   file('server.crt', serving.certificatePem);
   file('server.key', serving.keyPem);
@@ -177,6 +181,7 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   await until('the new serving certificate', async () => (await who(at, { client: person(next, 'nina'), ca }).catch(() => '')).startsWith('nina'));
   assert.equal(await who(at, { client: admin, ca }), '401', 'the authority that is gone');
   await goaway;
+  assert.equal((await raw(at.port, { client: admin, session: before.session })).status, '401', 'not by a resumed session either');
   file('client-ca.crt', `${next.certificatePem}\n${old.certificatePem}`);
   await until('both', async () => (await who(at, { client: person(old, 'olga'), ca })).startsWith('olga'));
   assert.match(await who(at, { client: person(next, 'nina'), ca }), /^nina/);
@@ -202,6 +207,21 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   file('sa.pub', second);
   await until('the old key is gone', async () => await who(at, { token: first, ca }) === '401');
 });
+
+/** One GET over a TLS session that may be resumed. */
+function raw(port: number, { client, session }: { readonly client: KeyPair; readonly session?: Buffer | undefined }): Promise<{ status: string; session: Buffer | undefined }> {
+  return new Promise((resolve, reject) => {
+    let latest: Buffer | undefined;
+    let text = '';
+    // The server's certificate is of another authority by the second time: it is not what is looked at.
+    const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, cert: client.certificatePem, key: client.keyPem, ALPNProtocols: ['http/1.1'], ...(session ? { session } : {}) });
+    socket.on('session', (ticket) => { latest = ticket; });
+    socket.on('data', (part: Buffer) => { text += part.toString(); });
+    socket.on('error', reject);
+    socket.on('close', () => resolve({ status: text.split(' ')[1] ?? '', session: latest }));
+    socket.write('GET /api HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+  });
+}
 
 test('a certificate may say the user\'s UID, once', { skip: hasOpenssl() ? false : 'openssl is not installed' }, async (t) => {
   const dir = folder(t);
