@@ -1,5 +1,9 @@
 /** Counts of policies' decisions and how long they took, under upstream's names. */
 
+import type { Metrics } from '../../metrics.ts';
+import type { ConditionsOutcome } from '../expressions.ts';
+import { webhookMetricsOf } from '../webhooks/metrics.ts';
+
 const BUCKETS = [0.0000005, 0.001, 0.01, 0.1, 1];
 
 export type Enforcement = 'allow' | 'deny' | 'audit' | 'warn';
@@ -43,4 +47,14 @@ export class PolicyMetrics {
       ]),
     ].join('\n');
   }
+}
+
+export interface CountedConditions { readonly metrics: Metrics; readonly policy: string; readonly type: 'admit' | 'validate'; readonly operation: string }
+
+/** Match conditions that kept a policy from a request, or could not be told. */
+export function countConditions(outcome: ConditionsOutcome, { metrics, policy, type, operation }: CountedConditions): void {
+  if (outcome.outcome === 'match') return;
+  const counters = webhookMetricsOf(metrics), labels = { kind: 'policy', name: policy, type, operation } as const;
+  if (outcome.outcome === 'no-match' && outcome.condition !== undefined) counters.conditionExcluded(labels);
+  else counters.conditionFailed(labels);
 }

@@ -15,7 +15,7 @@ import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../pl
 import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
 import { Composition, evaluated } from './composition.ts';
 import { denial } from './denial.ts';
-import { PolicyMetrics, type ErrorType } from './metrics.ts';
+import { countConditions, PolicyMetrics, type ErrorType } from './metrics.ts';
 import { applyConfiguration, MUTATION_OPTIONS, patchObject, type Mutation } from './mutations.ts';
 import { collectParams } from './params.ts';
 import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
@@ -156,6 +156,7 @@ async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }:
   const values: Record<string, unknown> = { ...await admissionValues(round, match), params: param };
   if (!conditions.isEmpty) {
     const matched = await checks.resolving(() => conditions.evaluate(values));
+    countConditions(matched, { metrics: round.context.metrics, policy: policy.name, type: 'admit', operation: attributes.operation });
     if (matched.outcome === 'no-match') return false;
     if (matched.outcome === 'error') throw new MutationError(matched.message);
   }

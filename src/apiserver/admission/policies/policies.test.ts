@@ -298,12 +298,30 @@ describe('ValidatingAdmissionPolicy', () => {
     assert.equal((await post(CONFIGMAPS, configMap({ s: `${'a'.repeat(50_000)}!` }))).status, 422);
   });
 
-  test('decisions are counted', async () => {
-    await validating({ validations: [{ expression: '!("bad" in object.data)' }] }, {}, 'counted');
+  test('decisions and match conditions are counted', async () => {
+    await validating({ matchConditions: [{ name: 'no-skip', expression: '!("skip" in object.data)' }], validations: [{ expression: '!("bad" in object.data)' }] }, {}, 'counted');
+    await validating({ failurePolicy: 'Ignore', validations: [{ expression: 'object.data.missing == ""' }] }, {}, 'ignored');
     await post(CONFIGMAPS, configMap({ bad: '1' }));
-    await post(CONFIGMAPS, configMap({ good: '1' }));
+    await post(CONFIGMAPS, configMap({ skip: '1' }));
     const { text } = await server.request('GET /metrics');
-    for (const action of ['allow', 'deny']) assert.ok(text.includes(`apiserver_validating_admission_policy_check_total{enforcement_action="${action}",error_type="no_error",policy="counted",policy_binding="counted-binding"} 1`), action);
+    for (const line of [
+      'apiserver_validating_admission_policy_check_total{enforcement_action="deny",error_type="no_error",policy="counted",policy_binding="counted-binding"} 1',
+      'apiserver_validating_admission_policy_check_total{enforcement_action="allow",error_type="invalid_error",policy="ignored",policy_binding="ignored-binding"} 2',
+      'apiserver_admission_match_condition_exclusions_total{kind="policy",name="counted",operation="CREATE",type="validate"} 1',
+    ]) assert.ok(text.includes(`${line}\n`), line);
+  });
+
+  test('the status is a subresource of its own', async () => {
+    await validating({ validations: [{ expression: 'has(object.data)' }] });
+    await statusOf('policy');
+    const path = `${GROUP}/validatingadmissionpolicies/policy`;
+    const condition = { type: 'Ready', status: 'True', reason: 'Checked', message: '', lastTransitionTime: '2026-01-02T03:04:05Z' };
+    const { status, body } = await server.request(`PATCH ${path}/status`, { body: { spec: { failurePolicy: 'Ignore' }, status: { conditions: [condition] } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.equal(status, 200);
+    assert.deepEqual([body.status.conditions, body.status.typeChecking, body.status.observedGeneration, body.spec.failurePolicy], [[condition], {}, 1, 'Fail']);
+    const changed = await server.request(`PATCH ${path}`, { body: { spec: { failurePolicy: 'Ignore' }, status: { conditions: [] } }, headers: { 'content-type': 'application/merge-patch+json' } });
+    assert.deepEqual([changed.body.metadata.generation, changed.body.status.conditions], [2, [condition]]);
+    assert.deepEqual([(await statusOf('policy')).observedGeneration, (await statusOf('policy')).conditions], [2, [condition]]);
   });
 });
 

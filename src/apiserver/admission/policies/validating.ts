@@ -7,12 +7,12 @@ import { TOTAL_LIMIT } from '../../cel/budget.ts';
 import type { Expression } from '../../cel/expression.ts';
 import type { AuthorizerChecks } from '../../cel/authorizer.ts';
 import { cel } from '../../cel/on-demand.ts';
-import { MatchConditions, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS, requestResource } from '../expressions.ts';
+import { MatchConditions, type ConditionsOutcome, POLICY_VARIABLES, POLICY_VARIABLES_WITH_PARAMS, requestResource } from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { Composition, evaluated, type Activation } from './composition.ts';
 import { denial } from './denial.ts';
-import { PolicyMetrics, type Enforcement, type ErrorType } from './metrics.ts';
+import { countConditions, PolicyMetrics, type Enforcement, type ErrorType } from './metrics.ts';
 import { collectParams, ConfigurationError } from './params.ts';
 import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
 import { followTypes } from './type-checking.ts';
@@ -29,7 +29,7 @@ export interface ValidatingPolicySpec extends PolicySpec { readonly validations?
 /** A validation that does not hold, or has no result. */
 interface Denied { readonly message: string; readonly reason?: string | undefined; readonly index?: number; readonly errorType: ErrorType }
 interface Annotated { readonly key: string; readonly value: string }
-interface Outcome { readonly denied: readonly Denied[]; readonly annotations: readonly Annotated[]; /** Errors that failurePolicy Ignore lets pass. */ readonly ignored: readonly ErrorType[] }
+interface Outcome { readonly denied: readonly Denied[]; readonly annotations: readonly Annotated[]; /** Errors that failurePolicy Ignore lets pass. */ readonly ignored: readonly ErrorType[]; readonly conditions?: ConditionsOutcome }
 
 const NOTHING: Outcome = { denied: [], annotations: [], ignored: [] };
 
@@ -57,8 +57,8 @@ class Validator {
   *evaluate(values: Readonly<Record<string, unknown>>): Generator<void, Outcome> {
     if (!this.#conditions.isEmpty) {
       const matched = this.#conditions.evaluate(values);
-      if (matched.outcome === 'no-match') return NOTHING;
-      if (matched.outcome === 'error') return { ...NOTHING, denied: [{ message: matched.message, errorType: 'invalid_error' }] };
+      if (matched.outcome === 'no-match') return { ...NOTHING, conditions: matched };
+      if (matched.outcome === 'error') return { ...NOTHING, conditions: matched, denied: [{ message: matched.message, errorType: 'invalid_error' }] };
     }
     const activation = this.#composition.activate(values, { remaining: TOTAL_LIMIT });
     const denied: Denied[] = [], ignored: ErrorType[] = [], annotations: Annotated[] = [];
@@ -183,9 +183,11 @@ function misconfigured({ name, spec }: BoundPolicy<Validator>, { binding, error,
   round.denials.push({ policy: name, ...(binding ? { binding: binding.name } : {}), message, errorType: 'invalid_error' });
 }
 
-function record({ denied, annotations, ignored }: Outcome, { policy, binding, round, seconds }: { readonly policy: string; readonly binding: BoundBinding; readonly round: Round; readonly seconds: number }): void {
+function record({ denied, annotations, ignored, conditions }: Outcome, { policy, binding, round, seconds }: { readonly policy: string; readonly binding: BoundBinding; readonly round: Round; readonly seconds: number }): void {
   const count = (enforcement: Enforcement, errorType: ErrorType): void => round.metrics.observe({ policy, binding: binding.name, enforcement, errorType }, seconds);
-  if (denied.length === 0) count('allow', ignored[0] ?? 'no_error');
+  if (conditions) countConditions(conditions, { metrics: round.context.metrics, policy, type: 'validate', operation: round.attributes.operation });
+  // As upstream: of what is let pass, errors alone are counted.
+  for (const errorType of ignored) count('allow', errorType);
   const actions = binding.spec.validationActions ?? [];
   for (const decision of denied) {
     if (actions.includes('Deny')) {

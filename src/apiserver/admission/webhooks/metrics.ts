@@ -9,6 +9,9 @@ export type RejectionError = 'calling_webhook_error' | 'apiserver_internal_error
 
 export interface WebhookCallLabels { readonly name: string; readonly type: WebhookType; readonly operation: string }
 
+/** Policies count theirs here too. */
+export interface ConditionLabels { readonly kind?: 'webhook' | 'policy'; readonly name: string; readonly type: string; readonly operation: string }
+
 interface Histogram { readonly buckets: Float64Array; count: number; sum: number }
 
 export class WebhookMetrics {
@@ -39,12 +42,12 @@ export class WebhookMetrics {
     count(this.#failOpen, labels({ name, type }));
   }
 
-  conditionFailed({ name, type, operation }: WebhookCallLabels): void {
-    count(this.#conditionErrors, labels({ kind: 'webhook', name, operation, type }));
+  conditionFailed({ kind = 'webhook', name, type, operation }: ConditionLabels): void {
+    count(this.#conditionErrors, labels({ kind, name, operation, type }));
   }
 
-  conditionExcluded({ name, type, operation }: WebhookCallLabels): void {
-    count(this.#conditionExclusions, labels({ kind: 'webhook', name, operation, type }));
+  conditionExcluded({ kind = 'webhook', name, type, operation }: ConditionLabels): void {
+    count(this.#conditionExclusions, labels({ kind, name, operation, type }));
   }
 
   render(): string {
