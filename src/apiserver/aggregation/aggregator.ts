@@ -79,6 +79,7 @@ export class Aggregator {
     this.#context = { ...this.#context, proxyClient };
     for (const [name, service] of this.#services) {
       const next = service.with(this.#context);
+      service.retire();
       this.#services.set(name, next);
       this.#byPath.set(next.path, next);
       this.#availability.check(name);

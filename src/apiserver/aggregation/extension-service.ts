@@ -100,6 +100,14 @@ export class ExtensionService {
     return new ExtensionService(this.#object, context);
   }
 
+  /** What is under way ends in its own time; nothing new uses these connections. */
+  retire(): void {
+    const agent = this.takeAgent() as (Agent & { keepAlive: boolean }) | undefined;
+    if (!agent) return;
+    agent.keepAlive = false;
+    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+  }
+
   takeAgent(): Agent | undefined {
     const agent = this.#agent;
     this.#agent = undefined;
