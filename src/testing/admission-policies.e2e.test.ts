@@ -103,6 +103,7 @@ describe('admission policies and kubectl', { skip: 'missing' in tools ? tools.mi
 
   it('mutates pods, a restartable sidecar among them', async () => {
     await k('apply -f -', MUTATING);
+    await k('create serviceaccount default');
     await k('run single --image=app:1');
     assert.equal((await k('get pod single -o jsonpath={.spec.initContainers[*].name}/{.spec.initContainers[*].restartPolicy}/{.metadata.labels.mesh}')).stdout, 'mesh/Always/yes');
   });

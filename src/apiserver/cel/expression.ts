@@ -113,7 +113,9 @@ function upstreamName(type: string): string {
 }
 
 function isOneOf(type: string, wanted: readonly string[]): boolean {
-  return type === 'dyn' || wanted.some((name) => type === name || (name === 'list' && type.startsWith('list')) || (name === 'map' && type.startsWith('map')));
+  // Of an empty literal nothing more is known than that it is one.
+  const [, emptyKind] = /^(list|map)<[A-Z](?:, [A-Z])?>$/.exec(type) ?? [];
+  return type === 'dyn' || wanted.some((name) => type === name || (emptyKind !== undefined && name.startsWith(emptyKind)) || ((name === 'list' || name === 'map') && type.startsWith(`${name}<`)));
 }
 
 function bounded(evaluate: () => unknown, { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined }): unknown {

@@ -155,13 +155,13 @@ class Compiler {
         becomes(compared, template);
       }
       const checked = parsed.check();
-      if (!checked.valid) return refuse(`compilation failed: ${describeError(checked.error, text)}`);
+      if (!checked.valid) return refuse(`compilation failed: ${describeError(checked.error, text, { env })}`);
       if (checked.type !== wants && checked.type !== 'dyn') return refuse(wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string');
       this.#checkCost(cost * place.cardinality, { field, what });
       countSteps(root);
       return { evaluate: (variables) => parsed(variables) as unknown, usesOld };
     } catch (error) {
-      return refuse(`compilation failed: ${describeError(error, text)}`);
+      return refuse(`compilation failed: ${describeError(error, text, { env })}`);
     }
   }
 
