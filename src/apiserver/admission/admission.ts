@@ -59,7 +59,7 @@ export function createAdmission(options: AdmissionOptions): readonly AdmissionPl
 }
 
 function build({ authorization, enabled = [], configuration = {} }: AdmissionOptions): AdmissionPlugin[] {
-  const { authorizer, rbac, rbacEnabled } = authorization;
+  const { authorizer, rbac } = authorization;
   const optional = (...names: OptionalPlugin[]): AdmissionPlugin[] => names.filter((name) => enabled.includes(name)).map((name) => loadOptionalPlugin(name, configuration));
   return [
     ...optional('AlwaysAdmit', 'NamespaceAutoProvision'),
@@ -87,7 +87,7 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     defaultIngressClass,
     ...optional('DenyServiceExternalIPs'),
     podTopologyLabels,
-    ...(rbacEnabled ? [rbacEscalation(authorizer, rbac)] : []),
+    rbacEscalation(authorizer, rbac),
     mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),
     validatingAdmissionPolicy(),

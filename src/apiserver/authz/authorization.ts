@@ -49,10 +49,8 @@ export interface AuthorizationOptions extends AuthorizationSettings {
 
 export interface Authorization {
   readonly authorizer: Authorizer;
-  /** For escalation checks; present whatever the modes are. */
+  /** For escalation checks, which are made whatever the modes are: RBAC may be turned on later. */
   readonly rbac: RbacAuthorizer;
-  /** Whether RBAC is among the authorizers now: escalation checks are made only then, as upstream does. */
-  readonly rbacEnabled: boolean;
   readonly metrics: AuthorizationMetrics;
   stop(): void;
 }
@@ -66,26 +64,31 @@ const CLOSE_AFTER_MS = 60_000;
 export function createAuthorization(options: AuthorizationOptions): Authorization {
   const { configFile, log = silentLogger, clock = realClock } = options;
   const metrics = new AuthorizationMetrics();
+  const modes = configFile === undefined ? checkModes(options.modes ?? DEFAULT_MODES, options) : [];
   const parts = new Parts(options, { metrics, log, clock });
-  if (configFile === undefined) {
-    const modes = checkModes(options.modes ?? DEFAULT_MODES, options);
+  try {
+    if (configFile !== undefined) return followedAuthorization(configFile, { parts, surroundings: { metrics, log, clock } });
     const authorizer = parts.union(modes.map((type) => ({ type, name: type === 'Webhook' ? FLAG_WEBHOOK.name : type.toLowerCase(), webhook: type === 'Webhook' ? flagWebhook(options.webhook) : undefined })));
-    return { authorizer, rbac: parts.rbac, rbacEnabled: modes.includes('RBAC'), metrics, stop: () => parts.stop() };
+    return { authorizer, rbac: parts.rbac, metrics, stop: () => parts.stop() };
+  } catch (error) {
+    parts.stop();
+    throw error;
   }
+}
+
+function followedAuthorization(configFile: string, { parts, surroundings }: { readonly parts: Parts; readonly surroundings: Surroundings }): Authorization {
+  const { metrics, clock } = surroundings;
   const current = new ReplaceableAuthorizer();
-  let rbacEnabled = false;
   const follower = followConfiguration(configFile, {
-    metrics, log, clock,
+    ...surroundings,
     use: (authorizers) => {
       const before = parts.webhooks();
       current.use(parts.union(authorizers));
-      rbacEnabled = authorizers.some(({ type }) => type === 'RBAC');
       if (before.length > 0) clock.after(CLOSE_AFTER_MS, () => parts.close(before));
     },
   });
   return {
     authorizer: current, rbac: parts.rbac, metrics,
-    get rbacEnabled() { return rbacEnabled; },
     stop: () => {
       follower.close();
       parts.stop();

@@ -210,7 +210,6 @@ describe('AuthorizationConfiguration', () => {
     const authorization = createAuthorization({ internal: new FakeInternal(), configFile: path, clock: Object.assign(clock, { sleep: () => Promise.resolve() }) });
     t.after(() => authorization.stop());
     const { authorizer, metrics } = authorization;
-    assert.equal(authorization.rbacEnabled, false);
     peer.answer(answer({ allowed: false, denied: true, reason: 'blue is closed' }));
     assert.deepEqual(await authorizer.authorize(PODS), { decision: 'deny', reason: 'blue is closed' });
     assert.deepEqual(await authorizer.authorize({ ...PODS, namespace: 'red' }), { decision: 'allow', reason: 'second' });
@@ -227,7 +226,6 @@ describe('AuthorizationConfiguration', () => {
     write(path, [{ type: 'AlwaysDeny', name: 'alwaysdeny' }, { type: 'RBAC', name: 'rbac' }]);
     assert.equal(await changed(() => metrics.render().includes('status="success"'), clock), true);
     assert.deepEqual(await authorizer.authorize({ ...PODS, namespace: 'yellow' }), { decision: 'no-opinion', reason: 'Everything is forbidden.' });
-    assert.equal(authorization.rbacEnabled, true);
     assert.match(metrics.render(), /last_config_info\{apiserver_id_hash="sha256:[0-9a-f]{64}",hash="sha256:[0-9a-f]{64}"\} 1/);
   });
 
