@@ -89,7 +89,8 @@ class Gss {
     koffi.struct('gss_key_value_set_desc', { count: 'uint32_t', elements: 'gss_key_value_element_desc *' });
     const loaded = koffi.load(LIBRARY);
     this.#calls = Object.fromEntries(Object.entries(PROTOTYPES).map(([name, prototype]) => [name, loaded.func(prototype)])) as unknown as Calls;
-    this.#bytes = ({ length, value }) => (value === null || Number(length) === 0 ? Buffer.alloc(0) : Buffer.from(koffi.decode(value, koffi.array('uint8_t', Number(length), 'Typed')) as Uint8Array));
+    // Not as an array type of this length: each such type would be kept for ever.
+    this.#bytes = ({ length, value }) => (value === null || Number(length) === 0 ? Buffer.alloc(0) : Buffer.from(koffi.decode(value, 'uint8_t', Number(length)) as Uint8Array));
     this.#isKerberos = (mechanism) => {
       if (mechanism === null) return false;
       const { length, elements } = koffi.decode(mechanism, 'gss_oid_desc') as { length: number; elements: Pointer };
