@@ -23,7 +23,7 @@ test('comprehensions with two variables', () => {
 });
 
 test('optional values', () => {
-  all('object.?name.optMap(n, n + "!").orValue("") == "web!"', 'object.?none.optMap(n, n).orValue("d") == "d"', 'object.?map.optFlatMap(m, m.?x).value() == 1', '!object.?map.optFlatMap(m, m.?z).hasValue()', 'object.?none.or(object.?name).value() == "web"',
+  all('object.?map.?x == optional.of(1)', 'object.?map.?x != object.?map.?y', 'object.?none == optional.none()', 'object.?name.optMap(n, n + "!").orValue("") == "web!"', 'object.?none.optMap(n, n).orValue("d") == "d"', 'object.?map.optFlatMap(m, m.?x).value() == 1', '!object.?map.optFlatMap(m, m.?z).hasValue()', 'object.?none.or(object.?name).value() == "web"',
     'optional.ofNonZeroValue("").hasValue() == false', 'optional.ofNonZeroValue(3).value() == 3', 'object.list[?0].value() == "b"', '!object.list[?9].hasValue()', 'object.list.first().value() == "b"', '![].last().hasValue()');
 });
 

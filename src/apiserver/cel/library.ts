@@ -65,16 +65,12 @@ function makeLibrary(): Environment {
   addComprehensions(env);
   addConstruction(env, add);
   for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity', 'kubernetes.Semver']) env.registerOperator(`${type} == ${type}`, equalValues);
-  for (const type of ['string', 'int', 'double', 'bool', 'dyn']) env.registerOperator(`optional<${type}> == optional<${type}>`, equalOptionals);
+  env.registerOperator('optional<V> == optional<V>', equalValues);
   add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) => (isZero(value) ? Optional.none() : Optional.of(value)));
   // Values that are times and durations already.
   add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
   add('timestamp(google.protobuf.Timestamp): google.protobuf.Timestamp', (value: unknown) => value);
   return env;
-}
-
-function equalOptionals(left: Optional, right: Optional): boolean {
-  return left.hasValue() ? right.hasValue() && equalValues(left.value(), right.value()) : !right.hasValue();
 }
 
 function isZero(value: unknown): boolean {
