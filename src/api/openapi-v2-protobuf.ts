@@ -23,78 +23,100 @@ export function encodeOpenapiV2(document: JsonObject): Buffer {
 
 type Write = (message: Message, value: JsonObject) => void;
 
-/** Fields in the order they are written. */
-class Message {
-  readonly #parts: Buffer[] = [];
-  #bytes = 0;
+const FIRST_BYTES = 2 * 1024 * 1024;
 
-  #push(part: Buffer): void {
-    this.#parts.push(part);
-    this.#bytes += part.length;
+/** One buffer, written from the front. Lengths are put in when what they are of is written; where one takes more than a byte, that much is moved. */
+class Message {
+  #buffer = Buffer.allocUnsafe(FIRST_BYTES);
+  #at = 0;
+
+  #reserve(count: number): void {
+    if (this.#at + count <= this.#buffer.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#at + count));
+    this.#buffer.copy(grown, 0, 0, this.#at);
+    this.#buffer = grown;
+  }
+
+  #varint(value: number): void {
+    this.#reserve(10);
+    if (value < 0) {
+      let rest = BigInt.asUintN(64, BigInt(value));
+      for (; rest >= 0x80n; rest >>= 7n) this.#buffer[this.#at++] = Number(rest & 0x7fn) | 0x80;
+      this.#buffer[this.#at++] = Number(rest);
+      return;
+    }
+    let number = value;
+    for (; number >= 0x80; number = Math.floor(number / 128)) this.#buffer[this.#at++] = (number % 128) | 0x80;
+    this.#buffer[this.#at++] = number;
+  }
+
+  /** What write() writes, as the content of a field with a length. */
+  #sized(field: number, write: () => void): this {
+    this.#varint(field * 8 + 2);
+    this.#reserve(1);
+    const start = ++this.#at;
+    write();
+    const length = this.#at - start;
+    let more = 0;
+    for (let rest = length; rest >= 0x80; rest = Math.floor(rest / 128)) more++;
+    if (more > 0) {
+      this.#reserve(more);
+      this.#buffer.copyWithin(start + more, start, this.#at);
+    }
+    const end = this.#at + more;
+    this.#at = start - 1;
+    this.#varint(length);
+    this.#at = end;
+    return this;
   }
 
   /** Strings that are absent or empty take no bytes. */
   text(field: number, value: unknown): this {
-    if (typeof value === 'string' && value !== '') this.bytes(field, Buffer.from(value));
-    return this;
+    return typeof value === 'string' && value !== '' ? this.#text(field, value) : this;
+  }
+
+  #text(field: number, value: string): this {
+    return this.#sized(field, () => {
+      this.#reserve(value.length * 3);
+      this.#at += this.#buffer.write(value, this.#at);
+    });
   }
 
   texts(field: number, values: unknown): this {
-    for (const value of asList(values)) if (typeof value === 'string') this.bytes(field, Buffer.from(value));
+    for (const value of asList(values)) if (typeof value === 'string') this.#text(field, value);
     return this;
   }
 
   flag(field: number, value: unknown): this {
-    if (value === true) this.#push(Buffer.concat([varint(field * 8), Buffer.from([1])]));
+    if (value !== true) return this;
+    this.#varint(field * 8);
+    this.#varint(1);
     return this;
   }
 
   integer(field: number, value: unknown): this {
-    if (typeof value === 'number' && value !== 0) this.#push(Buffer.concat([varint(field * 8), varint(value)]));
+    if (typeof value !== 'number' || value === 0) return this;
+    this.#varint(field * 8);
+    this.#varint(value);
     return this;
   }
 
   number(field: number, value: unknown): this {
     if (typeof value !== 'number' || value === 0) return this;
-    const part = Buffer.concat([varint(field * 8 + 1), Buffer.alloc(8)]);
-    part.writeDoubleLE(value, part.length - 8);
-    this.#push(part);
-    return this;
-  }
-
-  bytes(field: number, value: Buffer): this {
-    this.#push(varint(field * 8 + 2));
-    this.#push(varint(value.length));
-    this.#push(value);
+    this.#varint(field * 8 + 1);
+    this.#reserve(8);
+    this.#at = this.#buffer.writeDoubleLE(value, this.#at);
     return this;
   }
 
   /** Nothing for undefined; an empty message is written as one. */
   sub(field: number, value: JsonObject | undefined, write: Write): this {
-    if (value === undefined) return this;
-    const inner = new Message();
-    write(inner, value);
-    return this.bytes(field, inner.finish());
+    return value === undefined ? this : this.#sized(field, () => write(this, value));
   }
 
   finish(): Buffer {
-    return Buffer.concat(this.#parts, this.#bytes);
+    return Buffer.from(this.#buffer.subarray(0, this.#at));
   }
-}
-
-function varint(value: number): Buffer {
-  if (value < 0) return bigVarint(BigInt.asUintN(64, BigInt(value)));
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
-  return Buffer.from([...bytes, rest]);
-}
-
-function bigVarint(value: bigint): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
-  return Buffer.from([...bytes, Number(rest)]);
 }
 
 function asObject(value: unknown): JsonObject | undefined {
