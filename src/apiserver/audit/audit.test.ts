@@ -223,6 +223,7 @@ test('blocking-strict: what cannot be stored is refused; blocking: it is counted
     await audit.close();
   }
   assert.throws(() => openAudit({ policyFile: join(dir, 'policy.yaml'), log: { ...BLOCKING, path: `${dir}/audit.log/x`, format: 'json', rotation: NO_ROTATION } }, { clock: realClock, log: silentLogger }), /^Error: Cannot open audit log /);
+  assert.throws(() => openAudit({ policyFile: join(dir, 'policy.yaml'), log: { ...BLOCKING, path: '/proc/none/of/this', format: 'json', rotation: NO_ROTATION } }, { clock: realClock, log: silentLogger }), /^Error: Cannot open audit log /);
   assert.throws(() => openAudit({ policyFile: join(dir, 'none') }, { clock: realClock, log: silentLogger }), /^Error: Cannot read audit policy file /);
 });
 

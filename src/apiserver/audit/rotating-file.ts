@@ -3,7 +3,7 @@
  * compressed; the oldest are removed by number and age. Files named so by upstream's rotation count among them.
  */
 import { closeSync, createReadStream, createWriteStream, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { basename, dirname, extname, join } from 'node:path';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import type { Clock } from '#stdx/clock.ts';
@@ -38,7 +38,7 @@ export class RotatingFile {
     this.#clock = clock;
     this.#log = log;
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+      makeDir(dirname(resolve(path)));
       this.#fd = this.#open();
     } catch (error) {
       throw new Error(`Cannot open audit log ${path}: ${errorMessage(error)}`, { cause: error });
@@ -109,6 +109,13 @@ export class RotatingFile {
       return date === undefined ? [] : [{ path: join(directory, name), atMs: Date.parse(`${date}T${hour}:${minute}:${second}Z`) }];
     }).toSorted((left, right) => right.atMs - left.atMs);
   }
+}
+
+/** Like mkdirSync's recursive, which never ends where directories cannot be made (/proc). */
+function makeDir(path: string): void {
+  if (exists(path)) return;
+  makeDir(dirname(path));
+  mkdirSync(path, { mode: 0o755 });
 }
 
 function exists(path: string): boolean {
