@@ -185,26 +185,40 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
       kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${accepted.viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
       items: objects.map((object) => metadataOf(object, accepted.viewVersion)),
     };
-    default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => inVersion(endpoint, object)) };
+    default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => (endpoint.isBuiltin ? withoutType(inVersion(endpoint, object)) : inVersion(endpoint, object))) };
   }
 }
 
 const COMMA = Buffer.from(',');
+/** Between items that lose their kind and apiVersion, and before the first: these end what was cut off. */
+const COMMA_BRACE = Buffer.from(',{');
+const BRACE = Buffer.from('{');
+
 /** Many small pieces: carriers put them together as suits them. */
 async function jsonPieces(endpoint: StoredEndpoint, { entries, metadata, view }: Rendered): Promise<Buffer[]> {
-  const { head, item } = jsonParts(endpoint, { metadata, view });
+  const { head, item, opening = EMPTY, separator = COMMA } = jsonParts(endpoint, { metadata, view });
   const pieces: Buffer[] = [head];
   await inSlices(entries, (entry) => {
-    if (pieces.length > 1) pieces.push(COMMA);
-    pieces.push(item(entry));
+    pieces.push(pieces.length > 1 ? separator : opening, item(entry));
   });
   pieces.push(LIST_TAIL);
   return pieces;
 }
 
+const EMPTY = Buffer.alloc(0);
+
+interface JsonParts {
+  readonly head: Buffer;
+  item(entry: CacheEntry): Buffer;
+  /** Before the first item, and between two. */
+  readonly opening?: Buffer;
+  readonly separator?: Buffer;
+}
+
 /** How a list of this view begins, and each item of it. */
-function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly metadata: ListMeta; readonly view: ViewOptions }): { readonly head: Buffer; item(entry: CacheEntry): Buffer } {
+function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly metadata: ListMeta; readonly view: ViewOptions }): JsonParts {
   const { accepted } = view;
+  if (accepted.view === 'object' && endpoint.isBuiltin) return { head: listHead(endpoint, metadata), opening: BRACE, separator: COMMA_BRACE, item: untypedItem(endpoint) };
   if (accepted.view === 'object') return { head: listHead(endpoint, metadata), item: (entry) => jsonBytes(endpoint, storedOf(endpoint, entry)) };
   const empty = listObject(endpoint, { objects: [], metadata, view });
   const text = JSON.stringify(empty);
@@ -214,6 +228,18 @@ function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly meta
     return { head, item: (entry) => Buffer.from(JSON.stringify((tableOf(endpoint, [objectOf(endpoint, entry)], { metadata: {}, options: view, withoutHeaders: true })['rows'] as unknown[])[0])) };
   }
   return { head, item: (entry) => Buffer.from(JSON.stringify(metadataOf(objectOf(endpoint, entry), accepted.viewVersion))) };
+}
+
+/** Items of a built-in list do not say what they are, in upstream's bytes; each from behind its opening brace on. */
+function untypedItem(endpoint: StoredEndpoint): (entry: CacheEntry) => Buffer {
+  const { served: { kind }, apiVersion } = endpoint;
+  const from = Buffer.byteLength(`{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},`);
+  if (endpoint.isStorageVersion) return (entry) => entry.bytes.subarray(from);
+  return (entry) => Buffer.from(JSON.stringify(withoutType(inVersion(endpoint, objectOf(endpoint, entry)))).slice(1));
+}
+
+function withoutType({ kind: _, apiVersion: __, ...rest }: KubeObject): KubeObject {
+  return rest;
 }
 
 async function protobufList(endpoint: StoredEndpoint, { entries, metadata }: Rendered): Promise<ApiResponse> {
