@@ -49,6 +49,8 @@ export interface ResponseSink {
 export interface ApiResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
+  /** Set-Cookie, the one header whose lines cannot be joined: of proxied backends. */
+  readonly setCookies?: readonly string[];
   /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
 }

@@ -29,6 +29,8 @@ export interface ServedVersion {
   readonly stability: Stability;
   /** Upstream's hash in discovery, by which clients know storage migrated; absent for what is not stored. */
   readonly storageVersionHash: string | undefined;
+  /** DELETE answers with the object that is gone; else with a Status. */
+  readonly returnsDeleted: boolean;
 }
 
 export interface Resource {
@@ -117,7 +119,7 @@ function servedVersion(fact: ResourceFacts): ServedVersion {
     subresources: new Map((fact.subresources ?? []).map((sub) => [sub.name, {
       name: sub.name, group: sub.group ?? fact.group, version: sub.version ?? fact.version, kind: sub.kind, verbs: sub.verbs,
     }])),
-    stability: stabilityOf(fact.version), storageVersionHash: fact.storageVersionHash,
+    stability: stabilityOf(fact.version), storageVersionHash: fact.storageVersionHash, returnsDeleted: fact.returnsDeleted ?? false,
   };
 }
 

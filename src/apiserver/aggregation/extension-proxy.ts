@@ -50,7 +50,7 @@ export async function proxyToExtension(service: ExtensionService, context: Reque
     }
     options.running.add(abort);
     response.on('close', () => options.running.delete(abort));
-    return { status, headers: responseHeaders(response), body: streamBody({ response, abort }) };
+    return { status, ...responseHeaders(response), body: streamBody({ response, abort }) };
   } catch (error) {
     if (error instanceof ResponseTimeout) throw statusErrors.timeout('request did not complete within the allotted timeout');
     return textResponse(503, `error trying to reach service: ${describe(error)}\n`);

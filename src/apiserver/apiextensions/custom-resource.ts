@@ -43,7 +43,7 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
   const scale = version.subresources?.scale && scaleOf(version.subresources.scale);
   const served: ServedVersion = {
     version: version.name, apiVersion: apiVersionOf(gvk), kind: names.kind, verbs: terminating ? TERMINATING_VERBS : VERBS, subresources: subresourcesOf(gvk, { hasStatus, hasScale: scale !== undefined }),
-    stability: stabilityOf(version.name), storageVersionHash: createHash('sha256').update(`${group}/${storage}/${names.kind}`).digest().subarray(0, 8).toString('base64'),
+    stability: stabilityOf(version.name), storageVersionHash: createHash('sha256').update(`${group}/${storage}/${names.kind}`).digest().subarray(0, 8).toString('base64'), returnsDeleted: false,
   };
   const behaviour: ResourceBehaviour = {
     group, plural, allowUnconditionalUpdate: false, fieldSelectors: {},

@@ -33,7 +33,7 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
   const url = proxiedUrl(call);
   const answer = await requestBackend({ url, method: request.method, headers, agent, ...(body ? { body } : {}) }).catch((error: unknown) => { throw proxyError(error); });
   request.onAbort(answer.abort);
-  return { status: answer.response.statusCode ?? 502, headers: responseHeaders(answer.response, { prefix, url }), body: streamBody(answer) };
+  return { status: answer.response.statusCode ?? 502, ...responseHeaders(answer.response, { prefix, url }), body: streamBody(answer) };
 }
 
 export function proxiedUrl({ request, target, rest }: Pick<ProxyCall, 'request' | 'target' | 'rest'>): URL {
@@ -55,16 +55,16 @@ function redirectToSlash(request: ApiRequest): ApiResponse {
 }
 
 /** of: where redirects within the backend are to lead through. */
-export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Record<string, string> {
+export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Pick<ApiResponse, 'headers' | 'setCookies'> {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(response.headers)) {
-    if (value === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
-    // Carriers take lists as they are; Set-Cookie is the one header that cannot be joined.
-    headers[name] = Array.isArray(value) && name !== 'set-cookie' ? value.join(', ') : value as string;
+    if (value === undefined || name === 'set-cookie' || RESPONSE_NOT_FORWARDED.has(name)) continue;
+    headers[name] = Array.isArray(value) ? value.join(', ') : value;
   }
   const { location } = headers;
   if (of && location !== undefined) headers['location'] = rewriteLocation(location, of);
-  return headers;
+  const setCookies = response.headers['set-cookie'];
+  return { headers, ...(setCookies && { setCookies }) };
 }
 
 /** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */

@@ -173,6 +173,7 @@ async function apiHttp(message: IncomingMessage, response: ServerResponse): Prom
   if (known) return void response.end(JSON.stringify(known));
   try {
     const answer = await streams.request(call);
+    if (answer.setCookies) response.setHeader('set-cookie', answer.setCookies);
     response.writeHead(answer.status, answer.headers);
     if (typeof answer.body === 'function') answer.body(sinkOf(response));
     else response.end(answer.body as Buffer);

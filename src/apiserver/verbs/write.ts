@@ -129,20 +129,13 @@ function once(ready: KubeObject, again: () => KubeObject): () => KubeObject {
 
 // ---------------------------------------------------------------------------------------------------------------- delete
 
-/** Resources whose DELETE answers the object rather than a Status. */
-const RETURNS_DELETED = new Set([
-  '/pods', '/services', '/serviceaccounts', '/persistentvolumes', '/persistentvolumeclaims', '/podtemplates', '/resourcequotas',
-  'storage.k8s.io/storageclasses', 'storage.k8s.io/volumeattachments', 'storage.k8s.io/csinodes', 'storage.k8s.io/csidrivers', 'storage.k8s.io/csistoragecapacities',
-  'storage.k8s.io/volumeattributesclasses', 'resource.k8s.io/deviceclasses', 'resource.k8s.io/resourceclaims', 'resource.k8s.io/resourceclaimtemplates', 'resource.k8s.io/resourceslices',
-]);
-
 interface DeleteOptions extends DeleteRequest { readonly dryRun: boolean }
 
 export async function remove(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
   const view = viewOptions(context, core.clock.now());
   const options = await readDeleteOptions(context);
   const deleted = await objects.delete(endpoint, options, { target, context: writeContext(context, { dryRun: options.dryRun, options: deleteOptionsObject(options) }) });
-  if (!deleted.removed || RETURNS_DELETED.has(`${endpoint.gvr.group}/${endpoint.gvr.resource}`)) {
+  if (!deleted.removed || endpoint.served.returnsDeleted) {
     const status = !deleted.removed && options.orphanDependents === false ? 202 : 200;
     return respondWithObject(endpoint, deleted, { status, options: view });
   }

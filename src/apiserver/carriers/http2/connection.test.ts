@@ -68,6 +68,11 @@ async function answerOf(stream: ClientHttp2Stream): Promise<Answer> {
 
 // ----------------------------------------------------------------------------------------------------- what is right
 
+test('cookies of a proxied backend are lines of their own', async () => {
+  handler = () => Promise.resolve({ status: 200, headers: {}, setCookies: ['a=1', 'b=2, c'], body: Buffer.from('x') });
+  await withSession(async (session) => assert.deepEqual((await exchange(session, { ':path': '/' })).headers['set-cookie'], ['a=1', 'b=2, c']));
+});
+
 test('bodies of all sizes come back as they were sent, many at once', async () => {
   handler = echo;
   await withSession(async (session) => {

@@ -148,20 +148,21 @@ const STATUS_NAME_INDEX = INDEX_OF_NAME.get(':status')!;
 let scratch = Buffer.allocUnsafe(16 * 1024);
 
 /** Bytes of one block, good until the next call. Values: Latin-1, without line ends (checked where headers are made). */
-export function encodeHeaders(status: number, headers: Readonly<Record<string, string>>): Buffer {
+export function encodeHeaders(status: number, headers: Readonly<Record<string, string>>, setCookies?: readonly string[]): Buffer {
   let at = 0;
   const index = INDEX_OF_STATUS.get(status);
   if (index !== undefined) scratch[at++] = 0x80 | index;
   else at = putString(String(status), putIndex(STATUS_NAME_INDEX, at));
-  for (const name in headers) {
-    const value = headers[name]!;
-    const needed = at + name.length + value.length + 16;
-    if (needed > scratch.length) scratch = Buffer.concat([scratch.subarray(0, at)], needed * 2);
-    const known = INDEX_OF_NAME.get(name);
-    at = known === undefined ? putString(name, putIndex(0, at)) : putIndex(known, at);
-    at = putString(value, at);
-  }
+  for (const name in headers) at = putHeader(name, headers[name]!, at);
+  if (setCookies) for (const cookie of setCookies) at = putHeader('set-cookie', cookie, at);
   return scratch.subarray(0, at);
+}
+
+function putHeader(name: string, value: string, at: number): number {
+  const needed = at + name.length + value.length + 16;
+  if (needed > scratch.length) scratch = Buffer.concat([scratch.subarray(0, at)], needed * 2);
+  const known = INDEX_OF_NAME.get(name);
+  return putString(value, known === undefined ? putString(name, putIndex(0, at)) : putIndex(known, at));
 }
 
 /** Each of these writes into scratch and answers where it stopped. A field that is not to be remembered begins with its name's index, 0 = none. */
