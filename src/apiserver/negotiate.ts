@@ -41,6 +41,12 @@ export function negotiate(accept: string | undefined): Accepted {
   return found;
 }
 
+/** For resources that no table is made of: clauses that ask for one are passed over. */
+export function negotiateWithoutTable(accept: string | undefined): Accepted {
+  const found = negotiate(accept);
+  return found.view === 'table' ? choose(accept ?? '', (view) => view !== 'table') : found;
+}
+
 interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
 
 export function parseAccept(accept: string): Clause[] {
@@ -57,7 +63,7 @@ export function parseAccept(accept: string): Clause[] {
   return clauses.filter((clause) => clause.quality > 0).toSorted((left, right) => right.quality - left.quality);
 }
 
-function choose(accept: string): Accepted {
+function choose(accept: string, serves: (view: View) => boolean = () => true): Accepted {
   for (const { type, parameters } of parseAccept(accept)) {
     const encoding = ENCODING_OF[type];
     if (encoding === undefined) continue;
@@ -65,7 +71,7 @@ function choose(accept: string): Accepted {
     if (as === undefined) return { encoding, view: 'object', viewVersion: 'v1', parameters };
     const view = VIEWS[as];
     const version = parameters['v'];
-    if (view !== undefined && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
+    if (view !== undefined && serves(view) && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
     if (as.startsWith('APIGroupDiscovery')) return { encoding, view: 'object', viewVersion: 'v1', parameters };
   }
   throw statusErrors.notAcceptable(ACCEPTED_TYPES);

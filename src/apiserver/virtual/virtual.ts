@@ -5,6 +5,7 @@ import { reviewLocalSubjectAccess, reviewSelfSubjectAccess, reviewSelfSubjectRul
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
+import { negotiateWithoutTable } from '../negotiate.ts';
 import { Objects } from '../objects.ts';
 import { respondEncoded, tableOf, viewOptions } from '../views.ts';
 import { parseMutationOptions } from '../verbs/options.ts';
@@ -39,7 +40,7 @@ export const VIRTUAL = {
 async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const { endpoint, context, core } = call;
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
-  const view = viewOptions(context, core.clock.now());
+  const view = { ...viewOptions(context, core.clock.now()), accepted: negotiateWithoutTable(context.request.headers['accept']) };
   const object = await readObject(endpoint, context, options.fieldValidation);
   await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, options });
   const result = await review(object, call);

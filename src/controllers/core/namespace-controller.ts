@@ -2,8 +2,8 @@
  * Empties a namespace that is being deleted and then lets it go: takes the finalizer "kubernetes" away. After upstream's
  * pkg/controller/namespace.
  *
- *   Terminating ─► discovery ─► delete collections, all resources side by side ─► anything left? ─yes─► conditions, again later
- *                                                                                      └─no─► conditions, finalize
+ *   Terminating ─► discovery ─► delete pods ─gone─► delete the other collections side by side ─► anything left? ─yes─► conditions, again later
+ *                                    └─left─► conditions, again later                                 └─no─► conditions, finalize
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Namespace, NamespaceCondition, Pod } from '#api/types.ts';
@@ -76,12 +76,20 @@ async function discovery({ api }: ReconcileContext): Promise<Discovery> {
   }
 }
 
-/** Answers how long the pods that are left may take. Events go last: deleting the others makes more of them. */
+function waveOf({ plural, group }: ServedResource): number {
+  if (plural === 'events') return group === '' ? 2 : NaN;
+  return plural === pods.plural && group === '' ? 0 : 1;
+}
+
+/**
+ * Answers how long the pods that are left may take. Pods go first, and nothing else before they are gone: what they rely on (their network policies,
+ * their secrets) stays as long as they run. Events go last: deleting the others makes more of them.
+ */
 async function deleteContent(context: ReconcileContext, { resources, outcome }: { readonly resources: readonly ServedResource[]; readonly outcome: Outcome }): Promise<number> {
-  const waves = [resources.filter(({ plural }) => plural !== 'events'), resources.filter(({ plural, group }) => plural === 'events' && group === '')];
   let graceMs = 0;
-  for (const wave of waves) {
-    const waiting = [...wave];
+  for (const wave of [0, 1, 2]) {
+    if (wave === 1 && (outcome.remaining.size > 0 || outcome.failures.length > 0)) break;
+    const waiting = resources.filter((resource) => waveOf(resource) === wave);
     await Promise.all(Array.from({ length: PARALLEL }, async () => {
       for (let resource = waiting.shift(); resource && !context.signal.aborted; resource = waiting.shift()) {
         try {
