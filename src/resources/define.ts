@@ -46,6 +46,8 @@ export interface StatusSubresource<T extends KubeObject> {
 export interface ScaleSubresource<T extends KubeObject> {
   readonly get: (object: T) => { readonly specReplicas: number; readonly statusReplicas: number; readonly selector: string };
   readonly setReplicas: (object: T, replicas: number) => void;
+  /** Where the count is, for those who own it. Default ['spec', 'replicas']. */
+  readonly replicasPath?: readonly string[];
 }
 
 export interface ResourceBehaviour<T extends KubeObject = KubeObject> {

@@ -156,5 +156,6 @@ function scaleOf({ specReplicasPath, statusReplicasPath, labelSelectorPath }: Sc
       }
       parent[specPath.at(-1)!] = replicas;
     },
+    replicasPath: specPath,
   };
 }

@@ -65,6 +65,26 @@ describe('server-side apply', () => {
     assert.equal(cleared.body.metadata.managedFields?.length ?? 0, 0);
   });
 
+  it('applies replicas through scale, and minds who owns them', async () => {
+    const path = '/apis/apps/v1/namespaces/default/deployments/scaled';
+    const deployment = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'scaled', namespace: 'default' }, spec: { replicas: 1, selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'c' }] } } } };
+    assert.equal((await apply(path, 'one', JSON.stringify(deployment))).status, 201);
+    const scale = (replicas: number, name = 'scaled'): string => JSON.stringify({ apiVersion: 'autoscaling/v1', kind: 'Scale', metadata: { name, namespace: 'default' }, spec: { replicas } });
+    const refused = await apply(`${path}/scale`, 'two', scale(3));
+    assert.deepEqual([refused.status, refused.body.message], [409, 'Apply failed with 1 conflict: conflict with "one": .spec.replicas']);
+    const forced = await apply(`${path}/scale`, 'two', scale(3), '&force=true');
+    assert.deepEqual([forced.status, forced.body.kind, forced.body.spec, forced.body.metadata.managedFields], [200, 'Scale', { replicas: 3 }, undefined]);
+    const { body } = await server.request(`GET ${path}`);
+    interface Entry { manager: string; operation: string; apiVersion: string; subresource?: string; fieldsV1: Record<string, Record<string, object>> }
+    const owners = (body.metadata.managedFields as Entry[]).map(({ manager, operation, apiVersion, subresource = '', fieldsV1 }) => [manager, operation, apiVersion, subresource, 'f:replicas' in fieldsV1['f:spec']!]);
+    assert.deepEqual([body.spec.replicas, body.metadata.generation, owners], [3, 2, [['one', 'Apply', 'apps/v1', '', false], ['two', 'Apply', 'apps/v1', 'scale', true]]]);
+    const again = await apply(`${path}/scale`, 'two', scale(3));
+    assert.equal(again.body.metadata.resourceVersion, body.metadata.resourceVersion);
+    assert.equal((await apply(`${path}/scale`, 'two', scale(-1))).body.message, 'Scale.autoscaling "scaled" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0');
+    assert.equal((await apply(`${path}/scale`, 'two', scale(3, 'other'))).status, 400);
+    assert.equal((await apply(`${path}/scale`, 'two', JSON.stringify(deployment))).status, 400);
+  });
+
   it('merges lists by their keys', async () => {
     const deployment = (containers: object[]): string => JSON.stringify({
       apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'w', namespace: 'default' },

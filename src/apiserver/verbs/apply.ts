@@ -21,7 +21,7 @@ export interface ReadApply {
 }
 
 /** The body and options of an apply request, checked with upstream's words. */
-export async function readApply(endpoint: Endpoint, context: RequestContext, options: MutationOptions): Promise<ReadApply> {
+export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: RequestContext, options: MutationOptions): Promise<ReadApply> {
   if (options.fieldManager === '') {
     throw statusErrors.invalid({ group: 'meta.k8s.io', kind: 'PatchOptions', name: '' }, [fieldErrors.required('fieldManager', 'is required for apply patch')]);
   }

@@ -61,7 +61,7 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
-  if (patchType(context) === 'application/apply-patch+yaml') return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
+  if (isApply(context)) return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
   const read = await readPatch(call, endpoint.isBuiltin ? endpoint.schema : undefined);
   const written = await objects.update(endpoint, {
     ...(prepare ? { prepare } : {}),
@@ -71,6 +71,10 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
   return respondWithObject(endpoint, written, { status: 200, options: view });
+}
+
+export function isApply(context: WriteCall['context']): boolean {
+  return patchType(context) === 'application/apply-patch+yaml';
 }
 
 function patchType({ request }: WriteCall['context']): string {

@@ -1,4 +1,6 @@
-/** The scale subresource: autoscaling/v1 Scale read from and written to an object's replica count. */
+/** The scale subresource: autoscaling/v1 Scale read from and written to an object's replica count, by update, patch and server-side apply. */
+import { applyConfiguration } from '#machinery/apply/managed-fields.ts';
+import { managedFieldsWithScale, scaleManagedFields } from '#machinery/apply/scale-fields.ts';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -7,8 +9,9 @@ import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { objectOf, respondEncoded, viewOptions } from '../views.ts';
-import { parseMutationOptions } from './options.ts';
-import { applyPatch, readPatch } from './patch.ts';
+import { readApply } from './apply.ts';
+import { parseMutationOptions, type MutationOptions } from './options.ts';
+import { applyPatch, isApply, readPatch } from './patch.ts';
 import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
 
 const SCALE = { group: 'autoscaling', version: 'v1', kind: 'Scale' };
@@ -36,7 +39,8 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
   const options = parseMutationOptions(context.info.query, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
   const schema = schemaForKind(SCALE)!;
-  const next = method === 'update'
+  const applies = method === 'patch' && isApply(context);
+  const next = applies ? await applying(call, { schema, endpoint, options }) : method === 'update'
     ? await fixed(call, options.fieldValidation)
     : await patching(call, { schema, endpoint });
   const written = await objects.update(endpoint, {
@@ -44,11 +48,13 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
       gvk: SCALE, show: (object) => scaleOf(endpoint, object),
       take: (object, scale) => endpoint.resource.scale!.setReplicas(object, replicasOf(scale, target.name)),
     },
+    applied: applies,
     change: (current) => {
       const scale = next(current!);
       const replicas = replicasOf(scale, target.name);
       const object = deepClone(current!);
       endpoint.resource.scale!.setReplicas(object, replicas);
+      if (applies) object.metadata!.managedFields = managedFieldsWithScale(current!, scale.metadata?.managedFields ?? [], { path: replicasPath(endpoint), apiVersion: endpoint.resource.storageApiVersion, nowMs: core.clock.now() });
       const meta = object.metadata!;
       // What the client said of versions is its precondition; else there is none.
       if (scale.metadata?.resourceVersion) meta.resourceVersion = scale.metadata.resourceVersion;
@@ -80,6 +86,29 @@ async function patching(call: WriteCall, { schema, endpoint }: { readonly schema
     const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', warn: (message) => void call.context.warnings.push(message) });
     // An untouched version is no precondition: the patch is applied to whatever is newest.
     if (result.metadata?.resourceVersion === before) delete result.metadata?.resourceVersion;
+    return result;
+  };
+}
+
+const REPLICAS_PATH = ['spec', 'replicas'];
+
+function replicasPath({ resource }: StoredEndpoint): readonly string[] {
+  return resource.scale!.replicasPath ?? REPLICAS_PATH;
+}
+
+/** The Scale with the configuration applied, and the managedFields it has then. */
+async function applying(call: WriteCall, { schema, endpoint, options }: { readonly schema: NonNullable<ReturnType<typeof schemaForKind>>; readonly endpoint: StoredEndpoint; readonly options: MutationOptions }): Promise<(current: KubeObject) => KubeObject> {
+  const { context, core, target } = call;
+  const { config, manager, force } = await readApply({ gvk: SCALE }, context, options);
+  checkName(config.metadata, target, true);
+  return (current) => {
+    const live = scaleOf(endpoint, current);
+    live.metadata!.managedFields = scaleManagedFields(current, replicasPath(endpoint));
+    const { resourceVersion, uid } = config.metadata ?? {};
+    const applied = applyConfiguration({ schema, live, config: deepClone(config), manager, force, nowMs: core.clock.now(), apiVersion: 'autoscaling/v1', subresource: 'scale' });
+    const result = decodeTyped({ gvk: SCALE, schema }, applied, { mode: options.fieldValidation, warn: (message) => void context.warnings.push(message) });
+    if (!resourceVersion) delete result.metadata?.resourceVersion;
+    if (!uid) delete result.metadata?.uid;
     return result;
   };
 }
