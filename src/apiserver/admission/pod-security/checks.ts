@@ -1,6 +1,6 @@
 /**
- * The Pod Security Standards, one function per control, in upstream's words (k8s.io/pod-security-admission/policy, newest version).
- * Each answers undefined when the pod keeps to it. Pure.
+ * The Pod Security Standards, one function per control and version of it, in upstream's words (k8s.io/pod-security-admission/policy).
+ * Each answers undefined when the pod keeps to it. Pure. At the end: which of them make up a level at a version of Kubernetes.
  */
 import type { Container, PodSpec, ObjectMeta, SecurityContext } from '#api/types.ts';
 
@@ -21,6 +21,9 @@ const quoteAll = (names: readonly string[]): string => names.map((name) => JSON.
 const plural = (one: string, many: string, count: number): string => (count === 1 ? one : many);
 const named = (names: readonly string[]): string => `${plural('container', 'containers', names.length)} ${quoteAll(names)}`;
 const isWindows = ({ spec }: PodToCheck): boolean => spec.os?.name === 'windows';
+/** Root in a user namespace is nobody outside of it. */
+const hasUserNamespace = ({ spec }: PodToCheck): boolean => spec.hostUsers === false;
+const unless = (excused: (pod: PodToCheck) => boolean, check: Check): Check => (pod) => (excused(pod) ? undefined : check(pod));
 
 /** 'pod', 'container "a"' or both: who sets something, joined as upstream joins them. */
 function setters(pod: boolean, containers: readonly string[]): string {
@@ -81,7 +84,6 @@ const capabilitiesBaseline: Check = (pod) => {
 };
 
 const capabilitiesRestricted: Check = (pod) => {
-  if (isWindows(pod)) return undefined;
   const keeping = containersWhere(pod, (security) => !security.capabilities?.drop?.includes('ALL'));
   const added = addedCapabilities(pod, new Set(['NET_BIND_SERVICE']));
   const details = [...(keeping.length > 0 ? [`${named(keeping)} must set securityContext.capabilities.drop=["ALL"]`] : []), ...(added === undefined ? [] : [added])];
@@ -113,15 +115,15 @@ const procMount: Check = (pod) => {
   return fromContainers('procMount', names, `must not set securityContext.procMount to ${quoteAll([...values].toSorted())}`);
 };
 
-const SELINUX_TYPES: ReadonlySet<string> = new Set(['', 'container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']);
+const SELINUX_TYPES = ['', 'container_t', 'container_init_t', 'container_kvm_t'];
 
-const seLinuxOptions: Check = (pod) => {
+const seLinuxOptions = (allowedTypes: ReadonlySet<string>): Check => (pod) => {
   const types = new Set<string>();
   let user = false;
   let role = false;
   const isBad = (options: { type?: string; user?: string; role?: string } | undefined): boolean => {
     if (!options) return false;
-    const badType = !SELINUX_TYPES.has(options.type ?? '');
+    const badType = !allowedTypes.has(options.type ?? '');
     if (badType) types.add(options.type ?? '');
     user ||= !!options.user;
     role ||= !!options.role;
@@ -134,6 +136,16 @@ const seLinuxOptions: Check = (pod) => {
   return { reason: 'seLinuxOptions', detail: `${setters(podBad, names)} set forbidden securityContext.seLinuxOptions: ${data.join('; ')}` };
 };
 
+const SECCOMP_POD = 'seccomp.security.alpha.kubernetes.io/pod', SECCOMP_CONTAINER = 'container.seccomp.security.alpha.kubernetes.io/';
+
+/** From before there were fields for it. */
+const seccompAnnotations: Check = ({ metadata }) => {
+  const isAllowed = (value: string): boolean => value === 'runtime/default' || value === 'docker/default' || value.startsWith('localhost/');
+  const bad = Object.entries(metadata.annotations ?? {}).filter(([key, value]) => (key === SECCOMP_POD || key.startsWith(SECCOMP_CONTAINER)) && !isAllowed(value));
+  const texts = bad.map(([key, value]) => `${key}=${JSON.stringify(value)}`).toSorted();
+  return bad.length === 0 ? undefined : { reason: 'seccompProfile', detail: `forbidden ${plural('annotation', 'annotations', bad.length)} ${texts.join(', ')}` };
+};
+
 const seccompProfileBaseline: Check = (pod) => {
   const podBad = pod.spec.securityContext?.seccompProfile?.type === 'Unconfined';
   const names = containersWhere(pod, (security) => security.seccompProfile?.type === 'Unconfined');
@@ -141,7 +153,6 @@ const seccompProfileBaseline: Check = (pod) => {
 };
 
 const seccompProfileRestricted: Check = (pod) => {
-  if (isWindows(pod)) return undefined;
   const isGood = (type: string | undefined): boolean => type === 'RuntimeDefault' || type === 'Localhost';
   const podType = pod.spec.securityContext?.seccompProfile?.type;
   const podBad = podType !== undefined && !isGood(podType);
@@ -154,15 +165,18 @@ const seccompProfileRestricted: Check = (pod) => {
   return unset.length === 0 ? undefined : { reason: 'seccompProfile', detail: `pod or ${named(unset)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"` };
 };
 
-const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
-  'kernel.shm_rmid_forced', 'net.ipv4.ip_local_port_range', 'net.ipv4.tcp_syncookies', 'net.ipv4.ping_group_range', 'net.ipv4.ip_unprivileged_port_start', 'net.ipv4.ip_local_reserved_ports',
-  'net.ipv4.tcp_keepalive_time', 'net.ipv4.tcp_fin_timeout', 'net.ipv4.tcp_keepalive_intvl', 'net.ipv4.tcp_keepalive_probes', 'net.ipv4.tcp_rmem', 'net.ipv4.tcp_wmem',
-]);
+const SAFE_SYSCTLS = ['kernel.shm_rmid_forced', 'net.ipv4.ip_local_port_range', 'net.ipv4.tcp_syncookies', 'net.ipv4.ping_group_range', 'net.ipv4.ip_unprivileged_port_start'];
+const SAFE_SYSCTLS_27 = [...SAFE_SYSCTLS, 'net.ipv4.ip_local_reserved_ports'];
+const SAFE_SYSCTLS_29 = [...SAFE_SYSCTLS_27, 'net.ipv4.tcp_keepalive_time', 'net.ipv4.tcp_fin_timeout', 'net.ipv4.tcp_keepalive_intvl', 'net.ipv4.tcp_keepalive_probes'];
+const SAFE_SYSCTLS_32 = [...SAFE_SYSCTLS_29, 'net.ipv4.tcp_rmem', 'net.ipv4.tcp_wmem'];
 
-const sysctls: Check = ({ spec }) => {
-  const bad = (spec.securityContext?.sysctls ?? []).map((sysctl) => sysctl.name).filter((name) => !SAFE_SYSCTLS.has(name));
-  return bad.length === 0 ? undefined : { reason: 'forbidden sysctls', detail: bad.join(', ') };
-};
+function sysctls(safe: readonly string[]): Check {
+  const allowed = new Set(safe);
+  return ({ spec }) => {
+    const bad = (spec.securityContext?.sysctls ?? []).map((sysctl) => sysctl.name).filter((name) => !allowed.has(name));
+    return bad.length === 0 ? undefined : { reason: 'forbidden sysctls', detail: bad.join(', ') };
+  };
+}
 
 const windowsHostProcess: Check = (pod) => {
   const podBad = pod.spec.securityContext?.windowsOptions?.hostProcess === true;
@@ -170,8 +184,8 @@ const windowsHostProcess: Check = (pod) => {
   return podBad || names.length > 0 ? { reason: 'hostProcess', detail: `${setters(podBad, names)} must not set securityContext.windowsOptions.hostProcess=true` } : undefined;
 };
 
-const allowPrivilegeEscalation: Check = (pod) => (isWindows(pod) ? undefined
-  : fromContainers('allowPrivilegeEscalation != false', containersWhere(pod, (security) => security.allowPrivilegeEscalation !== false), 'must set securityContext.allowPrivilegeEscalation=false'));
+const allowPrivilegeEscalation: Check = (pod) =>
+  fromContainers('allowPrivilegeEscalation != false', containersWhere(pod, (security) => security.allowPrivilegeEscalation !== false), 'must set securityContext.allowPrivilegeEscalation=false');
 
 const RESTRICTED_VOLUMES: ReadonlySet<string> = new Set(['configMap', 'downwardAPI', 'emptyDir', 'projected', 'secret', 'csi', 'persistentVolumeClaim', 'ephemeral', 'image']);
 
@@ -201,12 +215,55 @@ const runAsUser: Check = (pod) => {
   return podBad || names.length > 0 ? { reason: 'runAsUser=0', detail: `${setters(podBad, names)} must not set runAsUser=0` } : undefined;
 };
 
-/** In upstream's order: by id within a level. */
-export const BASELINE: readonly Check[] = [
-  appArmorProfile, capabilitiesBaseline, hostNamespaces, hostPathVolumes, hostPorts, hostProbesAndHostLifecycle, privileged, procMount, seLinuxOptions, seccompProfileBaseline, sysctls, windowsHostProcess,
+// ------------------------------------------------------------------------------------------------------ levels and versions
+
+interface Control {
+  readonly name: string;
+  /** The newest that is not newer than the wanted version holds. */
+  readonly versions: readonly { readonly sinceMinor: number; readonly check: Check }[];
+  /** The baseline's control that this stricter one stands for, once there is this one. */
+  readonly replaces?: string;
+}
+
+const always = (name: string, check: Check): Control => ({ name, versions: [{ sinceMinor: 0, check }] });
+
+/** In upstream's order: by name within a level. */
+const BASELINE: readonly Control[] = [
+  always('appArmorProfile', appArmorProfile), always('capabilities_baseline', capabilitiesBaseline), always('hostNamespaces', hostNamespaces), always('hostPathVolumes', hostPathVolumes), always('hostPorts', hostPorts),
+  { name: 'hostProbesAndHostLifecycle', versions: [{ sinceMinor: 34, check: hostProbesAndHostLifecycle }] },
+  always('privileged', privileged),
+  { name: 'procMount', versions: [{ sinceMinor: 0, check: procMount }, { sinceMinor: 35, check: unless(hasUserNamespace, procMount) }] },
+  { name: 'seLinuxOptions', versions: [{ sinceMinor: 0, check: seLinuxOptions(new Set(SELINUX_TYPES)) }, { sinceMinor: 31, check: seLinuxOptions(new Set([...SELINUX_TYPES, 'container_engine_t'])) }] },
+  { name: 'seccompProfile_baseline', versions: [{ sinceMinor: 0, check: seccompAnnotations }, { sinceMinor: 19, check: seccompProfileBaseline }] },
+  { name: 'sysctls', versions: [{ sinceMinor: 0, check: sysctls(SAFE_SYSCTLS) }, { sinceMinor: 27, check: sysctls(SAFE_SYSCTLS_27) }, { sinceMinor: 29, check: sysctls(SAFE_SYSCTLS_29) }, { sinceMinor: 32, check: sysctls(SAFE_SYSCTLS_32) }] },
+  always('windowsHostProcess', windowsHostProcess),
 ];
-/** Stricter controls replace the baseline's of the same subject. */
-export const RESTRICTED: readonly Check[] = [
-  ...BASELINE.filter((check) => check !== capabilitiesBaseline && check !== hostPathVolumes && check !== seccompProfileBaseline),
-  allowPrivilegeEscalation, capabilitiesRestricted, restrictedVolumes, runAsNonRoot, runAsUser, seccompProfileRestricted,
+
+const RESTRICTED: readonly Control[] = [
+  { name: 'allowPrivilegeEscalation', versions: [{ sinceMinor: 8, check: allowPrivilegeEscalation }, { sinceMinor: 25, check: unless(isWindows, allowPrivilegeEscalation) }] },
+  { name: 'capabilities_restricted', replaces: 'capabilities_baseline', versions: [{ sinceMinor: 22, check: capabilitiesRestricted }, { sinceMinor: 25, check: unless(isWindows, capabilitiesRestricted) }] },
+  { ...always('restrictedVolumes', restrictedVolumes), replaces: 'hostPathVolumes' },
+  { name: 'runAsNonRoot', versions: [{ sinceMinor: 0, check: runAsNonRoot }, { sinceMinor: 35, check: unless(hasUserNamespace, runAsNonRoot) }] },
+  { name: 'runAsUser', versions: [{ sinceMinor: 23, check: runAsUser }, { sinceMinor: 35, check: unless(hasUserNamespace, runAsUser) }] },
+  { name: 'seccompProfile_restricted', replaces: 'seccompProfile_baseline', versions: [{ sinceMinor: 19, check: seccompProfileRestricted }, { sinceMinor: 25, check: unless(isWindows, seccompProfileRestricted) }] },
 ];
+
+const remembered = new Map<string, readonly Check[]>();
+
+/** Checks of a level as Kubernetes 1.MINOR had them; of the newest for a version that is still to come. */
+export function checksOf(level: 'baseline' | 'restricted', minor: number): readonly Check[] {
+  const effective = Math.min(minor, NEWEST_MINOR);
+  const key = `${level} ${effective}`;
+  let checks = remembered.get(key);
+  if (!checks) remembered.set(key, (checks = select(level, effective)));
+  return checks;
+}
+
+const NEWEST_MINOR = Math.max(...[...BASELINE, ...RESTRICTED].flatMap(({ versions }) => versions.map(({ sinceMinor }) => sinceMinor)));
+
+function select(level: 'baseline' | 'restricted', minor: number): readonly Check[] {
+  const at = ({ versions }: Control): Check | undefined => versions.findLast(({ sinceMinor }) => sinceMinor <= minor)?.check;
+  const restricted = level === 'restricted' ? RESTRICTED.filter(at) : [];
+  const replaced = new Set(restricted.map(({ replaces }) => replaces));
+  return [...BASELINE.filter(({ name }) => !replaced.has(name)), ...restricted].flatMap((control) => at(control) ?? []);
+}
