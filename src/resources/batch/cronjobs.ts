@@ -1,5 +1,6 @@
 /** CronJob. */
 import type { CronJob, CronJobSpec, JobSpec } from '#api/types.ts';
+import { cronProblem, isTimeZone } from '#machinery/cron.ts';
 import { checkEnum, checkNonNegative } from '../checks.ts';
 import { templateWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
@@ -9,7 +10,6 @@ import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf
 import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkJobSpec } from './job-spec.ts';
 import { defaultJobSpec } from './jobs.ts';
-import { isTimeZone, scheduleProblem } from './schedule.ts';
 
 /** Its jobs' names have eleven characters more, and are label values. */
 const NAME_MAX = 52;
@@ -81,7 +81,7 @@ function checkSpec(spec: CronJobSpec, errors: Errors): void {
 }
 
 function checkSchedule(spec: CronJobSpec, errors: Errors): void {
-  const problem = scheduleProblem(spec.schedule);
+  const problem = cronProblem(spec.schedule);
   if (problem !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, problem);
   if (!spec.schedule.includes('TZ')) return;
   if (spec.timeZone !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use both timeZone field and TZ or CRON_TZ in schedule');

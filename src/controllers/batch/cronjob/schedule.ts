@@ -1,31 +1,13 @@
 /**
- * When a cron schedule comes due: five fields or a word like @hourly, as upstream's parser (robfig/cron v3's standard one) reads them.
- * Times are wall-clock times of a time zone: a time that a leap ahead leaves out does not happen, one that a leap back repeats
- * happens twice. Seconds and TZ= prefixes are not supported (the API refuses both).
+ * When a cron schedule comes due. Times are wall-clock times of a time zone: a time that a leap ahead leaves out does not happen, one
+ * that a leap back repeats happens twice. The grammar is #machinery/cron.ts; TZ= prefixes are not taken (the API refuses them).
  */
-import { goDurationMs } from '#machinery/go-duration.ts';
-import { errorMessage } from '#stdx/log.ts';
+import { parseCron, type CronFields } from '#machinery/cron.ts';
 import type { WallClock, WallTime } from './wall-clock.ts';
 
 const MINUTE_MS = 60_000;
 /** A day that never comes (February 30th) is given up on after so many years. */
 const YEARS = 5;
-
-interface Field { readonly name: string; readonly low: number; readonly high: number; readonly words?: readonly string[] }
-
-const MINUTE: Field = { name: 'minute', low: 0, high: 59 };
-const HOUR: Field = { name: 'hour', low: 0, high: 23 };
-const DAY: Field = { name: 'day-of-month', low: 1, high: 31 };
-const MONTH: Field = { name: 'month', low: 1, high: 12, words: ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'] };
-const WEEKDAY: Field = { name: 'day-of-week', low: 0, high: 6, words: ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] };
-
-const WORDS: Readonly<Record<string, string>> = {
-  '@yearly': '0 0 1 1 *', '@annually': '0 0 1 1 *', '@monthly': '0 0 1 * *', '@weekly': '0 0 * * 0', '@daily': '0 0 * * *', '@midnight': '0 0 * * *', '@hourly': '0 * * * *',
-};
-
-export class ScheduleError extends Error {
-  override readonly name = 'ScheduleError';
-}
 
 /** The last time after `earliestMs` and not after now that a schedule came due. */
 export function lastDueMs(schedule: Schedule, { earliestMs, nowMs }: { readonly earliestMs: number; readonly nowMs: number }): number | undefined {
@@ -46,39 +28,18 @@ export interface Schedule {
   next(afterMs: number): number | undefined;
 }
 
-/** Throws ScheduleError, with upstream's text. */
+/** Throws CronError, with upstream's text. */
 export function parseSchedule(text: string, wallClock: WallClock): Schedule {
-  if (text.startsWith('@every ')) return everyOf(text);
-  if (text.startsWith('@') && !(text in WORDS)) throw new ScheduleError(`unrecognized descriptor: ${text}`);
-  const parts = (WORDS[text] ?? text).trim().split(/\s+/);
-  if (parts.length !== 5) throw new ScheduleError(`expected exactly 5 fields, found ${parts.length}: [${parts.join(' ')}]`);
-  const [minutes, hours, days, months, weekdays] = [MINUTE, HOUR, DAY, MONTH, WEEKDAY].map((field, index) => parseField(parts[index]!, field));
-  return new CronSchedule({ minutes: minutes!, hours: hours!, days: days!, months: months!, weekdays: weekdays! }, wallClock);
+  const { fields, everyMs } = parseCron(text);
+  if (fields) return new CronSchedule(fields, wallClock);
+  return { next: (afterMs) => Math.floor(afterMs / 1000) * 1000 + everyMs };
 }
-
-/** @every counts from the last time on, in whole seconds. */
-function everyOf(text: string): Schedule {
-  try {
-    const stepMs = Math.max(1000, Math.floor(goDurationMs(text.slice('@every '.length)) / 1000) * 1000);
-    return { next: (afterMs) => Math.floor(afterMs / 1000) * 1000 + stepMs };
-  } catch (error) {
-    throw new ScheduleError(`failed to parse duration ${text}: ${errorMessage(error)}`);
-  }
-}
-
-interface Allowed {
-  readonly values: ReadonlySet<number>;
-  /** '*': as a day it leaves the choice to the other kind of day. */
-  readonly isAny: boolean;
-}
-
-interface Fields { readonly minutes: Allowed; readonly hours: Allowed; readonly days: Allowed; readonly months: Allowed; readonly weekdays: Allowed }
 
 class CronSchedule implements Schedule {
-  readonly #fields: Fields;
+  readonly #fields: CronFields;
   readonly #wallClock: WallClock;
 
-  constructor(fields: Fields, wallClock: WallClock) {
+  constructor(fields: CronFields, wallClock: WallClock) {
     this.#fields = fields;
     this.#wallClock = wallClock;
   }
@@ -105,41 +66,4 @@ class CronSchedule implements Schedule {
     const isDay = days.values.has(day), isWeekday = weekdays.values.has(weekday);
     return days.isAny || weekdays.isAny ? isDay && isWeekday : isDay || isWeekday;
   }
-}
-
-function parseField(text: string, field: Field): Allowed {
-  const values = new Set<number>();
-  let isAny = false;
-  for (const range of text.split(',')) {
-    const { low, high, step, star } = parseRange(range, field);
-    isAny ||= star && step === 1;
-    for (let value = low; value <= high; value += step) values.add(value);
-  }
-  return { values, isAny };
-}
-
-function parseRange(range: string, field: Field): { readonly low: number; readonly high: number; readonly step: number; readonly star: boolean } {
-  const [span = '', stepText, ...moreSteps] = range.split('/');
-  if (moreSteps.length > 0) throw new ScheduleError(`too many slashes: ${range}`);
-  const [from = '', to, ...more] = span.split('-');
-  if (more.length > 0) throw new ScheduleError(`too many hyphens: ${range}`);
-  const star = from === '*' || from === '?';
-  const low = star ? field.low : valueOf(from, field);
-  const high = star || (to === undefined && stepText !== undefined) ? field.high : to === undefined ? low : valueOf(to, field);
-  const step = stepText === undefined ? 1 : numberOf(stepText);
-  if (low < field.low) throw new ScheduleError(`beginning of range (${low}) below minimum (${field.low}): ${range}`);
-  if (high > field.high) throw new ScheduleError(`end of range (${high}) above maximum (${field.high}): ${range}`);
-  if (low > high) throw new ScheduleError(`beginning of range (${low}) beyond end of range (${high}): ${range}`);
-  if (step === 0) throw new ScheduleError(`step of range should be a positive number: ${range}`);
-  return { low, high, step, star };
-}
-
-function valueOf(text: string, { words, low }: Field): number {
-  const index = words?.indexOf(text.toLowerCase()) ?? -1;
-  return index >= 0 ? index + low : numberOf(text);
-}
-
-function numberOf(text: string): number {
-  if (!/^\d+$/.test(text)) throw new ScheduleError(`failed to parse int from ${text}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`);
-  return Number(text);
 }
