@@ -1,7 +1,10 @@
 /** What roles and bindings have in common: their rules, subjects and references. After upstream's pkg/apis/rbac validation and defaults. */
 import type { PolicyRule, RoleRef, Subject } from '#api/types.ts';
 import { validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
-import { type Errors, Path } from '../field-path.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { ResourceBehaviour } from '../define.ts';
+import { Errors, Path } from '../field-path.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
 
 const GROUP = 'rbac.authorization.k8s.io';
 const ROLE_REF = Path.root('roleRef');
@@ -23,7 +26,38 @@ function checkRule(rule: PolicyRule, path: Path, errors: Errors, namespaced: boo
   if (resources.length === 0) errors.required(path.child('resources'), 'resource rules must supply at least one resource');
 }
 
-export function defaultBinding(binding: { roleRef?: RoleRef; subjects?: Subject[] }): void {
+interface Binding extends KubeObject { roleRef?: RoleRef; subjects?: Subject[] }
+
+/** What the two kinds of bindings do alike. namespaced: they bind roles of their namespace too. */
+export function bindingBehaviour(kinds: readonly string[], { namespaced }: { readonly namespaced: boolean }): Omit<ResourceBehaviour<Binding>, 'group' | 'plural'> {
+  const validate = (binding: Binding): Errors => {
+    const errors = new Errors();
+    checkBinding(binding, errors, kinds, namespaced);
+    return errors;
+  };
+  return {
+    nameRule: 'path-segment',
+    allowCreateOnUpdate: true,
+    applyDefaults: defaultBinding,
+    prepareForCreate: () => {},
+    prepareForUpdate: () => {},
+    validate: (binding) => validate(binding).list,
+    validateUpdate: (next, previous) => {
+      const errors = validate(next);
+      checkSameRoleRef(next, previous, errors);
+      return errors.list;
+    },
+    table: {
+      columns: columns('Name', 'Role', 'Age', 'Users:wide', 'Groups:wide', 'ServiceAccounts:wide'),
+      row: (binding, context) => {
+        const { role, users, groups, accounts } = bindingCells(binding);
+        return [nameOf(binding), role, ageOf(binding, context), users, groups, accounts];
+      },
+    },
+  };
+}
+
+function defaultBinding(binding: Binding): void {
   if (binding.roleRef) binding.roleRef.apiGroup ||= GROUP;
   for (const subject of binding.subjects ?? []) {
     if (subject.apiGroup) continue;
@@ -31,7 +65,7 @@ export function defaultBinding(binding: { roleRef?: RoleRef; subjects?: Subject[
   }
 }
 
-export function checkBinding(binding: { roleRef?: RoleRef; subjects?: Subject[] }, errors: Errors, kinds: readonly string[], namespaced: boolean): void {
+function checkBinding(binding: Binding, errors: Errors, kinds: readonly string[], namespaced: boolean): void {
   const ref = binding.roleRef ?? ({} as RoleRef);
   if (ref.apiGroup !== GROUP) errors.notSupported(ROLE_REF.child('apiGroup'), ref.apiGroup ?? '', [GROUP]);
   if (!kinds.includes(ref.kind)) errors.notSupported(ROLE_REF.child('kind'), ref.kind ?? '', kinds);
@@ -55,13 +89,13 @@ function checkSubject(subject: Subject, path: Path, errors: Errors, namespaced: 
   }
 }
 
-export function checkSameRoleRef(next: { roleRef?: RoleRef }, previous: { roleRef?: RoleRef }, errors: Errors): void {
+function checkSameRoleRef(next: Binding, previous: Binding, errors: Errors): void {
   const { roleRef: a } = next, { roleRef: b } = previous;
   if (a?.apiGroup !== b?.apiGroup || a?.kind !== b?.kind || a?.name !== b?.name) errors.invalid(ROLE_REF, a, 'cannot change roleRef');
 }
 
 /** 'Kind/name' of the role, and users, groups and service accounts as three lists: the cells of bindings. */
-export function bindingCells({ roleRef, subjects = [] }: { roleRef?: RoleRef; subjects?: Subject[] }): { role: string; users: string; groups: string; accounts: string } {
+function bindingCells({ roleRef, subjects = [] }: Binding): { role: string; users: string; groups: string; accounts: string } {
   const of = (kind: string, text: (subject: Subject) => string): string => subjects.filter((subject) => subject.kind === kind).map(text).join(', ');
   return {
     role: `${roleRef?.kind ?? ''}/${roleRef?.name ?? ''}`, users: of('User', ({ name }) => name), groups: of('Group', ({ name }) => name),
