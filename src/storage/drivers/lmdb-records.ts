@@ -5,7 +5,9 @@
  *                                 u48 expires · u48 position · u16 0 · key · value                       (kind 1 = put, 2 = delete)
  *   live   key                  → u32 crc of key and what follows · u8 kind · u8 0 · u48 modRevision · u48 create · u48 expires
  *   expiry u48 time · u48 rev.  → key
- *   (root) "state"              → u32 crc of what follows · u32 format · u48 revision · u48 compacted · u48 keys · u48 position
+ *   (root) "state"              → u32 crc of what follows · u32 format · u48 revision · u48 compacted · u48 keys · u48 position · u48 applied
+ *
+ * Format 1 had no `applied`: all that the log says was in `live`.
  *
  * The checksums are read when the store is opened (lmdb-check.ts).
  */
@@ -14,14 +16,15 @@ import type { BackendState, Expiry, Head, LogEntry, LogHeader } from '../backend
 import type { Revision } from '../store.ts';
 
 /** Raised when the layout changes in a way that an older program must not touch. */
-export const FORMAT = 1;
+export const FORMAT = 2;
 export const STATE_KEY = 'state';
 
 const PUT = 1;
 const DELETE = 2;
 const LOG_HEADER_BYTES = 40;
 const HEAD_BYTES = 24;
-const STATE_BYTES = 32;
+const STATE_BYTES = 38;
+const APPLIED_AT = 32;
 
 interface KeyEncoder<K> {
   writeKey(key: K, target: Buffer, start: number): number;
@@ -125,23 +128,29 @@ export function isSoundHead(key: Buffer, record: Buffer): boolean {
   return record.length === HEAD_BYTES && record.readUInt32BE(0) === crc32(record.subarray(4), crc32(key));
 }
 
-export function encodeState(state: BackendState): Buffer {
+/** applied: the revision up to which `live` has what the log says (lmdb-heads.ts). */
+export interface StoredState extends BackendState { readonly applied: Revision }
+
+export function encodeState(state: StoredState): Buffer {
   const record = Buffer.alloc(STATE_BYTES);
   record.writeUInt32BE(FORMAT, 4);
   record.writeUIntBE(state.revision, 8, 6);
   record.writeUIntBE(state.compactedRevision, 14, 6);
   record.writeUIntBE(state.keys, 20, 6);
   record.writeUIntBE(state.position, 26, 6);
+  record.writeUIntBE(state.applied, APPLIED_AT, 6);
   record.writeUInt32BE(crc32(record.subarray(4)), 0);
   return record;
 }
 
-export function decodeState(record: Buffer): BackendState {
+export function decodeState(record: Buffer): StoredState {
+  const revision = record.readUIntBE(8, 6);
   return {
-    revision: record.readUIntBE(8, 6),
+    revision,
     compactedRevision: record.readUIntBE(14, 6),
     keys: record.readUIntBE(20, 6),
     position: record.readUIntBE(26, 6),
+    applied: record.readUInt32BE(4) === 1 ? revision : record.readUIntBE(APPLIED_AT, 6),
   };
 }
 

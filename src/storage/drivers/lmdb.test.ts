@@ -10,6 +10,7 @@ import { open as openLmdb } from 'lmdb';
 import { FakeClock } from '#stdx/fake-clock.ts';
 import { failsWith, storageSuite, until } from '../storage.suite.ts';
 import type { Store, StoreEvent } from '../store.ts';
+import { FORMAT } from './lmdb-records.ts';
 import { openLmdbStore } from './lmdb.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'capstan-lmdb-'));
@@ -23,6 +24,16 @@ function newDir(): string {
 storageSuite('lmdb', async (options = {}) => {
   const dir = newDir();
   const store = await openLmdbStore({ dir, ...options });
+  return { store, dispose: async () => {
+    await store.close();
+    rmSync(dir, { recursive: true });
+  } };
+});
+
+// As a store far busier: heads go into their table all the time.
+storageSuite('lmdb, with heads that hardly gather', async (options = {}) => {
+  const dir = newDir();
+  const store = await openLmdbStore({ dir, gatherHeads: 3, ...options });
   return { store, dispose: async () => {
     await store.close();
     rmSync(dir, { recursive: true });
@@ -49,7 +60,58 @@ async function filledStore(): Promise<string> {
   return dir;
 }
 
+/** As if the machine had stopped: the file as it is, while the store is open. */
+function stoppedCopy(dir: string): string {
+  const copy = newDir();
+  mkdirSync(copy);
+  cpSync(join(dir, 'store.mdb'), join(copy, 'store.mdb'));
+  return copy;
+}
+
 describe('lmdb store: what survives', () => {
+  test('heads that were not in their table yet when the machine stopped, at any point of a pass', async () => {
+    const dir = newDir();
+    const store = await openLmdbStore({ dir, gatherHeads: 40 });
+    const expected = new Map<string, string>();
+    try {
+      for (let round = 0; round < 30; round++) {
+        await Promise.all(Array.from({ length: 7 }, async (_, i) => {
+          const key = `/keys/${(round * 31 + i * 17) % 90}`;
+          if (i === 6 && expected.has(key)) {
+            expected.delete(key);
+            await store.delete(key);
+          } else {
+            expected.set(key, `${round}.${i}`);
+            await store.put(key, Buffer.from(`${round}.${i}`));
+          }
+        }));
+        if (round % 9 === 8) await store.compact((await store.list('/')).revision - 5);
+        await withStore(stoppedCopy(dir), async (copy) => {
+          const { items } = await copy.list('/keys/');
+          assert.deepEqual(new Map(items.map(({ key, value }) => [key, value.toString()])), new Map([...expected].sort(([a], [b]) => (a < b ? -1 : 1))));
+          await copy.put('/keys/new', Buffer.from('x'), { expected: 0 });
+        });
+      }
+    } finally {
+      await store.close();
+    }
+  });
+
+  test('a store of format 1, in which all heads were in their table', async () => {
+    const dir = await filledStore();
+    const root = openLmdb<Buffer, string>({ path: join(dir, 'store.mdb'), noSubdir: true, encoding: 'binary' });
+    const state = Buffer.from(root.get('state')!.subarray(0, 32));
+    state.writeUInt32BE(1, 4);
+    state.writeUInt32BE(crc32(state.subarray(4)), 0);
+    await root.put('state', state);
+    await root.close();
+    await withStore(dir, async (store) => {
+      assert.equal((await store.list('/registry/things/')).items.length, 300);
+      await store.put('/registry/things/thing-1', Buffer.from('new'));
+    });
+    await withStore(dir, async (store) => assert.equal((await store.list('/registry/things/')).items.length, 301));
+  });
+
   test('everything, closing and opening again', async () => {
     const dir = newDir();
     const before = await withStore(dir, async (store) => {
@@ -329,7 +391,7 @@ describe('lmdb store: a damaged or foreign file', () => {
     const dir = await filledStore();
     const root = openLmdb<Buffer, string>({ path: join(dir, 'store.mdb'), noSubdir: true, encoding: 'binary' });
     const state = Buffer.from(root.get('state')!);
-    state.writeUInt32BE(2, 4);
+    state.writeUInt32BE(FORMAT + 1, 4);
     state.writeUInt32BE(crc32(state.subarray(4)), 0);
     await root.put('state', state);
     await root.close();

@@ -14,11 +14,13 @@ import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { assert } from '#stdx/assert.ts';
 import type { Backend, BackendState, Commit, Expiry, Head, LogEntry, LogHeader, ScanOptions } from '../backend.ts';
+import { compareKeys } from '../keys.ts';
 import { LocalStore, type LocalStoreOptions } from '../local-store.ts';
 import { type Revision, type Store, StoreError } from '../store.ts';
 import { type DirLock, lockDir } from './dir-lock.ts';
 import { diskError } from './disk-errors.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
+import { GATHERED_HEADS, PendingHeads, type Slice } from './lmdb-heads.ts';
 import { type CommitSize, Headroom } from './lmdb-space.ts';
 import {
   copyValue, decodeEntry, decodeExpiry, decodeHead, decodeHeader, decodeState, encodeEntry, encodeHead, encodeState, expiryKey, revisionKey, STATE_KEY, textKey,
@@ -27,6 +29,8 @@ import {
 export interface LmdbStoreOptions extends LocalStoreOptions {
   /** Made when it does not exist. */
   readonly dir: string;
+  /** How many heads gather in memory before they go into their table (lmdb-heads.ts); for tests. */
+  readonly gatherHeads?: number;
 }
 
 /** Address space to begin with, not disk; LMDB doubles it when the data outgrow it. */
@@ -56,7 +60,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     const file = join(dir, 'store.mdb');
     if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
     else await createFile(dir, file);
-    return new LocalStore(new LmdbBackend({ dir, file, lock }), options);
+    return new LocalStore(new LmdbBackend({ dir, file, lock, gather: options.gatherHeads ?? GATHERED_HEADS }), options);
   } catch (error) {
     lock?.release();
     throw diskError(what, error);
@@ -77,7 +81,7 @@ async function createFile(dir: string, file: string): Promise<void> {
   writeFileSync(draft, Buffer.alloc(NEW_FILE_BYTES));
   rmSync(draft);
   const tables = openTables(draft);
-  await tables.root.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0 }));
+  await tables.root.put(STATE_KEY, encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0, applied: 0 }));
   await tables.root.close();
   rmSync(`${draft}-lock`, { force: true });
   chmodSync(draft, 0o600);
@@ -134,18 +138,30 @@ class LmdbBackend implements Backend {
   readonly #file: string;
   readonly #lock: DirLock;
   readonly #headroom: Headroom;
+  readonly #pending: PendingHeads;
   #tables: Tables;
+  /** The newest durable revision. */
+  #last: Revision;
 
-  constructor({ dir, file, lock }: { dir: string; file: string; lock: DirLock }) {
+  constructor({ dir, file, lock, gather }: { dir: string; file: string; lock: DirLock; gather: number }) {
     this.#dir = dir;
     this.#file = file;
     this.#lock = lock;
     this.#headroom = new Headroom(file);
     this.#tables = openTables(file);
-    this.state = decodeState(this.#tables.root.get(STATE_KEY)!);
+    const { applied, ...state } = decodeState(this.#tables.root.get(STATE_KEY)!);
+    this.state = state;
+    this.#last = state.revision;
+    this.#pending = new PendingHeads(applied, { gather });
+    if (applied < state.revision) this.headers(applied, (header) => {
+      this.#pending.replay(header);
+      return true;
+    });
   }
 
   head(key: string): Head | undefined {
+    const pending = this.#pending.get(key);
+    if (pending) return pending;
     return this.#read(({ live }) => {
       const record = live.get(key);
       return record && decodeHead(record);
@@ -167,10 +183,26 @@ class LmdbBackend implements Backend {
   }
 
   scan({ prefix, start, visit }: ScanOptions): void {
+    const pending = this.#pending.keys(prefix, start);
+    let next = 0;
+    /** Visits pending heads of keys before this one; false = enough. */
+    const before = (key: string | undefined): boolean => {
+      for (; next < pending.length && (key === undefined || compareKeys(pending[next]!, key) < 0); next++) {
+        if (!visit(pending[next]!, this.#pending.get(pending[next]!)!)) return false;
+      }
+      return true;
+    };
     this.#read(({ live }) => {
       for (const { key, value } of live.getRange({ start: start || FIRST_KEY })) {
-        if (!key.startsWith(prefix) || !visit(key, decodeHead(value))) return;
+        if (!key.startsWith(prefix)) break;
+        // Decoded at once: what is read is good until the next read.
+        const stored = decodeHead(value);
+        if (!before(key)) return;
+        const isPending = pending[next] === key;
+        if (isPending) next++;
+        if (!visit(key, isPending ? this.#pending.get(key)! : stored)) return;
       }
+      before(undefined);
     });
   }
 
@@ -195,19 +227,27 @@ class LmdbBackend implements Backend {
   }
 
   async commit(commit: Commit): Promise<void> {
+    const slice = this.#pending.slice({ entries: commit.entries.length, last: this.#last });
+    const forgotten = this.#forgottenBy(commit);
     try {
-      await this.#headroom.reserve(sizeOf(commit));
+      await this.#headroom.reserve(sizeOf(commit, slice));
     } catch (error) {
+      this.#pending.failed();
       throw diskError(`Cannot write to store ${this.#dir}`, error);
     }
     let appended: Promise<boolean>[] = [];
     try {
-      await this.#tables.root.batch(() => { appended = this.#write(commit); });
+      await this.#tables.root.batch(() => { appended = this.#write(commit, { slice, forgotten }); });
       assert((await Promise.all(appended)).every(Boolean), 'a new revision is above all others in the log');
     } catch (error) {
       const problem = await this.#explain(error);
-      if (!(await this.#recover(commit))) throw problem;
+      if (!(await this.#recover(commit, slice))) {
+        this.#pending.failed();
+        throw problem;
+      }
     }
+    this.#last = commit.state.revision;
+    this.#pending.committed(slice, { written: new Map(commit.entries.map((entry) => [entry.key, headOf(entry)])), forgotten });
   }
 
   sizeBytes(): number {
@@ -215,30 +255,49 @@ class LmdbBackend implements Backend {
   }
 
   async close(): Promise<void> {
+    await this.#settle();
     await this.#tables.root.close();
     await this.#headroom.close();
     this.#lock.release();
   }
 
+  /** So that the next start has nothing to read again. What fails here is read again then. */
+  async #settle(): Promise<void> {
+    if (this.#pending.size === 0) return;
+    try {
+      const slice = this.#pending.slice({ entries: 0, last: this.#last, all: true });
+      const none = { entries: [], sweep: [], unexpire: [], state: decodeState(this.#tables.root.get(STATE_KEY)!) };
+      await this.#headroom.reserve(sizeOf(none, slice));
+      await this.#tables.root.batch(() => this.#write(none, { slice, forgotten: [] }));
+    } catch {
+      this.#pending.failed();
+    }
+  }
+
+  /** Keys of which a commit sweeps the delete that is all there is of them. */
+  #forgottenBy({ entries, sweep }: Commit): string[] {
+    if (!sweep.some(({ deleted }) => deleted)) return [];
+    const written = new Set(entries.map(({ key }) => key));
+    return sweep.filter(({ key, deleted, revision }) => deleted && !written.has(key) && this.head(key)?.modRevision === revision).map(({ key }) => key);
+  }
+
   /** Only lists the writes; lmdb-js carries them out on another thread, in this order. */
-  #write({ entries, sweep, unexpire, state }: Commit): Promise<boolean>[] {
+  #write({ entries, sweep, unexpire, state }: Commit, { slice, forgotten }: { readonly slice: Slice; readonly forgotten: readonly string[] }): Promise<boolean>[] {
     const { root, log, live, expiry } = this.#tables;
-    const newest = new Map(entries.map((entry) => [entry.key, entry]));
+    for (const [key, head] of slice.heads) void live.put(key, encodeHead(key, head));
     for (const header of sweep) {
       if (header.previousRevision > 0) void log.remove(header.previousRevision);
-      if (!header.deleted) continue;
-      void log.remove(header.revision);
-      if (!newest.has(header.key) && this.head(header.key)?.modRevision === header.revision) void live.remove(header.key);
+      if (header.deleted) void log.remove(header.revision);
     }
+    for (const key of forgotten) void live.remove(key);
     for (const { atMs, revision } of unexpire) void expiry.remove(expiryKey({ atMs, revision }));
     // Appending fills pages to the end, where ordinary puts leave half of each empty. What fails with the batch says so there.
     const appended = entries.map((entry) => log.put(entry.revision, encodeEntry(entry), APPEND));
     for (const promise of appended) promise.catch(() => {});
-    for (const [key, { revision: modRevision, createRevision, value, expiresAtMs }] of newest) {
-      void live.put(key, encodeHead(key, { modRevision, createRevision, deleted: !value, expiresAtMs }));
-      if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision: modRevision }), Buffer.from(key));
+    for (const { key, revision, value, expiresAtMs } of newestOf(entries)) {
+      if (value && expiresAtMs > 0) void expiry.put(expiryKey({ atMs: expiresAtMs, revision }), Buffer.from(key));
     }
-    void root.put(STATE_KEY, encodeState(state));
+    void root.put(STATE_KEY, encodeState({ ...state, applied: slice.applied }));
     return appended;
   }
 
@@ -261,7 +320,7 @@ class LmdbBackend implements Backend {
    * After a failed commit LMDB goes on, unless it was the meta page that could not be written: then it refuses everything until it is
    * opened again, and only the file tells whether the commit counts. If so, it is written once more, as it may not be on disk yet.
    */
-  async #recover({ entries, state }: Commit): Promise<boolean> {
+  async #recover({ entries, state }: Commit, { applied }: Slice): Promise<boolean> {
     try {
       this.#tables.root.resetReadTxn();
       this.#tables.root.get(STATE_KEY);
@@ -271,7 +330,7 @@ class LmdbBackend implements Backend {
     }
     this.#tables = openTables(this.#file);
     const counts = entries.length > 0 && decodeState(this.#tables.root.get(STATE_KEY)!).revision === state.revision;
-    if (counts) await this.#tables.root.put(STATE_KEY, encodeState(state)).catch(async (error: unknown) => { throw await this.#explain(error); });
+    if (counts) await this.#tables.root.put(STATE_KEY, encodeState({ ...state, applied })).catch(async (error: unknown) => { throw await this.#explain(error); });
     return counts;
   }
 
@@ -283,14 +342,24 @@ class LmdbBackend implements Backend {
   }
 }
 
-function sizeOf({ entries, sweep, unexpire }: Commit): CommitSize {
+function headOf({ revision: modRevision, createRevision, value, expiresAtMs }: LogEntry): Head {
+  return { modRevision, createRevision, deleted: !value, expiresAtMs };
+}
+
+/** The last of each key. */
+function newestOf(entries: readonly LogEntry[]): Iterable<LogEntry> {
+  return new Map(entries.map((entry) => [entry.key, entry])).values();
+}
+
+function sizeOf({ entries, sweep, unexpire }: Commit, slice: Slice): CommitSize {
   // A swept entry takes the version before it along; a delete also itself and its key.
-  let writes = sweep.reduce((sum, { deleted }) => sum + (deleted ? 3 : 1), entries.length + unexpire.length + 1);
+  let writes = sweep.reduce((sum, { deleted }) => sum + (deleted ? 3 : 1), slice.heads.length + unexpire.length + 1);
   let bytes = 0;
   for (const { key, value, expiresAtMs } of entries) {
     if (expiresAtMs > 0) writes++;
     bytes += ENTRY_BYTES + 3 * key.length + (value?.length ?? 0);
   }
+  for (const [key] of slice.heads) bytes += 3 * key.length;
   return { writes, bytes };
 }
 
