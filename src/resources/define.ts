@@ -72,6 +72,8 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly nameRule?: 'dns-subdomain' | 'dns-label' | 'dns-1035-label' | 'path-segment' | ((name: string) => string[]);
   /** Extra field selectors beyond metadata.name / metadata.namespace: field → value of an object ('' when unset). */
   readonly fieldSelectors?: Readonly<Record<string, (object: T) => string>>;
+  /** Which of them clients may name. Default: all. Only for kinds that share their objects with another's selectors. */
+  readonly selectableFields?: readonly string[];
   readonly table?: TableDefinition<T>;
   readonly status?: StatusSubresource<T>;
   readonly scale?: ScaleSubresource<T>;

@@ -12,6 +12,14 @@ test('without the flag nothing is said', () => {
   assert.deepEqual(servingFrom({}), {});
 });
 
+test('events are kept as long as --event-ttl says', () => {
+  const kept = (eventTtl: string): (number | undefined)[] => servingFrom({ eventTtl }).registry!.filter(({ plural }) => plural === 'events' || plural === 'pods').map(({ behaviour }) => behaviour.ttlSeconds);
+  assert.deepEqual(kept('90m'), [5400, undefined, 5400]);
+  assert.deepEqual(kept('0'), [undefined, undefined, undefined]);
+  assert.throws(() => servingFrom({ eventTtl: 'soon' }), /--event-ttl is "soon"; it should be a duration/);
+  assert.throws(() => servingFrom({ eventTtl: '-1h' }), /should not be negative/);
+});
+
 test('the most exact setting wins', () => {
   const isEnabled = enabled('api/beta=true,storage.k8s.io/v1beta1=false,storage.k8s.io/v1beta1/volumeattributesclasses=true,apps/v1/daemonsets=false');
   const answers: [string, boolean][] = [

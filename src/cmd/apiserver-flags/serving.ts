@@ -1,25 +1,37 @@
-/** --runtime-config and --feature-gates: which versions and resources are served, and which unfinished features are on. Upstream's syntax. */
+/** --runtime-config, --feature-gates and --event-ttl: which versions and resources are served, which unfinished features are on, how long events are kept. Upstream's syntax. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
+import { RESOURCES } from '#resources/registry.ts';
+import type { Resource } from '#resources/resource.ts';
+import { durationMsOf } from './values.ts';
 
 export interface ServingFlags {
   /** 'api/beta=true,storage.k8s.io/v1beta1/csinodes=false' */
   readonly runtimeConfig?: string;
   readonly featureGates?: string;
+  readonly eventTtl?: string;
 }
 
 export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
 
-export interface Serving { readonly isEnabled?: IsEnabled; readonly cbor?: boolean }
+export interface Serving { readonly isEnabled?: IsEnabled; readonly cbor?: boolean; /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[] }
 
 const STABILITIES: Readonly<Record<string, string>> = { 'api/ga': 'stable', 'api/beta': 'beta', 'api/alpha': 'alpha' };
 
-export function servingFrom({ runtimeConfig, featureGates }: ServingFlags): Serving {
+export function servingFrom({ runtimeConfig, featureGates, eventTtl }: ServingFlags): Serving {
+  const ttlMs = durationMsOf('--event-ttl', eventTtl);
   return {
     ...(runtimeConfig === undefined ? {} : { isEnabled: isEnabledBy(settingsOf('--runtime-config', runtimeConfig)) }),
     ...(featureGates === undefined ? {} : gatesFrom(settingsOf('--feature-gates', featureGates))),
+    ...(ttlMs === undefined ? {} : { registry: RESOURCES.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000))) }),
   };
+}
+
+/** Of what is kept for a time, events. 0: for good. */
+function withTtl(resource: Resource, ttlSeconds: number): Resource {
+  const { ttlSeconds: usual, ...behaviour } = resource.behaviour;
+  return usual === undefined ? resource : { ...resource, behaviour: ttlSeconds === 0 ? behaviour : { ...behaviour, ttlSeconds } };
 }
 
 function settingsOf(flag: string, text: string): Map<string, boolean> {

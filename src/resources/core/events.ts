@@ -2,40 +2,30 @@
 import type { Event } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
+import type { FieldError } from '#machinery/errors.ts';
 import { checkImmutable } from '../checks.ts';
 import { defineResource, type ResourceBehaviour } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
+import { semanticEqual } from '../strategy.ts';
 import { columns, nameOf, sinceTime, type RowContext } from '../tables.ts';
 
-/** ttlSeconds is upstream's --event-ttl. */
+/** Upstream's --event-ttl, whose default this is. */
 const TTL_SECONDS = 3600;
 const NEW_API_VERSION = 'events.k8s.io/v1';
 const INVOLVED = Path.root('involvedObject');
+const REFERENCE_FIELDS = ['kind', 'namespace', 'name', 'uid', 'apiVersion', 'resourceVersion', 'fieldPath'] as const;
 
+/** What both kinds do alike: they share their objects, so each has the values of the other's selectors as well. */
 export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> = {
   storedAs: 'v1',
   ttlSeconds: TTL_SECONDS,
   allowCreateOnUpdate: true,
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate: (event) => validate(event, undefined),
-  validateUpdate: (next, previous) => validate(next, previous),
   convert: (object, toApiVersion) => (toApiVersion === NEW_API_VERSION ? toNew(object) : toCore(object)),
   fieldSelectors: {
-    'involvedObject.kind': ({ involvedObject }) => involvedObject?.kind ?? '',
-    'involvedObject.namespace': ({ involvedObject }) => involvedObject?.namespace ?? '',
-    'involvedObject.name': ({ involvedObject }) => involvedObject?.name ?? '',
-    'involvedObject.uid': ({ involvedObject }) => involvedObject?.uid ?? '',
-    'involvedObject.apiVersion': ({ involvedObject }) => involvedObject?.apiVersion ?? '',
-    'involvedObject.resourceVersion': ({ involvedObject }) => involvedObject?.resourceVersion ?? '',
-    'involvedObject.fieldPath': ({ involvedObject }) => involvedObject?.fieldPath ?? '',
-    'regarding.kind': ({ involvedObject }) => involvedObject?.kind ?? '',
-    'regarding.namespace': ({ involvedObject }) => involvedObject?.namespace ?? '',
-    'regarding.name': ({ involvedObject }) => involvedObject?.name ?? '',
-    'regarding.uid': ({ involvedObject }) => involvedObject?.uid ?? '',
-    'regarding.apiVersion': ({ involvedObject }) => involvedObject?.apiVersion ?? '',
-    'regarding.resourceVersion': ({ involvedObject }) => involvedObject?.resourceVersion ?? '',
-    'regarding.fieldPath': ({ involvedObject }) => involvedObject?.fieldPath ?? '',
+    ...referenceSelectors('involvedObject'),
+    ...referenceSelectors('regarding'),
     reason: (event) => event.reason ?? '',
     reportingController: (event) => event.reportingComponent ?? '',
     reportingComponent: (event) => event.reportingComponent ?? '',
@@ -51,7 +41,21 @@ export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> 
   },
 };
 
-export const events = defineResource<Event>({ group: '', plural: 'events', ...eventBehaviour });
+export const events = defineResource<Event>({
+  group: '',
+  plural: 'events',
+  ...eventBehaviour,
+  selectableFields: [...REFERENCE_FIELDS.map((field) => `involvedObject.${field}`), 'reason', 'reportingComponent', 'source', 'type'],
+  validate: (event) => checkEvent(event, 'reportingComponent').list,
+  validateUpdate: (event) => checkEvent(event, 'reportingComponent').list,
+});
+
+/** The fields that events.k8s.io/v1 names, by its names. */
+export const NEW_SELECTABLE_FIELDS = [...REFERENCE_FIELDS.map((field) => `regarding.${field}`), 'reason', 'reportingController', 'type'];
+
+function referenceSelectors(parent: string): Record<string, (event: Event) => string> {
+  return Object.fromEntries(REFERENCE_FIELDS.map((field) => [`${parent}.${field}`, ({ involvedObject }: Event) => involvedObject?.[field] ?? '']));
+}
 
 function objectOf({ involvedObject }: Event): string {
   const kind = (involvedObject?.kind ?? '').toLowerCase();
@@ -73,39 +77,54 @@ function sourceOf(event: Event): string {
   return instance ? `${component}, ${instance}` : component;
 }
 
-/** As upstream: events of the old sort are hardly checked, those with an eventTime are. */
-function validate(event: Event, previous: Event | undefined): Errors['list'] {
-  const errors = new Errors();
-  const involved = event.involvedObject?.namespace ?? '', own = event.metadata?.namespace ?? '';
-  if (event.eventTime === undefined || event.eventTime === null) {
-    if (involved === '' ? own !== '' && own !== 'default' : involved !== own) errors.invalid(INVOLVED.child('namespace'), involved, 'does not match event.namespace');
-    return errors.list;
-  }
-  if (involved === '' ? own !== 'default' && own !== 'kube-system' : involved !== own) errors.invalid(INVOLVED.child('namespace'), involved, 'does not match event.namespace');
-  checkNewFields(event, errors);
-  if (previous) {
-    for (const field of ['involvedObject', 'reason', 'reportingComponent', 'reportingInstance', 'action', 'type', 'related', 'eventTime'] as const) {
-      checkImmutable(event[field], previous[field], Path.root(field), errors);
-    }
-  }
-  return errors.list;
-}
-
 const LIMITS: readonly (readonly [field: 'action' | 'reason' | 'reportingInstance' | 'message', most: number])[] = [['reportingInstance', 128], ['action', 128], ['reason', 128], ['message', 1024]];
 
-function checkNewFields(event: Event, errors: Errors): void {
-  if (!event.reportingComponent) errors.required(Path.root('reportingController'));
-  else errors.invalidEach(Path.root('reportingController'), event.reportingComponent, validateQualifiedName(event.reportingComponent));
+/** What holds in both versions: events of the old sort are hardly checked, those with an eventTime are. */
+function checkEvent(event: Event, controllerField: string): Errors {
+  const errors = new Errors();
+  const involved = event.involvedObject?.namespace ?? '', own = event.metadata?.namespace ?? '';
+  const isOld = !event.eventTime;
+  const fits = involved === '' ? own === 'default' || own === (isOld ? '' : 'kube-system') : !isOld || involved === own;
+  if (!fits) errors.invalid(INVOLVED.child('namespace'), involved, 'does not match event.namespace');
+  if (isOld) return errors;
+  const controller = event.reportingComponent ?? '', path = Path.root(controllerField);
+  if (controller === '') errors.required(path);
+  errors.invalidEach(path, controller, validateQualifiedName(controller));
   for (const [field, most] of LIMITS) {
     const value = event[field] ?? '';
     if (value === '' && field !== 'message') errors.required(Path.root(field));
-    else if (value.length > most) errors.invalid(Path.root(field), '', `can have at most ${most} characters`);
+    if (value.length > most) errors.invalid(Path.root(field), '', `can have at most ${most} characters`);
   }
+  return errors;
+}
+
+/** Of a new event of events.k8s.io/v1, which has none of the old fields. */
+export function validateNewEvent(event: Event): FieldError[] {
+  const errors = checkEvent(event, 'reportingController');
+  checkSeries(event, errors);
+  if (!event.eventTime) errors.required(Path.root('eventTime'));
   if (event.type !== 'Normal' && event.type !== 'Warning') errors.invalid(Path.root('type'), '', `has invalid value: ${event.type ?? ''}`);
-  if (event.series) {
-    if (event.series.count !== undefined && event.series.count < 2) errors.invalid(Path.root('series.count'), '', 'should be at least 2');
-    if (!event.series.lastObservedTime) errors.required(Path.root('series.lastObservedTime'));
-  }
+  for (const field of ['firstTimestamp', 'lastTimestamp', 'count'] as const) if (event[field]) errors.invalid(Path.root(field), '', 'needs to be unset');
+  if (event.source?.component || event.source?.host) errors.invalid(Path.root('source'), '', 'needs to be unset');
+  return errors.list;
+}
+
+const IMMUTABLE_FIELDS = ['involvedObject', 'reason', 'message', 'source', 'firstTimestamp', 'lastTimestamp', 'count', 'type', 'eventTime', 'action', 'related'] as const;
+
+/** Only the series may change by events.k8s.io/v1. */
+export function validateNewEventUpdate(next: Event, previous: Event): FieldError[] {
+  const errors = checkEvent(next, 'reportingController');
+  if (!semanticEqual(next.series, previous.series)) checkSeries(next, errors);
+  for (const field of IMMUTABLE_FIELDS) checkImmutable(next[field], previous[field], Path.root(field), errors);
+  checkImmutable(next.reportingComponent, previous.reportingComponent, Path.root('reportingController'), errors);
+  checkImmutable(next.reportingInstance, previous.reportingInstance, Path.root('reportingInstance'), errors);
+  return errors.list;
+}
+
+function checkSeries({ series }: Event, errors: Errors): void {
+  if (!series) return;
+  if ((series.count ?? 0) < 2) errors.invalid(Path.root('series.count'), '', 'should be at least 2');
+  if (!series.lastObservedTime) errors.required(Path.root('series.lastObservedTime'));
 }
 
 /** core field → events.k8s.io field. */
