@@ -2,9 +2,12 @@
 import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service } from './types.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import { groupResourceString, type KubeObject } from '#machinery/object.ts';
-import { addAmounts, amountsOf, podAmounts, type Amounts } from './pod-resources.ts';
+import { addAmounts, amountsOf, maxAmounts, podAmounts, type Amounts } from './pod-resources.ts';
 
 export interface QuotaTarget { readonly group: string; readonly resource: string }
+
+/** 'gpu.example.com.deviceclass.resource.k8s.io/devices': devices that claims ask of a class. */
+export const DEVICES_SUFFIX = '.deviceclass.resource.k8s.io/devices';
 
 const ONE = Quantity.of(1);
 const COMPUTE: ReadonlySet<string> = new Set(['cpu', 'memory', 'ephemeral-storage']);
@@ -13,6 +16,7 @@ const PLAIN_COUNTS: ReadonlySet<string> = new Set(['configmaps', 'secrets', 'rep
 
 export function usageOf(object: KubeObject, target: QuotaTarget): Amounts {
   const usage = new Map([[`count/${groupResourceString(target.resource, target.group)}`, ONE]]);
+  if (target.group === 'resource.k8s.io' && target.resource === 'resourceclaims') return addAmounts(usage, deviceUsage(object));
   if (target.group !== '') return usage;
   if (PLAIN_COUNTS.has(target.resource)) usage.set(target.resource, ONE);
   switch (target.resource) {
@@ -60,6 +64,20 @@ function claimUsage({ spec, metadata }: PersistentVolumeClaim): Amounts {
   return usage;
 }
 
+/** What 'all devices' is counted as: more are never allocated to one claim. */
+const MOST_DEVICES = 32;
+
+interface DeviceDemand { readonly deviceClassName?: string; readonly allocationMode?: string; readonly count?: number }
+interface DeviceDemands { readonly exactly?: DeviceDemand; readonly firstAvailable?: readonly DeviceDemand[] }
+
+/** Of alternatives, each class counts with the largest. */
+function deviceUsage(claim: KubeObject): Amounts {
+  const amountsOfOne = ({ deviceClassName = '', allocationMode, count = 1 }: DeviceDemand): Amounts =>
+    (deviceClassName === '' ? new Map() : new Map([[`${deviceClassName}${DEVICES_SUFFIX}`, Quantity.of(allocationMode === 'All' ? MOST_DEVICES : count)]]));
+  const requests = (claim['spec'] as { readonly devices?: { readonly requests?: readonly DeviceDemands[] } } | undefined)?.devices?.requests ?? [];
+  return requests.map(({ exactly, firstAvailable = [] }) => (exactly ? amountsOfOne(exactly) : firstAvailable.map(amountsOfOne).reduce(maxAmounts, new Map()))).reduce(addAmounts, new Map());
+}
+
 /** Resources of the quota that every container of a pod must state, and by which containers they are not: 'limits.cpu for: a,b'. */
 export function unstatedResources(object: KubeObject, { target, hard }: { readonly target: QuotaTarget; readonly hard: readonly string[] }): string[] {
   if (target.group !== '' || target.resource !== 'pods') return [];
@@ -84,9 +102,16 @@ export function inScope(object: KubeObject, { target, quota }: { readonly target
   ];
   if (requirements.length === 0) return true;
   if (target.group !== '') return false;
-  if (target.resource === 'persistentvolumeclaims') return requirements.every((requirement) => requirement.scopeName === 'VolumeAttributesClass' && matchesValue((object as PersistentVolumeClaim).spec?.volumeAttributesClassName ?? '', requirement));
+  if (target.resource === 'persistentvolumeclaims') return requirements.every((requirement) => claimInScope(object as PersistentVolumeClaim, requirement));
   const spec = target.resource === 'pods' ? (object as Pod).spec : undefined;
   return spec !== undefined && requirements.every((requirement) => podInScope(spec, requirement));
+}
+
+/** By the class that is asked for, the one that holds and the one it is changed to: each of them counts. */
+function claimInScope({ spec, status }: PersistentVolumeClaim, requirement: ScopeRequirement): boolean {
+  if (requirement.scopeName !== 'VolumeAttributesClass') return false;
+  const classes = [spec?.volumeAttributesClassName, status?.currentVolumeAttributesClassName, status?.modifyVolumeStatus?.targetVolumeAttributesClassName].filter((name) => name !== undefined && name !== '');
+  return (classes.length > 0 ? classes : ['']).some((name) => matchesValue(name ?? '', requirement));
 }
 
 function podInScope(spec: PodSpec, requirement: ScopeRequirement): boolean {

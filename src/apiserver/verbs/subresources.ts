@@ -192,6 +192,7 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
   const issued = options.dryRun ? undefined : await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
   if (issued?.warning) context.warnings.push(issued.warning);
+  if (issued) context.annotate?.('authentication.kubernetes.io/issued-credential-id', issued.credentialId);
   const answer: KubeObject = {
     kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: target.name, namespace: target.namespace, creationTimestamp: rfc3339(core.clock.now()) },
     spec: { ...spec, audiences, expirationSeconds: issued?.expirationSeconds ?? expirationSeconds },

@@ -7,7 +7,7 @@
  */
 import type { ResourceQuota } from '#api/types.ts';
 import { amountsOf, type Amounts } from '#api/pod-resources.ts';
-import { inScope, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
+import { DEVICES_SUFFIX, inScope, usageOf, type QuotaTarget } from '#api/quota-usage.ts';
 import { objectKey, type KubeObject } from '#machinery/object.ts';
 import { Quantity } from '#machinery/quantity.ts';
 import type { Informer } from '#client/client.ts';
@@ -46,6 +46,7 @@ export function quotaTarget(name: string): QuotaTarget | undefined {
     const [resource = '', ...group] = name.slice('count/'.length).split('.');
     return { group: group.join('.'), resource };
   }
+  if (name.endsWith(DEVICES_SUFFIX)) return { group: 'resource.k8s.io', resource: 'resourceclaims' };
   if (CLAIM_NAMES.test(name)) return { group: '', resource: 'persistentvolumeclaims' };
   if (SERVICE_NAMES.has(name)) return { group: '', resource: 'services' };
   if (PLAIN_NAMES.has(name)) return { group: '', resource: name };

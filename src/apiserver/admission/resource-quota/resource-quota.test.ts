@@ -84,3 +84,59 @@ test('a quota nobody has counted yet refuses', async () => {
   const at = bench({ metadata: { name: 'q', namespace: 'red' }, spec: { hard: { pods: '5' } } });
   await assert.rejects(at.run(pod()), { message: 'pods "p" is forbidden: status unknown for quota: q, resources: pods' });
 });
+
+test('every scope: whom it speaks of', async () => {
+  const selector = (scopeName: string, operator: string, ...values: string[]): object => ({ scopeSelector: { matchExpressions: [{ scopeName, operator, ...(values.length > 0 ? { values } : {}) }] } });
+  const term = { topologyKey: 'zone', labelSelector: {} };
+  const affinity = (more: object): Partial<PodSpec> => ({ affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 1, podAffinityTerm: { ...term, ...more } }] } } });
+  const guaranteed = pod({ requests: { cpu: '1' } });
+  const cases: readonly { readonly scope: object; readonly inside: readonly Attempt[]; readonly outside: readonly Attempt[] }[] = [
+    { scope: { scopes: ['Terminating'] }, inside: [pod({}, { activeDeadlineSeconds: 0 })], outside: [pod()] },
+    { scope: { scopes: ['NotTerminating'] }, inside: [pod()], outside: [pod({}, { activeDeadlineSeconds: 5 })] },
+    { scope: { scopes: ['BestEffort'] }, inside: [pod(), pod({ requests: { 'example.com/gpu': '1' } })], outside: [guaranteed, pod({}, { resources: { limits: { memory: '1' } } })] },
+    { scope: { scopes: ['NotBestEffort'] }, inside: [guaranteed], outside: [pod()] },
+    { scope: { scopes: ['NotBestEffort', 'NotTerminating'] }, inside: [guaranteed], outside: [pod(), pod({ requests: { cpu: '1' } }, { activeDeadlineSeconds: 5 })] },
+    { scope: { scopes: ['PriorityClass'] }, inside: [pod({}, { priorityClassName: 'any' })], outside: [pod()] },
+    { scope: selector('PriorityClass', 'NotIn', 'low'), inside: [pod({}, { priorityClassName: 'high' }), pod()], outside: [pod({}, { priorityClassName: 'low' })] },
+    { scope: selector('PriorityClass', 'DoesNotExist'), inside: [pod()], outside: [pod({}, { priorityClassName: 'low' })] },
+    { scope: { scopes: ['CrossNamespacePodAffinity'] }, inside: [pod({}, affinity({ namespaces: ['blue'] })), pod({}, affinity({ namespaceSelector: {} }))], outside: [pod(), pod({}, affinity({}))] },
+  ];
+  for (const { scope, inside, outside } of cases) {
+    for (const attempt of inside) await assert.rejects(bench(quota({ pods: '0' }, { spec: scope })).run(attempt), /exceeded quota/, JSON.stringify(scope));
+    for (const attempt of outside) await bench(quota({ pods: '0' }, { spec: scope })).run(attempt);
+  }
+});
+
+test('VolumeAttributesClass: a claim counts for what it asks, has and gets', async () => {
+  const scope = { scopeSelector: { matchExpressions: [{ scopeName: 'VolumeAttributesClass', operator: 'In', values: ['gold'] }] } };
+  const claim = (volumeAttributesClassName: string | undefined, status: object = {}): Attempt & { object: object } => ({
+    resource: 'persistentvolumeclaims', object: { metadata: { name: 'c', namespace: 'red' }, spec: { resources: { requests: { storage: '1Gi' } }, ...(volumeAttributesClassName ? { volumeAttributesClassName } : {}) }, status } as never,
+  });
+  const at = (): AdmissionBench => bench(quota({ persistentvolumeclaims: '0' }, { spec: scope }));
+  await assert.rejects(at().run(claim('gold')), /exceeded quota/);
+  for (const status of [{ currentVolumeAttributesClassName: 'gold' }, { modifyVolumeStatus: { targetVolumeAttributesClassName: 'gold', status: 'Pending' } }]) await assert.rejects(at().run(claim('silver', status)), /exceeded quota/);
+  await at().run(claim('silver'));
+  await at().run(claim(undefined));
+  // A claim that moves into the scope is charged then.
+  await assert.rejects(at().run({ ...claim('gold'), operation: 'UPDATE', oldObject: claim('silver').object }), /exceeded quota/);
+});
+
+test('devices of claims, by their class', async () => {
+  const gpus = 'gpu.deviceclass.resource.k8s.io/devices';
+  const claim = (...requests: object[]): Attempt => ({ resource: 'resourceclaims.resource.k8s.io', object: { metadata: { name: 'c', namespace: 'red' }, spec: { devices: { requests } } } });
+  const at = bench(quota({ [gpus]: '5' }));
+  await at.run(claim({ name: 'a', exactly: { deviceClassName: 'gpu', allocationMode: 'ExactCount', count: 2 } }, { name: 'b', exactly: { deviceClassName: 'nic' } }));
+  assert.deepEqual(usedOf(at), { [gpus]: '2' });
+  await at.run(claim({ name: 'a', firstAvailable: [{ name: 'x', deviceClassName: 'gpu', count: 1 }, { name: 'y', deviceClassName: 'gpu', count: 2 }] }));
+  assert.deepEqual(usedOf(at), { [gpus]: '4' });
+  await assert.rejects(at.run(claim({ name: 'a', exactly: { deviceClassName: 'gpu', allocationMode: 'All' } })), /requested: gpu.deviceclass.resource.k8s.io\/devices=32, used: gpu.deviceclass.resource.k8s.io\/devices=4/);
+});
+
+test('custom resources and built-in ones are counted by count/NAME.GROUP', async () => {
+  const at = bench(quota({ 'count/widgets.example.com': '1', 'count/pods': '1' }));
+  const widget: Attempt = { resource: 'widgets.example.com', object: { metadata: { name: 'w', namespace: 'red' } } };
+  await at.run(widget);
+  await assert.rejects(at.run(widget), /count\/widgets.example.com/);
+  await at.run(pod());
+  await assert.rejects(at.run(pod()), /count\/pods=1/);
+});

@@ -1,13 +1,13 @@
 /**
- * The kubelet API: what the API server asks of a node. HTTPS; only the API server's certificate opens it.
+ * The kubelet API: what the API server asks of a node. HTTPS; who may use it: see access.ts.
  *
  *   GET /pods /healthz /metrics /stats/summary /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
+import type { SecureContextOptions, SecureVersion } from 'node:tls';
 import type { Pod } from '#api/types.ts';
 import { responseHead } from '#machinery/streams/upgrade.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -17,7 +17,7 @@ import type { PodWorker } from '../pod/pod-worker.ts';
 import { findContainer } from '../pod/restart-policy.ts';
 import type { RuntimeContainer } from '../runtime-view.ts';
 import { activeSandbox } from '../runtime-view.ts';
-import { refusal } from './authorization.ts';
+import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { StatsSummary } from './stats.ts';
 
@@ -26,8 +26,12 @@ export interface KubeletTls {
   readonly keyPem: string;
   /** Signs the API server's client certificate. */
   readonly clientCaPem: string;
-  /** Common names of the client certificates that may use it. */
+  /** Common names of the client certificates that may do everything: the API server's. */
   readonly clients: readonly string[];
+  /** Default: TLS 1.2. */
+  readonly minVersion?: SecureVersion | undefined;
+  /** OpenSSL's names; of TLS 1.2, and of 1.3 where any of its are named. */
+  readonly ciphers?: string | undefined;
 }
 
 export interface KubeletServerOptions {
@@ -40,7 +44,11 @@ export interface KubeletServerOptions {
   /** Where images lie: the disk that stats speak of. */
   readonly imageDir: string;
   readonly workers: () => readonly PodWorker[];
+  /** A stream in which nothing was said for so long is closed. */
+  readonly streamIdleMs?: number | undefined;
 }
+
+const STREAM_IDLE_MS = 4 * 3_600_000;
 
 /** An answer that is no success. */
 class HttpError extends Error {
@@ -55,13 +63,15 @@ export class KubeletServer {
   readonly #options: KubeletServerOptions;
   readonly #server: Server;
   readonly #stats: StatsSummary;
+  readonly #access: KubeletAccess;
   readonly #sockets = new Set<Duplex>();
 
   constructor(options: KubeletServerOptions) {
     this.#options = options;
     const { tls, parts, nodeName, imageDir } = options;
     this.#stats = new StatsSummary({ cri: parts.cri, nodeName, dir: imageDir });
-    this.#server = createServer({ cert: tls.certificatePem, key: tls.keyPem, ca: tls.clientCaPem, requestCert: true, rejectUnauthorized: false }, (request, response) => void this.#answer(request, response));
+    this.#access = new KubeletAccess({ api: parts.api, clock: parts.clock, log: parts.log, nodeName, clients: tls.clients });
+    this.#server = createServer({ ...this.#context(tls), requestCert: true, rejectUnauthorized: false }, (request, response) => void this.#answer(request, response));
     this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket);
@@ -71,7 +81,11 @@ export class KubeletServer {
 
   /** New connections get this certificate. */
   replaceCertificate({ certificatePem, keyPem }: Pick<KubeletTls, 'certificatePem' | 'keyPem'>): void {
-    this.#server.setSecureContext({ cert: certificatePem, key: keyPem, ca: this.#options.tls.clientCaPem });
+    this.#server.setSecureContext(this.#context({ ...this.#options.tls, certificatePem, keyPem }));
+  }
+
+  #context({ certificatePem, keyPem, clientCaPem, minVersion = 'TLSv1.2', ciphers }: KubeletTls): SecureContextOptions {
+    return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ...(ciphers === undefined ? {} : { ciphers }) };
   }
 
   /** Where it listens; 0 before start. */
@@ -104,15 +118,14 @@ export class KubeletServer {
     return promise;
   }
 
-  #refusal(request: IncomingMessage): { readonly status: number; readonly text: string } | undefined {
-    const { tls, nodeName } = this.#options;
-    return refusal(request.socket as TLSSocket, { clients: tls.clients, method: request.method ?? 'GET', path: urlOf(request).pathname, nodeName });
+  async #refuse(request: IncomingMessage): Promise<void> {
+    const refused = await this.#access.refusal(request, urlOf(request).pathname);
+    if (refused) throw new HttpError(refused.status, refused.text);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const refused = this.#refusal(request);
-      if (refused) throw new HttpError(refused.status, refused.text);
+      await this.#refuse(request);
       await this.#route(request, response);
     } catch (error) {
       const status = error instanceof HttpError ? error.status : 500;
@@ -186,14 +199,14 @@ export class KubeletServer {
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy());
     try {
-      const refused = this.#refusal(request);
-      if (refused) throw new HttpError(refused.status, refused.text);
+      await this.#refuse(request);
       const url = await this.#streamingUrl(request);
+      (socket as Socket).setTimeout(this.#options.streamIdleMs ?? STREAM_IDLE_MS, () => socket.destroy());
       await proxyStream({ request, socket, head, url });
     } catch (error) {
       const status = error instanceof HttpError ? error.status : 500;
       const body = Buffer.from(`${errorMessage(error)}\n`);
-      socket.write(responseHead({ status, reason: status === 404 ? 'Not Found' : status === 400 ? 'Bad Request' : status < 500 ? 'Forbidden' : 'Internal Server Error', headers: { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(body.length), connection: 'close' } }));
+      socket.write(responseHead({ status, reason: status === 404 ? 'Not Found' : status === 400 ? 'Bad Request' : status === 401 ? 'Unauthorized' : status < 500 ? 'Forbidden' : 'Internal Server Error', headers: { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(body.length), connection: 'close' } }));
       socket.end(body);
     }
   }

@@ -1,0 +1,138 @@
+/**
+ * Who may use the kubelet API, after upstream's delegated authentication and authorization: a client certificate of the cluster's authority or a
+ * bearer token that the API server knows (TokenReview), then what the API server says of the user (SubjectAccessReview on nodes/SUBRESOURCE). Nobody
+ * is anonymous. The API server itself, known by its certificate, is not asked about: logs and exec do not wait for a question back.
+ */
+import { createHash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { PeerCertificate, TLSSocket } from 'node:tls';
+import type { SubjectAccessReview, TokenReview } from '#api/types.ts';
+import { subjectAccessReviews, tokenReviews } from '#client/refs.ts';
+import type { Client } from '#client/client.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+import { Lru } from '#stdx/lru.ts';
+
+export interface Refusal { readonly status: 401 | 403 | 500; readonly text: string }
+
+type User = NonNullable<NonNullable<TokenReview['status']>['user']>;
+
+export interface KubeletAccessOptions {
+  readonly api: Pick<Client, 'create'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly nodeName: string;
+  /** Common names of client certificates that may do everything. */
+  readonly clients: readonly string[];
+}
+
+type Peer = Pick<TLSSocket, 'authorized'> & { getPeerCertificate(): Partial<PeerCertificate> };
+
+/** Upstream's defaults of the kubelet's caches. */
+const AUTHENTICATED_MS = 120_000, ALLOWED_MS = 300_000, DENIED_MS = 30_000;
+const REMEMBERED = 1024;
+/** Longer ones are no tokens. */
+const LONGEST_TOKEN = 64 * 1024;
+
+export class KubeletAccess {
+  readonly #options: KubeletAccessOptions;
+  /** By a digest: tokens themselves are not kept. */
+  readonly #users: Lru<string, User>;
+  readonly #decisions: Lru<string, boolean>;
+
+  constructor(options: KubeletAccessOptions) {
+    this.#options = options;
+    const { clock } = options;
+    this.#users = new Lru({ maximum: REMEMBERED, ttlMs: AUTHENTICATED_MS, clock });
+    this.#decisions = new Lru({ maximum: REMEMBERED, clock });
+  }
+
+  /** undefined = may. */
+  async refusal(request: IncomingMessage, path: string): Promise<Refusal | undefined> {
+    const peer = request.socket as TLSSocket;
+    if (peer.authorized && this.#options.clients.includes(commonNameOf(peer))) return undefined;
+    try {
+      const user = peer.authorized ? userOf(peer) : await this.#userOfToken(request.headers.authorization);
+      if (!user) return { status: 401, text: 'Unauthorized' };
+      return await this.#refusalOf(user, { verb: verbOf(request.method ?? 'GET', path), subresources: subresourcesOf(path) });
+    } catch (error) {
+      this.#options.log.warn('the API server could not be asked about a client of the kubelet API', { error: errorMessage(error) });
+      return { status: 500, text: 'Authorization error: the API server could not be asked' };
+    }
+  }
+
+  async #userOfToken(header: string | undefined): Promise<User | undefined> {
+    const token = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
+    if (token === undefined || token.length > LONGEST_TOKEN) return undefined;
+    const digest = createHash('sha256').update(token).digest('base64');
+    const known = this.#users.get(digest);
+    if (known) return known;
+    const { status } = await this.#options.api.create(tokenReviews, { metadata: {}, spec: { token } } as TokenReview);
+    if (!status?.authenticated || !status.user) return undefined;
+    this.#users.set(digest, status.user);
+    return status.user;
+  }
+
+  /** One of the subresources is enough: the narrow one, or proxy, which was there before it. */
+  async #refusalOf(user: User, { verb, subresources }: { readonly verb: string; readonly subresources: readonly string[] }): Promise<Refusal | undefined> {
+    for (const subresource of subresources) if (await this.#isAllowed(user, { verb, subresource })) return undefined;
+    return { status: 403, text: `Forbidden (user=${user.username ?? ''}, verb=${verb}, resource=nodes, subresource(s)=[${subresources.join(' ')}])` };
+  }
+
+  async #isAllowed({ username, uid, groups, extra }: User, { verb, subresource }: { readonly verb: string; readonly subresource: string }): Promise<boolean> {
+    const { api, nodeName } = this.#options;
+    const spec = {
+      user: username ?? '', groups: groups ?? [], ...(uid ? { uid } : {}), ...(extra ? { extra } : {}),
+      resourceAttributes: { verb, version: 'v1', resource: 'nodes', subresource, name: nodeName },
+    };
+    const key = JSON.stringify(spec);
+    const known = this.#decisions.get(key);
+    if (known !== undefined) return known;
+    const { status } = await api.create(subjectAccessReviews, { metadata: {}, spec } as SubjectAccessReview);
+    const allowed = status?.allowed === true;
+    this.#decisions.set(key, allowed, allowed ? ALLOWED_MS : DENIED_MS);
+    return allowed;
+  }
+}
+
+function commonNameOf(peer: Peer): string {
+  return String(peer.getPeerCertificate().subject?.CN ?? '');
+}
+
+function userOf(peer: Peer): User | undefined {
+  const { CN, O } = (peer.getPeerCertificate().subject ?? {}) as { readonly CN?: string | string[]; readonly O?: string | string[] };
+  // Several common names are none.
+  if (typeof CN !== 'string' || CN === '') return undefined;
+  return { username: CN, groups: [...O === undefined ? [] : [O].flat(), 'system:authenticated'] };
+}
+
+const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
+
+/** Streams into containers are 'create', also when they begin by GET as WebSockets do: reading rights open none. */
+export function verbOf(method: string, path: string): string {
+  if (STREAMS.has(firstOf(path))) return 'create';
+  return { GET: 'get', HEAD: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ?? method.toLowerCase();
+}
+
+/** Those that are not upstream's own names are reached by nodes/proxy alone. */
+export function subresourcesOf(path: string): readonly string[] {
+  switch (firstOf(path)) {
+    case 'stats': return ['stats'];
+    case 'metrics': return ['metrics'];
+    case 'logs': return ['log'];
+    case 'healthz': return ['healthz', 'proxy'];
+    case 'configz': return ['configz', 'proxy'];
+    case 'pods': case 'runningpods': return ['pods', 'proxy'];
+    default: return ['proxy'];
+  }
+}
+
+/** As the server decodes it: no spelling reaches one path by the rights for another. */
+function firstOf(path: string): string {
+  const [, first = ''] = path.split('/');
+  try {
+    return decodeURIComponent(first);
+  } catch {
+    return '';
+  }
+}
