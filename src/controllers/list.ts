@@ -26,6 +26,9 @@ import { endpointSliceMirroringController } from './discovery/endpointslicemirro
 import { disruptionController } from './policy/disruption-controller.ts';
 import { legacyServiceAccountTokenCleanerController, type LegacyTokenCleanerOptions } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
+import { persistentVolumeProtectionController } from './volume/persistentvolume-protection-controller.ts';
+import { persistentVolumeClaimProtectionController } from './volume/persistentvolumeclaim-protection-controller.ts';
+import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
 
 export interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   /** Where nodes get their pods' addresses from: '10.244.0.0/16', or one of each family with a comma between. */
@@ -66,5 +69,8 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     endpointSliceController,
     endpointSliceMirroringController,
     disruptionController,
+    persistentVolumeClaimProtectionController,
+    persistentVolumeProtectionController,
+    volumeAttributesClassProtectionController,
   ];
 }

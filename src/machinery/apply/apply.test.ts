@@ -55,6 +55,15 @@ test('what is no longer applied goes away, unless another owns it', () => {
   assert.equal(apply(second, 'a', { metadata: { name: 'x', labels: { one: '1' } }, spec: { containers: [{ name: 'd' }] } }), second);
 });
 
+test('the time of an applier is that of its last apply that changed anything', () => {
+  const at = (live: KubeObject | undefined, nowMs: number, spec: object): KubeObject => applyConfiguration({ ...base, live, nowMs, manager: 'a', force: false, config: { ...head, metadata: { name: 'x' }, spec } });
+  const timeOf = (object: KubeObject): string | undefined => object.metadata?.managedFields?.[0]?.time;
+  const first = at(undefined, 0, { replicas: 1 });
+  const same = at(first, 1_000, { replicas: 1 });
+  const other = at(same, 2_000, { replicas: 2 });
+  assert.deepEqual([first, same, other].map(timeOf), ['1970-01-01T00:00:00Z', '1970-01-01T00:00:00Z', '1970-01-01T00:00:02Z']);
+});
+
 test('changing what others own is a conflict, force takes it', () => {
   const created = update(undefined, 'kubectl-edit', { metadata: { name: 'x' }, spec: { replicas: 1, strategy: { type: 'A' } } });
   assert.throws(() => apply(created, 'a', { metadata: { name: 'x' }, spec: { replicas: 2 } }), (error: StatusError) => isStatusError(error, 'Conflict')

@@ -59,7 +59,7 @@ export function applyConfiguration(request: ApplyRequest): KubeObject {
   // While pruning, metadata.name counts as owned too, so that metadata is not taken for abandoned.
   const configuredAll = toFieldSet(config, type);
   const configured = managedPart(configuredAll, request.resetFields);
-  owners.set(me, { entry: { ...entryOf(request, 'Apply'), ...(owners.get(me)?.entry.time ? { time: owners.get(me)!.entry.time! } : {}) }, set: configured });
+  owners.set(me, { entry: { ...entryOf(request, 'Apply'), time: formatTime(request.nowMs) }, set: configured });
 
   const merged = mergeValues(before, withoutManagedFields(config), type) as KubeObject;
   const object = pruneAbandoned(merged, { type, lastSet, owned: unionOf(owners).union(configuredAll) });
@@ -72,7 +72,6 @@ export function applyConfiguration(request: ApplyRequest): KubeObject {
 
   const sameSet = lastSet !== undefined && lastSet.equals(configured);
   if (live && sameSet && changed.isEmpty && removed.isEmpty) return live;
-  if (!sameSet) owners.set(me, { entry: { ...entryOf(request, 'Apply'), time: formatTime(request.nowMs) }, set: configured });
   return withManagedFields(deepClone(object), writeOwners(owners));
 }
 

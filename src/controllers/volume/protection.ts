@@ -1,0 +1,25 @@
+/** What the controllers that protect storage objects in use share: a finalizer that is there until the object is deleted and nobody uses it. */
+import type { KubeObject } from '#machinery/object.ts';
+import type { ResourceRef } from '#client/client.ts';
+import type { ReconcileContext } from '#runtime/controller.ts';
+
+export interface Protection<T extends KubeObject> {
+  readonly resource: ResourceRef<T>;
+  readonly finalizer: string;
+  /** Asked of the caches, and again of the API server before the finalizer goes: what cannot be undone is not decided on old knowledge. */
+  isUsed(object: T): boolean | Promise<boolean>;
+  isUsedByLive?(object: T): Promise<boolean>;
+}
+
+export async function protect<T extends KubeObject>({ key, api, informer }: ReconcileContext, { resource, finalizer, isUsed, isUsedByLive }: Protection<T>): Promise<void> {
+  const object = informer(resource).get(key);
+  if (!object) return;
+  const finalizers = object.metadata?.finalizers ?? [];
+  const write = (next: readonly string[]): Promise<T> => api.update(resource, { ...object, metadata: { ...object.metadata, finalizers: [...next] } });
+  if (!object.metadata?.deletionTimestamp) {
+    if (!finalizers.includes(finalizer)) await write([...finalizers, finalizer]);
+    return;
+  }
+  if (!finalizers.includes(finalizer) || await isUsed(object) || await isUsedByLive?.(object)) return;
+  await write(finalizers.filter((name) => name !== finalizer));
+}
