@@ -5,6 +5,7 @@ import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
+import { parseYaml, type ParsedYaml } from '#machinery/yaml.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiate.ts';
 import { yaml } from './yaml.ts';
@@ -43,7 +44,10 @@ export interface DecodeRequest {
 export function decodeBody(target: DecodeTarget, request: DecodeRequest): KubeObject {
   const { bytes, encoding } = request;
   if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), request);
-  if (encoding === 'yaml') return decodeTyped(target, fromYaml(target, bytes), request);
+  if (encoding === 'yaml') {
+    const { value, problems } = fromYaml(target, bytes);
+    return decodeTyped(target, value, { ...request, problems });
+  }
   const text = bytes.toString();
   const { value, fields } = fromJson(target, { bytes, text });
   return decodeTyped(target, value, { ...request, json: { text, fields } });
@@ -53,11 +57,13 @@ interface TypedRequest {
   readonly mode: DecodeMode;
   /** The text the value was parsed from, where it was JSON, and how many fields that has. */
   readonly json?: { readonly text: string; readonly fields: number };
+  /** What strictness already had against its text. */
+  readonly problems?: readonly string[];
   warn(message: string): void;
 }
 
 /** A value that came some other way (a patch's result) as an object of the type. */
-export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, json }: TypedRequest): KubeObject {
+export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, json, problems: textual = [] }: TypedRequest): KubeObject {
   if (!isJsonObject(value)) throw cannotBeHandled(target.schema, value, 'json: cannot unmarshal into Go value');
   const found = checkKind(target, value as KubeObject);
   const schema = found === target.gvk ? target.schema : schemaForKind(found) ?? target.schema;
@@ -65,7 +71,7 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   decoded.object.kind = found.kind;
   decoded.object.apiVersion = apiVersionOf(found);
   if (mode !== 'ignore') {
-    const problems = json === undefined ? decoded.problems : strictProblems(decoded, json);
+    const problems = json === undefined ? [...textual, ...decoded.problems] : strictProblems(decoded, json);
     if (problems.length > 0) {
       if (mode === 'strict') throw cannotBeHandled(schema, value, `strict decoding error: ${problems.join(', ')}`);
       for (const problem of problems) warn(problem);
@@ -104,11 +110,12 @@ function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffe
   }
 }
 
-function fromYaml(target: DecodeTarget, bytes: Buffer): unknown {
+function fromYaml(target: DecodeTarget, bytes: Buffer): ParsedYaml {
   try {
-    return yaml().parse(bytes.toString(), { schema: 'yaml-1.1', maxAliasCount: 100 });
+    return parseYaml(bytes.toString());
   } catch (error) {
-    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; yaml parse error: ${error instanceof Error ? error.message.split('\n')[0] : 'malformed'} (${summary(bytes)})`);
+    if (!isStatusError(error)) throw error;
+    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): ${error.message} (${summary(bytes)})`);
   }
 }
 

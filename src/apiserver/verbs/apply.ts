@@ -25,7 +25,9 @@ export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: Reques
   if (options.fieldManager === '') {
     throw statusErrors.invalid({ group: 'meta.k8s.io', kind: 'PatchOptions', name: '' }, [fieldErrors.required('fieldManager', 'is required for apply patch')]);
   }
-  const { value } = parseYaml((await context.request.body(MAX_BODY_BYTES)).toString());
+  const { value, problems } = parseYaml((await context.request.body(MAX_BODY_BYTES)).toString());
+  if (options.fieldValidation === 'strict' && problems.length > 0) throw statusErrors.badRequest(`error strict decoding YAML: ${problems.join(', ')}`);
+  if (options.fieldValidation === 'warn') context.warnings.push(...problems);
   if (!isJsonObject(value)) throw statusErrors.badRequest('error decoding YAML: the configuration should be an object');
   context.audit?.patched(value);
   const config = value as KubeObject;
@@ -35,6 +37,8 @@ export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: Reques
   if (config.apiVersion !== wanted || config.kind !== endpoint.gvk.kind) {
     throw statusErrors.badRequest(`Incorrect version specified in apply patch. Specified patch version: ${config.apiVersion}, expected: ${wanted}`);
   }
+  const { metadata }: { readonly metadata?: unknown } = config;
+  if (metadata !== undefined && metadata !== null && !isJsonObject(metadata)) throw statusErrors.badRequest(`failed to create typed patch object (${wanted}, Kind=${endpoint.gvk.kind}): .metadata: expected map, got ${JSON.stringify(metadata)}`);
   if ((config.metadata?.managedFields ?? []).length > 0) throw statusErrors.badRequest('metadata.managedFields must be nil');
   return { config, manager: options.fieldManager, force: isTrue(context.info.query['force'] ?? 'false') };
 }
