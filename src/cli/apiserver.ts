@@ -1,11 +1,11 @@
 /** `capstan apiserver`: its flags have upstream's names where they mean the same; upstream's others are refused by name. */
 import { Option, type Command } from 'commander';
 import { UserError } from '#deploy/data-dir.ts';
-import { runApiServer, type ApiServerFlags } from '#cmd/apiserver.ts';
+import type { ApiServerFlags } from '#cmd/apiserver.ts';
 import { authenticationOptions } from './authentication-options.ts';
 import { AUDIT_FLAGS } from '#cmd/apiserver-flags/audit.ts';
 import { REQUEST_LIMIT_FLAGS } from '#cmd/apiserver-flags/request-limits.ts';
-import { list, loggingOptions, yesOrNo } from './component-options.ts';
+import { list, loggingOptions, tlsOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
 /** Upstream flags that someone may bring along, and why they do nothing here. */
@@ -16,6 +16,9 @@ const REFUSED: Readonly<Record<string, string>> = {
   'etcd-certfile': 'etcd is not supported yet: use --storage lmdb',
   'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
   'storage-backend': 'use --storage lmdb or --storage memory',
+  'profiling': 'there is no profiling endpoint',
+  'allow-privileged': 'privileged pods are held back by namespace: see PodSecurity in docs/admission.md',
+  'insecure-bind-address': 'the API is served over TLS only: use --bind-address',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
   'egress-selector-config-file': 'egress selection is not supported',
   'service-account-signing-endpoint': 'tokens are signed here: use --service-account-signing-key-file',
@@ -32,7 +35,7 @@ const REQUEST_HEADERS: Readonly<Record<string, string>> = {
 };
 
 export function register(program: Command): void {
-  defineApiServer(program).action(action((flags: ApiServerFlags) => runApiServer(flags)));
+  defineApiServer(program).action(action(async (flags: ApiServerFlags) => (await import('#cmd/apiserver.ts')).runApiServer(flags)));
 }
 
 /** The command with all its flags, which `up --apiserver-arg` reads too. */
@@ -88,6 +91,7 @@ export function defineApiServer(program: Command): Command {
   command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
   command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
   authenticationOptions(command);
+  tlsOptions(command);
   command.addOption(new Option('--encryption-provider-config-automatic-reload [true|false]', 'follow changes of that file').argParser(yesOrNo('encryption-provider-config-automatic-reload')).preset('true'));
   for (const [name, text] of Object.entries(REQUEST_HEADERS)) command.addOption(new Option(`--${name} <names>`, text).argParser(list));
   command.addOption(new Option('--enable-aggregator-routing [true|false]', "reach extension API servers by their Service's endpoints rather than its cluster address (default: true)").argParser(yesOrNo('enable-aggregator-routing')).preset('true'));
@@ -102,6 +106,12 @@ function collect(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
 
-function refuse(name: string, why: string): () => never {
-  return () => { throw new UserError(`--${name} is refused: ${why}.`); };
+/** Values of these that ask for what holds anyhow. */
+const GRANTED: Readonly<Record<string, string>> = { profiling: 'false', 'allow-privileged': 'true', 'service-account-lookup': 'true', 'insecure-port': '0' };
+
+function refuse(name: string, why: string): (value: string) => string {
+  return (value) => {
+    if (GRANTED[name] === value) return value;
+    throw new UserError(`--${name} is refused: ${why}.`);
+  };
 }

@@ -1,5 +1,6 @@
 /** The options that every component's command takes, and readers of flags written as upstream writes them. */
 import { Option, type Command } from 'commander';
+import { TLS_CIPHER_SUITES, TLS_FLAGS } from '#cmd/tls-flags.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { wholeNumber } from './context.ts';
 
@@ -15,6 +16,12 @@ export function loggingOptions(command: Command): Command {
   return command
     .addOption(new Option('--logging-format <format>', 'log lines as text or JSON').choices(['text', 'json']).default('text'))
     .addOption(new Option('--log-level <level>', 'least important lines to write').choices(['debug', 'info', 'warn', 'error']).default('info'));
+}
+
+/** How TLS is spoken by what listens. */
+export function tlsOptions(command: Command): Command {
+  for (const [name, text] of Object.entries(TLS_FLAGS)) command.option(`--${name} <value>`, text);
+  return command.addOption(new Option('--tls-cipher-suites <names>', TLS_CIPHER_SUITES).argParser(list));
 }
 
 export function electionOptions(command: Command): Command {

@@ -31,8 +31,9 @@ import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggreg
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings, type ComposeOptions } from './compose-apiserver.ts';
 import { requireIPv4Range } from './proxy.ts';
+import { tlsSettingsFrom, type TlsFlags } from './tls-flags.ts';
 
-export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags, AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags {
+export interface ApiServerFlags extends AdmissionFlags, LoginFlags, AuthenticationFlags, AuthorizationFlags, AggregationFlags, ServingFlags, EncryptionFlags, AuditFlags, RequestLimitFlags, TlsFlags {
   readonly dataDir?: string;
   readonly storage?: StorageDriver;
   readonly storageDir?: string;
@@ -203,7 +204,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   return {
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
-    ...requestLimitsFrom(flags), audit: auditSettings(flags),
+    ...requestLimitsFrom(flags), audit: auditSettings(flags), tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: {
       cert: flags.tlsCertFile, key: flags.tlsPrivateKeyFile, clientCa: flags.clientCaFile, frontProxyCa: flags.requestheaderClientCaFile,

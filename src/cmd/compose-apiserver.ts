@@ -23,6 +23,7 @@ import type { Store } from '#storage/store.ts';
 import { addonPolicy } from './addon-policy.ts';
 import type { EncryptionSettings } from './apiserver-flags/encryption.ts';
 import { followFiles, type FollowedFiles } from './follow-files.ts';
+import type { TlsSettings } from './tls-flags.ts';
 import { CAPSTAN_VERSION } from './version.ts';
 
 /** What of a Pki the server needs; flags may name other files for each. */
@@ -50,6 +51,8 @@ export interface ApiServerSettings {
   readonly files?: FollowedFiles;
   /** How objects are stored. Default: as they are. */
   readonly encryption?: EncryptionSettings;
+  /** Versions and suites spoken. */
+  readonly tls?: TlsSettings;
 }
 
 export interface ComposeOptions {
@@ -128,7 +131,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
   server.metrics.collect(() => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`);
-  const tls = { cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
+  const tls = { ...settings.tls, cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {
     for (const host of options.listen) await server.start({ host, port: options.port, tls, ...(settings.goawayChance ? { limits: { goawayChance: settings.goawayChance } } : {}) });
   } catch (error) {

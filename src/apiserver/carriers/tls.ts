@@ -6,10 +6,12 @@
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
-import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type SecureVersion, type TLSSocket } from 'node:tls';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
+import { BodyParts } from './body-parts.ts';
 import { closedSink } from './closed-sink.ts';
 import { Http2Connection } from './http2/connection.ts';
 import { authoritiesFrom, peerOf, type Authorities, type ClientCertificate, type Peer } from './peer.ts';
@@ -22,6 +24,10 @@ export interface TlsMaterial {
   readonly clientCa?: string | Buffer;
   /** Likewise of an authenticating proxy in front, whose X-Remote-* headers are believed. */
   readonly frontProxyCa?: string | Buffer;
+  /** Default: TLS 1.2. */
+  readonly minVersion?: SecureVersion;
+  /** OpenSSL's names. Default: suites with forward secrecy and authenticated encryption. */
+  readonly ciphers?: string;
 }
 
 export interface TlsCarrierOptions {
@@ -130,9 +136,9 @@ function sendsAway(handler: ApiHandler, { chance, away }: { readonly chance: num
   };
 }
 
-function contextOptions({ cert, key, clientCa, frontProxyCa }: TlsMaterial): SecureContextOptions {
+function contextOptions({ cert, key, clientCa, frontProxyCa, minVersion = 'TLSv1.2', ciphers = DEFAULT_CIPHERS }: TlsMaterial): SecureContextOptions {
   const ca = [clientCa, frontProxyCa].filter((bundle) => bundle !== undefined);
-  const context: SecureContextOptions = { cert, key, minVersion: 'TLSv1.2', ...(ca.length === 0 ? {} : { ca }) };
+  const context: SecureContextOptions = { cert, key, minVersion, ciphers, ...(ca.length === 0 ? {} : { ca }) };
   // Refuses what does not fit together before anything is replaced.
   createSecureContext(context);
   return context;
@@ -271,22 +277,19 @@ function readBody(stream: IncomingMessage, { limitBytes, declared }: { readonly 
   const tooLarge = (): Error => statusErrors.requestEntityTooLarge(`limit is ${limitBytes}`);
   if (declared !== undefined && Number(declared) > limitBytes) return Promise.reject(tooLarge());
   return new Promise((resolve, reject) => {
-    let first: Buffer | undefined;
-    let rest: Buffer[] | undefined;
-    let size = 0;
+    const parts = new BodyParts();
     stream.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > limitBytes) {
+      if (parts.bytes + chunk.length > limitBytes) {
+        parts.clear();
         stream.removeAllListeners('data');
         stream.resume();
         reject(tooLarge());
-      } else if (first === undefined) first = chunk;
-      else (rest ??= [first]).push(chunk);
+      } else parts.add(chunk);
     });
     let complete = false;
     stream.on('end', () => {
       complete = true;
-      resolve(rest ? Buffer.concat(rest) : first ?? EMPTY);
+      resolve(parts.take());
     });
     stream.on('close', () => {
       if (!complete) reject(statusErrors.badRequest('the client went away before its request was complete'));

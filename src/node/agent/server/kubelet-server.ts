@@ -11,6 +11,7 @@ import type { SecureContextOptions, SecureVersion } from 'node:tls';
 import type { Pod } from '#api/types.ts';
 import { responseHead } from '#machinery/streams/upgrade.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { proxyStream } from '../../cri/streaming.ts';
 import type { AgentParts } from '../pod/parts.ts';
 import type { PodWorker } from '../pod/pod-worker.ts';
@@ -30,7 +31,7 @@ export interface KubeletTls {
   readonly clients: readonly string[];
   /** Default: TLS 1.2. */
   readonly minVersion?: SecureVersion | undefined;
-  /** OpenSSL's names; of TLS 1.2, and of 1.3 where any of its are named. */
+  /** OpenSSL's names. Default: suites with forward secrecy and authenticated encryption. */
   readonly ciphers?: string | undefined;
 }
 
@@ -84,8 +85,8 @@ export class KubeletServer {
     this.#server.setSecureContext(this.#context({ ...this.#options.tls, certificatePem, keyPem }));
   }
 
-  #context({ certificatePem, keyPem, clientCaPem, minVersion = 'TLSv1.2', ciphers }: KubeletTls): SecureContextOptions {
-    return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ...(ciphers === undefined ? {} : { ciphers }) };
+  #context({ certificatePem, keyPem, clientCaPem, minVersion = 'TLSv1.2', ciphers = DEFAULT_CIPHERS }: KubeletTls): SecureContextOptions {
+    return { cert: certificatePem, key: keyPem, ca: clientCaPem, minVersion, ciphers };
   }
 
   /** Where it listens; 0 before start. */
