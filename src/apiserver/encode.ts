@@ -8,7 +8,7 @@ import type { ObjectSchema } from '#machinery/schema.ts';
 import { parseYaml, type ParsedYaml } from '#machinery/yaml.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiate.ts';
-import { yaml } from './yaml.ts';
+import { yaml } from '#machinery/yaml-package.ts';
 
 export interface Encoded { readonly body: Buffer; readonly contentType: string }
 

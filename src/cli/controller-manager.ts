@@ -1,7 +1,7 @@
 /** `capstan controller-manager` */
 import { Option, type Command } from 'commander';
 import { SIGNER_FLAGS } from '#cmd/cluster-signing.ts';
-import { runControllerManager, type ControllerManagerFlags } from '#cmd/controller-manager.ts';
+import type { ControllerManagerFlags } from '#cmd/controller-manager.ts';
 import { componentOptions, electionOptions, list, loggingOptions, yesOrNo } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -24,5 +24,5 @@ export function register(program: Command): void {
   for (const signer of Object.values(SIGNER_FLAGS)) {
     command.option(`--cluster-signing-${signer}-cert-file <file>`, `instead of --cluster-signing-cert-file, the authority of ${signer} certificates`).option(`--cluster-signing-${signer}-key-file <file>`, 'its key');
   }
-  loggingOptions(electionOptions(command)).action(action(({ clusterCidr, ...flags }: Flags) => runControllerManager({ ...flags, clusterCIDR: clusterCidr })));
+  loggingOptions(electionOptions(command)).action(action(async ({ clusterCidr, ...flags }: Flags) => (await import('#cmd/controller-manager.ts')).runControllerManager({ ...flags, clusterCIDR: clusterCidr })));
 }

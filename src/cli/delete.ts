@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import { dataDir, describeDiskError, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
 import { stopDaemon } from '#deploy/daemon.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
-import { destroyNode } from '#cmd/node-control.ts';
 import { action, dataDirOption, print } from './context.ts';
 
 const STOP_TIMEOUT_MS = 120_000;
@@ -23,7 +22,7 @@ export function register(program: Command): void {
       if (!settings) throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
       if (!options.yes && !await confirmed(dir)) throw new UserError('Nothing was removed.');
       if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`);
-      if (settings.runtime === 'cri') await destroyNode({ dir, settings });
+      if (settings.runtime === 'cri') await (await import('#cmd/node-control.ts')).destroyNode({ dir, settings });
       try {
         rmSync(dir.path, { recursive: true, force: true });
       } catch (error) {

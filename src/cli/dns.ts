@@ -1,6 +1,6 @@
 /** `capstan dns` */
 import { Option, type Command } from 'commander';
-import { runDns, type DnsFlags } from '#cmd/dns.ts';
+import type { DnsFlags } from '#cmd/dns.ts';
 import { componentOptions, list, loggingOptions } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -13,5 +13,5 @@ export function register(program: Command): void {
     .addOption(new Option('--upstream <address>', 'resolver for other names; may be given several times (default: those of /etc/resolv.conf)').argParser(list))
     .option('--cluster-domain <name>', 'domain of the cluster', 'cluster.local')
     .option('--publish <ip>', 'keep Service kube-system/kube-dns at this cluster address, with this server behind it');
-  loggingOptions(command).action(action((flags: Partial<DnsFlags>) => runDns({ ...flags, listen: flags.listen ?? DEFAULT_LISTEN })));
+  loggingOptions(command).action(action(async (flags: Partial<DnsFlags>) => (await import('#cmd/dns.ts')).runDns({ ...flags, listen: flags.listen ?? DEFAULT_LISTEN })));
 }

@@ -2,7 +2,6 @@
 import type { Command } from 'commander';
 import { dataDir, readSettings, UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { runningPid, stopDaemon } from '#deploy/daemon.ts';
-import { stopNode } from '#cmd/node-control.ts';
 import { action, dataDirOption, print } from './context.ts';
 
 const STOP_TIMEOUT_MS = 120_000;
@@ -21,7 +20,7 @@ export function register(program: Command): void {
         throw new UserError(`The cluster in ${dir.path} (process ${pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s; see ${dir.logs}/capstan.log, or end it by: kill -9 ${pid} (nothing that was acknowledged is lost).`);
       }
       // Also after a crash: the daemon is gone, its containers may not be.
-      if (settings?.runtime === 'cri') await stopNode({ dir, settings });
+      if (settings?.runtime === 'cri') await (await import('#cmd/node-control.ts')).stopNode({ dir, settings });
       print(pid === undefined ? `The cluster in ${dir.path} was not running.` : `The cluster in ${dir.path} is stopped; its data is kept.`);
       if (damage) print(`Before it can start again: ${damage.message}`);
     }));

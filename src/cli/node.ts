@@ -1,7 +1,8 @@
 /** `capstan node` */
 import { Option, type Command } from 'commander';
-import { runNode, type NodeFlags } from '#cmd/node.ts';
-import { componentOptions, loggingOptions, yesOrNo } from './component-options.ts';
+import type { NodeFlags } from '#cmd/node.ts';
+import { HELD_FLAGS, requireHeld } from '#cmd/kubelet-flags.ts';
+import { componentOptions, loggingOptions, tlsOptions, yesOrNo } from './component-options.ts';
 import { action, wholeNumber } from './context.ts';
 
 export function register(program: Command): void {
@@ -19,6 +20,10 @@ export function register(program: Command): void {
     .addOption(new Option('--rotate-certificates [true|false]', 'renew the client certificate that was got by --bootstrap-kubeconfig').argParser(yesOrNo('rotate-certificates')).preset('true').default(true))
     .addOption(new Option('--rotate-server-certificates [true|false]', 'cri: get the certificate of the kubelet API from the cluster and renew it; its requests are to be approved').argParser(yesOrNo('rotate-server-certificates')).preset('true').default(true))
     .option('--tls-cert-file <file>', "cri: certificate of the kubelet API, of an authority that the API server trusts, instead of one from the cluster")
-    .option('--tls-private-key-file <file>', 'cri: its key');
-  loggingOptions(command).action(action((flags: NodeFlags) => runNode(flags)));
+    .option('--tls-private-key-file <file>', 'cri: its key')
+    .option('--streaming-connection-idle-timeout <duration>', 'cri: when exec, attach and port-forward that say nothing are closed (default: 4h)')
+    .addOption(new Option('--protect-kernel-defaults [true|false]', "cri: do not start where the kernel's settings are not those that upstream wants").argParser(yesOrNo('protect-kernel-defaults')).preset('true'));
+  for (const name of Object.keys(HELD_FLAGS)) command.addOption(new Option(`--${name} [value]`).hideHelp().argParser((value) => requireHeld(name, value)).preset('true'));
+  tlsOptions(command);
+  loggingOptions(command).action(action(async (flags: NodeFlags) => (await import('#cmd/node.ts')).runNode(flags)));
 }

@@ -1,6 +1,6 @@
 /** `capstan proxy` */
 import type { Command } from 'commander';
-import { runProxy, type ProxyFlags } from '#cmd/proxy.ts';
+import type { ProxyFlags } from '#cmd/proxy.ts';
 import { componentOptions, loggingOptions } from './component-options.ts';
 import { action } from './context.ts';
 
@@ -12,5 +12,5 @@ export function register(program: Command): void {
     .option('--cluster-cidr <range>', "addresses of the cluster's pods", '10.244.0.0/16')
     .option('--node-name <name>', 'name of the node (default: the host name)')
     .option('--cluster-id <id>', "8 hex digits that name this cluster's nftables table (default: made from the server's address)");
-  loggingOptions(command).action(action(({ clusterCidr, ...flags }: Flags) => runProxy({ ...flags, clusterCIDR: clusterCidr })));
+  loggingOptions(command).action(action(async ({ clusterCidr, ...flags }: Flags) => (await import('#cmd/proxy.ts')).runProxy({ ...flags, clusterCIDR: clusterCidr })));
 }

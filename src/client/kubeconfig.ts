@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
+import { yaml } from '#machinery/yaml-package.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from './https.ts';
 
@@ -82,7 +82,7 @@ export function mergeKubeconfigs(texts: readonly { readonly file: string; readon
 function parseDocument(file: string, text: string): Record<string, unknown> {
   let document: unknown;
   try {
-    document = parse(text) ?? {};
+    document = yaml().parse(text) ?? {};
   } catch (error) {
     throw new Error(`Kubeconfig ${file} is not valid YAML: ${(error as Error).message}`, { cause: error });
   }

@@ -2,9 +2,10 @@
  * YAML bodies as JSON data, read as Go's YAML 1.1 library reads them: yes/no/on/off are booleans, 0777 is octal, time stamps and 1:30
  * stay texts. Aliases are expanded within a bound. Not for writing YAML: see stringifyYaml, which is the library's.
  */
-import { isMap, isScalar, LineCounter, parseAllDocuments, stringify, visit, type Document, type ParseOptions, type DocumentOptions, type SchemaOptions, type Tags } from 'yaml';
+import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
 import { statusErrors } from './errors.ts';
 import { isJsonObject, MAXIMUM_DEPTH, setOwn, tooDeep, type JsonObject } from './json.ts';
+import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
   readonly value: unknown;
@@ -46,13 +47,13 @@ export function parseYamlDocuments(text: string): ParsedYaml[] {
 
 /** YAML text of JSON data, as `kubectl get -o yaml` writes it: two spaces, long texts not folded. */
 export function stringifyYaml(value: unknown): string {
-  return stringify(value, { version: '1.1', lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false, defaultStringType: 'PLAIN' });
+  return yaml().stringify(value, { version: '1.1', lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false, defaultStringType: 'PLAIN' });
 }
 
 function parse(text: string): ParsedYaml[] {
-  const lines = new LineCounter();
+  const lines = new (yaml().LineCounter)();
   try {
-    const documents = parseAllDocuments(text, { ...OPTIONS, lineCounter: lines });
+    const documents = yaml().parseAllDocuments(text, { ...OPTIONS, lineCounter: lines });
     return Array.isArray(documents) ? documents.map((document) => toJson(document, { lines, textLength: text.length })) : [];
   } catch (error) {
     if (error instanceof RangeError) throw tooDeep();
@@ -64,15 +65,26 @@ function toJson(document: Document.Parsed, { lines, textLength }: { readonly lin
   const fault = document.errors[0];
   if (fault && /call stack/.test(fault.message)) throw tooDeep();
   if (fault) throw unreadable(`line ${lines.linePos(fault.pos[0]).line}: ${fault.message}`);
+  requireTextKeys(document, lines);
   let raw: unknown;
   try {
     raw = document.toJS({ maxAliasCount: MAXIMUM_ALIASES });
   } catch (error) {
-    if (error instanceof ReferenceError) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message);
+    if (error instanceof RangeError) throw tooDeep();
+    if (error instanceof Error) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message);
     throw error;
   }
   const budget = { left: textLength + MAXIMUM_ALIASED_VALUES };
   return { value: plain(raw, budget, 0), problems: duplicateKeys(document, lines) };
+}
+
+/** JSON has no other keys than texts, and none that are lists or maps could be told apart as such. */
+function requireTextKeys(document: Document.Parsed, lines: LineCounter): void {
+  yaml().visit(document, {
+    Pair(_position, { key }) {
+      if (yaml().isMap(key) || yaml().isSeq(key)) throw unreadable(`line ${lines.linePos(key.range?.[0] ?? 0).line}: invalid map key`);
+    },
+  });
 }
 
 function unreadable(why: string): Error {
@@ -95,12 +107,12 @@ function plain(value: unknown, budget: { left: number }, depth: number): unknown
 
 function duplicateKeys(document: Document.Parsed, lines: LineCounter): string[] {
   const found: string[] = [];
-  visit(document, {
+  yaml().visit(document, {
     Map(_position, map) {
-      if (!isMap(map)) return;
+      if (!yaml().isMap(map)) return;
       const seen = new Set<unknown>();
       for (const { key } of map.items) {
-        if (!isScalar(key)) continue;
+        if (!yaml().isScalar(key)) continue;
         if (seen.has(key.value) && key.value !== '<<') found.push(`  line ${lines.linePos(key.range?.[0] ?? 0).line}: key ${JSON.stringify(key.value)} already set in map`);
         seen.add(key.value);
       }

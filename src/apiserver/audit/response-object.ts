@@ -2,7 +2,7 @@
 import { decodeObject as decodeProtobuf } from '#machinery/codec/protobuf.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { ApiResponse } from '../http.ts';
-import { yaml } from '../yaml.ts';
+import { yaml } from '#machinery/yaml-package.ts';
 
 /** undefined for streams and for what is no object. */
 export function responseObject({ headers, body }: ApiResponse): unknown {

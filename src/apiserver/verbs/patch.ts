@@ -11,7 +11,7 @@ import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { inVersion, respondWithObject, viewOptions } from '../views.ts';
-import { yaml } from '../yaml.ts';
+import { yaml } from '#machinery/yaml-package.ts';
 import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions } from './options.ts';
 import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';

@@ -2,7 +2,6 @@
 import type { Command } from 'commander';
 import { dataDir, readSettings, UserError } from '#deploy/data-dir.ts';
 import { runningPid } from '#deploy/daemon.ts';
-import { loadImage } from '#cmd/node-control.ts';
 import { action, dataDirOption, print } from '../context.ts';
 
 export function register(image: Command): void {
@@ -17,6 +16,7 @@ export function register(image: Command): void {
       if (!settings) throw new UserError(`There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`);
       if (settings.runtime !== 'cri') throw new UserError(`The cluster in ${dir.path} has simulated nodes, which hold no images; every image name works there without loading.`);
       if (runningPid(dir) === undefined) throw new UserError(`The cluster in ${dir.path} is not running; start it with: capstan up --data-dir ${dir.path}`);
+      const { loadImage } = await import('#cmd/node-control.ts');
       for (const name of await loadImage({ dir, settings, file })) print(`loaded ${name}`);
     }));
 }

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
-import { Document, isMap, parseDocument, YAMLSeq } from 'yaml';
+import type { Document } from 'yaml';
+import { yaml } from '#machinery/yaml-package.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { readState } from '#deploy/daemon.ts';
 import { dataDir, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
@@ -95,14 +96,15 @@ function pluginArgs(flags: LoginFlags, { method, cluster }: { readonly method: M
 }
 
 function openDocument(path: string): Document {
-  if (!existsSync(path)) return new Document({ apiVersion: 'v1', kind: 'Config', clusters: [], contexts: [], users: [] });
-  const document = parseDocument(readText('--kubeconfig', path));
-  if (document.errors.length > 0 || (document.contents !== null && !isMap(document.contents))) throw new UserError(`${path} is not a kubeconfig: it was left as it is; choose another with --kubeconfig.`);
-  return document.contents === null ? new Document({ apiVersion: 'v1', kind: 'Config' }) : document as unknown as Document;
+  if (!existsSync(path)) return new (yaml().Document)({ apiVersion: 'v1', kind: 'Config', clusters: [], contexts: [], users: [] });
+  const document = yaml().parseDocument(readText('--kubeconfig', path));
+  if (document.errors.length > 0 || (document.contents !== null && !yaml().isMap(document.contents))) throw new UserError(`${path} is not a kubeconfig: it was left as it is; choose another with --kubeconfig.`);
+  return document.contents === null ? new (yaml().Document)({ apiVersion: 'v1', kind: 'Config' }) : document as unknown as Document;
 }
 
 function upsert(document: Document, list: string, item: { readonly name: string; readonly [field: string]: unknown }): void {
   const present = document.get(list);
+  const { isMap, YAMLSeq } = yaml();
   const sequence = present instanceof YAMLSeq ? present : new YAMLSeq();
   const at = sequence.items.findIndex((entry) => isMap(entry) && entry.get('name') === item.name);
   const node = document.createNode(item);

@@ -1,6 +1,5 @@
 /** `capstan user hash-password NAME`: a line for the file of `capstan apiserver --basic-auth-file`. */
 import { Option, type Command } from 'commander';
-import { hashPassword } from '#cmd/login-client.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { list } from '../component-options.ts';
 import { action, print } from '../context.ts';
@@ -18,6 +17,7 @@ export function register(user: Command): void {
       if (name === '' || name.includes(':')) throw new UserError(`"${name}" cannot be a user's name here: it is empty or has a colon, which HTTP basic authentication cannot carry.`);
       const password = options.passwordStdin ? await readLine() : await askTwice(name);
       if (password === undefined || password === '') throw new UserError('The password is empty.');
+      const { hashPassword } = await import('#cmd/login-client.ts');
       print([quote(await hashPassword(password)), quote(name), quote(options.uid), quote((options.group ?? []).join(','))].join(','));
     }));
 }
