@@ -4,13 +4,14 @@ import { UserError } from '#deploy/data-dir.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
+import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
 import { givenServing, joinCluster, keptServing, withClientCertificate, withServingCertificate, type NodeCertificateFlags } from './node-certificates.ts';
 import { createRealNode, type RealNode } from './real-node.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
-export interface NodeFlags extends ComponentFlags, NodeCertificateFlags {
+export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, KubeletFlags {
   readonly runtime: 'cri' | 'simulated';
   /** Simulated only. Default 1. */
   readonly nodes?: number;
@@ -41,6 +42,8 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   const dir = requireFlag(flags.dataDir, { flag: '--data-dir', why: "it is where containerd and the pods' files live" });
   const podCIDR = flags.podCidr ?? '10.244.0.0/24';
   const nodeName = (flags.nodeName ?? hostname()).toLowerCase();
+  const kubelet = kubeletSettingsFrom(flags);
+  await requireKernelDefaults(flags);
   const given = await givenServing(flags);
   await joinCluster(flags, nodeName);
   const containerdDir = containerdDirOf({ node: dir });
@@ -55,7 +58,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
       const serving = given ?? await keptServing(flags, { nodeName, address, nowMs: context.clock.now() });
       const made = await createRealNode({
         ...context,
-        data: { nodeName, address, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving },
+        data: { nodeName, address, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving, kubelet },
       });
       node = made;
       const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };

@@ -8,6 +8,7 @@ import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import type { KubeletSettings } from './kubelet-flags.ts';
 import { KUBERNETES_VERSION } from './version.ts';
 
 /** Structured-cloneable. */
@@ -26,6 +27,8 @@ export interface RealNodeData {
   readonly caPem: string;
   /** The kubelet API's certificate; or the cluster's pki folder, to issue it from. */
   readonly serving: KeyPair | { readonly pkiDir: string };
+  /** Of the kubelet API, where flags say so. */
+  readonly kubelet?: KubeletSettings;
 }
 
 export interface RealNode {
@@ -43,12 +46,12 @@ export interface RealNodeOptions extends ComponentContext {
 }
 
 const CLUSTER_DOMAIN = 'cluster.local';
-/** Who may use the kubelet API: the API server, by the name in its certificate. */
+/** Who may do everything with the kubelet API: the API server, by the name in its certificate. */
 const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
 export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
-  const { nodeName, address, podCIDR, clusterDNS, dir, containerdDir, caPem } = data;
+  const { nodeName, address, podCIDR, clusterDNS, dir, containerdDir, caPem, kubelet: { streamIdleMs, ...tls } = {} } = data;
   const { clock, log } = context;
   const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clock, log });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
@@ -56,7 +59,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
   const component = createNodeAgent({
     context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: agentDir, imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
     podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
-    tls: { ...serving, clientCaPem: caPem, clients: [API_SERVER] },
+    tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] }, streamIdleMs,
   });
   return {
     component,

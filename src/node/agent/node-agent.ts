@@ -58,6 +58,8 @@ export interface NodeAgentOptions {
   /** Default 10250; any free port when that is taken. */
   readonly port?: number;
   readonly tls: KubeletTls;
+  /** After so long without a byte, exec, attach and port-forward are closed. */
+  readonly streamIdleMs?: number | undefined;
   readonly kubeletVersion: string;
   readonly maximumPods?: number;
 }
@@ -127,7 +129,7 @@ class Agent implements NodeAgent {
     this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid) });
     this.#logs = new LogRotation({ cri, clock, log });
     this.#server = new KubeletServer({
-      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir,
+      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
       workers: () => [...this.#workers.values()],
     });
   }
