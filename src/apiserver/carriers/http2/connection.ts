@@ -5,7 +5,8 @@
  *   preface ─► SETTINGS both ways ─► streams … ─► GOAWAY (shutdown, idle, or the client's fault) ─► last stream ends ─► closed
  *
  * Bounds: streams at once (answers that were given up count until their handler is done), bytes of a header block, frames that ask for an
- * answer or do nothing (MAX_CHEAP_FRAMES), resets (MAX_RESETS), bytes in the socket's buffer. Whoever passes one is sent away with GOAWAY.
+ * answer or do nothing (MAX_CHEAP_FRAMES), resets and faults (MAX_RESETS), the times of Http2Patience. Whoever passes one is sent away with GOAWAY
+ * or cut off. From who does not read what is written (PAUSE_BYTES), nothing more is read.
  */
 import type { Socket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -26,20 +27,39 @@ export interface Http2Options {
   readonly log: Logger;
   readonly maxConcurrentStreams: number;
   readonly maxHeaderBytes: number;
-  /** A connection without any stream for so long is closed. */
+  /** A connection without any stream for so long is closed, whatever it pings. */
   readonly idleMs: number;
+  readonly patience?: Partial<Http2Patience>;
 }
+
+/** How long a client may take. */
+export interface Http2Patience {
+  /** From the connection to its preface and SETTINGS. */
+  readonly startMs: number;
+  /** From the first byte of a frame to its last; of a header block to its end. */
+  readonly frameMs: number;
+  /** Without taking any byte of an answer that is whole. */
+  readonly stallMs: number;
+  /** To close its side, after we have closed ours. */
+  readonly lingerMs: number;
+}
+
+const PATIENCE: Http2Patience = { startMs: 10_000, frameMs: 30_000, stallMs: 120_000, lingerMs: 5000 };
 
 /** Bodies up to this many bytes of a request, and of all a client's requests, are taken before the client must wait. */
 const STREAM_WINDOW_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 /** More than this is not handed to the socket before it has got rid of some. */
 const SOCKET_HIGH_BYTES = 1024 * 1024;
+/** Of what is not written by turns: answers to frames, resets, headers. */
+const PAUSE_BYTES = 2 * SOCKET_HIGH_BYTES;
 /** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
 const TURN_BYTES = 512 * 1024;
 /** Bodies are laid out in buffers of this size, which are used again: new ones for every long list would keep the garbage collector busy. */
 const CHUNK_BYTES = 256 * 1024;
 const MAX_FREE_CHUNKS = 16;
+/** Less is copied out of a chunk: until it is sent, it would hold the whole of it. */
+const COPIED_BYTES = 64 * 1024;
 const freeChunks: Buffer[] = [];
 const MAX_CONTINUATIONS = 64;
 /** Frames that only cost us something: per second in the long run, and at once. */
@@ -69,7 +89,10 @@ class Allowance {
   }
 }
 
-interface HeaderBlock { readonly streamId: number; readonly endStream: boolean; readonly parts: Buffer[]; bytes: number }
+/** What a client provokes counts with what it gives up itself. */
+const CLIENT_FAULTS: ReadonlySet<number> = new Set([ErrorCode.protocolError, ErrorCode.flowControlError, ErrorCode.streamClosed]);
+
+interface HeaderBlock { readonly streamId: number; readonly endStream: boolean; bytes: Buffer; parts: number }
 
 export class Http2Connection implements StreamOutput {
   readonly #socket: Socket;
@@ -94,18 +117,36 @@ export class Http2Connection implements StreamOutput {
   #initialSendWindow = DEFAULT_WINDOW_BYTES;
   #goingAway = false;
   #corked = false;
+  #paused = false;
+  readonly #patience: Http2Patience;
+  readonly #openedMs = performance.now();
+  /** Since when a frame or a header block is under way, no stream is open, our side is closed, the socket has taken nothing; 0 = not so. */
+  #partialMs = 0;
+  #idleMs = performance.now();
+  #endedMs = 0;
+  #stuckMs = 0;
+  #stuckBytes = 0;
   #pumpScheduled = false;
 
   constructor(socket: Socket, options: Http2Options) {
     this.#socket = socket;
     this.#options = options;
+    this.#patience = { ...PATIENCE, ...options.patience };
     this.#requestHeaders = new RequestHeaders(options.maxHeaderBytes);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
-    socket.on('drain', () => this.#pumpSoon());
-    socket.on('end', () => socket.end());
-    socket.on('close', () => this.#lost());
-    socket.setTimeout(options.idleMs, () => {
-      if (this.#streams.size === 0) this.shutdown();
+    socket.on('drain', () => {
+      if (this.#paused) {
+        this.#paused = false;
+        socket.resume();
+      }
+      this.#pumpSoon();
+    });
+    socket.on('end', () => this.#end());
+    const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
+    const watchdog = setInterval(() => this.#check(performance.now()), Math.max(5, Math.min(options.idleMs, startMs, frameMs, stallMs, lingerMs) / 2)).unref();
+    socket.on('close', () => {
+      clearInterval(watchdog);
+      this.#lost();
     });
     this.#write(settingsFrame([
       [Setting.maxConcurrentStreams, options.maxConcurrentStreams], [Setting.initialWindowSize, STREAM_WINDOW_BYTES], [Setting.maxHeaderListSize, options.maxHeaderBytes],
@@ -128,7 +169,15 @@ export class Http2Connection implements StreamOutput {
     this.#unread = undefined;
     try {
       const read = this.#readFrames(bytes);
-      if (read < bytes.length) this.#unread = bytes.subarray(read);
+      const left = bytes.length - read;
+      // Few bytes must not hold the whole of what they came in.
+      if (left > 0) this.#unread = left * 2 < bytes.length ? Buffer.from(bytes.subarray(read)) : bytes.subarray(read);
+      if (read > 0 && !this.#block) this.#partialMs = 0;
+      if ((left > 0 || this.#block) && this.#partialMs === 0) this.#partialMs = performance.now();
+      if (this.#socket.writableLength > PAUSE_BYTES && !this.#paused) {
+        this.#paused = true;
+        this.#socket.pause();
+      }
     } catch (error) {
       if (error instanceof ConnectionError) this.#fail(error);
       else {
@@ -179,7 +228,7 @@ export class Http2Connection implements StreamOutput {
       case FrameType.pushPromise: throw new ConnectionError(ErrorCode.protocolError, 'PUSH_PROMISE from a client');
       case FrameType.goaway:
         if (frame.streamId !== 0) throw new ConnectionError(ErrorCode.protocolError, 'GOAWAY on a stream');
-        return;
+        return this.#cheap();
       default: return this.#cheap();
     }
   }
@@ -197,18 +246,18 @@ export class Http2Connection implements StreamOutput {
     }
     const endStream = (frame.flags & Flag.endStream) !== 0;
     if (frame.flags & Flag.endHeaders) this.#headerBlock(frame.streamId, { block, endStream });
-    else this.#block = { streamId: frame.streamId, endStream, parts: [block], bytes: block.length };
+    // A copy: what came with it is not to be kept.
+    else this.#block = { streamId: frame.streamId, endStream, bytes: Buffer.from(block), parts: 1 };
   }
 
   #continuation({ streamId, flags, payload }: Frame): void {
     const block = this.#block;
     if (!block) throw new ConnectionError(ErrorCode.protocolError, 'CONTINUATION of nothing');
-    block.parts.push(payload);
-    block.bytes += payload.length;
-    if (block.bytes > this.#options.maxHeaderBytes || block.parts.length > MAX_CONTINUATIONS) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
+    if (block.bytes.length + payload.length > this.#options.maxHeaderBytes || ++block.parts > MAX_CONTINUATIONS) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'a header block without end');
+    block.bytes = Buffer.concat([block.bytes, payload]);
     if (!(flags & Flag.endHeaders)) return;
     this.#block = undefined;
-    this.#headerBlock(streamId, { block: Buffer.concat(block.parts, block.bytes), endStream: block.endStream });
+    this.#headerBlock(streamId, { block: block.bytes, endStream: block.endStream });
   }
 
   #headerBlock(streamId: number, { block, endStream }: { readonly block: Buffer; readonly endStream: boolean }): void {
@@ -224,7 +273,8 @@ export class Http2Connection implements StreamOutput {
     // Streams begun after GOAWAY are the client's to try again elsewhere.
     if (this.#goingAway) return;
     this.#lastStreamId = streamId;
-    if (this.#running >= this.#options.maxConcurrentStreams) return this.#refuse(streamId, ErrorCode.refusedStream);
+    // Answers that are not taken count, and handlers whose client has gone.
+    if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams) return this.#refuse(streamId, ErrorCode.refusedStream);
     const problem = fields.problem();
     if (problem === 'malformed') return this.#refuse(streamId, ErrorCode.protocolError);
     this.#open(fields, { streamId, endStream, tooLarge: problem === 'too-large' });
@@ -372,6 +422,7 @@ export class Http2Connection implements StreamOutput {
     headers['date'] ??= httpDate();
     const block = encodeHeaders(status, headers, setCookies);
     const isHead = stream.method === 'HEAD';
+    if (isHead && !isWhole) body(closedSink);
     if (isHead || (isWhole && lengthOf(body) === 0)) {
       this.#writeHeaders(stream, { block, endStream: true });
       return this.#localEnd(stream);
@@ -418,6 +469,14 @@ export class Http2Connection implements StreamOutput {
     this.#pumpSoon();
   }
 
+  goOn({ id: streamId }: Http2Stream): void {
+    const block = encodeHeaders(100, {});
+    const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + block.length);
+    writeFrameHeader(bytes, 0, { length: block.length, type: FrameType.headers, flags: Flag.endHeaders, streamId });
+    bytes.set(block, FRAME_HEADER_BYTES);
+    this.#write(bytes);
+  }
+
   grant(stream: Http2Stream, bytes: number): void {
     if (stream.remoteEnded || stream.closed) return;
     stream.receiveWindow += bytes;
@@ -459,8 +518,11 @@ export class Http2Connection implements StreamOutput {
       served.add(stream);
       if (stream.queuedBytes > 0) this.#waiting.add(stream);
     }
-    if (at > 0) this.#socket.write(chunk.subarray(0, at), () => giveChunk(chunk));
-    else giveChunk(chunk);
+    if (at > COPIED_BYTES) this.#socket.write(chunk.subarray(0, at), () => giveChunk(chunk));
+    else {
+      if (at > 0) this.#socket.write(Buffer.from(chunk.subarray(0, at)));
+      giveChunk(chunk);
+    }
     for (const stream of served) {
       if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
       else stream.wake();
@@ -511,6 +573,8 @@ export class Http2Connection implements StreamOutput {
   }
 
   #refuse(streamId: number, code: number): void {
+    if (code === ErrorCode.refusedStream) this.#cheap();
+    else if (CLIENT_FAULTS.has(code) && !this.#resets.take()) throw new ConnectionError(ErrorCode.enhanceYourCalm, 'too many faulty requests');
     this.#reset.add(streamId);
     if (this.#reset.size > REMEMBERED_RESETS) this.#reset.delete(this.#reset.values().next().value!);
     this.#write(resetFrame(streamId, code));
@@ -520,11 +584,33 @@ export class Http2Connection implements StreamOutput {
     this.#streams.delete(stream.id);
     this.#waiting.delete(stream);
     stream.close();
+    if (this.#streams.size === 0) this.#idleMs = performance.now();
     if (this.#goingAway) this.#endIfDone();
   }
 
   #endIfDone(): void {
-    if (this.#streams.size === 0 && !this.#socket.destroyed) this.#socket.end();
+    if (this.#streams.size === 0) this.#end();
+  }
+
+  /** Our side; the client may take a while to close its own. */
+  #end(): void {
+    if (this.#endedMs !== 0 || this.#socket.destroyed) return;
+    this.#endedMs = performance.now();
+    this.#socket.end();
+  }
+
+  /** Every now and then: who keeps us waiting? */
+  #check(nowMs: number): void {
+    const { startMs, frameMs, stallMs, lingerMs } = this.#patience;
+    const lasts = (sinceMs: number, mostMs: number): boolean => sinceMs !== 0 && nowMs - sinceMs > mostMs;
+    if (this.#socket.writableLength !== this.#stuckBytes || this.#stuckBytes === 0) {
+      this.#stuckBytes = this.#socket.writableLength;
+      this.#stuckMs = this.#stuckBytes === 0 ? 0 : nowMs;
+    }
+    if (lasts(this.#endedMs, lingerMs) || lasts(this.#stuckMs, stallMs) || (!this.#settingsRead && lasts(this.#openedMs, startMs))) return void this.#socket.destroy();
+    if (lasts(this.#partialMs, frameMs) && !this.#paused) return this.#fail(new ConnectionError(ErrorCode.enhanceYourCalm, 'a frame that is not finished'));
+    for (const stream of this.#streams.values()) if (stream.isStalled(nowMs, stallMs)) this.#resetStream(stream, ErrorCode.cancel);
+    if (this.#streams.size === 0 && lasts(this.#idleMs, this.#options.idleMs)) this.shutdown();
   }
 
   #fail({ code, message }: ConnectionError): void {
@@ -535,8 +621,9 @@ export class Http2Connection implements StreamOutput {
     this.#streams.clear();
     this.#waiting.clear();
     this.#socket.removeAllListeners('data');
+    this.#paused = false;
     this.#socket.resume();
-    this.#socket.end();
+    this.#end();
     this.#socket.destroySoon();
   }
 

@@ -102,6 +102,8 @@ export class HeaderDecoder {
   #evict(): void {
     while (this.#bytes > this.#limit) {
       this.#bytes -= this.#names[this.#first]!.length + this.#values[this.#first]!.length + ENTRY_BYTES;
+      // Not kept until the list is cut: fields may be as long as a header block.
+      this.#names[this.#first] = this.#values[this.#first] = '';
       this.#first++;
     }
     if (this.#first < 256) return;

@@ -5,6 +5,9 @@ import type { HeaderReceiver } from './hpack.ts';
 const CONNECTION_FIELDS = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
 /** Of these the first counts, as with HTTP/1.1; all others are joined. */
 const SINGLE_FIELDS = new Set(['authorization', 'content-length', 'content-type', 'from', 'host', 'if-modified-since', 'if-unmodified-since', 'location', 'max-forwards', 'proxy-authorization', 'referer', 'user-agent']);
+/** As HTTP/1.1 has it: what goes on to other servers must not be read differently there. */
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
+const BAD_TARGET = /[\0-\x20\x7f]/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 /** NUL, line ends; blanks around. */
 const BAD_VALUE = /[\0\r\n]|^[ \t]|[ \t]$/;
@@ -74,7 +77,7 @@ export class RequestHeaders implements HeaderReceiver {
   problem(): 'malformed' | 'too-large' | undefined {
     if (this.#bytes > this.#maxBytes) return 'too-large';
     const isPath = this.target.startsWith('/') || (this.target === '*' && this.method === 'OPTIONS');
-    if (this.#malformed || this.method === '' || this.#scheme === '' || !isPath) return 'malformed';
+    if (this.#malformed || !METHOD.test(this.method) || this.#scheme === '' || !isPath || BAD_TARGET.test(this.target)) return 'malformed';
     const length = this.headers['content-length'];
     if (length !== undefined && !/^\d{1,15}$/.test(length)) return 'malformed';
     if (this.#authority !== undefined) this.headers['host'] ??= this.#authority;

@@ -7,6 +7,7 @@
 import { Readable } from 'node:stream';
 import { statusErrors } from '#machinery/errors.ts';
 import type { ApiRequest, ResponseSink } from '../../http.ts';
+import { BodyParts } from '../body-parts.ts';
 import type { Peer } from '../peer.ts';
 
 /** What a stream asks of its connection. */
@@ -15,6 +16,8 @@ export interface StreamOutput {
   schedule(stream: Http2Stream): void;
   /** Window for this many bytes more of the request's body is wanted. */
   grant(stream: Http2Stream, bytes: number): void;
+  /** The client waits to be told that its body is wanted: 100 (Continue). */
+  goOn(stream: Http2Stream): void;
 }
 
 export interface StreamStart {
@@ -34,8 +37,6 @@ export interface StreamStart {
 /** A sink takes this much before it says that its reader is behind. */
 const SINK_HIGH_BYTES = 256 * 1024;
 const SINK_LOW_BYTES = 64 * 1024;
-
-const EMPTY = Buffer.alloc(0);
 
 export class Http2Stream implements ApiRequest, ResponseSink {
   readonly id: number;
@@ -65,8 +66,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 
   #received = 0;
   #declared = -1;
-  #first: Buffer | undefined;
-  #rest: Buffer[] | undefined;
+  readonly #parts = new BodyParts();
   #reader: { readonly limitBytes: number; resolve(body: Buffer): void; reject(error: Error): void } | undefined;
   #readable: Readable | undefined;
   #discards = false;
@@ -76,6 +76,9 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   #queueStart = 0;
   #queueOffset = 0;
   queuedBytes = 0;
+  /** What was queued when it was last looked at, and since when it is. */
+  #stalledBytes = 0;
+  #stalledMs = 0;
   #drains: (() => void)[] = [];
   #closes: (() => void)[] = [];
   #aborts: (() => void)[] = [];
@@ -112,7 +115,8 @@ export class Http2Stream implements ApiRequest, ResponseSink {
   /** The client may send on as its reader takes what there is. */
   bodyStream(): Readable {
     const readable = new Readable({ read: () => this.#grant() });
-    const soFar = this.#takeBody();
+    this.#expectsMore();
+    const soFar = this.#parts.take();
     if (soFar.length > 0) readable.push(soFar);
     if (this.remoteEnded) readable.push(null);
     else if (this.closed) readable.destroy(goneAway());
@@ -125,10 +129,11 @@ export class Http2Stream implements ApiRequest, ResponseSink {
       this.#discard();
       return Promise.reject(tooLarge(limitBytes));
     }
-    if (this.remoteEnded) return Promise.resolve(this.#takeBody());
+    if (this.remoteEnded) return Promise.resolve(this.#parts.take());
     if (this.closed) return Promise.reject(goneAway());
     return new Promise((resolve, reject) => {
       this.#reader = { limitBytes, resolve, reject };
+      this.#expectsMore();
       this.#grant();
     });
   }
@@ -154,10 +159,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
       this.#reader.reject(tooLarge(this.#reader.limitBytes));
       this.#reader = undefined;
       this.#discard();
-    } else if (chunk.length > 0) {
-      if (this.#first === undefined) this.#first = chunk;
-      else (this.#rest ??= [this.#first]).push(chunk);
-    }
+    } else this.#parts.add(chunk);
     if (this.#reader && this.#ungranted * 2 >= this.receiveWindowSize) this.#grant();
     return true;
   }
@@ -170,7 +172,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.#readable = undefined;
     const reader = this.#reader;
     this.#reader = undefined;
-    reader?.resolve(this.#takeBody());
+    reader?.resolve(this.#parts.take());
     return true;
   }
 
@@ -198,6 +200,16 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     this.#queueStart = 0;
   }
 
+  /** A whole answer of which the client has taken nothing for so long. Those that go on by themselves have bounds of their own. */
+  isStalled(nowMs: number, mostMs: number): boolean {
+    if (!this.ending || this.queuedBytes === 0 || this.queuedBytes !== this.#stalledBytes) {
+      this.#stalledBytes = this.queuedBytes;
+      this.#stalledMs = nowMs;
+      return false;
+    }
+    return nowMs - this.#stalledMs > mostMs;
+  }
+
   /** After bytes of it went out. */
   wake(): void {
     if (this.queuedBytes > SINK_LOW_BYTES || this.#drains.length === 0) return;
@@ -211,7 +223,7 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     if (this.closed) return;
     this.closed = true;
     this.#queue = [];
-    this.#first = this.#rest = undefined;
+    this.#parts.clear();
     this.#reader?.reject(goneAway());
     this.#reader = undefined;
     this.#readable?.destroy(goneAway());
@@ -260,15 +272,14 @@ export class Http2Stream implements ApiRequest, ResponseSink {
 
   // -------------------------------------------------------------------------------------------------------------- private
 
-  #takeBody(): Buffer {
-    const body = this.#rest ? Buffer.concat(this.#rest, this.#received) : this.#first ?? EMPTY;
-    this.#first = this.#rest = undefined;
-    return body;
+  #expectsMore(): void {
+    if (this.remoteEnded || this.closed || this.#received > 0 || this.headers['expect'] === undefined) return;
+    if (this.headers['expect'].toLowerCase() === '100-continue') this.#output.goOn(this);
   }
 
   #discard(): void {
     this.#discards = true;
-    this.#first = this.#rest = undefined;
+    this.#parts.clear();
   }
 
   #grant(): void {

@@ -1,0 +1,53 @@
+/** A request's body as it comes, bit by bit. Small bits are copied together: one by one, each would cost many times its own size in memory. */
+
+/** Larger chunks are kept as they are. */
+const SMALL_BYTES = 2048;
+const TAIL_BYTES = 16 * 1024;
+const EMPTY = Buffer.alloc(0);
+
+export class BodyParts {
+  #first: Buffer | undefined;
+  #rest: Buffer[] | undefined;
+  /** What small chunks are gathered in, and how much of it is filled. */
+  #tail: Buffer | undefined;
+  #filled = 0;
+  bytes = 0;
+
+  add(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    this.bytes += chunk.length;
+    if (this.#first === undefined) {
+      this.#first = chunk;
+      return;
+    }
+    if (chunk.length > SMALL_BYTES) {
+      this.#closeTail();
+      (this.#rest ??= []).push(chunk);
+      return;
+    }
+    if (this.#tail && this.#filled + chunk.length > this.#tail.length) this.#closeTail();
+    this.#tail ??= Buffer.allocUnsafeSlow(TAIL_BYTES);
+    this.#tail.set(chunk, this.#filled);
+    this.#filled += chunk.length;
+  }
+
+  /** All of it; nothing is kept. */
+  take(): Buffer {
+    this.#closeTail();
+    const body = this.#rest ? Buffer.concat([this.#first!, ...this.#rest], this.bytes) : this.#first ?? EMPTY;
+    this.clear();
+    return body;
+  }
+
+  clear(): void {
+    this.#first = this.#rest = this.#tail = undefined;
+    this.#filled = this.bytes = 0;
+  }
+
+  #closeTail(): void {
+    if (!this.#tail) return;
+    (this.#rest ??= []).push(this.#tail.subarray(0, this.#filled));
+    this.#tail = undefined;
+    this.#filled = 0;
+  }
+}
