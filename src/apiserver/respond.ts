@@ -1,11 +1,11 @@
 /** Answers: headers, errors as Status objects, compression, pretty printing. */
-import { gzip } from 'node:zlib';
+import { createGzip, gzip } from 'node:zlib';
 import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
 import { FieldSelectorError } from '#machinery/fields.ts';
 import { LabelSelectorError } from '#machinery/labels.ts';
 import { StoreError } from '#storage/store.ts';
 import { encodeObject } from './encode.ts';
-import type { ApiRequest, ApiResponse } from './http.ts';
+import type { ApiRequest, ApiResponse, ResponseSink } from './http.ts';
 import { negotiateLeniently, wantsPretty } from './negotiate.ts';
 import type { Query } from './request-info.ts';
 
@@ -63,7 +63,7 @@ export function isPretty(query: Query, request: ApiRequest): boolean {
   return wantsPretty(query['pretty'], request.headers['user-agent']);
 }
 
-/** Compresses a big whole body when the client accepts it, off the event loop. */
+/** Compresses a big whole body when the client accepts it, off the event loop: at once, or piece by piece while it is sent. */
 export function compressed(response: ApiResponse, request: ApiRequest): ApiResponse | Promise<ApiResponse> {
   const accepted = request.headers['accept-encoding'];
   if (accepted === undefined || typeof response.body === 'function' || !accepted.includes('gzip')) return response;
@@ -71,9 +71,40 @@ export function compressed(response: ApiResponse, request: ApiRequest): ApiRespo
   let size = 0;
   for (const piece of pieces) size += piece.length;
   if (size < GZIP_THRESHOLD_BYTES || response.headers['content-encoding'] !== undefined) return response;
+  const headers = { ...response.headers, 'content-encoding': 'gzip', vary: 'Accept-Encoding' };
+  if (size > GZIP_AT_ONCE_BYTES) return { status: response.status, headers, body: (sink) => compressInto(sink, pieces) };
   const whole = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces as Buffer[], size);
   return new Promise((resolve, reject) => gzip(whole, { level: GZIP_LEVEL }, (error, body) => {
     if (error) reject(error);
-    else resolve({ status: response.status, headers: { ...response.headers, 'content-encoding': 'gzip', vary: 'Accept-Encoding' }, body });
+    else resolve({ status: response.status, headers, body });
   }));
+}
+
+/** More than this is never laid out whole: that would hold up everybody else. */
+const GZIP_AT_ONCE_BYTES = 2 * 1024 * 1024;
+/** Handed to the compressor at a time; many pieces are small. */
+const GZIP_CHUNK_BYTES = 256 * 1024;
+
+function compressInto(sink: ResponseSink, pieces: readonly Buffer[]): void {
+  const stream = createGzip({ level: GZIP_LEVEL, chunkSize: GZIP_CHUNK_BYTES });
+  stream.on('data', (chunk: Buffer) => {
+    if (sink.write(chunk)) return;
+    stream.pause();
+    void sink.drained().then(() => stream.resume());
+  });
+  stream.on('end', () => sink.end());
+  stream.on('error', () => sink.end());
+  sink.onClose(() => stream.destroy());
+  let next = 0;
+  const proceed = (): void => {
+    while (!stream.destroyed && next < pieces.length) {
+      const from = next;
+      let bytes = 0;
+      while (next < pieces.length && bytes < GZIP_CHUNK_BYTES) bytes += pieces[next++]!.length;
+      const isRoom = stream.write(next - from === 1 ? pieces[from]! : Buffer.concat(pieces.slice(from, next), bytes));
+      if (!isRoom) return void stream.once('drain', proceed);
+    }
+    if (!stream.destroyed) stream.end();
+  };
+  proceed();
 }

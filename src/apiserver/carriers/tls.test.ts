@@ -3,11 +3,13 @@ import { execFile } from 'node:child_process';
 import type { webcrypto } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
+import { once } from 'node:events';
 import { get as httpsGet, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import { gunzipSync } from 'node:zlib';
 import 'reflect-metadata';
 import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator, type X509Certificate } from '@peculiar/x509';
 import type { ApiRequest } from '../http.ts';
@@ -72,6 +74,13 @@ test('a long list comes whole over both protocols', async () => {
   try {
     const answers = [await http2Request(session, { ':path': path }), await http1Get(path, { headers: { connection: 'close' } })];
     for (const { body } of answers) assert.equal((JSON.parse(body) as { items: unknown[] }).items.length, 12);
+    const stream = session.request({ ':path': path, 'accept-encoding': 'gzip' });
+    const chunks: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    await once(stream, 'end');
+    const zipped = Buffer.concat(chunks);
+    assert.ok(zipped.length < answers[0]!.body.length / 10, `${zipped.length} bytes`);
+    assert.equal(gunzipSync(zipped).toString(), answers[0]!.body);
   } finally {
     session.close();
   }
