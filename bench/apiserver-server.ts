@@ -1,4 +1,4 @@
-/** What bench/apiserver.ts loads: the API server of `capstan apiserver` over an lmdb store, or a bare HTTP/2 server over lmdb, in a process of its own. */
+/** What bench/apiserver.ts and bench/admission.ts load: the API server of `capstan apiserver` over an lmdb store, or a bare HTTP/2 server over lmdb, in a process of its own. */
 import { writeFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import { createServer, type AddressInfo } from 'node:net';
@@ -11,7 +11,7 @@ import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 
-interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number; readonly longBytes: number }
+interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number; readonly longBytes: number; readonly disabledPlugins?: readonly string[] }
 
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
 
@@ -39,7 +39,7 @@ async function startApi(): Promise<void> {
   const store = await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
   const port = await freePort();
   const server = await composeApiServer({
-    store, pki, settings: { authentication: { tokenFile } }, serviceCIDR: '10.96.0.0/16', listen: ['127.0.0.1'], port, advertiseAddress: '127.0.0.1', clock: realClock, log,
+    store, pki, settings: { authentication: { tokenFile }, ...(config.disabledPlugins ? { admission: { disabled: config.disabledPlugins } } : {}) }, serviceCIDR: '10.96.0.0/16', listen: ['127.0.0.1'], port, advertiseAddress: '127.0.0.1', clock: realClock, log,
   });
   await server.ready();
   process.send!({ type: 'ready', port });

@@ -25,10 +25,12 @@ export function createInternalApi({ catalogue, objects }: { readonly catalogue: 
     },
     list(resource, { namespace = '' } = {}) {
       const { cache } = endpointOf(resource);
+      if (cache.entries.size === 0) return [];
       return cache.entries.list(namespace === '' ? '' : cache.key({ namespace, name: '' })).map((entry) => cache.parsed.of(entry));
     },
     count(resource, { namespace = '' } = {}) {
       const { cache } = endpointOf(resource);
+      if (cache.entries.size === 0) return 0;
       return cache.entries.count(namespace === '' ? '' : cache.key({ namespace, name: '' }));
     },
     watch: (resource, handler) => follow(endpointOf(resource), handler),
