@@ -1,0 +1,97 @@
+/**
+ * Updates, patches and server-side applies under h2load, beside creates of the same run: two loads at once write two contents in turn to the
+ * same 200 ConfigMaps and Deployments, so that nearly every request changes its object. Each is durable before it is answered.
+ *
+ *   node bench/writes.ts [--seconds=3]     needs h2load (Debian: nghttp2-client)
+ */
+import { execFile, fork } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { NODE_FLAGS } from '#deploy/daemon.ts';
+import { selfSigned } from './self-signed.ts';
+
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '3' } } });
+const run = promisify(execFile);
+const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
+const OBJECTS = 200;
+const CONNECTIONS = 16;
+
+const configMap = (value: string): object => ({ kind: 'ConfigMap', apiVersion: 'v1', metadata: { labels: { app: 'bench' } }, data: { value: value.repeat(800), other: 'same' } });
+const deployment = (image: string): object => ({
+  kind: 'Deployment', apiVersion: 'apps/v1',
+  spec: {
+    replicas: 2, selector: { matchLabels: { app: 'bench' } },
+    template: { metadata: { labels: { app: 'bench' } }, spec: { containers: [{ name: 'main', image, env: [{ name: 'LEVEL', value: image }], ports: [{ containerPort: 8080 }] }] } },
+  },
+});
+
+interface Case { readonly name: string; readonly method: string; readonly type: string; readonly path: string; readonly bodies: (object | undefined)[] }
+
+const MAPS = '/api/v1/namespaces/default/configmaps', DEPLOYMENTS = '/apis/apps/v1/namespaces/default/deployments';
+const CASES: readonly Case[] = [
+  { name: 'creates of ConfigMaps', method: 'POST', type: 'application/json', path: MAPS, bodies: [{ ...configMap('a'), metadata: { generateName: 'new-' } }, { ...configMap('b'), metadata: { generateName: 'new-' } }] },
+  { name: 'merge patches of ConfigMaps', method: 'PATCH', type: 'application/merge-patch+json', path: MAPS, bodies: [{ data: { value: 'a' } }, { data: { value: 'b' } }] },
+  { name: 'strategic patches of Deployments', method: 'PATCH', type: 'application/strategic-merge-patch+json', path: DEPLOYMENTS, bodies: [{ spec: { template: { spec: { containers: [{ name: 'main', image: 'a' }] } } } }, { spec: { template: { spec: { containers: [{ name: 'main', image: 'b' }] } } } }] },
+  { name: 'applies of ConfigMaps', method: 'PATCH', type: 'application/apply-patch+yaml', path: MAPS, bodies: ['x', 'y'].map((value) => configMap(value)) },
+  { name: 'applies of Deployments', method: 'PATCH', type: 'application/apply-patch+yaml', path: DEPLOYMENTS, bodies: [deployment('c'), deployment('d')] },
+];
+
+const tls = await selfSigned();
+const child = fork(new URL('./apiserver-server.ts', import.meta.url), {
+  execArgv: [...NODE_FLAGS], env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', dir: join(directory, 'api'), listBytes: 0, longBytes: 0, ...tls }) },
+});
+
+function answer<T>(type: string, question?: string): Promise<T> {
+  return new Promise((resolve) => {
+    const hear = (message: { readonly type: string }): void => {
+      if (message.type !== type) return;
+      child.off('message', hear);
+      resolve(message as T);
+    };
+    child.on('message', hear);
+    if (question) child.send(question);
+  });
+}
+
+async function request(port: number, { method, path, body }: { readonly method: string; readonly path: string; readonly body: object }): Promise<void> {
+  const file = join(directory, 'one.json');
+  writeFileSync(file, JSON.stringify(body));
+  await run('curl', ['-sfk', '-X', method, '-H', 'authorization: Bearer root', '-H', 'content-type: application/json', '-d', `@${file}`, '-o', '/dev/null', `https://127.0.0.1:${port}${path}`]);
+}
+
+async function load(port: number, { bodies, method, path, type }: Case): Promise<number> {
+  const uris = join(directory, 'uris');
+  writeFileSync(uris, Array.from({ length: OBJECTS }, (_, i) => `https://127.0.0.1:${port}${path}${method === 'POST' ? '' : `/bench-${i}?fieldManager=bench&force=true`.replace(method === 'PATCH' && type.includes('apply') ? '' : '&force=true', '')}`).join('\n'));
+  const rates = await Promise.all(bodies.map(async (body, index) => {
+    const file = join(directory, `body-${index}.json`);
+    writeFileSync(file, JSON.stringify(body));
+    const { stdout } = await run('h2load', ['-D', values.seconds, '-c', String(CONNECTIONS / bodies.length), '-m', '1', '-t', '1', '-H', 'authorization: Bearer bench', '-H', `:method: ${method}`, '-H', `content-type: ${type}`, '-d', file, '-i', uris], { maxBuffer: 2 ** 24 });
+    const codes = /status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx/.exec(stdout);
+    if (Number(codes?.[3]) + Number(codes?.[4]) > 0) throw new Error(`requests of ${path} failed:\n${stdout}`);
+    return Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1]);
+  }));
+  return rates.reduce((sum, rate) => sum + rate, 0);
+}
+
+try {
+  const { port } = await answer<{ readonly port: number }>('ready');
+  await request(port, { method: 'POST', path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', body: {
+    kind: 'ClusterRoleBinding', apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'bench' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' }, subjects: [{ kind: 'Group', apiGroup: 'rbac.authorization.k8s.io', name: 'bench-admins' }],
+  } });
+  for (let i = 0; i < OBJECTS; i++) {
+    await request(port, { method: 'POST', path: MAPS, body: { ...configMap('a'), metadata: { name: `bench-${i}` } } });
+    await request(port, { method: 'POST', path: DEPLOYMENTS, body: { ...deployment('a'), metadata: { name: `bench-${i}` } } });
+  }
+  for (const one of CASES) {
+    await answer('cpu', 'cpu');
+    const perSecond = await load(port, one);
+    const { cpuMicroseconds } = await answer<{ readonly cpuMicroseconds: number }>('cpu', 'cpu');
+    console.log(`${one.name.padEnd(34)}${perSecond.toFixed(0).padStart(6)}/s  ${(cpuMicroseconds / perSecond / Number(values.seconds)).toFixed(0)} µs of CPU each`);
+  }
+} finally {
+  child.send('stop');
+  rmSync(directory, { recursive: true, force: true });
+}
