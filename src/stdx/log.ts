@@ -42,12 +42,20 @@ export const silentLogger: Logger = createLogger({ write: () => {} });
 interface LogRecord { readonly level: LogLevel; readonly message: string; readonly fields: LogFields }
 
 function renderJson({ level, message, fields }: LogRecord): string {
-  return `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`;
+  return `${printable(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }))}\n`;
 }
 
 function renderText({ level, message, fields }: LogRecord): string {
   const pairs = Object.entries(fields).filter(([, value]) => value !== undefined).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-  return `${new Date().toISOString()} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}\n`;
+  return printable(`${new Date().toISOString()} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join('')}`) + '\n';
+}
+
+/** What ends a line, steers a terminal or turns the direction of text: a name that someone chose must not forge a record. */
+// oxlint-disable-next-line no-control-regex
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+function printable(line: string): string {
+  return line.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** The message of anything thrown. */
