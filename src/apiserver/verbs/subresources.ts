@@ -113,8 +113,29 @@ async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiR
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   const pod = endpoint.cache.parsed.of(entry);
   if (!ignoresBudgets(pod)) await spendBudget(pod, call, dryRun);
-  await objects.delete(endpoint, request, { target, context: writeContext(context, { dryRun, subresource: 'eviction', options: { ...request }, admission: false }) });
+  const marked = dryRun ? request : await markEvicted(call, request);
+  await objects.delete(endpoint, marked, { target, context: writeContext(context, { dryRun, subresource: 'eviction', options: { ...request }, admission: false }) });
   return created(call);
+}
+
+/** The pod says why it goes, for those who count failures. Preconditions that do not hold are left to the deletion to refuse. */
+async function markEvicted({ core, target }: WriteCall, request: DeleteRequest): Promise<DeleteRequest> {
+  const { uid, resourceVersion } = request.preconditions ?? {};
+  const holds = ({ metadata }: KubeObject): boolean => (uid === undefined || uid === metadata?.uid) && (resourceVersion === undefined || resourceVersion === metadata?.resourceVersion);
+  let marked = false;
+  const { metadata } = await core.internal.modify({ group: '', resource: 'pods' }, target, (object) => {
+    marked = holds(object);
+    if (!marked) return false;
+    const status = ((object as PodParts).status ??= {});
+    const before = status.conditions?.find(({ type }) => type === 'DisruptionTarget');
+    const condition: Condition & { readonly observedGeneration: number } = {
+      type: 'DisruptionTarget', status: 'True', reason: 'EvictionByEvictionAPI', message: 'Eviction API: evicting', observedGeneration: object.metadata?.generation ?? 0,
+      lastTransitionTime: (before?.status === 'True' ? before.lastTransitionTime : undefined) ?? rfc3339(core.clock.now()),
+    };
+    status.conditions = [...(status.conditions ?? []).filter((other) => other !== before), condition];
+    return true;
+  }, { subresource: 'status' });
+  return marked && resourceVersion !== undefined ? { ...request, preconditions: { ...request.preconditions, resourceVersion: metadata?.resourceVersion } } : request;
 }
 
 function ignoresBudgets(pod: KubeObject): boolean {

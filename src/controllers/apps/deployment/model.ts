@@ -85,13 +85,17 @@ export function splitSets(deployment: Deployment, sets: readonly ReplicaSet[]): 
   return { newSet, oldSets: sets.filter((set) => set !== newSet) };
 }
 
-export function revisionOf(object: { readonly metadata?: { readonly annotations?: Record<string, string> } }): number {
-  const revision = Number(object.metadata?.annotations?.[REVISION] ?? 0);
-  return Number.isSafeInteger(revision) ? revision : 0;
+const MAX_INT64 = 2n ** 63n - 1n;
+
+/** An int64 upstream, which may be beyond what a number holds. What is none counts as 0. */
+export function revisionOf(object: { readonly metadata?: { readonly annotations?: Record<string, string> } }): bigint {
+  const text = object.metadata?.annotations?.[REVISION] ?? '';
+  const revision = /^[+-]?\d+$/.test(text) ? BigInt(text.replace(/^\+/, '')) : 0n;
+  return revision <= MAX_INT64 && revision >= -MAX_INT64 ? revision : 0n;
 }
 
-export function maxRevision(sets: readonly ReplicaSet[]): number {
-  return Math.max(0, ...sets.map(revisionOf));
+export function maxRevision(sets: readonly ReplicaSet[]): bigint {
+  return sets.map(revisionOf).reduce((highest, revision) => (revision > highest ? revision : highest), 0n);
 }
 
 /** How many replicas the new set should have now, without more in total than the surge allows. */

@@ -7,7 +7,7 @@ import { findCondition, withCondition } from '../../conditions.ts';
 import { controllerOf, controllerReference } from '../../owners.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
 import { templateHash } from '../../template-hash.ts';
-import { DESIRED_REPLICAS, HASH_LABEL, MAX_REPLICAS, REVISION, REVISION_HISTORY, hasProgressDeadline, isSameTemplate, maxRevision, newSetReplicas } from './model.ts';
+import { DESIRED_REPLICAS, HASH_LABEL, MAX_REPLICAS, REVISION, REVISION_HISTORY, hasProgressDeadline, isSameTemplate, maxRevision, newSetReplicas, revisionOf } from './model.ts';
 import { sizeAnnotations, type DeploymentSync } from './sync.ts';
 
 const HISTORY_MAX_CHARACTERS = 2000;
@@ -19,7 +19,7 @@ const NOT_COPIED = new Set([
 
 /** Sees to the new replica set's annotations and to the deployment's revision; with `create`, makes the set when there is none. */
 export async function syncRevision(sync: DeploymentSync, { create }: { readonly create: boolean }): Promise<void> {
-  const revision = String(maxRevision(sync.oldSets) + 1);
+  const revision = String(maxRevision(sync.oldSets) + 1n);
   if (sync.newSet) await refreshNewSet(sync, sync.newSet, revision);
   else if (create) await createNewSet(sync, revision);
 }
@@ -51,7 +51,7 @@ function newSetAnnotations(deployment: Deployment, { current, revision }: { read
   const next = { ...current };
   for (const [key, value] of Object.entries(deployment.metadata?.annotations ?? {})) if (!NOT_COPIED.has(key)) next[key] = value;
   const before = current[REVISION];
-  if (Number(before ?? 0) < Number(revision)) {
+  if (revisionOf({ metadata: { annotations: current } }) < BigInt(revision)) {
     next[REVISION] = revision;
     if (before) next[REVISION_HISTORY] = historyWith(current[REVISION_HISTORY], before);
   }

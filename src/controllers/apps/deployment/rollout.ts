@@ -96,7 +96,7 @@ export async function cleanUpHistory(sync: DeploymentSync): Promise<void> {
   const candidates = sync.oldSets.filter((set) => !set.metadata?.deletionTimestamp);
   const surplus = candidates.length - limit;
   if (surplus <= 0) return;
-  for (const set of candidates.toSorted((a, b) => revisionOf(a) - revisionOf(b)).slice(0, surplus)) {
+  for (const set of candidates.toSorted((a, b) => Number(revisionOf(a) - revisionOf(b))).slice(0, surplus)) {
     if (!isSettledEmpty(set)) continue;
     try {
       await sync.context.api.delete(replicaSets, { name: set.metadata!.name!, namespace: set.metadata!.namespace });
