@@ -17,9 +17,14 @@ interface Series { readonly labels: RequestLabels; readonly codes: Map<number, n
 
 export type Collector = () => string;
 
+/** Verbs that stand in metrics as they are: a client may send any method. */
+const VERBS = new Set(['GET', 'HEAD', 'LIST', 'WATCH', 'POST', 'PUT', 'PATCH', 'DELETE', 'DELETECOLLECTION', 'OPTIONS', 'CONNECT']);
+
 export class Metrics {
   readonly #series = new Map<string, Series>();
   readonly #collectors: Collector[] = [];
+  /** Which resources exist: paths that name others are counted together, or clients could make up series without end. */
+  isServed: (labels: RequestLabels) => boolean = () => true;
   inflightReadOnly = 0;
   inflightMutating = 0;
   readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
@@ -41,9 +46,7 @@ export class Metrics {
   }
 
   observe(labels: RequestLabels, { code, seconds }: { readonly code: number; readonly seconds: number }): void {
-    const key = `${labels.verb} ${labels.group}/${labels.version}/${labels.resource}/${labels.subresource} ${labels.scope}`;
-    let series = this.#series.get(key);
-    if (!series) this.#series.set(key, (series = { labels, codes: new Map(), buckets: new Float64Array(DURATION_BUCKETS.length), count: 0, sum: 0 }));
+    const series = this.#series.get(keyOf(labels)) ?? this.#seriesOf(this.#bounded(labels));
     series.codes.set(code, (series.codes.get(code) ?? 0) + 1);
     series.count++;
     series.sum += seconds;
@@ -53,6 +56,19 @@ export class Metrics {
         break;
       }
     }
+  }
+
+  #seriesOf(labels: RequestLabels): Series {
+    const key = keyOf(labels);
+    let series = this.#series.get(key);
+    if (!series) this.#series.set(key, (series = { labels, codes: new Map(), buckets: new Float64Array(DURATION_BUCKETS.length), count: 0, sum: 0 }));
+    return series;
+  }
+
+  #bounded(labels: RequestLabels): RequestLabels {
+    const verb = VERBS.has(labels.verb) ? labels.verb : 'OTHER';
+    if (labels.resource === '' || !this.isServed(labels)) return { verb, group: '', version: '', resource: '', subresource: '', scope: '' };
+    return { ...labels, verb };
   }
 
   render(): string {
@@ -79,6 +95,10 @@ export class Metrics {
     lines.push(...processLines());
     return `${lines.join('\n')}\n`;
   }
+}
+
+function keyOf({ verb, group, version, resource, subresource, scope }: RequestLabels): string {
+  return `${verb} ${group}/${version}/${resource}/${subresource} ${scope}`;
 }
 
 function render({ verb, group, version, resource, subresource, scope }: RequestLabels): string {

@@ -71,6 +71,8 @@ function choose(accept: string, serves: (view: View) => boolean = () => true): A
     if (as === undefined) return { encoding, view: 'object', viewVersion: 'v1', parameters };
     const view = VIEWS[as];
     const version = parameters['v'];
+    // A Table has no wire form.
+    if (view === 'table' && encoding === 'protobuf') continue;
     if (view !== undefined && serves(view) && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
     if (as.startsWith('APIGroupDiscovery')) return { encoding, view: 'object', viewVersion: 'v1', parameters };
   }

@@ -45,7 +45,9 @@ export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly ne
   const { schema, apiVersion } = formOf(endpoint);
   if (!schema) return;
   const changed = unlessMalformed(() => managedFieldsAfterUpdate({ schema, live: previous, next, manager, apiVersion, nowMs, ...(subresource ? { subresource } : {}) }));
-  next.metadata!.managedFields = changed ?? previous.metadata!.managedFields;
+  const managedFields = changed ?? previous.metadata!.managedFields;
+  if (managedFields.length > 0) next.metadata!.managedFields = managedFields;
+  else delete next.metadata!.managedFields;
 }
 
 /** Items without their keys have no owner. Saying so is validation's business. */

@@ -48,7 +48,7 @@ function decodePercent(text: string): string {
   }
 }
 
-const VERB_OF_METHOD: Readonly<Record<string, string>> = { POST: 'create', GET: 'get', HEAD: 'get', PUT: 'update', PATCH: 'patch', DELETE: 'delete' };
+const VERB_OF_METHOD: ReadonlyMap<string, string> = new Map([['POST', 'create'], ['GET', 'get'], ['HEAD', 'get'], ['PUT', 'update'], ['PATCH', 'patch'], ['DELETE', 'delete']]);
 const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize']);
 
 export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | 'query'>): RequestInfo {
@@ -69,7 +69,7 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
   const group = isCore ? '' : at(1);
   const version = isCore ? at(1) : at(2);
   let index = minimum - 1;
-  let verb = VERB_OF_METHOD[request.method] ?? '';
+  let verb = VERB_OF_METHOD.get(request.method) ?? '';
   // The deprecated /watch/ prefix.
   if (at(index) === 'watch' && parts.length > index + 1 && (request.method === 'GET' || request.method === 'HEAD')) {
     verb = 'watch';

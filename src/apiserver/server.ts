@@ -162,6 +162,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue));
+  metrics.isServed = ({ group, version, resource, subresource }) => {
+    const endpoint = catalogue.find(group, version, resource);
+    return endpoint !== undefined && (subresource === '' || endpoint.served.subresources.has(subresource));
+  };
   for (const check of options.healthChecks ?? []) health.add(check);
   for (const collector of options.metrics ?? []) metrics.collect(collector);
   metrics.collect(() => aggregator.metrics());

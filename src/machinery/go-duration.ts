@@ -22,6 +22,8 @@ export function parseGoDuration(text: string): bigint {
     if (unitText === '') throw new GoDurationError(`time: missing unit in duration ${quoted}`);
     const unit = Object.hasOwn(UNITS, unitText) ? UNITS[unitText] : undefined;
     if (unit === undefined) throw new GoDurationError(`time: unknown unit ${JSON.stringify(unitText)} in duration ${quoted}`);
+    // Nothing so long fits; reading it as a number would take time that grows with its square.
+    if (integer.length > 40) throw new GoDurationError(`time: invalid duration ${quoted}`);
     const digits = fraction.slice(0, 18);
     nanoseconds += BigInt(integer || '0') * unit + BigInt(digits || '0') * unit / 10n ** BigInt(digits.length);
     if (nanoseconds > LIMIT) throw new GoDurationError(`time: invalid duration ${quoted}`);

@@ -3,9 +3,11 @@
  * generic one of strategy.ts, so that callers never ask whether there is one.
  */
 import { assert } from '#stdx/assert.ts';
+import { decodeObject } from '#machinery/decode.ts';
 import type { FieldError } from '#machinery/errors.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import { builtinResources, stabilityOf, type ResourceFacts, type Stability } from '#api/resources.ts';
+import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
 import { bumpGeneration, keepAllButStatus, keepField, metaOf, startGeneration } from './strategy.ts';
 import { GENERIC_TABLE } from './tables.ts';
@@ -136,8 +138,18 @@ function convert(behaviour: ResourceBehaviour, object: KubeObject, toApiVersion:
 }
 
 function genericCreate(object: KubeObject, hasStatus: boolean): void {
-  if (hasStatus) delete object['status'];
+  if (hasStatus) {
+    const status = blankStatus(object);
+    if (status) object['status'] = status;
+    else delete object['status'];
+  }
   if (object['spec'] !== undefined) startGeneration(object);
+}
+
+/** What reading the object anew would put there: of most kinds a status is always shown, of some only once there is one. */
+function blankStatus({ apiVersion = '', kind = '' }: KubeObject): object | undefined {
+  const field = schemaForKind({ ...parseApiVersion(apiVersion), kind })?.byName.get('status');
+  return field?.value.kind === 'object' && field.zero === 'written' ? decodeObject(field.value.type(), {}, 'ignore').object : undefined;
 }
 
 function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolean): void {

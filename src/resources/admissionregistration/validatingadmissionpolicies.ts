@@ -42,7 +42,7 @@ export const validatingadmissionpolicies = defineResource({
     defaultMatchResources(spec['matchConstraints']);
   },
   prepareForCreate: (policy) => {
-    delete policy['status'];
+    policy['status'] = {};
     startGeneration(policy);
   },
   prepareForUpdate: (next, previous) => {

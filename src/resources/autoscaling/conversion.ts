@@ -1,5 +1,8 @@
 /** autoscaling/v1 ↔ v2 of HorizontalPodAutoscaler. What v1 has no field for travels in annotations, as upstream writes them. */
+import { decodeObject } from '#machinery/decode.ts';
+import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { schemaForKind } from '#api/schemas.ts';
 
 const METRICS = 'autoscaling.alpha.kubernetes.io/metrics';
 const CURRENT = 'autoscaling.alpha.kubernetes.io/current-metrics';
@@ -19,7 +22,7 @@ function isCpuUtilization(metric: Json): boolean {
 function toV1(object: KubeObject): KubeObject {
   const { metrics = [], behavior, ...spec } = (object['spec'] ?? {}) as Json;
   const { currentMetrics = [], conditions = [], ...status } = (object['status'] ?? {}) as Json;
-  const annotations: Record<string, string> = { ...object.metadata?.annotations };
+  const annotations: Record<string, string> = withoutCarried(object.metadata?.annotations);
   const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => metric !== cpu);
   const currentCpu = (currentMetrics as Json[]).find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
   if (others.length > 0) annotations[METRICS] = JSON.stringify(others);
@@ -29,7 +32,7 @@ function toV1(object: KubeObject): KubeObject {
   return {
     ...object, apiVersion: 'autoscaling/v1', metadata: withAnnotations(object, annotations),
     spec: { ...spec, ...(cpu ? { targetCPUUtilizationPercentage: cpu['resource'].target.averageUtilization } : {}) },
-    status: { ...status, ...(currentCpu ? { currentCPUUtilizationPercentage: currentCpu['resource'].current.averageUtilization } : {}) },
+    status: { ...status, currentReplicas: status['currentReplicas'] ?? 0, desiredReplicas: status['desiredReplicas'] ?? 0, ...(currentCpu ? { currentCPUUtilizationPercentage: currentCpu['resource'].current.averageUtilization } : {}) },
   };
 }
 
@@ -37,7 +40,7 @@ function toV2(object: KubeObject): KubeObject {
   const { targetCPUUtilizationPercentage: target, ...spec } = (object['spec'] ?? {}) as Json;
   const { currentCPUUtilizationPercentage: _current, ...status } = (object['status'] ?? {}) as Json;
   const { [METRICS]: metricsText, [CURRENT]: currentText, [CONDITIONS]: conditionsText, [BEHAVIOR]: behaviorText, ...annotations } = object.metadata?.annotations ?? {};
-  const others = parseList(metricsText), current = parseList(currentText), conditions = parseList(conditionsText), behavior = parse(behaviorText);
+  const others = typedList('spec', 'metrics', metricsText), current = typedList('status', 'currentMetrics', currentText), conditions = typedList('status', 'conditions', conditionsText), behavior = typed('spec', 'behavior', behaviorText);
   const cpu = target === undefined || target === null ? [] : [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }];
   const metrics = [...others, ...cpu];
   return {
@@ -45,6 +48,12 @@ function toV2(object: KubeObject): KubeObject {
     spec: { ...spec, ...(metrics.length > 0 ? { metrics } : {}), ...(behavior ? { behavior } : {}) },
     ...(object['status'] === undefined ? {} : { status: { ...status, ...(current.length > 0 ? { currentMetrics: current } : {}), ...(conditions.length > 0 ? { conditions } : {}) } }),
   };
+}
+
+/** Those that carry a field of v2 are never a v2 object's own. */
+export function withoutCarried(annotations: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const { [METRICS]: _, [CURRENT]: __, [CONDITIONS]: ___, [BEHAVIOR]: ____, ...own } = annotations;
+  return own;
 }
 
 function withAnnotations(object: KubeObject, annotations: Record<string, string>): NonNullable<KubeObject['metadata']> {
@@ -58,7 +67,22 @@ function parse(text: string | undefined): unknown {
   try { return JSON.parse(text); } catch { return undefined; }
 }
 
-function parseList(text: string | undefined): Json[] {
+/** A field of v2 from its annotation, as if it had been sent: of the right type and without what v2 does not know, or not at all. */
+function typed(part: 'spec' | 'status', field: string, text: string | undefined): unknown {
   const value = parse(text);
-  return Array.isArray(value) ? value as Json[] : [];
+  if (value === undefined || value === null) return undefined;
+  const list = Array.isArray(value) ? value.filter((item) => item !== null) : value;
+  try {
+    const { object } = decodeObject(schemaForKind(V2)!, { [part]: { [field]: list } }, 'ignore');
+    return (object[part] as Json | undefined)?.[field];
+  } catch (error) {
+    if (isStatusError(error)) return undefined;
+    throw error;
+  }
 }
+
+function typedList(part: 'spec' | 'status', field: string, text: string | undefined): Json[] {
+  return (typed(part, field, text) ?? []) as Json[];
+}
+
+const V2 = { group: 'autoscaling', version: 'v2', kind: 'HorizontalPodAutoscaler' };

@@ -7,7 +7,7 @@ import { Errors, Path, SPEC } from '../field-path.ts';
 import { checkPositiveQuantity, checkResourceName, quantityOf } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { convertAutoscaler } from './conversion.ts';
+import { convertAutoscaler, withoutCarried } from './conversion.ts';
 
 const WINDOW_MAX_SECONDS = 3600;
 const PERIOD_MAX_SECONDS = 1800;
@@ -19,7 +19,11 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
   plural: 'horizontalpodautoscalers',
   convert: convertAutoscaler,
   applyDefaults: (autoscaler) => {
-    const { spec } = autoscaler;
+    const { spec, metadata } = autoscaler;
+    if (metadata?.annotations) {
+      metadata.annotations = withoutCarried(metadata.annotations);
+      if (Object.keys(metadata.annotations).length === 0) delete metadata.annotations;
+    }
     if (!spec) return;
     spec.minReplicas ??= 1;
     if (!spec.metrics?.length) spec.metrics = [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } }];

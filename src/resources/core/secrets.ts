@@ -1,5 +1,6 @@
 /** Secret: like a ConfigMap, with types that say which keys there must be. */
 import type { Secret } from '#api/types.ts';
+import { parseJson } from '#machinery/json.ts';
 import { checkConfigMapKey, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, Path } from '../field-path.ts';
@@ -78,7 +79,7 @@ function checkType(secret: Secret, errors: Errors): void {
 function checkJson(data: Record<string, string>, key: string, errors: Errors): void {
   if (data[key] === undefined) return;
   try {
-    const value: unknown = JSON.parse(decodeBase64(data[key]));
+    const value = parseJson(decodeBase64(data[key]));
     if (typeof value !== 'object' || Array.isArray(value)) throw new Error('json: cannot unmarshal into Go value of type map[string]interface {}');
   } catch (error) {
     errors.invalid(DATA.key(key), '<secret contents redacted>', (error as Error).message);
