@@ -3,8 +3,8 @@
  * stay texts. Aliases are expanded within a bound. Not for writing YAML: see stringifyYaml, which is the library's.
  */
 import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
-import { statusErrors } from './errors.ts';
-import { isJsonObject, MAXIMUM_DEPTH, setOwn, tooDeep, type JsonObject } from './json.ts';
+import { isStatusError, statusErrors } from './errors.ts';
+import { isJsonObject, MAXIMUM_DEPTH, parseJsonCounted, setOwn, tooDeep, type JsonObject } from './json.ts';
 import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
@@ -34,10 +34,29 @@ const OPTIONS: ParseOptions & DocumentOptions & SchemaOptions = {
 
 /** The one document of a body. Throws StatusError 400. */
 export function parseYaml(text: string): ParsedYaml {
+  const json = text.startsWith('{') ? parsePlainJson(text) : undefined;
+  if (json) return json;
   const [first, ...others] = parse(text);
   if (!first) return { value: null, problems: [] };
   if (others.length > 0) throw statusErrors.badRequest('error converting YAML to JSON: yaml: the body holds more than one document');
   return first;
+}
+
+/** Most of what comes as YAML is JSON, which is read in a tenth of the time. undefined: it is not, or sets a key twice, which is YAML's to report. */
+function parsePlainJson(text: string): ParsedYaml | undefined {
+  try {
+    const { value, fields } = parseJsonCounted(text);
+    return countFields(value) === fields ? { value, problems: [] } : undefined;
+  } catch (error) {
+    if (!isStatusError(error)) throw error;
+    return undefined;
+  }
+}
+
+function countFields(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  const inner = Object.values(value);
+  return inner.reduce<number>((sum, one) => sum + countFields(one), Array.isArray(value) ? 0 : inner.length);
 }
 
 /** Every document of a file, empty ones left out. Throws StatusError 400. */

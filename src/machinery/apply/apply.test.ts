@@ -169,3 +169,21 @@ test('random histories of writes: the quick way comes to what sets come to', () 
     });
   }), { numRuns: 500 });
 });
+
+test("kubectl takes over what it applied on the client's side and nobody touched since, and keeps its annotation true", () => {
+  const LAST = 'kubectl.kubernetes.io/last-applied-configuration';
+  const config = { ...head, metadata: { name: 'x', labels: { a: '<1>' } }, spec: { replicas: 1 } };
+  const noted = schema('x.v1.NotedMeta', [{ name: 'name' }, { name: 'labels', value: { kind: 'map', values: text } }, { name: 'annotations', value: { kind: 'map', values: text } }]);
+  const notedThing = schema('x.v1.NotedThing', [{ name: 'apiVersion' }, { name: 'kind' }, { name: 'metadata', value: { kind: 'object', type: () => noted } }, { name: 'spec', value: { kind: 'object', type: () => spec } }]);
+  const as = (live: KubeObject, manager: string, changes: object): KubeObject => applyConfiguration({ ...base, schema: notedThing, live, manager, force: false, config: { ...config, ...changes } });
+  const made = { ...config, metadata: { ...config.metadata, annotations: { [LAST]: JSON.stringify(config) } } };
+  const live = { ...made, metadata: { ...made.metadata, managedFields: managedFieldsAfterUpdate({ ...base, schema: notedThing, live: undefined, next: made, manager: 'kubectl-client-side-apply' }) } };
+  const taken = as(live, 'kubectl', { spec: { replicas: 2 } });
+  assert.deepEqual(taken['spec'], { replicas: 2 });
+  assert.equal(taken.metadata?.annotations?.[LAST], '{"apiVersion":"x/v1","kind":"Thing","metadata":{"labels":{"a":"\\u003c1\\u003e"},"name":"x"},"spec":{"replicas":2}}\n');
+  assert.throws(() => as(live, 'other', { spec: { replicas: 2 } }), /1 conflict: conflict with "kubectl-client-side-apply" using x\/v1: \.spec\.replicas/);
+  assert.equal(as(live, 'other', {}).metadata?.annotations?.[LAST], JSON.stringify(config), 'others leave it alone');
+  // Somebody scaled it since: that is theirs.
+  const scaled = { ...live, spec: { replicas: 5 } };
+  assert.throws(() => as(scaled, 'kubectl', { spec: { replicas: 2 } }), /conflict/);
+});

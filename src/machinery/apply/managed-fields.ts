@@ -9,6 +9,7 @@ import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { formatTime } from '../time.ts';
 import { FieldSet, printPath, type Path } from './field-set.ts';
+import { takenOver, withLastApplied } from './last-applied.ts';
 import { blankOf, fieldsOfNew } from './new-fields.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
 import { UNMANAGED_PATHS } from './unmanaged.ts';
@@ -47,6 +48,10 @@ const UNMANAGED = FieldSet.of(...UNMANAGED_PATHS);
  * changes. Throws StatusError 409 with one cause a field when others own what it would change and force is not set.
  */
 export function applyConfiguration(request: ApplyRequest): KubeObject {
+  return withLastApplied(merged(request), request);
+}
+
+function merged(request: ApplyRequest): KubeObject {
   const { live, config, schema, force } = request;
   if (config.metadata?.managedFields !== undefined) throw statusErrors.badRequest('metadata.managedFields must be nil');
   const type: ValueSchema = { kind: 'object', type: () => schema };
@@ -62,11 +67,13 @@ export function applyConfiguration(request: ApplyRequest): KubeObject {
   owners.set(me, { entry: { ...entryOf(request, 'Apply'), time: formatTime(request.nowMs) }, set: configured });
 
   const merged = mergeValues(before, withoutManagedFields(config), type) as KubeObject;
-  const object = pruneAbandoned(merged, { type, lastSet, owned: unionOf(owners).union(configuredAll) });
+  // Whoever applies all that it applied before has abandoned nothing: by far the most applies.
+  const abandons = lastSet !== undefined && !lastSet.difference(configuredAll).isEmpty;
+  const object = abandons ? pruneAbandoned(merged, { type, lastSet, owned: unionOf(owners).union(configuredAll) }) : merged;
   const { changed, removed } = changesBetween(before, object, type);
   const conflicts = [...owners].filter(([id]) => id !== me)
     .map(([id, owner]) => ({ id, owner, fields: owner.set.intersection(changed) })).filter(({ fields }) => !fields.isEmpty);
-  if (conflicts.length > 0 && !force) throw conflictError(conflicts.map(({ owner, fields }) => ({ entry: owner.entry, paths: fields.paths() })));
+  if (conflicts.length > 0 && !force) refuseConflicts(conflicts, takenOver(before, { ...request, type }));
   for (const { id, owner, fields } of conflicts) owners.set(id, { ...owner, set: owner.set.difference(fields) });
   for (const [id, owner] of owners) if (id !== me) owners.set(id, { ...owner, set: owner.set.difference(removed) });
 
@@ -163,8 +170,7 @@ function managedPart(set: FieldSet, resetFields: WriteContext['resetFields']): F
 }
 
 /** Takes out what the manager applied before and no longer does, unless another manager owns it. */
-function pruneAbandoned(merged: KubeObject, { type, lastSet, owned }: { readonly type: ValueSchema; readonly lastSet: FieldSet | undefined; readonly owned: FieldSet }): KubeObject {
-  if (!lastSet || lastSet.isEmpty) return merged;
+function pruneAbandoned(merged: KubeObject, { type, lastSet, owned }: { readonly type: ValueSchema; readonly lastSet: FieldSet; readonly owned: FieldSet }): KubeObject {
   const named = (set: FieldSet): FieldSet => withNamedFields(set, type);
   const fieldsOf = (value: unknown): FieldSet => (value === undefined ? FieldSet.empty() : named(toFieldSet(value, type)));
   const last = named(lastSet);
@@ -244,6 +250,12 @@ function sortedEntries(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
 
 function compareTexts(left: string, right: string): number {
   return left < right ? -1 : left > right ? 1 : 0;
+}
+
+/** Unless all of them may be taken. */
+function refuseConflicts(conflicts: readonly { readonly owner: Owner; readonly fields: FieldSet }[], mayTake: FieldSet): void {
+  const disputed = conflicts.map(({ owner, fields }) => ({ entry: owner.entry, paths: fields.difference(mayTake).paths() })).filter(({ paths }) => paths.length > 0);
+  if (disputed.length > 0) throw conflictError(disputed);
 }
 
 interface Conflict { readonly entry: ManagedFieldsEntry; readonly paths: readonly Path[] }
