@@ -192,7 +192,7 @@ export class Objects {
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, errors);
     if (!request.applied) ownChanged(endpoint, { next, previous }, this.#writer(context));
-    for (const warning of resource.warnings(next, previous)) context.warn(warning);
+    if (context.subresource !== 'status') for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;

@@ -122,8 +122,11 @@ const PHRASES: Readonly<Record<FieldError['type'], string>> = {
 const WITHOUT_VALUE = new Set<FieldError['type']>(['FieldValueRequired', 'FieldValueForbidden', 'FieldValueTooLong', 'InternalError']);
 
 /** The text after the field: 'Invalid value: "x": must be …'. */
+/** For badValue: the error says nothing of the value. */
+export const OMITTED = Symbol('omitted');
+
 export function fieldErrorBody(error: FieldError): string {
-  const head = WITHOUT_VALUE.has(error.type) ? PHRASES[error.type] : `${PHRASES[error.type]}: ${renderBadValue(error.badValue)}`;
+  const head = WITHOUT_VALUE.has(error.type) || error.badValue === OMITTED ? PHRASES[error.type] : `${PHRASES[error.type]}: ${renderBadValue(error.badValue)}`;
   return error.detail === '' ? head : `${head}: ${error.detail}`;
 }
 

@@ -4,7 +4,7 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
-  validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
+  regexProblem, validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
   validatePortName, validateQualifiedName,
 } from '#machinery/names.ts';
 import type { LabelSelector } from '#api/types.ts';
@@ -65,6 +65,18 @@ export function checkObjectName(value: string | undefined, path: Path, field: st
 export function checkQualifiedName(value: string, path: Path, errors: Errors): void {
   const problems = validateQualifiedName(value);
   if (problems.length > 0) errors.invalidEach(path, value, problems);
+}
+
+const HTTP_PATH = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+const HTTP_PATH_PATTERN = new RegExp(`^${HTTP_PATH}$`);
+
+/** 'acme.io/foo' */
+export function checkDomainPrefixedPath(value: string, path: Path, errors: Errors): void {
+  if (value === '') { errors.required(path); return; }
+  const slash = value.indexOf('/'), domain = value.slice(0, Math.max(slash, 0)), rest = value.slice(slash + 1);
+  if (domain === '' || rest === '') { errors.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")'); return; }
+  errors.invalidEach(path, domain, validateDNS1123Subdomain(domain));
+  if (!HTTP_PATH_PATTERN.test(rest)) errors.invalid(path, rest, regexProblem('Invalid path', HTTP_PATH));
 }
 
 export function checkConfigMapKey(value: string, path: Path, errors: Errors): void {

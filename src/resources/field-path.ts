@@ -2,7 +2,7 @@
  * Field paths and the list of errors that validation fills. A Path is one small node per level, rendered to text only when an
  * error is written, so that valid objects cost almost nothing.
  */
-import { fieldErrors, type FieldError } from '#machinery/errors.ts';
+import { fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
 
 export class Path {
   readonly #parent: Path | undefined;
@@ -63,6 +63,11 @@ export class Errors {
 
   invalid(path: Path, badValue: unknown, detail: string): void {
     this.list.push(fieldErrors.invalid(path.toString(), badValue, detail));
+  }
+
+  /** 'Invalid value' that does not show the value. */
+  omitted(path: Path, detail: string): void {
+    this.invalid(path, OMITTED, detail);
   }
 
   /** One 'Invalid value' per message: what the name checks of machinery return. */

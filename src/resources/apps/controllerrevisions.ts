@@ -12,15 +12,9 @@ export const controllerrevisions = defineResource<ControllerRevision>({
   plural: 'controllerrevisions',
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate: (revision) => {
-    const errors = new Errors();
-    if (revision.revision < 0) checkNonNegative(revision.revision, ROOT, 'revision', errors);
-    if (revision.data === undefined || revision.data === null) errors.required(Path.root('data'), 'data is mandatory');
-    else if (typeof revision.data !== 'object') errors.invalid(Path.root('data'), '<value omitted>', 'must be a valid JSON object');
-    return errors.list;
-  },
+  validate: (revision) => check(revision).list,
   validateUpdate: (next, previous) => {
-    const errors = new Errors();
+    const errors = check(next);
     checkImmutable(next.data, previous.data, Path.root('data'), errors);
     return errors.list;
   },
@@ -29,6 +23,14 @@ export const controllerrevisions = defineResource<ControllerRevision>({
     row: (revision, context) => [nameOf(revision), controllerOf(revision), revision.revision, ageOf(revision, context)],
   },
 });
+
+function check(revision: ControllerRevision): Errors {
+  const errors = new Errors(), path = Path.root('data');
+  if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
+  else if (typeof revision.data !== 'object') errors.omitted(path, 'must be a valid JSON object');
+  checkNonNegative(revision.revision, ROOT, 'revision', errors);
+  return errors;
+}
 
 function controllerOf(revision: ControllerRevision): string {
   const owner = revision.metadata?.ownerReferences?.find(({ controller }) => controller);

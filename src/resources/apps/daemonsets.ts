@@ -2,7 +2,7 @@
 import type { DaemonSet, DaemonSetSpec } from '#api/types.ts';
 import { checkAtMost100Percent, checkImmutable, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGeneration } from '../strategy.ts';
@@ -35,7 +35,7 @@ export const daemonsets = defineResource<DaemonSet>({
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
     bumpGeneration(next, previous);
-    const before = Number(previous.metadata?.annotations?.[GENERATION_ANNOTATION] ?? 0);
+    const before = templateGeneration(previous);
     setTemplateGeneration(next, semanticEqual(next.spec?.template, previous.spec?.template) ? before : before + 1);
   },
   validate: (set) => {
@@ -50,7 +50,10 @@ export const daemonsets = defineResource<DaemonSet>({
     return errors.list;
   },
   status: {
-    prepareForUpdate: keepAllButStatus,
+    prepareForUpdate: (next, previous) => {
+      keepAllButStatus(next, previous);
+      setTemplateGeneration(next, templateGeneration(previous));
+    },
     validateUpdate: (next) => {
       const errors = new Errors();
       const fields = ['currentNumberScheduled', 'numberMisscheduled', 'desiredNumberScheduled', 'numberReady', 'observedGeneration', 'updatedNumberScheduled', 'numberAvailable', 'numberUnavailable', 'collisionCount'] as const;
@@ -58,7 +61,7 @@ export const daemonsets = defineResource<DaemonSet>({
       return errors.list;
     },
   },
-  warnings: (set) => templateWarnings(set.spec?.template, 'spec.template'),
+  warnings: (set, previous) => workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' }),
   table: {
     columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Up-to-date:integer', 'Available:integer', 'Node Selector', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
     row: (set, context) => {
@@ -73,7 +76,13 @@ export const daemonsets = defineResource<DaemonSet>({
 });
 
 function isCount(text: string | undefined): boolean {
-  return text !== undefined && /^\d+$/.test(text);
+  return text !== undefined && /^\d{1,15}$/.test(text);
+}
+
+/** 0 where the annotation is missing or no number: the server alone counts it. */
+function templateGeneration(set: DaemonSet): number {
+  const text = set.metadata?.annotations?.[GENERATION_ANNOTATION];
+  return isCount(text) ? Number(text) : 0;
 }
 
 /** A field of the past that lives on as an annotation. */

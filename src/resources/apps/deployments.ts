@@ -3,7 +3,7 @@ import type { Deployment, DeploymentSpec, DeploymentStatus } from '#api/types.ts
 import type { FieldError } from '#machinery/errors.ts';
 import { checkAtMost100Percent, checkImmutable, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual } from '../strategy.ts';
@@ -58,7 +58,7 @@ export const deployments = defineResource<Deployment>({
     },
     validateUpdate: (next, previous) => checkStatus(next.status ?? {}, previous.status ?? {}),
   },
-  warnings: (deployment) => templateWarnings(deployment.spec?.template, 'spec.template'),
+  warnings: (deployment, previous) => workloadWarnings(deployment, previous, { template: deployment.spec?.template, path: 'spec.template', namesPods: true }),
   scale: replicasScale,
   table: {
     columns: columns('Name', 'Ready', 'Up-to-date', 'Available', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),

@@ -1,4 +1,5 @@
 /** Counts in the status of what keeps replicas: none negative, none more than there are. */
+import type { StatefulSetStatus } from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { checkNonNegative } from '../checks.ts';
 import { Errors, STATUS } from '../field-path.ts';
@@ -8,17 +9,37 @@ interface ReplicaCounts {
   fullyLabeledReplicas?: number;
   readyReplicas?: number;
   availableReplicas?: number;
+  currentReplicas?: number;
+  updatedReplicas?: number;
   observedGeneration?: number;
 }
 
+/** Of ReplicaSets and ReplicationControllers. */
 export function checkReplicaStatus(status: ReplicaCounts): FieldError[] {
   const errors = new Errors();
   for (const field of ['replicas', 'fullyLabeledReplicas', 'readyReplicas', 'availableReplicas', 'observedGeneration'] as const) checkNonNegative(status[field], STATUS, field, errors);
-  const { replicas = 0, readyReplicas = 0, availableReplicas = 0 } = status;
-  for (const field of ['fullyLabeledReplicas', 'readyReplicas', 'availableReplicas'] as const) {
-    const count = status[field] ?? 0;
-    if (count > replicas) errors.invalid(STATUS.child(field), count, 'cannot be greater than status.replicas');
-  }
-  if (availableReplicas > readyReplicas) errors.invalid(STATUS.child('availableReplicas'), availableReplicas, 'cannot be greater than readyReplicas');
+  checkAtMost(status, ['fullyLabeledReplicas', 'readyReplicas', 'availableReplicas'], errors);
+  checkAvailable(status, 'readyReplicas', errors);
   return errors.list;
+}
+
+export function checkStatefulSetStatus(status: Partial<StatefulSetStatus>, stored: Partial<StatefulSetStatus>): FieldError[] {
+  const errors = new Errors();
+  for (const field of ['replicas', 'readyReplicas', 'currentReplicas', 'updatedReplicas', 'availableReplicas', 'observedGeneration', 'collisionCount'] as const) checkNonNegative(status[field], STATUS, field, errors);
+  checkAtMost(status, ['readyReplicas', 'currentReplicas', 'updatedReplicas', 'availableReplicas'], errors);
+  checkAvailable(status, 'status.readyReplicas', errors);
+  if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount) errors.invalid(STATUS.child('collisionCount'), status.collisionCount ?? 0, 'cannot be decremented');
+  return errors.list;
+}
+
+function checkAtMost(status: ReplicaCounts, fields: readonly (keyof ReplicaCounts)[], errors: Errors): void {
+  for (const field of fields) {
+    const count = status[field] ?? 0;
+    if (count > (status.replicas ?? 0)) errors.invalid(STATUS.child(field), count, 'cannot be greater than status.replicas');
+  }
+}
+
+/** ready: what upstream's message calls the field. */
+function checkAvailable({ availableReplicas = 0, readyReplicas = 0 }: ReplicaCounts, ready: string, errors: Errors): void {
+  if (availableReplicas > readyReplicas) errors.invalid(STATUS.child('availableReplicas'), availableReplicas, `cannot be greater than ${ready}`);
 }

@@ -2,7 +2,7 @@
 import type { ReplicaSet, ReplicaSetSpec } from '#api/types.ts';
 import { checkImmutable } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatus, startGeneration } from '../strategy.ts';
@@ -37,7 +37,7 @@ export const replicasets = defineResource<ReplicaSet>({
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
-  warnings: (set) => templateWarnings(set.spec?.template, 'spec.template'),
+  warnings: (set, previous) => workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template', namesPods: true }),
   fieldSelectors: { 'status.replicas': (set) => String(set.status?.replicas ?? 0) },
   scale: replicasScale,
   table: {

@@ -1,15 +1,15 @@
 /** StatefulSet. */
 import type { StatefulSet, StatefulSetSpec } from '#api/types.ts';
 import { checkAtMost100Percent, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
-import { defaultClaimSpec } from '../core/claim-spec.ts';
+import { claimSpecWarnings, defaultClaimSpec } from '../core/claim-spec.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatus, semanticEqual, startGeneration } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, nameOf } from '../tables.ts';
 import { checkCounts, checkSelector, checkTemplate, prepareUpdate, replicasScale } from './pod-owner.ts';
-import { checkReplicaStatus } from './replica-status.ts';
+import { checkStatefulSetStatus } from './replica-status.ts';
 
 const NAMES = { kind: 'statefulset', title: 'StatefulSet' };
 const UPDATABLE = "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'";
@@ -58,8 +58,14 @@ export const statefulsets = defineResource<StatefulSet>({
     }
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
-  warnings: (set) => templateWarnings(set.spec?.template, 'spec.template'),
+  status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next, previous) => checkStatefulSetStatus(next.status ?? {}, previous.status ?? {}) },
+  warnings: (set, previous) => {
+    const list = workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' });
+    if (previous && previous.metadata?.generation === set.metadata?.generation) return list;
+    set.spec?.volumeClaimTemplates?.forEach(({ spec }, i) => list.push(...claimSpecWarnings(spec, `spec.volumeClaimTemplates[${i}].spec`)));
+    if ((set.spec?.revisionHistoryLimit ?? 0) < 0) list.push('spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended');
+    return list;
+  },
   scale: replicasScale,
   table: {
     columns: columns('Name', 'Ready', 'Age', 'Containers:wide', 'Images:wide'),
@@ -72,13 +78,13 @@ export const statefulsets = defineResource<StatefulSet>({
 
 function checkSpec(given: StatefulSetSpec | undefined, errors: Errors): void {
   const spec = given ?? ({} as StatefulSetSpec);
-  checkEnum(spec.podManagementPolicy, ['OrderedReady', 'Parallel'], SPEC, 'podManagementPolicy', errors);
+  if (!spec.podManagementPolicy) errors.required(SPEC.child('podManagementPolicy'));
+  else if (spec.podManagementPolicy !== 'OrderedReady' && spec.podManagementPolicy !== 'Parallel') errors.invalid(SPEC.child('podManagementPolicy'), spec.podManagementPolicy, "must be 'OrderedReady' or 'Parallel'");
   checkStrategy(spec, errors);
   const retention = spec.persistentVolumeClaimRetentionPolicy;
   if (retention) for (const field of ['whenDeleted', 'whenScaled'] as const) checkEnum(retention[field], ['Retain', 'Delete'], SPEC.child('persistentVolumeClaimRetentionPolicy'), field, errors);
   checkCounts(spec, errors);
   checkNonNegative(spec.ordinals?.start, SPEC.child('ordinals'), 'start', errors);
-  checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
   checkSelector(spec.selector, NAMES, errors);
   checkTemplate(spec.template, spec.selector, NAMES, errors);
 }

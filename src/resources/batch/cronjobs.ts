@@ -2,7 +2,7 @@
 import type { CronJob, CronJobSpec, JobSpec } from '#api/types.ts';
 import { cronProblem, isTimeZone } from '#machinery/cron.ts';
 import { checkEnum, checkNonNegative } from '../checks.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
@@ -35,17 +35,13 @@ export const cronjobs = defineResource<CronJob>({
     checkSpec(cronJob.spec ?? ({} as CronJobSpec), errors);
     return errors.list;
   },
-  validateUpdate: (next) => {
+  validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkSpec(next.spec ?? ({} as CronJobSpec), errors);
+    checkSpec(next.spec ?? ({} as CronJobSpec), errors, previous.spec);
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus },
-  warnings: (cronJob) => {
-    const list = templateWarnings(cronJob.spec?.jobTemplate?.spec?.template, 'spec.jobTemplate.spec.template');
-    if (cronJob.spec?.schedule?.includes('TZ')) list.push('spec.schedule: TZ or CRON_TZ used in schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details');
-    return list;
-  },
+  warnings: (cronJob, previous) => workloadWarnings(cronJob, previous, { template: cronJob.spec?.jobTemplate?.spec?.template, path: 'spec.jobTemplate.spec.template', namesPods: true }),
   table: {
     columns: columns('Name', 'Schedule', 'Timezone', 'Suspend:boolean', 'Active:integer', 'Last Schedule', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
     row: (cronJob, context) => {
@@ -66,26 +62,28 @@ function defaultTemplateSpec(spec: JobSpec): void {
   defaultJobSpec(only as JobSpec);
 }
 
-function checkSpec(spec: CronJobSpec, errors: Errors): void {
+/** stored: what was let in once may stay. */
+function checkSpec(spec: CronJobSpec, errors: Errors, stored?: CronJobSpec): void {
   if (!spec.schedule) errors.required(SPEC.child('schedule'));
-  else checkSchedule(spec, errors);
-  checkTimeZone(spec, errors);
+  else checkSchedule(spec, errors, stored?.schedule.includes('TZ') ?? false);
   checkNonNegative(spec.startingDeadlineSeconds, SPEC, 'startingDeadlineSeconds', errors);
+  if (spec.timeZone !== stored?.timeZone) checkTimeZone(spec, errors);
   checkEnum(spec.concurrencyPolicy, ['Allow', 'Forbid', 'Replace'], SPEC, 'concurrencyPolicy', errors);
   const path = SPEC.child('jobTemplate').child('spec'), job = spec.jobTemplate?.spec ?? ({} as JobSpec);
-  if (job.selector && job.manualSelector !== true) errors.invalid(path.child('selector'), job.selector, '`selector` will be auto-generated');
-  if (job.manualSelector === true) errors.notSupported(path.child('manualSelector'), true, ['nil', 'false']);
   checkJobSpec(job, path, errors);
+  if (job.selector) errors.invalid(path.child('selector'), job.selector, '`selector` will be auto-generated');
+  if (job.manualSelector === true) errors.notSupported(path.child('manualSelector'), true, ['nil', 'false']);
   checkNonNegative(spec.successfulJobsHistoryLimit, SPEC, 'successfulJobsHistoryLimit', errors);
   checkNonNegative(spec.failedJobsHistoryLimit, SPEC, 'failedJobsHistoryLimit', errors);
 }
 
-function checkSchedule(spec: CronJobSpec, errors: Errors): void {
+function checkSchedule(spec: CronJobSpec, errors: Errors, mayHaveZone: boolean): void {
   const problem = cronProblem(spec.schedule);
   if (problem !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, problem);
   if (!spec.schedule.includes('TZ')) return;
-  if (spec.timeZone !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use both timeZone field and TZ or CRON_TZ in schedule');
-  else errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use TZ or CRON_TZ in schedule, use timeZone field instead');
+  if (mayHaveZone) {
+    if (spec.timeZone !== undefined) errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use both timeZone field and TZ or CRON_TZ in schedule');
+  } else errors.invalid(SPEC.child('schedule'), spec.schedule, 'cannot use TZ or CRON_TZ in schedule, use timeZone field instead');
 }
 
 function checkTimeZone({ timeZone }: CronJobSpec, errors: Errors): void {

@@ -1,11 +1,19 @@
 /** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
-import type { Job, JobSpec, PodFailurePolicyRule } from '#api/types.ts';
-import { checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, selectorMatches } from '../checks.ts';
+import type { Job, JobSpec, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
+import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches } from '../checks.ts';
+import { validateDNS1123Label } from '#machinery/names.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
+import { semanticEqual } from '../strategy.ts';
+import { readIndexes } from './indexes.ts';
 import { type Errors, METADATA, type Path, SPEC } from '../field-path.ts';
 
 const RESTART_POLICIES = ['Never', 'OnFailure'];
 const PARALLEL_INDEXED_MAX = 100000;
+/** Above this a job with a backoff limit per index has bounds on what runs and fails. */
+export const COMPLETIONS_SOFT_MAX = 100000;
+export const PARALLELISM_OF_MANY_MAX = 10000;
+const FAILED_OF_MANY_MAX = 10000;
+const SUCCEEDED_INDEXES_MAX_BYTES = 64 * 1024;
 
 export function checkJob(job: Job, errors: Errors): void {
   const spec = job.spec ?? ({} as JobSpec);
@@ -18,7 +26,7 @@ export function checkJob(job: Job, errors: Errors): void {
   checkJobSpec(spec, SPEC, errors);
   if (spec.completionMode === 'Indexed' && (spec.completions ?? 0) > 0) {
     const longest = `${job.metadata?.name ?? ''}-${spec.completions! - 1}`;
-    if (longest.length > 63) errors.invalid(METADATA.child('name'), job.metadata?.name, 'will not able to create pod with invalid DNS label: must be no more than 63 characters');
+    if (validateDNS1123Label(longest).length > 0) errors.invalid(METADATA.child('name'), job.metadata?.name, `will not able to create pod with invalid DNS label: ${longest}`);
   }
 }
 
@@ -39,16 +47,14 @@ function checkGenerated(job: Job, errors: Errors): void {
 
 export function checkJobSpec(spec: JobSpec, path: Path, errors: Errors): void {
   for (const field of ['parallelism', 'completions', 'activeDeadlineSeconds', 'backoffLimit', 'ttlSecondsAfterFinished', 'backoffLimitPerIndex', 'maxFailedIndexes'] as const) checkNonNegative(spec[field], path, field, errors);
+  if (spec.managedBy !== undefined) {
+    checkDomainPrefixedPath(spec.managedBy, path.child('managedBy'), errors);
+    if (spec.managedBy.length > 63) errors.tooLong(path.child('managedBy'), 63);
+  }
   checkIndexed(spec, path, errors);
   if (spec.podFailurePolicy) checkFailurePolicy(spec, path.child('podFailurePolicy'), errors);
   if (spec.successPolicy) checkSuccessPolicy(spec, path.child('successPolicy'), errors);
-  if (spec.managedBy !== undefined) {
-    checkQualifiedName(spec.managedBy, path.child('managedBy'), errors);
-    if (!spec.managedBy.includes('/')) errors.invalid(path.child('managedBy'), spec.managedBy, 'should be a domain-prefixed path (such as "acme.io/foo")');
-    if (spec.managedBy.length > 63) errors.tooLong(path.child('managedBy'), 63);
-  }
-  checkOptionalEnum(spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed'], path, 'podReplacementPolicy', errors);
-  if (spec.podFailurePolicy && spec.podReplacementPolicy === 'TerminatingOrFailed') errors.notSupported(path.child('podReplacementPolicy'), spec.podReplacementPolicy, ['Failed']);
+  checkOptionalEnum(spec.podReplacementPolicy, spec.podFailurePolicy ? ['Failed'] : ['Failed', 'TerminatingOrFailed'], path, 'podReplacementPolicy', errors);
   checkPodTemplate(spec.template, path.child('template'), errors);
   const restartPolicy = spec.template?.spec?.restartPolicy, at = path.child('template').child('spec').child('restartPolicy');
   if (restartPolicy === 'Always' || restartPolicy === undefined || restartPolicy === '') errors.required(at, 'valid values: "OnFailure", "Never"');
@@ -57,20 +63,33 @@ export function checkJobSpec(spec: JobSpec, path: Path, errors: Errors): void {
 }
 
 function checkIndexed(spec: JobSpec, path: Path, errors: Errors): void {
+  const { completions, parallelism = 0, maxFailedIndexes, backoffLimitPerIndex } = spec;
+  if (maxFailedIndexes !== undefined && backoffLimitPerIndex === undefined) errors.required(path.child('backoffLimitPerIndex'), 'when maxFailedIndexes is specified');
   checkOptionalEnum(spec.completionMode, ['Indexed', 'NonIndexed'], path, 'completionMode', errors);
   if (spec.completionMode !== 'Indexed') {
-    if (spec.backoffLimitPerIndex !== undefined) errors.invalid(path.child('backoffLimitPerIndex'), spec.backoffLimitPerIndex, 'requires indexed completion mode');
-    if (spec.maxFailedIndexes !== undefined && spec.backoffLimitPerIndex === undefined) errors.required(path.child('backoffLimitPerIndex'), 'when maxFailedIndexes is specified');
+    for (const field of ['backoffLimitPerIndex', 'maxFailedIndexes'] as const) if (spec[field] !== undefined) errors.invalid(path.child(field), spec[field], 'requires indexed completion mode');
     return;
   }
-  if (spec.completions === undefined) errors.required(path.child('completions'), 'when completion mode is Indexed');
-  if ((spec.parallelism ?? 0) > PARALLEL_INDEXED_MAX) errors.invalid(path.child('parallelism'), spec.parallelism, `must be less than or equal to ${PARALLEL_INDEXED_MAX} when completion mode is Indexed`);
-  if (spec.completions !== undefined && spec.maxFailedIndexes !== undefined && spec.maxFailedIndexes > spec.completions) errors.invalid(path.child('maxFailedIndexes'), spec.maxFailedIndexes, 'must be less than or equal to completions');
-  if (spec.maxFailedIndexes !== undefined && spec.backoffLimitPerIndex === undefined) errors.required(path.child('backoffLimitPerIndex'), 'when maxFailedIndexes is specified');
-  if (spec.maxFailedIndexes !== undefined && spec.maxFailedIndexes > PARALLEL_INDEXED_MAX) errors.invalid(path.child('maxFailedIndexes'), spec.maxFailedIndexes, `must be less than or equal to ${PARALLEL_INDEXED_MAX}`);
+  const failedAt = path.child('maxFailedIndexes');
+  if (completions === undefined) errors.required(path.child('completions'), 'when completion mode is Indexed');
+  if (parallelism > PARALLEL_INDEXED_MAX) errors.invalid(path.child('parallelism'), parallelism, `must be less than or equal to ${PARALLEL_INDEXED_MAX} when completion mode is Indexed`);
+  if (completions !== undefined && maxFailedIndexes !== undefined && maxFailedIndexes > completions) errors.invalid(failedAt, maxFailedIndexes, 'must be less than or equal to completions');
+  if (maxFailedIndexes !== undefined && maxFailedIndexes > PARALLEL_INDEXED_MAX) errors.invalid(failedAt, maxFailedIndexes, `must be less than or equal to ${PARALLEL_INDEXED_MAX}`);
+  if ((completions ?? 0) <= COMPLETIONS_SOFT_MAX || backoffLimitPerIndex === undefined) return;
+  const why = `when completions are above ${COMPLETIONS_SOFT_MAX} and used with backoff limit per index`;
+  if (maxFailedIndexes === undefined) errors.required(failedAt, `must be specified when completions is above ${COMPLETIONS_SOFT_MAX}`);
+  if (parallelism > PARALLELISM_OF_MANY_MAX) errors.invalid(path.child('parallelism'), parallelism, `must be less than or equal to ${PARALLELISM_OF_MANY_MAX} ${why}`);
+  if (maxFailedIndexes !== undefined && maxFailedIndexes > FAILED_OF_MANY_MAX) errors.invalid(failedAt, maxFailedIndexes, `must be less than or equal to ${FAILED_OF_MANY_MAX} ${why}`);
 }
 
 const ACTIONS = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
+const CONDITION_STATUSES = ['False', 'True', 'Unknown'];
+const EXIT_CODES_MAX = 255;
+
+/** As Go prints a list of quoted texts. */
+function quotedList(values: readonly string[]): string {
+  return `[${values.map((value) => JSON.stringify(value)).join(' ')}]`;
+}
 
 function checkFailurePolicy(spec: JobSpec, path: Path, errors: Errors): void {
   const rules = spec.podFailurePolicy!.rules ?? [], at = path.child('rules');
@@ -80,52 +99,63 @@ function checkFailurePolicy(spec: JobSpec, path: Path, errors: Errors): void {
 }
 
 function checkFailureRule(rule: PodFailurePolicyRule, spec: JobSpec, { path, errors, names }: { path: Path; errors: Errors; names: ReadonlySet<string> }): void {
-  if (!rule.action) errors.required(path.child('action'), `valid values: ${ACTIONS.map((action) => JSON.stringify(action)).join(', ')}`);
+  if (!rule.action) errors.required(path.child('action'), `valid values: ${quotedList(ACTIONS)}`);
   else if (!ACTIONS.includes(rule.action)) errors.notSupported(path.child('action'), rule.action, ACTIONS);
   else if (rule.action === 'FailIndex' && spec.backoffLimitPerIndex === undefined) errors.invalid(path.child('action'), rule.action, 'requires the backoffLimitPerIndex to be set');
   const codes = rule.onExitCodes, conditions = rule.onPodConditions ?? [];
   if (codes) {
     const at = path.child('onExitCodes');
-    if (!codes.operator) errors.required(at.child('operator'), 'valid values: "In", "NotIn"');
+    if (!codes.operator) errors.required(at.child('operator'), `valid values: ${quotedList(['In', 'NotIn'])}`);
     else if (codes.operator !== 'In' && codes.operator !== 'NotIn') errors.notSupported(at.child('operator'), codes.operator, ['In', 'NotIn']);
     if (codes.containerName !== undefined && !names.has(codes.containerName)) errors.invalid(at.child('containerName'), codes.containerName, 'must be one of the container or initContainer names in the pod template');
     const values = codes.values ?? [];
     if (values.length === 0) errors.invalid(at.child('values'), values, 'at least one value is required');
-    if (values.length > 255) errors.tooMany(at.child('values'), values.length, 255);
-    else values.forEach((value, i) => {
-      if (codes.operator === 'In' && value === 0) errors.invalid(at.child('values').index(i), value, "must not be 0 for the In operator");
-      if (values.indexOf(value) < i) errors.duplicate(at.child('values').index(i), value);
-      else if (i > 0 && values[i - 1]! > value) errors.invalid(at.child('values'), values, 'must be ordered');
+    if (values.length > EXIT_CODES_MAX) errors.tooMany(at.child('values'), values.length, EXIT_CODES_MAX);
+    values.forEach((value, i) => {
+      if (codes.operator === 'In' && value === 0) errors.invalid(at.child('values').index(i), value, 'must not be 0 for the In operator');
     });
+    eachRepeated(values, (value, i) => errors.duplicate(at.child('values').index(i), value));
+    if (values.some((value, i) => i > 0 && values[i - 1]! > value)) errors.invalid(at.child('values'), values, 'must be ordered');
   }
   if (conditions.length > 20) errors.tooMany(path.child('onPodConditions'), conditions.length, 20);
   conditions.forEach((pattern, i) => {
     const at = path.child('onPodConditions').index(i);
-    if (!pattern.type) errors.required(at.child('type'));
-    else checkQualifiedName(pattern.type, at.child('type'), errors);
-    checkOptionalEnum(pattern.status, ['False', 'True', 'Unknown'], at, 'status', errors);
+    checkQualifiedName(pattern.type ?? '', at.child('type'), errors);
+    if (!pattern.status) errors.required(at.child('status'), `valid values: ${quotedList(CONDITION_STATUSES)}`);
+    else if (!CONDITION_STATUSES.includes(pattern.status)) errors.notSupported(at.child('status'), pattern.status, CONDITION_STATUSES);
   });
-  if (codes && conditions.length > 0) errors.invalid(path, '', 'specifying both OnExitCodes and OnPodConditions is not supported');
-  if (!codes && conditions.length === 0) errors.invalid(path, '', 'specifying one of OnExitCodes and OnPodConditions is required');
+  if (codes && conditions.length > 0) errors.omitted(path, 'specifying both OnExitCodes and OnPodConditions is not supported');
+  if (!codes && conditions.length === 0) errors.omitted(path, 'specifying one of OnExitCodes and OnPodConditions is required');
 }
 
 function checkSuccessPolicy(spec: JobSpec, path: Path, errors: Errors): void {
   const rules = spec.successPolicy!.rules ?? [], at = path.child('rules');
-  if (spec.completionMode !== 'Indexed') errors.invalid(path, spec.successPolicy, 'requires indexed completion mode');
-  if (rules.length === 0) errors.required(at, 'at least one rules must be specified');
+  if (spec.completionMode !== 'Indexed') { errors.invalid(path, spec.successPolicy, 'requires indexed completion mode'); return; }
+  if (rules.length === 0) errors.required(at, 'at least one rules must be specified when the successPolicy is specified');
   if (rules.length > 20) errors.tooMany(at, rules.length, 20);
-  rules.forEach((rule, i) => {
-    if (rule.succeededCount === undefined && rule.succeededIndexes === undefined) errors.required(at.index(i), 'at least one of succeededCount or succeededIndexes must be specified');
-    checkNonNegative(rule.succeededCount, at.index(i), 'succeededCount', errors);
-    if (rule.succeededCount !== undefined && spec.completions !== undefined && rule.succeededCount > spec.completions) errors.invalid(at.index(i).child('succeededCount'), rule.succeededCount, `must be less than or equal to ${spec.completions} (the number of specified completions)`);
-    if (rule.succeededIndexes !== undefined && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(rule.succeededIndexes)) errors.invalid(at.index(i).child('succeededIndexes'), rule.succeededIndexes, 'error parsing succeededIndexes: cannot convert string to integer for index');
-  });
+  rules.forEach((rule, i) => checkSuccessRule(rule, spec.completions ?? 0, at.index(i), errors));
+}
+
+function checkSuccessRule({ succeededCount, succeededIndexes }: SuccessPolicyRule, completions: number, path: Path, errors: Errors): void {
+  if (succeededCount === undefined && succeededIndexes === undefined) errors.required(path, 'at least one of succeededCount or succeededIndexes must be specified');
+  let total = 0;
+  if (succeededIndexes !== undefined) {
+    const at = path.child('succeededIndexes'), read = readIndexes(succeededIndexes, completions);
+    if (succeededIndexes.length > SUCCEEDED_INDEXES_MAX_BYTES) errors.tooLong(at, SUCCEEDED_INDEXES_MAX_BYTES);
+    if (read.problem !== undefined) errors.invalid(at, succeededIndexes, `error parsing succeededIndexes: ${read.problem}`);
+    total = read.total;
+  }
+  if (succeededCount === undefined) return;
+  const at = path.child('succeededCount');
+  checkNonNegative(succeededCount, path, 'succeededCount', errors);
+  if (succeededCount > completions) errors.invalid(at, succeededCount, `must be less than or equal to ${completions} (the number of specified completions)`);
+  if (succeededIndexes !== undefined && succeededCount > total) errors.invalid(at, succeededCount, `must be less than or equal to ${total} (the number of indexes in the specified succeededIndexes field)`);
 }
 
 export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
   const spec = next.spec ?? ({} as JobSpec), stored = previous.spec ?? ({} as JobSpec);
-  const elastic = spec.completionMode === 'Indexed' && spec.completions !== undefined && spec.completions === spec.parallelism;
-  if (!elastic) checkImmutable(spec.completions, stored.completions, SPEC.child('completions'), errors);
+  if (spec.completionMode !== 'Indexed') checkImmutable(spec.completions, stored.completions, SPEC.child('completions'), errors);
+  else if (spec.completions !== undefined && spec.completions !== stored.completions && spec.completions !== spec.parallelism) errors.invalid(SPEC.child('completions'), spec.completions, 'can only be modified in tandem with spec.parallelism');
   checkImmutable(spec.selector, stored.selector, SPEC.child('selector'), errors);
   checkTemplateUpdate(next, previous, errors);
   checkImmutable(spec.completionMode, stored.completionMode, SPEC.child('completionMode'), errors);
@@ -135,7 +165,7 @@ export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
   checkImmutable(spec.successPolicy, stored.successPolicy, SPEC.child('successPolicy'), errors);
 }
 
-const SCHEDULING = ['nodeSelector', 'affinity', 'tolerations', 'schedulingGates'] as const;
+const SCHEDULING = ['nodeSelector', 'tolerations', 'schedulingGates'] as const;
 
 /** Where the pods go may change while a job is suspended and has not begun; all else of the template may not. */
 function checkTemplateUpdate(next: Job, previous: Job, errors: Errors): void {
@@ -147,5 +177,8 @@ function checkTemplateUpdate(next: Job, previous: Job, errors: Errors): void {
     if (stored.spec[field] === undefined) delete spec[field];
     else spec[field] = stored.spec[field];
   }
-  checkImmutable({ ...template, metadata: stored.metadata, spec }, stored, SPEC.child('template'), errors);
+  // Of the affinity only that to nodes.
+  const { nodeAffinity: _, ...affinity } = template.spec.affinity ?? {}, kept = stored.spec.affinity?.nodeAffinity;
+  spec['affinity'] = kept ? { ...affinity, nodeAffinity: kept } : affinity;
+  if (!semanticEqual({ ...template, metadata: { ...template.metadata, labels: stored.metadata?.labels, annotations: stored.metadata?.annotations }, spec }, stored)) errors.invalid(SPEC.child('template'), template, IMMUTABLE);
 }

@@ -1,13 +1,13 @@
 /** Job. */
-import type { Job, JobSpec, JobStatus } from '#api/types.ts';
+import type { Job, JobSpec } from '#api/types.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
-import { templateWarnings } from '../core/pod/warnings.ts';
+import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
-import { Errors, STATUS } from '../field-path.ts';
+import { Errors } from '../field-path.ts';
 import { keepAllButStatus, keepField, metaOf, bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, humanDuration, nameOf, type RowContext } from '../tables.ts';
-import { checkNonNegative } from '../checks.ts';
-import { checkJob, checkJobUpdate } from './job-spec.ts';
+import { checkJob, checkJobUpdate, COMPLETIONS_SOFT_MAX, PARALLELISM_OF_MANY_MAX } from './job-spec.ts';
+import { checkJobStatusUpdate } from './job-status.ts';
 
 const CONTROLLER_UID = 'batch.kubernetes.io/controller-uid';
 const JOB_NAME = 'batch.kubernetes.io/job-name';
@@ -21,7 +21,7 @@ export const jobs = defineResource<Job>({
     const spec = (job.spec ??= {} as JobSpec);
     defaultJobSpec(spec);
     const labels = spec.template?.metadata?.labels;
-    if (labels && !job.metadata?.labels) metaOf(job).labels = { ...labels };
+    if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0) metaOf(job).labels = { ...labels };
   },
   prepareForCreate: (job) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
@@ -43,18 +43,12 @@ export const jobs = defineResource<Job>({
     checkJobUpdate(next, previous, errors);
     return errors.list;
   },
-  status: {
-    prepareForUpdate: (next, previous) => keepAllButStatus(next, previous),
-    validateUpdate: (next, previous) => {
-      const errors = new Errors();
-      checkStatus(next.status ?? {}, previous.status ?? {}, errors);
-      return errors.list;
-    },
-  },
-  warnings: (job) => {
-    const list = templateWarnings(job.spec?.template, 'spec.template');
-    if ((job.metadata?.name ?? '').length > 63) list.push('metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must be no more than 63 characters]');
-    if (job.spec?.completionMode === 'Indexed' && (job.spec.completions ?? 0) > 100000 && (job.spec.parallelism ?? 0) > 10000) list.push("spec.completions: In Indexed Jobs with a number of completions higher than 10^5 and parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail");
+  status: { prepareForUpdate: keepAllButStatus, validateUpdate: checkJobStatusUpdate },
+  warnings: (job, previous) => {
+    const list = workloadWarnings(job, previous, { template: job.spec?.template, path: 'spec.template', namesPods: true });
+    if (job.spec?.completionMode === 'Indexed' && (job.spec.completions ?? 0) > COMPLETIONS_SOFT_MAX && (job.spec.parallelism ?? 0) > PARALLELISM_OF_MANY_MAX) {
+      list.push('In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail');
+    }
     return list;
   },
   fieldSelectors: { 'status.successful': (job) => String(job.status?.succeeded ?? 0) },
@@ -113,18 +107,3 @@ function durationOf(job: Job, { nowMs }: RowContext): string {
   if (!startTime) return '';
   return humanDuration((completionTime ? Date.parse(completionTime) : nowMs) - Date.parse(startTime));
 }
-
-function checkStatus(status: JobStatus, stored: JobStatus, errors: Errors): void {
-  for (const field of ['active', 'succeeded', 'failed', 'ready', 'terminating'] as const) checkNonNegative(status[field], STATUS, field, errors);
-  if (stored.startTime && stored.completionTime && status.completionTime && stored.completionTime !== status.completionTime) errors.invalid(STATUS.child('completionTime'), status.completionTime, 'field is immutable');
-  const has = (type: string): boolean => status.conditions?.some((condition) => condition.type === type && condition.status === 'True') ?? false;
-  if (has('Complete') && has('Failed')) errors.invalid(STATUS.child('conditions'), '', 'cannot set Complete=True and Failed=true conditions');
-  if (has('Complete') && !status.completionTime) errors.required(STATUS.child('completionTime'), 'completionTime is required for Complete jobs');
-  if (!has('Complete') && status.completionTime) errors.invalid(STATUS.child('completionTime'), status.completionTime, 'cannot set completionTime when there is no Complete=True condition');
-  if ((has('Complete') || has('Failed')) && (status.active ?? 0) > 0) errors.invalid(STATUS.child('active'), status.active, 'active>0 is invalid for finished job');
-  for (const type of ['Complete', 'Failed'] as const) {
-    const before = stored.conditions?.some((condition) => condition.type === type && condition.status === 'True');
-    if (before && !has(type)) errors.invalid(STATUS.child('conditions'), '', `cannot disable the terminal ${type}=True condition`);
-  }
-}
-

@@ -2,7 +2,7 @@
 import { validateDNS1123Label } from '#machinery/names.ts';
 import type { PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate } from '#api/types.ts';
 import { checkAnnotations, checkDnsSubdomain, checkLabels, checkLabelSelector, checkOptionalEnum } from '../checks.ts';
-import { checkPositiveQuantity } from '../resource-list.ts';
+import { checkPositiveQuantity, quantityOf } from '../resource-list.ts';
 import type { Errors, Path } from '../field-path.ts';
 
 export const ACCESS_MODES = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
@@ -50,6 +50,16 @@ function checkSource(source: { name?: string; kind?: string; apiGroup?: string }
   if (!source.kind) errors.required(path.child('kind'));
   if (!source.apiGroup && source.kind !== 'PersistentVolumeClaim') errors.invalid(path, source.kind ?? '', "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
   if (source.apiGroup) checkDnsSubdomain(source.apiGroup, path, 'apiGroup', errors);
+}
+
+/** Bytes cannot be divided. */
+export function claimSpecWarnings(spec: PersistentVolumeClaimSpec | undefined, path: string): string[] {
+  return (['requests', 'limits'] as const).flatMap((field) => fractionalBytesWarnings(spec?.resources?.[field]?.['storage'], `${path}.resources.${field}[storage]`));
+}
+
+export function fractionalBytesWarnings(amount: string | undefined, path: string): string[] {
+  const isFraction = amount?.endsWith('m') === true && quantityOf(amount).milliValue() % 1000 !== 0;
+  return isFraction ? [`${path}: fractional byte value ${JSON.stringify(amount)} is invalid, must be an integer`] : [];
 }
 
 export function checkClaimTemplate(template: PersistentVolumeClaimTemplate, path: Path, errors: Errors): void {

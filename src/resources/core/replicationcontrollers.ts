@@ -8,7 +8,7 @@ import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '..
 import { ageOf, columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
 import { defaultPodTemplate } from './pod/defaults.ts';
 import { checkPodTemplate } from './pod/spec.ts';
-import { templateWarnings } from './pod/warnings.ts';
+import { workloadWarnings } from './pod/warnings.ts';
 
 export const replicationcontrollers = defineResource<ReplicationController>({
   group: '',
@@ -39,7 +39,7 @@ export const replicationcontrollers = defineResource<ReplicationController>({
     prepareForUpdate: keepAllButStatus,
     validateUpdate: (next) => checkReplicaStatus(next.status ?? { replicas: 0 }),
   },
-  warnings: (controller) => templateWarnings(controller.spec?.template, 'spec.template'),
+  warnings: (controller, previous) => workloadWarnings(controller, previous, { template: controller.spec?.template, path: 'spec.template', namesPods: true }),
   fieldSelectors: { 'status.replicas': (controller) => String(controller.status?.replicas ?? 0) },
   scale: {
     get: ({ spec, status }) => ({ specReplicas: spec?.replicas ?? 0, statusReplicas: status?.replicas ?? 0, selector: Object.entries(spec?.selector ?? {}).sort().map(([key, value]) => `${key}=${value}`).join(',') }),

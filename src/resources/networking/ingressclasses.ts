@@ -1,13 +1,12 @@
 /** IngressClass. */
 import type { IngressClass } from '#api/types.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
-import { checkDnsSubdomain, checkImmutable } from '../checks.ts';
+import { checkDnsSubdomain, checkDomainPrefixedPath, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
-const CONTROLLER = /^[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$/;
 const CONTROLLER_MAX = 250;
 
 export const ingressclasses = defineResource<IngressClass>({
@@ -36,10 +35,7 @@ function validate(ingressClass: IngressClass): Errors['list'] {
   const errors = new Errors(), { controller = '', parameters } = ingressClass.spec ?? {};
   const path = SPEC.child('controller');
   if (controller.length > CONTROLLER_MAX) errors.tooLong(path, CONTROLLER_MAX);
-  const segments = controller.split('/');
-  if (controller === '') errors.required(path);
-  else if (segments.length < 2 || !CONTROLLER.test(controller)) errors.invalid(path, controller, 'must be a domain-prefixed path (such as "acme.io/foo")');
-  else checkDnsSubdomain(segments[0]!, SPEC, 'controller', errors);
+  checkDomainPrefixedPath(controller, path, errors);
   if (!parameters) return errors.list;
   const at = SPEC.child('parameters');
   if (parameters.apiGroup !== undefined) checkDnsSubdomain(parameters.apiGroup, at, 'apiGroup', errors);

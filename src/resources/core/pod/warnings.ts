@@ -1,5 +1,7 @@
 /** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
 import type { Container, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import { validateDNS1123Label } from '#machinery/names.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { own } from '../../checks.ts';
 import { compareQuantities, quantityOf } from '../../resource-list.ts';
 
@@ -23,9 +25,28 @@ const DEPRECATED_VOLUMES: readonly (readonly [type: keyof Volume, warning: strin
   ['rbd', 'deprecated in v1.28, non-functional in v1.31+'],
 ];
 
+/** Of new pods only: updates are too many, and made by programs. */
 export function podWarnings(pod: Pod, previous: Pod | undefined): string[] {
-  if (previous && pod.metadata?.generation === previous.metadata?.generation && pod.spec === previous.spec) return [];
-  return specWarnings(pod.spec, 'spec', pod.metadata?.annotations);
+  if (previous) return [];
+  return [...nameWarnings(pod, "the Pod's hostname"), ...specWarnings(pod.spec, 'spec', pod.metadata?.annotations)];
+}
+
+interface WorkloadTemplate {
+  readonly template: PodTemplateSpec | undefined;
+  readonly path: string;
+  /** Its name becomes part of its pods' names and hostnames. */
+  readonly namesPods?: boolean;
+}
+
+/** Of what makes pods: when it is new, and when its desired state changed. */
+export function workloadWarnings(object: KubeObject, previous: KubeObject | undefined, { template, path, namesPods = false }: WorkloadTemplate): string[] {
+  if (previous) return object.metadata?.generation === previous.metadata?.generation ? [] : templateWarnings(template, path);
+  return [...(namesPods ? nameWarnings(object, 'Pod names and hostnames') : []), ...templateWarnings(template, path)];
+}
+
+function nameWarnings({ metadata }: KubeObject, usedIn: string): string[] {
+  const problems = validateDNS1123Label(metadata?.name ?? '');
+  return problems.length === 0 ? [] : [`metadata.name: this is used in ${usedIn}, which can result in surprising behavior; a DNS label is recommended: [${problems.join(' ')}]`];
 }
 
 /** Paths begin with the field that holds the template: 'spec.template'. */
