@@ -95,10 +95,10 @@ export function checkQuantity(name: string, value: string | number, path: Path, 
   if (isInteger(name) && quantity.milliValue() % 1000 !== 0) errors.invalid(path, quantity.toString(), 'must be an integer');
 }
 
-export function checkPositiveQuantity(value: string | number, path: Path, errors: Errors): boolean {
+export function checkPositiveQuantity(value: string | number, path: Path, errors: Errors, detail = NOT_POSITIVE): boolean {
   const quantity = quantityOf(value);
   if (quantity.sign > 0) return true;
-  errors.invalid(path, quantity.toString(), NOT_POSITIVE);
+  errors.invalid(path, quantity.toString(), detail);
   return false;
 }
 

@@ -80,8 +80,8 @@ test('autoscalers in both versions', () => {
   assert.deepEqual(stored.spec?.metrics, [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 50 } } }]);
   assert.deepEqual((resource.convert(stored, 'autoscaling/v1')['spec'] as Record<string, unknown>)['targetCPUUtilizationPercentage'], 50);
   assert.equal(row('autoscaling/horizontalpodautoscalers', stored)['Targets'], 'cpu: <unknown>/50%');
-  assert.deepEqual(create('autoscaling/horizontalpodautoscalers', { metadata: { name: 'h' }, spec: { minReplicas: 5, maxReplicas: 2, scaleTargetRef: { kind: 'D' }, metrics: [{ type: 'Pods' }] } }).errors, [
-    'spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`', 'spec.scaleTargetRef.name: Required value', 'spec.metrics[0].pods: Required value: must populate information for the given metric source (Pods)',
+  assert.deepEqual(create('autoscaling/horizontalpodautoscalers', { metadata: { name: 'h' }, spec: { minReplicas: 5, maxReplicas: 2, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'D' }, metrics: [{ type: 'Pods' }] } }).errors, [
+    'spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`', 'spec.scaleTargetRef.name: Required value', 'spec.metrics[0].pods: Required value: must populate information for the given metric source',
   ]);
   const memory: KubeObject = { ...stored, spec: { ...stored.spec, metrics: [{ type: 'Resource', resource: { name: 'memory', target: { type: 'AverageValue', averageValue: '1Gi' } } }] } };
   assert.deepEqual(resource.convert(resource.convert(memory, 'autoscaling/v1'), 'autoscaling/v2')['spec'], memory['spec']);

@@ -1,18 +1,16 @@
 /** HorizontalPodAutoscaler: kept as autoscaling/v2; autoscaling/v1 has CPU alone and carries the rest in annotations. */
-import type { HorizontalPodAutoscaler, HPAScalingRules, MetricIdentifier, MetricSpec, MetricStatus, MetricTarget } from '#api/types.ts';
-import { validatePathSegmentName } from '#machinery/names.ts';
-import { checkLabelSelector } from '../checks.ts';
+import type { HorizontalPodAutoscaler, HPAScalingRules, MetricSpec, MetricStatus } from '#api/types.ts';
+import { NEGATIVE } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, Path, SPEC } from '../field-path.ts';
-import { checkPositiveQuantity, checkResourceName, quantityOf } from '../resource-list.ts';
+import { Errors, type Path, SPEC, STATUS } from '../field-path.ts';
+import { quantityOf } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertAutoscaler, withoutCarried } from './conversion.ts';
+import { apiVersionProblem, checkMetrics, checkReference } from './metrics.ts';
 
 const WINDOW_MAX_SECONDS = 3600;
 const PERIOD_MAX_SECONDS = 1800;
-const METRIC_TYPES = ['ContainerResource', 'External', 'Object', 'Pods', 'Resource'];
-const SOURCES = ['object', 'pods', 'resource', 'external', 'containerResource'] as const;
 
 export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>({
   group: 'autoscaling',
@@ -35,12 +33,12 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
   prepareForCreate: (autoscaler) => { autoscaler.status = { desiredReplicas: 0 }; },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (autoscaler) => check(autoscaler),
-  validateUpdate: (next) => check(next),
+  validateUpdate: (next, previous) => check(next, previous),
   status: {
     prepareForUpdate: keepAllButStatus,
     validateUpdate: (next) => {
       const errors = new Errors(), status = next.status;
-      for (const field of ['currentReplicas', 'desiredReplicas'] as const) if ((status?.[field] ?? 0) < 0) errors.invalid(Path.root('status').child(field), status![field], 'must be greater than or equal to 0');
+      for (const field of ['currentReplicas', 'desiredReplicas'] as const) if ((status?.[field] ?? 0) < 0) errors.invalid(STATUS.child(field), status![field], NEGATIVE);
       return errors.list;
     },
   },
@@ -62,82 +60,23 @@ function withDefaults(rules: HPAScalingRules | undefined, defaults: HPAScalingRu
   return merged;
 }
 
-function check(autoscaler: HorizontalPodAutoscaler): Errors['list'] {
-  const errors = new Errors(), spec = autoscaler.spec;
+/** stored: what was let in before there was a rule against it may stay. */
+function check({ spec }: HorizontalPodAutoscaler, stored?: HorizontalPodAutoscaler): Errors['list'] {
+  const errors = new Errors();
   if (!spec) { errors.required(SPEC); return errors.list; }
-  const { minReplicas, maxReplicas } = spec;
-  if (minReplicas !== undefined && minReplicas < 1) errors.invalid(SPEC.child('minReplicas'), minReplicas, 'must be greater than or equal to 1');
-  if (!(maxReplicas >= 1)) errors.invalid(SPEC.child('maxReplicas'), maxReplicas ?? 0, 'must be greater than 0');
+  const { minReplicas, maxReplicas = 0, scaleTargetRef } = spec, least = stored?.spec?.minReplicas === 0 ? 0 : 1;
+  if (minReplicas !== undefined && minReplicas < least) errors.invalid(SPEC.child('minReplicas'), minReplicas, `must be greater than or equal to ${least}`);
+  if (maxReplicas < 1) errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than 0');
   if (minReplicas !== undefined && maxReplicas < minReplicas) errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than or equal to `minReplicas`');
-  checkTarget(spec.scaleTargetRef ?? {}, SPEC.child('scaleTargetRef'), errors);
+  // Of what can be scaled only replication controllers have no group.
+  const isOld = stored?.spec && apiVersionProblem(stored.spec.scaleTargetRef?.apiVersion ?? '', false) !== undefined;
+  checkReference(scaleTargetRef ?? {}, SPEC.child('scaleTargetRef'), errors, { mayLackGroup: scaleTargetRef?.kind === 'ReplicationController' || Boolean(isOld) });
   checkMetrics(spec.metrics ?? [], minReplicas, errors);
   for (const field of ['scaleUp', 'scaleDown'] as const) {
     const rules = spec.behavior?.[field];
     if (rules) checkRules(rules, SPEC.child('behavior').child(field), errors);
   }
   return errors.list;
-}
-
-function checkTarget(ref: { kind?: string; name?: string }, path: Path, errors: Errors): void {
-  for (const field of ['kind', 'name'] as const) {
-    const value = ref[field];
-    if (!value) errors.required(path.child(field));
-    else errors.invalidEach(path.child(field), value, validatePathSegmentName(value));
-  }
-}
-
-function checkMetrics(metrics: readonly MetricSpec[], minReplicas: number | undefined, errors: Errors): void {
-  const path = SPEC.child('metrics');
-  metrics.forEach((metric, i) => checkMetric(metric, path.index(i), errors));
-  if (minReplicas === 0 && !metrics.some(({ object, external }) => object ?? external)) errors.forbidden(path, 'must specify at least one Object or External metric to support scaling to zero replicas');
-}
-
-function checkMetric(metric: MetricSpec, path: Path, errors: Errors): void {
-  if (!metric.type) errors.required(path.child('type'), `must specify a metric source type: ${METRIC_TYPES.join(', ')}`);
-  else if (!METRIC_TYPES.includes(metric.type)) errors.notSupported(path.child('type'), metric.type, METRIC_TYPES);
-  const present = SOURCES.filter((source) => metric[source]);
-  const expected = metric.type ? (metric.type[0]!.toLowerCase() + metric.type.slice(1)) as (typeof SOURCES)[number] : undefined;
-  if (expected && SOURCES.includes(expected) && !metric[expected]) errors.required(path.child(expected), `must populate information for the given metric source (${metric.type})`);
-  for (const source of present) if (source !== expected) errors.forbidden(path.child(source), 'must populate the given metric source only');
-  if (metric.object) {
-    checkTarget(metric.object.describedObject ?? {}, path.child('object').child('describedObject'), errors);
-    checkIdentifier(metric.object.metric, path.child('object').child('metric'), errors);
-    checkMetricTarget(metric.object.target, path.child('object').child('target'), errors, ['value', 'averageValue']);
-  }
-  if (metric.external) {
-    checkIdentifier(metric.external.metric, path.child('external').child('metric'), errors);
-    checkMetricTarget(metric.external.target, path.child('external').child('target'), errors, ['value', 'averageValue']);
-  }
-  if (metric.pods) {
-    checkIdentifier(metric.pods.metric, path.child('pods').child('metric'), errors);
-    checkMetricTarget(metric.pods.target, path.child('pods').child('target'), errors, ['averageValue']);
-  }
-  for (const source of ['resource', 'containerResource'] as const) {
-    const resource = metric[source];
-    if (!resource) continue;
-    const at = path.child(source);
-    if (!resource.name) errors.required(at.child('name'), 'must specify a resource name');
-    else checkResourceName(resource.name, at.child('name'), errors);
-    if (source === 'containerResource' && !metric.containerResource!.container) errors.required(at.child('container'), 'must specify a container');
-    checkMetricTarget(resource.target, at.child('target'), errors, ['averageUtilization', 'averageValue']);
-  }
-}
-
-function checkIdentifier(metric: MetricIdentifier | undefined, path: Path, errors: Errors): void {
-  if (!metric?.name) errors.required(path.child('name'));
-  else errors.invalidEach(path.child('name'), metric.name, validatePathSegmentName(metric.name));
-  checkLabelSelector(metric?.selector, path.child('selector'), errors);
-}
-
-function checkMetricTarget(target: MetricTarget | undefined, path: Path, errors: Errors, allowed: readonly ('value' | 'averageValue' | 'averageUtilization')[]): void {
-  const types = ['AverageValue', 'Utilization', 'Value'];
-  if (!target?.type) errors.required(path.child('type'), 'must specify a metric target type');
-  else if (!types.includes(target.type)) errors.invalid(path.child('type'), target.type, 'must be either Utilization, Value, or AverageValue');
-  const set = allowed.filter((field) => target?.[field] !== undefined);
-  for (const field of ['value', 'averageValue'] as const) if (target?.[field] !== undefined) checkPositiveQuantity(target[field], path.child(field), errors);
-  if (target?.averageUtilization !== undefined && target.averageUtilization < 1) errors.invalid(path.child('averageUtilization'), target.averageUtilization, 'must be greater than 0');
-  if (set.length === 0) errors.required(path.child(allowed[0]!), allowed.length === 1 ? `must specify a positive target ${allowed[0]}` : allowed.includes('averageUtilization') ? 'must set either a target raw value or a target utilization' : 'must set either a target value for metric or a per-pod target');
-  if (allowed.includes('averageUtilization') && set.length > 1) errors.forbidden(path.child('averageValue'), 'may not set both a target raw value and a target utilization');
 }
 
 function checkRules(rules: HPAScalingRules, path: Path, errors: Errors): void {
@@ -147,7 +86,7 @@ function checkRules(rules: HPAScalingRules, path: Path, errors: Errors): void {
   const choices = ['Disabled', 'Max', 'Min'];
   if (rules.selectPolicy !== undefined && !choices.includes(rules.selectPolicy)) errors.notSupported(path.child('selectPolicy'), rules.selectPolicy, choices);
   if (!rules.policies?.length) errors.required(path.child('policies'), 'must specify at least one Policy');
-  if (rules.tolerance !== undefined && quantityOf(rules.tolerance).sign < 0) errors.invalid(path.child('tolerance'), rules.tolerance, 'must be greater than or equal to 0');
+  if (rules.tolerance !== undefined && quantityOf(rules.tolerance).sign < 0) errors.invalid(path.child('tolerance'), rules.tolerance, NEGATIVE);
   rules.policies?.forEach((policy, i) => {
     const at = path.child('policies').index(i);
     if (policy.type !== 'Pods' && policy.type !== 'Percent') errors.notSupported(at.child('type'), policy.type, ['Percent', 'Pods']);
