@@ -38,7 +38,19 @@ export function parseJsonCounted(text: string): { readonly value: unknown; reado
   }
   const { depth, fields } = structureOf(text);
   if (depth > MAXIMUM_DEPTH) throw tooDeep();
-  return { value, fields };
+  return { value: LONE_SURROGATE.test(text) ? wellFormed(value) : value, fields };
+}
+
+/** An escape that may be half a character: Go's decoder puts U+FFFD in its place, and no other encoding could carry it. */
+const LONE_SURROGATE = /\\u[dD][89a-fA-F]/;
+
+function wellFormed(value: unknown): unknown {
+  if (typeof value === 'string') return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  if (!isJsonObject(value)) return value;
+  const copy: JsonObject = {};
+  for (const key of Object.keys(value)) setOwn(copy, key.toWellFormed(), wellFormed(value[key]));
+  return copy;
 }
 
 /** As parseJson, for a body of bytes. Ill-formed UTF-8 becomes U+FFFD, as Go's decoder has it. */

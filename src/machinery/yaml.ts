@@ -117,9 +117,10 @@ function plain(value: unknown, budget: { left: number }, depth: number): unknown
   if (Array.isArray(value)) return value.map((item) => plain(item, budget, depth + 1));
   if (isJsonObject(value)) {
     const copy: JsonObject = {};
-    for (const key of Object.keys(value)) setOwn(copy, key, plain(value[key], budget, depth + 1));
+    for (const key of Object.keys(value)) setOwn(copy, key.toWellFormed(), plain(value[key], budget, depth + 1));
     return copy;
   }
+  if (typeof value === 'string') return value.toWellFormed();
   if (typeof value === 'number' && !Number.isFinite(value)) throw statusErrors.badRequest(`error converting YAML to JSON: json: unsupported value: ${Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'}`);
   return typeof value === 'bigint' ? Number(value) : value ?? null;
 }

@@ -146,6 +146,10 @@ function contextOptions({ cert, key, clientCa, frontProxyCa, minVersion = 'TLSv1
 
 // -------------------------------------------------------------------------------------------------------------- HTTP/1.1
 
+const REFUSED_LINGER_MS = 2000;
+/** A whole answer of which the client takes nothing for so long is given up, as over HTTP/2. */
+const STALL_MS = 120_000;
+
 function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ...limits }: CarrierLimits & { readonly trust: Trust }): HttpServer {
   const server = createHttpServer({ maxHeaderSize: limits.maxHeaderBytes, keepAliveTimeout: limits.idleMs, headersTimeout: 30_000, requestTimeout: 0, noDelay: true });
   // Node watches over header timeouts and idle connections from 'listening' on; this server never listens itself.
@@ -176,9 +180,13 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
     onUpgrade(toRequest(message), socket, head);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const why = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
-    if (socket.writable) socket.end(`HTTP/1.1 ${why}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
-    else socket.destroy();
+    if (!socket.writable) return void socket.destroy();
+    const why = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+    socket.end(`HTTP/1.1 ${why}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
+    // What is still coming is read and dropped for a while: a connection closed with bytes unread takes the answer with it.
+    socket.removeAllListeners('data');
+    socket.resume();
+    setTimeout(() => socket.destroy(), REFUSED_LINGER_MS).unref();
   });
   return server;
 }
@@ -267,7 +275,13 @@ function writePieces(stream: ServerResponse, pieces: readonly Buffer[]): void {
     if (next > from) stream.write(next - from === 1 ? pieces[from]! : Buffer.concat(pieces.slice(from, next), bytes));
     if (next === pieces.length) stream.end();
     // Not at once: a fast reader would have all of it written in this turn.
-    else stream.once('drain', () => setImmediate(proceed));
+    else {
+      const stalled = setTimeout(() => stream.destroy(), STALL_MS).unref();
+      stream.once('drain', () => {
+        clearTimeout(stalled);
+        setImmediate(proceed);
+      });
+    }
     stream.uncork();
   };
   proceed();

@@ -6,12 +6,12 @@ import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
+import { parseYaml } from '#machinery/yaml.ts';
 import type { Endpoint } from '../catalogue.ts';
 import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { inVersion, respondWithObject, viewOptions } from '../views.ts';
-import { yaml } from '#machinery/yaml-package.ts';
 import { applyTo, readApply } from './apply.ts';
 import { parseMutationOptions } from './options.ts';
 import { checkName, MAX_BODY_BYTES, optionsObject, toStorage, WHOLE, writeContext, type Part, type WriteCall } from './write.ts';
@@ -43,7 +43,7 @@ function parseLenient(text: string): unknown {
   const first = text.trimStart()[0];
   if (first === undefined || first === '{' || first === '[') return parseJson(text);
   try {
-    return yaml().parse(text) as unknown;
+    return parseYaml(text).value;
   } catch {
     return parseJson(text);
   }

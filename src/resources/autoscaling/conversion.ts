@@ -38,7 +38,7 @@ function toV1(object: KubeObject): KubeObject {
 
 function toV2(object: KubeObject): KubeObject {
   const { targetCPUUtilizationPercentage: target, ...spec } = (object['spec'] ?? {}) as Json;
-  const { currentCPUUtilizationPercentage: _current, ...status } = (object['status'] ?? {}) as Json;
+  const { currentCPUUtilizationPercentage: _current, currentReplicas = 0, ...status } = (object['status'] ?? {}) as Json;
   const { [METRICS]: metricsText, [CURRENT]: currentText, [CONDITIONS]: conditionsText, [BEHAVIOR]: behaviorText, ...annotations } = object.metadata?.annotations ?? {};
   const others = typedList('spec', 'metrics', metricsText), current = typedList('status', 'currentMetrics', currentText), conditions = typedList('status', 'conditions', conditionsText), behavior = typed('spec', 'behavior', behaviorText);
   const cpu = target === undefined || target === null ? [] : [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }];
@@ -46,7 +46,7 @@ function toV2(object: KubeObject): KubeObject {
   return {
     ...object, apiVersion: 'autoscaling/v2', metadata: withAnnotations(object, annotations),
     spec: { ...spec, ...(metrics.length > 0 ? { metrics } : {}), ...(behavior ? { behavior } : {}) },
-    ...(object['status'] === undefined ? {} : { status: { ...status, ...(current.length > 0 ? { currentMetrics: current } : {}), ...(conditions.length > 0 ? { conditions } : {}) } }),
+    ...(object['status'] === undefined ? {} : { status: { ...status, ...(currentReplicas === 0 ? {} : { currentReplicas }), ...(current.length > 0 ? { currentMetrics: current } : {}), ...(conditions.length > 0 ? { conditions } : {}) } }),
   };
 }
 
