@@ -1,6 +1,7 @@
 /** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
+import type { TableDefinition } from '#resources/define.ts';
 import type { CacheEntry } from './cache/entry.ts';
 import type { ParsedObjects } from './cache/parsed-objects.ts';
 import type { Endpoint } from './catalogue.ts';
@@ -88,20 +89,24 @@ export function metadataOf(object: KubeObject, viewVersion: string): KubeObject 
 export interface TableOptions { readonly metadata: ListMeta; readonly options: ViewOptions; readonly withoutHeaders?: boolean }
 
 /** objects: of the storage version, which the resource's columns are of. */
-export function tableOf(endpoint: Endpoint, objects: readonly KubeObject[], { metadata, options, withoutHeaders = false }: TableOptions): KubeObject {
-  const { table } = endpoint.resource;
+export function tableOf(endpoint: Endpoint, objects: readonly KubeObject[], options: TableOptions): KubeObject {
+  return tableWith(endpoint.resource.table, objects, { ...options, show: (object) => inVersion(endpoint, object) });
+}
+
+/** show: what a row carries when whole objects are asked for. */
+export function tableWith(table: TableDefinition<KubeObject>, objects: readonly KubeObject[], { metadata, options, withoutHeaders = false, show }: TableOptions & { readonly show: (object: KubeObject) => KubeObject }): KubeObject {
   const { viewVersion } = options.accepted;
   return {
     kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
     columnDefinitions: withoutHeaders ? null : table.columns.map(({ name, type, format, description, priority }) => ({ name, type, format: format ?? '', description, priority: priority ?? 0 })),
-    rows: objects.map((object) => ({ cells: table.row(object, options), ...rowObject(endpoint, object, options) })),
+    rows: objects.map((object) => ({ cells: table.row(object, options), ...rowObject(object, options, show) })),
   };
 }
 
-function rowObject(endpoint: Endpoint, object: KubeObject, { include, accepted }: ViewOptions): { readonly object?: KubeObject } {
+function rowObject(object: KubeObject, { include, accepted }: ViewOptions, show: (object: KubeObject) => KubeObject): { readonly object?: KubeObject } {
   switch (include) {
     case 'None': return {};
-    case 'Object': return { object: inVersion(endpoint, object) };
+    case 'Object': return { object: show(object) };
     default: return { object: metadataOf(object, accepted.viewVersion) };
   }
 }

@@ -5,10 +5,11 @@ import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
+import { SCALE_TABLE } from '#resources/autoscaling/scale-table.ts';
 import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
-import { objectOf, respondEncoded, viewOptions } from '../views.ts';
+import { metadataOf, objectOf, respondEncoded, tableWith, viewOptions, type ViewOptions } from '../views.ts';
 import { readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { applyPatch, isApply, readPatch } from './patch.ts';
@@ -27,11 +28,18 @@ function scaleOf(endpoint: StoredEndpoint, object: KubeObject): KubeObject {
   };
 }
 
+function respondWithScale(scale: KubeObject, options: ViewOptions): ApiResponse {
+  const { view, viewVersion } = options.accepted;
+  const metadata = { resourceVersion: scale.metadata?.resourceVersion ?? '' };
+  const seen = view === 'table' ? tableWith(SCALE_TABLE, [scale], { metadata, options, show: (object) => object }) : view === 'object' ? scale : metadataOf(scale, viewVersion);
+  return respondEncoded(seen, { status: 200, options });
+}
+
 export async function getScale(endpoint: StoredEndpoint, { context, core, target }: WriteCall): Promise<ApiResponse> {
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   await endpoint.codec?.ready([entry]);
-  return respondEncoded(scaleOf(endpoint, objectOf(endpoint, entry)), { status: 200, options: viewOptions(context, core.clock.now()) });
+  return respondWithScale(scaleOf(endpoint, objectOf(endpoint, entry)), viewOptions(context, core.clock.now()));
 }
 
 export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, method: 'update' | 'patch'): Promise<ApiResponse> {
@@ -63,7 +71,7 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
       return object;
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'scale', options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options) }) });
-  return respondEncoded(scaleOf(endpoint, written.object), { status: 200, options: view });
+  return respondWithScale(scaleOf(endpoint, written.object), view);
 }
 
 function replicasOf(scale: KubeObject, name: string): number {

@@ -1,0 +1,60 @@
+/**
+ * The annotation in which client-side apply keeps what it applied last, and what it means to kubectl's server-side apply: values that are
+ * still as kubectl set them are its own to change, and the annotation is kept true, so that an older kubectl can go on from there. Other
+ * appliers have nothing to do with it. After upstream's lastAppliedManager and lastAppliedUpdater.
+ */
+import { isStatusError } from '../errors.ts';
+import { deepClone, isJsonObject, parseJson } from '../json.ts';
+import { TOTAL_ANNOTATION_SIZE_LIMIT_BYTES } from '../metadata-validation.ts';
+import type { KubeObject } from '../object.ts';
+import type { ValueSchema } from '../schema.ts';
+import { FieldSet } from './field-set.ts';
+import { compareValues, toFieldSet } from './typed.ts';
+
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+const KUBECTL = 'kubectl';
+
+/** The fields that kubectl may take from their owners without being told to: as it set them on the client's side, and untouched since. */
+export function takenOver(live: KubeObject, { manager, apiVersion, type }: { readonly manager: string; readonly apiVersion: string; readonly type: ValueSchema }): FieldSet {
+  const text = live.metadata?.annotations?.[LAST_APPLIED];
+  if (manager !== KUBECTL || !text) return FieldSet.empty();
+  try {
+    const applied = parseJson(text);
+    if (!isJsonObject(applied) || applied['apiVersion'] !== apiVersion) return FieldSet.empty();
+    const { added, modified, removed } = compareValues(applied, live, type);
+    return toFieldSet(applied, type).difference(added).difference(modified).difference(removed);
+  } catch (error) {
+    // Whatever stands there, it is no configuration of this kind.
+    if (error instanceof SyntaxError || isStatusError(error)) return FieldSet.empty();
+    throw error;
+  }
+}
+
+/** The applied object with the annotation, where it has one, as the configuration says. The object itself when that changes nothing. */
+export function withLastApplied(object: KubeObject, { manager, config }: { readonly manager: string; readonly config: KubeObject }): KubeObject {
+  const known = object.metadata?.annotations?.[LAST_APPLIED];
+  if (manager !== KUBECTL || !known) return object;
+  const annotations: Record<string, string> = { ...object.metadata!.annotations, [LAST_APPLIED]: textOf(config) };
+  if (annotations[LAST_APPLIED] === known) return object;
+  if (sizeOf(annotations) > TOTAL_ANNOTATION_SIZE_LIMIT_BYTES) delete annotations[LAST_APPLIED];
+  const noted = deepClone(object);
+  noted.metadata!.annotations = annotations;
+  return noted;
+}
+
+function textOf(config: KubeObject): string {
+  const copy = deepClone(config);
+  delete copy.metadata?.annotations?.[LAST_APPLIED];
+  return `${JSON.stringify(sorted(copy)).replaceAll(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
+}
+
+/** As Go writes maps. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([key, item]) => [key, sorted(item)]));
+}
+
+function sizeOf(annotations: Readonly<Record<string, string>>): number {
+  return Object.entries(annotations).reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+}

@@ -1,0 +1,13 @@
+/** The printer columns of a Scale, which is a subresource of many kinds and stored nowhere. */
+import type { KubeObject } from '#machinery/object.ts';
+import type { TableDefinition } from '../define.ts';
+import { ageOf, columns, nameOf } from '../tables.ts';
+
+export const SCALE_TABLE: TableDefinition<KubeObject> = {
+  columns: columns('Name', 'Desired:integer', 'Available:integer', 'Age'),
+  row: (scale, context) => [nameOf(scale), replicasOf(scale['spec']), replicasOf(scale['status']), ageOf(scale, context)],
+};
+
+function replicasOf(part: unknown): number {
+  return (part as { readonly replicas?: number } | undefined)?.replicas ?? 0;
+}
