@@ -26,13 +26,15 @@ export interface SimulatedCluster extends TestApi {
 export interface SimulatedClusterOptions {
   /** Default 2; 0 = the API server alone, without nodes, scheduler and controllers. */
   readonly nodes?: number;
+  /** Where the Service kubernetes leads. Default 127.0.0.1, for which there are no endpoints. */
+  readonly advertiseAddress?: string;
   readonly log?: Logger;
 }
 
-export async function startSimulatedCluster({ nodes = 2, log = silentLogger }: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
+export async function startSimulatedCluster({ nodes = 2, log = silentLogger, advertiseAddress = '127.0.0.1' }: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-simulated-'));
   const port = await freePort();
-  const testApi = await startTestApi({ port, log });
+  const testApi = await startTestApi({ port, log, advertiseAddress });
   const url = `https://127.0.0.1:${port}`;
   const kubeconfig = join(dir, 'admin.kubeconfig');
   const { pki } = testApi;

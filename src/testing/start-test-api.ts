@@ -36,6 +36,8 @@ export interface TestApiOptions {
   /** Listen on this loopback port too, for foreign clients (see pki for credentials). */
   readonly port?: number;
   readonly serviceCIDR?: string;
+  /** Where the Service kubernetes leads. Default 127.0.0.1, for which there are no endpoints. */
+  readonly advertiseAddress?: string;
   /** What flags would set. */
   readonly settings?: ApiServerSettings;
 }
@@ -46,7 +48,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const clients: Client[] = [];
   const pki = await ensurePki({ dir: join(dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
   const server = await composeApiServer({
-    store, pki, serviceCIDR, clock, log, advertiseAddress: '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
+    store, pki, serviceCIDR, clock, log, advertiseAddress: options.advertiseAddress ?? '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
   });
   await server.ready();
   const clientAs = (user: UserInfo): Client => {

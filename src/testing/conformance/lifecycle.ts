@@ -1,6 +1,6 @@
 /** What every resource of the API must do, shown on one of them: discovery, all verbs, a watch that saw it, and its status where it has one. */
 import assert from 'node:assert/strict';
-import type { Json, World } from './world.ts';
+import { until, type Json, type World } from './world.ts';
 
 export interface LifecycleOf {
   readonly group: string;
@@ -64,10 +64,10 @@ export async function showLifecycle(world: World, of: LifecycleOf): Promise<void
   if (status) await showStatus(world, { first, patch: status.patch });
   await world.del(first);
   await watch.seen('DELETED', ({ metadata }) => metadata.name === nameOf(0));
-  await world.refused(404, `GET ${first}`);
+  await world.gone(first);
   assert.equal((await world.get(`${path}?${selector}`)).items.length, 2);
   await world.del(`${path}?${selector}`);
-  assert.equal((await world.get(`${path}?${selector}`)).items.length, 0);
+  await until(`no ${plural}`, async () => (await world.get(`${path}?${selector}`)).items.length === 0);
   watch.close();
 }
 

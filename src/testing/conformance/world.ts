@@ -18,6 +18,9 @@ export interface Answer { readonly status: number; readonly headers: IncomingHtt
 
 export type PatchKind = 'json' | 'merge' | 'strategic' | 'apply';
 
+/** Of a range for documentation: there is no pod that would ask for it. */
+const ADVERTISED = '192.0.2.1';
+
 const PATCH_TYPES: Readonly<Record<PatchKind, string>> = {
   json: 'application/json-patch+json', merge: 'application/merge-patch+json', strategic: 'application/strategic-merge-patch+json', apply: 'application/apply-patch+yaml',
 };
@@ -62,7 +65,7 @@ export interface World extends SimulatedCluster {
 }
 
 export async function startWorld(options: SimulatedClusterOptions = {}): Promise<World> {
-  const cluster = await startSimulatedCluster(options);
+  const cluster = await startSimulatedCluster({ advertiseAddress: ADVERTISED, ...options });
   const { admin } = cluster.pki.clients;
   const agent = new Agent({ keepAlive: true, ca: cluster.pki.ca.certificatePem, cert: admin.certificatePem, key: admin.keyPem });
   const watches = new Set<WatchStream>();
