@@ -31,7 +31,9 @@ export const namespaces = defineResource<Namespace>({
       keepField(next, previous, 'status');
       return;
     }
-    (next.spec ??= {}).finalizers = previous.spec?.finalizers ?? [];
+    const spec = (next.spec ??= {}), finalizers = previous.spec?.finalizers;
+    if (finalizers) spec.finalizers = finalizers;
+    else delete spec.finalizers;
     keepField(next, previous, 'status');
   },
   validate: (namespace) => {
