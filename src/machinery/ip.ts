@@ -162,3 +162,11 @@ export function validateLegacyCIDR(text: string, strict = false): string[] {
   if (block.address.bits !== block.network) return ['must not have bits set beyond the prefix length'];
   return [];
 }
+
+/** An address with the length of its network: '10.9.8.7/24'. */
+export function validateInterfaceAddress(text: string): string[] {
+  const slash = text.lastIndexOf('/'), block = parseCIDR(text), address = parseIP(text.slice(0, slash));
+  if (!block || !address) return ['must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)'];
+  const canonical = `${formatIP(address)}/${block.prefixLength}`;
+  return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
+}

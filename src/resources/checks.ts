@@ -7,7 +7,7 @@ import {
   regexProblem, validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
   validatePortName, validateQualifiedName,
 } from '#machinery/names.ts';
-import type { LabelSelector } from '#api/types.ts';
+import type { Condition, LabelSelector } from '#api/types.ts';
 import { semanticEqual } from './strategy.ts';
 import type { Errors, Path } from './field-path.ts';
 
@@ -151,6 +151,30 @@ export function selectorMatches(selector: LabelSelector | undefined, labels: Rec
 export function mapSelectorMatches(selector: Record<string, string> | undefined, labels: Record<string, string> | undefined): boolean {
   for (const key in selector) if (own(labels, key) !== selector[key]) return false;
   return true;
+}
+
+const CONDITION_STATUSES = ['False', 'True', 'Unknown'];
+const REASON = '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?';
+const REASON_PATTERN = new RegExp(`^${REASON}$`);
+const REASON_MAX_BYTES = 1024;
+const CONDITION_MESSAGE_MAX_BYTES = 32 * 1024;
+
+/** Conditions of the sort that all newer kinds share. */
+export function checkConditionList(conditions: readonly Partial<Condition>[] | undefined, path: Path, errors: Errors): void {
+  const types = new Set<string>();
+  conditions?.forEach(({ type = '', status = '', observedGeneration = 0, lastTransitionTime, reason = '', message = '' }, i) => {
+    const at = path.index(i);
+    if (types.has(type)) errors.duplicate(at.child('type'), type);
+    types.add(type);
+    checkQualifiedName(type, at.child('type'), errors);
+    if (!CONDITION_STATUSES.includes(status)) errors.notSupported(at.child('status'), status, CONDITION_STATUSES);
+    if (observedGeneration < 0) errors.invalid(at.child('observedGeneration'), observedGeneration, 'must be greater than or equal to zero');
+    if (!lastTransitionTime) errors.required(at.child('lastTransitionTime'), 'must be set');
+    if (reason === '') errors.required(at.child('reason'), 'must be set');
+    else if (!REASON_PATTERN.test(reason)) errors.invalid(at.child('reason'), reason, regexProblem("a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'", REASON, 'my_name', 'MY_NAME', 'MyName', 'ReasonA,ReasonB', 'ReasonA:ReasonB'));
+    if (Buffer.byteLength(reason) > REASON_MAX_BYTES) errors.tooLong(at.child('reason'), REASON_MAX_BYTES);
+    if (Buffer.byteLength(message) > CONDITION_MESSAGE_MAX_BYTES) errors.tooLong(at.child('message'), CONDITION_MESSAGE_MAX_BYTES);
+  });
 }
 
 export function portNumberProblem(port: number | undefined): string | undefined {

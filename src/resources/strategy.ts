@@ -67,3 +67,17 @@ export function keepAllButStatus(next: KubeObject, previous: KubeObject): void {
     if (field !== 'status' && field !== 'metadata' && field !== 'apiVersion' && field !== 'kind') keepField(next, previous, field);
   }
 }
+
+/** Of metadata that clients may write otherwise: some subresources leave it as stored. */
+export function keepMetadata(next: KubeObject, previous: KubeObject): void {
+  const meta = metaOf(next), stored = metaOf(previous);
+  for (const field of ['labels', 'annotations', 'finalizers', 'ownerReferences'] as const) {
+    if (stored[field] === undefined) delete meta[field];
+    else Object.assign(meta, { [field]: stored[field] });
+  }
+}
+
+export function keepAllButStatusAndMetadata(next: KubeObject, previous: KubeObject): void {
+  keepAllButStatus(next, previous);
+  keepMetadata(next, previous);
+}

@@ -3,7 +3,7 @@ import type { APIService } from '#api/types.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
-import { keepAllButStatus, keepField, metaOf } from '../strategy.ts';
+import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 export const apiservices = defineResource<APIService>({
@@ -42,13 +42,7 @@ export const apiservices = defineResource<APIService>({
     if (insecureSkipTLSVerify && caBundle) errors.invalid(SPEC.child('insecureSkipTLSVerify'), true, 'may not be true if caBundle is present');
     return errors.list;
   },
-  status: {
-    prepareForUpdate: (next, previous) => {
-      keepAllButStatus(next, previous);
-      const { labels, annotations, finalizers, ownerReferences } = metaOf(previous), meta = metaOf(next);
-      Object.assign(meta, { ...(labels && { labels }), ...(annotations && { annotations }), ...(finalizers && { finalizers }), ...(ownerReferences && { ownerReferences }) });
-    },
-  },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata },
   table: {
     columns: columns('Name', 'Service', 'Available', 'Age'),
     row: (service, context) => {

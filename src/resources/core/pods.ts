@@ -2,7 +2,7 @@
 import type { Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
+import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
 import { checkProfileAnnotations } from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
 import { qosClassOf } from './pod/quality-of-service.ts';
@@ -100,15 +100,6 @@ function withResources(stored: PodSpec, next: PodSpec): PodSpec {
     });
   }
   return merged;
-}
-
-/** Those subresources change nothing but their part of the spec. */
-function keepMetadata(next: Pod, previous: Pod): void {
-  const meta = metaOf(next), stored = metaOf(previous);
-  for (const field of ['labels', 'annotations', 'finalizers', 'ownerReferences'] as const) {
-    if (stored[field] === undefined) delete meta[field];
-    else Object.assign(meta, { [field]: stored[field] });
-  }
 }
 
 function prepareStatus(next: Pod, previous: Pod): void {

@@ -4,7 +4,7 @@ import { deepEqual } from '#machinery/json.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
+import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { MANDATORY_FLOW_SCHEMAS } from './mandatory.ts';
 
@@ -40,7 +40,7 @@ export const flowschemas = defineResource<FlowSchema>({
     if (fixed && !deepEqual(spec, fixed)) errors.invalid(SPEC, spec, `spec of '${nameOf(schema)}' must equal the fixed value`);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata },
   table: {
     columns: columns('Name', 'PriorityLevel', 'MatchingPrecedence', 'DistinguisherMethod', 'Age', 'MissingPL'),
     row: (schema, context) => {

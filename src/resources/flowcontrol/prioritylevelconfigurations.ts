@@ -4,7 +4,7 @@ import { deepEqual } from '#machinery/json.ts';
 import { checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
+import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { MANDATORY_PRIORITY_LEVELS } from './mandatory.ts';
 
@@ -53,7 +53,7 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
     checkMandatory(level, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata },
   table: {
     columns: columns('Name', 'Type', 'NominalConcurrencyShares', 'Queues', 'HandSize', 'QueueLengthLimit', 'Age'),
     row: (level, context) => {

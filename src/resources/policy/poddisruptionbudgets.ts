@@ -1,6 +1,6 @@
 /** PodDisruptionBudget. */
 import type { PodDisruptionBudget } from '#api/types.ts';
-import { checkAtMost100Percent, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkPositiveIntOrPercent } from '../checks.ts';
+import { checkAtMost100Percent, checkConditionList, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkPositiveIntOrPercent } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
@@ -34,6 +34,7 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
     prepareForUpdate: keepAllButStatus,
     validateUpdate: (next) => {
       const errors = new Errors();
+      checkConditionList(next.status?.conditions, STATUS.child('conditions'), errors);
       for (const field of ['disruptionsAllowed', 'currentHealthy', 'desiredHealthy', 'expectedPods'] as const) checkNonNegative(next.status?.[field], STATUS, field, errors);
       return errors.list;
     },

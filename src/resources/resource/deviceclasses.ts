@@ -2,10 +2,10 @@
 import type { DeviceClass } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
+import { isExtended } from '../resource-list.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-
-const SELECTORS_MAX = 32;
+import { checkConfiguration, checkList, checkSelectors, CONFIG_MAX } from './device-checks.ts';
 
 export const deviceclasses = defineResource<DeviceClass>({
   group: 'resource.k8s.io',
@@ -13,12 +13,10 @@ export const deviceclasses = defineResource<DeviceClass>({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: ({ spec }) => {
-    const errors = new Errors(), selectors = spec?.selectors ?? [], path = SPEC.child('selectors');
-    if (selectors.length > SELECTORS_MAX) errors.tooMany(path, selectors.length, SELECTORS_MAX);
-    selectors.forEach(({ cel }, i) => {
-      if (!cel) errors.required(path.index(i).child('cel'));
-      else if (!cel.expression) errors.required(path.index(i).child('cel').child('expression'));
-    });
+    const errors = new Errors(), name = spec?.extendedResourceName;
+    checkSelectors(spec?.selectors, SPEC.child('selectors'), errors);
+    checkList(spec?.config, SPEC.child('config'), errors, { most: CONFIG_MAX, check: (config, at) => checkConfiguration(config, at, errors) });
+    if (name !== undefined && !isExtended(name)) errors.invalid(SPEC.child('extendedResourceName'), name, 'must be a valid extended resource name');
     return errors.list;
   },
   table: { columns: columns('Name', 'Age'), row: (object, context) => [nameOf(object), ageOf(object, context)] },

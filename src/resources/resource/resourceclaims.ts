@@ -3,13 +3,12 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceClaimSpec, ResourceClaimStatus } from '#api/types.ts';
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC, STATUS } from '../field-path.ts';
-import { keepAllButStatus, keepField } from '../strategy.ts';
+import { Errors, SPEC } from '../field-path.ts';
+import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkClaimStatus } from './claim-status.ts';
 import { convertClaim } from './conversion.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
-
-const RESERVED_MAX = 256;
 
 export const resourceclaims = defineResource({
   group: 'resource.k8s.io',
@@ -29,12 +28,10 @@ export const resourceclaims = defineResource({
     return errors.list;
   },
   status: {
-    prepareForUpdate: keepAllButStatus,
+    prepareForUpdate: keepAllButStatusAndMetadata,
     validateUpdate: (next, previous) => {
-      const errors = new Errors(), status = statusOf(next), stored = statusOf(previous), reserved = status.reservedFor ?? [];
-      if (reserved.length > RESERVED_MAX) errors.tooMany(STATUS.child('reservedFor'), reserved.length, RESERVED_MAX);
-      if (reserved.length > 0 && !status.allocation) errors.forbidden(STATUS.child('reservedFor'), 'may not be specified when `allocated` is not set');
-      if (stored.allocation && status.allocation) checkImmutable(status.allocation, stored.allocation, STATUS.child('allocation'), errors);
+      const errors = new Errors();
+      checkClaimStatus({ spec: specOf(next), status: statusOf(next), stored: statusOf(previous), isDeleting: next.metadata?.deletionTimestamp !== undefined }, errors);
       return errors.list;
     },
   },

@@ -1,5 +1,5 @@
 /** ResourceSlice: devices that a driver offers, of a node or the whole cluster. */
-import type { ResourceSlice } from '#api/types.ts';
+import type { CounterSet, Device, ResourceSlice } from '#api/types.ts';
 import { checkDnsSubdomain, checkImmutable } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
 import { defineResource } from '../define.ts';
@@ -8,8 +8,13 @@ import { checkDriverName } from '../resource-list.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertSlice } from './conversion.ts';
+import { checkPoolName, checkSet } from './device-checks.ts';
+import { checkCounters, checkSliceDevice } from './slice-devices.ts';
 
 const DEVICES_MAX = 128;
+/** Of devices with taints or counters, which take more to look at. */
+const HEAVY_DEVICES_MAX = 64;
+const COUNTER_SETS_MAX = 8;
 
 export const resourceslices = defineResource<ResourceSlice>({
   group: 'resource.k8s.io',
@@ -18,12 +23,7 @@ export const resourceslices = defineResource<ResourceSlice>({
   prepareForCreate: startGeneration,
   prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
   validate: (slice) => check(slice),
-  validateUpdate: (next, previous) => {
-    const errors = new Errors();
-    for (const field of ['driver', 'nodeName'] as const) checkImmutable(next.spec?.[field], previous.spec?.[field], SPEC.child(field), errors);
-    checkImmutable(next.spec?.pool?.name, previous.spec?.pool?.name, SPEC.child('pool').child('name'), errors);
-    return [...check(next), ...errors.list];
-  },
+  validateUpdate: (next, previous) => check(next, previous),
   fieldSelectors: { 'spec.nodeName': ({ spec }) => spec?.nodeName ?? '', 'spec.driver': ({ spec }) => spec?.driver ?? '' },
   table: {
     columns: columns('Name', 'Node', 'Driver', 'Pool', 'Age'),
@@ -34,22 +34,41 @@ export const resourceslices = defineResource<ResourceSlice>({
   },
 });
 
-function check(slice: ResourceSlice): Errors['list'] {
-  const errors = new Errors(), spec = slice.spec;
+function check({ spec }: ResourceSlice, stored?: ResourceSlice): Errors['list'] {
+  const errors = new Errors();
   if (!spec) { errors.required(SPEC); return errors.list; }
+  const { pool, devices, sharedCounters } = spec, at = SPEC.child('pool');
   checkDriverName(spec.driver, SPEC.child('driver'), errors);
-  if (!spec.pool?.name) errors.required(SPEC.child('pool').child('name'));
-  if ((spec.pool?.resourceSliceCount ?? 0) <= 0) errors.invalid(SPEC.child('pool').child('resourceSliceCount'), spec.pool?.resourceSliceCount ?? 0, 'must be greater than zero');
-  const places = [spec.nodeName, spec.nodeSelector, spec.allNodes, spec.perDeviceNodeSelection].filter(Boolean).length;
-  if (places !== 1) errors.list.push({ type: places === 0 ? 'FieldValueRequired' : 'FieldValueInvalid', field: 'spec', badValue: spec, detail: 'exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required' });
-  if (spec.nodeName) checkDnsSubdomain(spec.nodeName, SPEC, 'nodeName', errors);
-  if (spec.nodeSelector) checkNodeSelector(spec.nodeSelector, SPEC.child('nodeSelector'), errors);
-  const devices = spec.devices ?? [], names = new Set<string>();
-  if (devices.length > DEVICES_MAX) errors.tooMany(SPEC.child('devices'), devices.length, DEVICES_MAX);
-  devices.forEach(({ name }, i) => {
-    if (!name) errors.required(SPEC.child('devices').index(i).child('name'));
-    else if (names.has(name)) errors.duplicate(SPEC.child('devices').index(i), name);
-    names.add(name);
+  checkPoolName(pool?.name, at.child('name'), errors);
+  if ((pool?.resourceSliceCount ?? 0) <= 0) errors.invalid(at.child('resourceSliceCount'), pool?.resourceSliceCount ?? 0, 'must be greater than zero');
+  if ((pool?.generation ?? 0) < 0) errors.invalid(at.child('generation'), pool!.generation, 'must be greater than or equal to zero');
+  if (stored?.spec) {
+    checkImmutable(pool?.name, stored.spec.pool?.name, at.child('name'), errors);
+    for (const field of ['driver', 'nodeName'] as const) checkImmutable(spec[field], stored.spec[field], SPEC.child(field), errors);
+  }
+  checkPlace(spec, errors);
+  if (sharedCounters && devices) errors.invalid(SPEC, '', 'only one of `sharedCounters` or `devices` is allowed');
+  const isHeavy = devices?.some(({ taints, consumesCounters }) => taints?.length || consumesCounters?.length) ?? false;
+  checkSet<Device>(devices, SPEC.child('devices'), errors, {
+    most: isHeavy ? HEAVY_DEVICES_MAX : DEVICES_MAX, check: (device, where) => checkSliceDevice(device, { path: where, errors, choosesNodes: spec.perDeviceNodeSelection === true }), key: ({ name }) => name ?? '',
   });
+  checkSet<CounterSet>(sharedCounters, SPEC.child('sharedCounters'), errors, { most: COUNTER_SETS_MAX, check: (set, where) => checkCounters(set.name, set.counters, { path: where, nameField: 'name', errors }), key: ({ name }) => name ?? '' });
   return errors.list;
+}
+
+function checkPlace({ nodeName, nodeSelector, allNodes, perDeviceNodeSelection }: NonNullable<ResourceSlice['spec']>, errors: Errors): void {
+  const set: string[] = [], why = 'exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required';
+  if (nodeName === '') errors.invalid(SPEC.child('nodeName'), nodeName, 'must be either unset or set to a non-empty string');
+  else if (nodeName !== undefined) { set.push('`nodeName`'); checkDnsSubdomain(nodeName, SPEC, 'nodeName', errors); }
+  if (nodeSelector) {
+    set.push('`nodeSelector`');
+    checkNodeSelector(nodeSelector, SPEC.child('nodeSelector'), errors);
+    if (nodeSelector.nodeSelectorTerms?.length !== 1) errors.invalid(SPEC.child('nodeSelector').child('nodeSelectorTerms'), nodeSelector.nodeSelectorTerms ?? [], 'must have exactly one node selector term');
+  }
+  for (const [field, value] of [['allNodes', allNodes], ['perDeviceNodeSelection', perDeviceNodeSelection]] as const) {
+    if (value === false) errors.invalid(SPEC.child(field), value, 'must be either unset or set to true');
+    else if (value) set.push(`\`${field}\``);
+  }
+  if (set.length === 0) errors.required(SPEC, why);
+  if (set.length > 1) errors.invalid(SPEC, `{${set.join(', ')}}`, `${why}, but multiple fields are set`);
 }

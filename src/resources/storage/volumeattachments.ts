@@ -6,7 +6,7 @@ import { checkVolumeSpec } from '../core/persistentvolumes.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { checkProvisioner } from './storageclasses.ts';
-import { keepAllButStatus, keepField } from '../strategy.ts';
+import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 export const volumeattachments = defineResource<VolumeAttachment>({
@@ -32,7 +32,7 @@ export const volumeattachments = defineResource<VolumeAttachment>({
     checkImmutable(next.spec, previous.spec, SPEC, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata },
   table: {
     columns: columns('Name', 'Attacher', 'PV', 'Node', 'Attached:boolean', 'Age'),
     row: (attachment, context) => [
