@@ -13,7 +13,7 @@ export interface LifecycleOf {
   /** Everything but metadata of the index-th object. */
   readonly object: (index: number) => Json;
   /** A merge patch of status, and what then must be read at status. None: the resource has no status. */
-  readonly status?: { readonly patch: Json; readonly verbs?: readonly string[] };
+  readonly status?: { readonly patch: Json; /** Writes of status leave labels and annotations as they are. */ readonly resetsMetadata?: boolean };
   /** Default: the index with the plural. */
   readonly nameOf?: (index: number) => string;
 }
@@ -35,7 +35,7 @@ export async function inDiscovery(world: World, { group, version = 'v1', plural,
 export async function showLifecycle(world: World, of: LifecycleOf): Promise<void> {
   const { group, version = 'v1', plural, kind, namespace, object, status, nameOf = (index) => `${plural}-${index}` } = of;
   await inDiscovery(world, of);
-  if (status) await inDiscovery(world, { ...of, plural: `${plural}/status`, verbs: status.verbs ?? ['get', 'patch', 'update'] });
+  if (status) await inDiscovery(world, { ...of, plural: `${plural}/status`, verbs: ['get', 'patch', 'update'] });
   const all = `/apis/${group}/${version}/${plural}`;
   const path = namespace === undefined ? all : `/apis/${group}/${version}/namespaces/${namespace}/${plural}`;
   const selector = `labelSelector=lifecycle%3D${plural}`;
@@ -61,7 +61,7 @@ export async function showLifecycle(world: World, of: LifecycleOf): Promise<void
   await watch.seen('MODIFIED', ({ metadata }) => metadata.annotations?.updated === 'true');
   assert.equal((await world.refused(409, `PUT ${first}`, { body: { ...read, metadata: { ...read.metadata, resourceVersion: patched.metadata.resourceVersion } } })).reason, 'Conflict');
 
-  if (status) await showStatus(world, { first, patch: status.patch });
+  if (status) await showStatus(world, { first, ...status });
   await world.del(first);
   await watch.seen('DELETED', ({ metadata }) => metadata.name === nameOf(0));
   await world.gone(first);
@@ -72,15 +72,15 @@ export async function showLifecycle(world: World, of: LifecycleOf): Promise<void
 }
 
 /** Read, patched and updated; the spec stays as it is. */
-async function showStatus(world: World, { first, patch }: { readonly first: string; readonly patch: Json }): Promise<void> {
+async function showStatus(world: World, { first, patch, resetsMetadata = false }: { readonly first: string } & NonNullable<LifecycleOf['status']>): Promise<void> {
   const { spec } = await world.get(`${first}/status`);
   const patched = await world.patch(`${first}/status`, { metadata: { annotations: { patchedstatus: 'true' } }, status: patch });
   assert.partialDeepStrictEqual(patched.status, patch);
-  assert.equal(patched.metadata.annotations.patchedstatus, 'true');
+  assert.equal(patched.metadata.annotations.patchedstatus, resetsMetadata ? undefined : 'true');
   const read = await world.get(`${first}/status`);
   assert.partialDeepStrictEqual(read.status, patch);
   read.metadata.annotations.updatedstatus = 'true';
   const updated = await world.put(`${first}/status`, read);
-  assert.equal(updated.metadata.annotations.updatedstatus, 'true');
+  assert.equal(updated.metadata.annotations.updatedstatus, resetsMetadata ? undefined : 'true');
   assert.deepEqual(updated.spec, spec);
 }
