@@ -197,12 +197,15 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
       return made;
     };
   }
-  if (fallback === undefined || fallback === null) return undefined;
+  if (fallback === undefined || fallback === null) return field.zero === 'written' && value.kind === 'scalar' ? WRITTEN_ZERO[value.type] : undefined;
   const written = value.kind === 'scalar' && fallback === '' ? zeroText(value.type) : fallback;
   if (written === undefined) return undefined;
   if (typeof written === 'object') return () => deepClone(written);
   return () => written;
 }
+
+/** What Go holds by value and the specifications name no default of. */
+const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = { quantity: () => '0', 'int-or-string': () => 0 };
 
 /** The zero value of what JSON shows as a text; undefined where Go would write null. */
 function zeroText(type: ScalarType): string | undefined {
@@ -299,6 +302,7 @@ function zeroItem(schema: ValueSchema): unknown {
   if (schema.kind === 'map' || schema.kind === 'object') return {};
   switch (schema.type) {
     case 'bool': return false;
+    case 'bytes': return '';
     case 'int32': case 'int64': case 'uint32': case 'uint64': case 'double': case 'int-or-string': return 0;
     default: return zeroText(schema.type) ?? null;
   }

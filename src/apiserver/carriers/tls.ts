@@ -179,6 +179,8 @@ function http1Server({ handler, onUpgrade, log }: TlsCarrierOptions, { trust, ..
     if (!onUpgrade) return void socket.end('HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
     onUpgrade(toRequest(message), socket, head);
   });
+  // Without this, Node closes the connection without a word.
+  server.on('connect', (_message, socket) => void socket.on('error', () => socket.destroy()).end('HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'));
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (!socket.writable) return void socket.destroy();
     const why = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';

@@ -105,7 +105,7 @@ function readAnswer(bytes: Buffer): FuzzAnswer | undefined {
   const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]));
   if (status === 100) return readAnswer(bytes.subarray(end + 4));
   const length = headers['content-length'];
-  if (length === '0' && (status === 400 || status === 431)) return undefined;
+  if (length === '0' && (status === 400 || status === 405 || status === 431)) return undefined;
   return { status, headers, bytes: bytes.subarray(end + 4), streamed: length === undefined };
 }
 

@@ -153,7 +153,7 @@ function sameButEmpty(left: unknown, right: unknown): boolean {
   return JSON.stringify(withoutEmpty(left)) === JSON.stringify(withoutEmpty(right));
 }
 
-function withoutEmpty(value: unknown): unknown {
+export function withoutEmpty(value: unknown): unknown {
   if (Array.isArray(value)) return value.length === 0 ? undefined : value.map((item) => withoutEmpty(item) ?? null);
   if (typeof value !== 'object' || value === null) return value ?? undefined;
   const entries = Object.entries(value).map(([key, item]) => [key, withoutEmpty(item)] as const).filter(([, item]) => item !== undefined).toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -161,7 +161,7 @@ function withoutEmpty(value: unknown): unknown {
 }
 
 /** An object inside another has no kind on the wire. */
-function withoutInnerKinds(object: KubeObject): KubeObject {
+export function withoutInnerKinds(object: KubeObject): KubeObject {
   const copy = structuredClone(object), claims = (copy['spec'] as { volumeClaimTemplates?: KubeObject[] } | undefined)?.volumeClaimTemplates;
   for (const claim of claims ?? []) {
     delete claim.kind;
