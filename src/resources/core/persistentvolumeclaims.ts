@@ -7,8 +7,8 @@ import { Errors, METADATA, Path, SPEC, STATUS } from '../field-path.ts';
 import { checkQuantity, compareQuantities, isNative } from '../resource-list.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { checkClaimSpec, defaultClaimSpec } from './claim-spec.ts';
-import { accessModesText } from './persistentvolumes.ts';
+import { checkClaimSpec, claimSpecWarnings, defaultClaimSpec } from './claim-spec.ts';
+import { accessModesText, classAnnotationWarnings } from './persistentvolumes.ts';
 import { roundUp } from './pod/defaults.ts';
 
 const CLASS_ANNOTATION = 'volume.beta.kubernetes.io/storage-class';
@@ -24,11 +24,14 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
     defaultClaimSpec(spec);
     roundUp(spec.resources?.requests);
     // Each of the two ways to name a source fills the other, as long as the older one can say it.
+    // The older one can say no more than it could at first, and other namespaces are not read from.
+    if (spec.dataSource && !spec.dataSourceRef && !isOldSource(spec.dataSource)) delete spec.dataSource;
     if (spec.dataSource && !spec.dataSourceRef) spec.dataSourceRef = { ...spec.dataSource };
     else if (spec.dataSourceRef && !spec.dataSource && !spec.dataSourceRef.namespace && isOldSource(spec.dataSourceRef)) spec.dataSource = { ...spec.dataSourceRef };
   },
   prepareForCreate: (claim) => {
     claim.status = { phase: 'Pending' };
+    if (claim.spec?.dataSourceRef?.namespace) delete claim.spec.dataSourceRef;
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
@@ -52,6 +55,7 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
       return errors.list;
     },
   },
+  warnings: (claim) => [...classAnnotationWarnings(claim), ...claimSpecWarnings(claim.spec, 'spec')],
   table: {
     columns: columns('Name', 'Status', 'Volume', 'Capacity', 'Access Modes', 'StorageClass', 'VolumeAttributesClass', 'Age', 'VolumeMode:wide'),
     row: (claim, context) => {

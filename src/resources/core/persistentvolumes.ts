@@ -1,16 +1,18 @@
 /** PersistentVolume. */
 import type { PersistentVolume, PersistentVolumeSpec } from '#api/types.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC } from '../field-path.ts';
 import { checkDriverName, checkPositiveQuantity } from '../resource-list.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { checkAccessModes, VOLUME_MODES } from './claim-spec.ts';
+import { checkAccessModes, fractionalBytesWarnings, VOLUME_MODES } from './claim-spec.ts';
 import { defaultAzureDisk, defaultIscsi, defaultRbd, roundUp } from './pod/defaults.ts';
 import { checkNodeSelector } from './pod/scheduling.ts';
 import { checkIscsi, checkNoBacksteps, checkSecretRefName, checkVolumeSource, ISCSI_PORTAL_TOO_LONG, requires, SHARED_VOLUME_CHECKS, type VolumeCheck } from './pod/volumes.ts';
+import { nodeSelectorWarnings, volumeSourceWarnings } from './pod/warnings.ts';
 
 const RECLAIM_POLICIES = ['Delete', 'Recycle', 'Retain'];
 const CLASS_ANNOTATION = 'volume.beta.kubernetes.io/storage-class';
@@ -57,9 +59,9 @@ export const persistentvolumes = defineResource<PersistentVolume>({
     },
   },
   warnings: (volume) => {
-    const list: string[] = [];
-    if (volume.metadata?.annotations?.[CLASS_ANNOTATION] !== undefined) list.push(`metadata.annotations[${CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead`);
-    if (volume.spec?.persistentVolumeReclaimPolicy === 'Recycle') list.push('spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.');
+    const { spec = {} } = volume, list = classAnnotationWarnings(volume);
+    if (spec.persistentVolumeReclaimPolicy === 'Recycle') list.push('spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.');
+    list.push(...nodeSelectorWarnings(spec.nodeAffinity?.required?.nodeSelectorTerms, 'spec.nodeAffinity.required.nodeSelectorTerms'), ...volumeSourceWarnings(spec, 'spec'), ...fractionalBytesWarnings(spec.capacity?.['storage'], 'spec.capacity[storage]'));
     return list;
   },
   table: {
@@ -75,6 +77,10 @@ export const persistentvolumes = defineResource<PersistentVolume>({
     },
   },
 });
+
+export function classAnnotationWarnings({ metadata }: KubeObject): string[] {
+  return metadata?.annotations?.[CLASS_ANNOTATION] === undefined ? [] : [`metadata.annotations[${CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead`];
+}
 
 const MODE_LETTERS: Readonly<Record<string, string>> = { ReadWriteOnce: 'RWO', ReadOnlyMany: 'ROX', ReadWriteMany: 'RWX', ReadWriteOncePod: 'RWOP' };
 

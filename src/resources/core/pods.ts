@@ -68,6 +68,9 @@ export const pods = defineResource<Pod>({
     'spec.hostNetwork': (pod) => String(pod.spec?.hostNetwork ?? false),
     'status.phase': (pod) => pod.status?.phase ?? '',
     'status.podIP': (pod) => pod.status?.podIP ?? '',
+    // Taken for history's sake.
+    'spec.host': (pod) => pod.spec?.nodeName ?? '',
+    'status.podIPs': () => '',
     'status.nominatedNodeName': (pod) => pod.status?.nominatedNodeName ?? '',
   },
   table: podTable,

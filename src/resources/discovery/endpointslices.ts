@@ -1,11 +1,11 @@
 /** EndpointSlice. */
 import type { Endpoint, EndpointSlice } from '#api/types.ts';
 import { isIPv6 } from 'node:net';
-import { validateDNS1123Label } from '#machinery/names.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkQualifiedName, PROTOCOLS } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { bumpGeneration, semanticEqual, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const ADDRESS_TYPES = ['FQDN', 'IPv4', 'IPv6'];
@@ -13,6 +13,7 @@ const ENDPOINTS_MAX = 1000;
 const ADDRESSES_MAX = 100;
 const PORTS_MAX = 20000;
 const TOPOLOGY_MAX = 16;
+const HINTS_MAX = 8;
 const SHOWN_MAX = 3;
 const ENDPOINTS = Path.root('endpoints');
 const PORTS = Path.root('ports');
@@ -27,8 +28,17 @@ export const endpointslices = defineResource<EndpointSlice>({
       port.protocol ??= 'TCP';
     }
   },
-  prepareForCreate: startGeneration,
-  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']),
+  prepareForCreate: (slice) => {
+    startGeneration(slice);
+    dropTopology(slice);
+  },
+  prepareForUpdate: (next, previous) => {
+    bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']);
+    // Services and consumers are told apart by labels: they count too.
+    const before = previous.metadata?.generation ?? 0;
+    if (next.metadata?.generation === before && !semanticEqual(next.metadata.labels, previous.metadata?.labels)) next.metadata.generation = before + 1;
+    if (!semanticEqual(topologies(next), topologies(previous))) dropTopology(next);
+  },
   validate: (slice) => {
     const errors = new Errors();
     checkEnum(slice.addressType, ADDRESS_TYPES, Path.root(''), 'addressType', errors);
@@ -43,11 +53,25 @@ export const endpointslices = defineResource<EndpointSlice>({
     checkImmutable(next.addressType, previous.addressType, Path.root('addressType'), errors);
     return errors.list;
   },
+  warnings: (slice) => (slice.addressType === 'FQDN' ? ['addressType: FQDN endpoints are deprecated'] : []),
   table: {
     columns: columns('Name', 'AddressType', 'Ports', 'Endpoints', 'Age'),
     row: (slice, context) => [nameOf(slice), slice.addressType ?? '', formatPorts(slice), formatEndpoints(slice), ageOf(slice, context)],
   },
 });
+
+/** What the older version said of a place: this version says nodeName, and does not take the rest. */
+function dropTopology({ endpoints = [] }: EndpointSlice): void {
+  for (const endpoint of endpoints) {
+    const node = endpoint.deprecatedTopology?.['kubernetes.io/hostname'];
+    if (node !== undefined) endpoint.nodeName ??= node;
+    delete endpoint.deprecatedTopology;
+  }
+}
+
+function topologies({ endpoints = [] }: EndpointSlice): unknown[] {
+  return endpoints.map(({ deprecatedTopology }) => deprecatedTopology);
+}
 
 function checkEndpoints(slice: EndpointSlice, errors: Errors): void {
   const list = slice.endpoints ?? [];
@@ -68,12 +92,19 @@ function checkEndpoint(endpoint: Endpoint, type: string, at: Path, errors: Error
     checkQualifiedName(key, at.child('deprecatedTopology'), errors);
     checkLabelValue(value, at.child('deprecatedTopology'), errors);
   }
-  const zones = new Set<string>();
-  endpoint.hints?.forZones?.forEach(({ name }, i) => {
-    const zoneAt = at.child('hints').child('forZones').index(i).child('name');
-    if (zones.has(name)) errors.duplicate(zoneAt, name);
-    zones.add(name);
-    checkLabelValue(name, zoneAt, errors);
+  checkHints(endpoint.hints?.forZones, at.child('hints').child('forZones'), errors, (name, where) => checkLabelValue(name, where, errors));
+  checkHints(endpoint.hints?.forNodes, at.child('hints').child('forNodes'), errors, (name, where) => errors.invalidEach(where, name, validateDNS1123Subdomain(name)));
+}
+
+function checkHints(hints: readonly { name: string }[] | undefined, path: Path, errors: Errors, check: (name: string, path: Path) => void): void {
+  if (!hints) return;
+  if (hints.length > HINTS_MAX) { errors.tooMany(path, hints.length, HINTS_MAX); return; }
+  const names = new Set<string>();
+  hints.forEach(({ name }, i) => {
+    const at = path.index(i).child('name');
+    if (names.has(name)) errors.duplicate(at, name);
+    names.add(name);
+    check(name, at);
   });
 }
 

@@ -4,6 +4,7 @@ import { validateDNS1123Label } from '#machinery/names.ts';
 import { checkImmutable, checkLabels } from '../checks.ts';
 import { checkResources } from '../core/pod/containers.ts';
 import { checkTolerations } from '../core/pod/scheduling.ts';
+import { nodeLabelWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { checkContainerResourceName } from '../resource-list.ts';
@@ -39,5 +40,6 @@ export const runtimeclasses = defineResource<RuntimeClass>({
     checkImmutable(next.handler, previous.handler, HANDLER, errors);
     return errors.list;
   },
+  warnings: ({ scheduling }) => nodeLabelWarnings(scheduling?.nodeSelector, 'scheduling.nodeSelector'),
   table: { columns: columns('Name', 'Handler', 'Age'), row: (object, context) => [nameOf(object), object.handler ?? '', ageOf(object, context)] },
 });

@@ -2,7 +2,7 @@
 import type { CSINode } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, Path, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
 import { semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
@@ -24,7 +24,7 @@ export const csinodes = defineResource<CSINode>({
       const { allocatable: _a, ...rest } = driver;
       if (!old) return;
       const { allocatable: _b, ...before } = old;
-      if (!semanticEqual(rest, before)) errors.invalid(DRIVERS, driver, 'field is immutable');
+      if (!semanticEqual(rest, before)) errors.invalid(Path.root('CSINodeDriver'), driver, 'field is immutable');
     });
     return [...errors.list, ...validate(next)];
   },

@@ -2,6 +2,7 @@
 import type { StorageClass, TopologySelectorTerm } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import { checkEnum, checkImmutable, checkQualifiedName, eachRepeated } from '../checks.ts';
+import { nodeKeyWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
@@ -37,6 +38,7 @@ export const storageclasses = defineResource<StorageClass>({
     checkImmutable(next.volumeBindingMode, previous.volumeBindingMode, Path.root('volumeBindingMode'), errors);
     return errors.list;
   },
+  warnings: ({ allowedTopologies = [] }) => allowedTopologies.flatMap(({ matchLabelExpressions = [] }, i) => nodeKeyWarnings(matchLabelExpressions, `allowedTopologies[${i}].matchLabelExpressions`)),
   table: {
     columns: columns('Name', 'Provisioner', 'ReclaimPolicy', 'VolumeBindingMode', 'AllowVolumeExpansion', 'Age'),
     row: (storageClass, context) => {

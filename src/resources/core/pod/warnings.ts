@@ -1,9 +1,9 @@
 /** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
-import type { Container, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import type { Container, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { own } from '../../checks.ts';
-import { compareQuantities, quantityOf } from '../../resource-list.ts';
+import { fractionalBytesWarnings } from '../claim-spec.ts';
 
 const DEPRECATED_NODE_LABELS: Readonly<Record<string, string>> = {
   'beta.kubernetes.io/arch': 'deprecated since v1.14; use "kubernetes.io/arch" instead',
@@ -57,17 +57,13 @@ export function templateWarnings(template: PodTemplateSpec | undefined, path: st
 function specWarnings(spec: PodSpec | undefined, path: string, annotations: Record<string, string> | undefined): string[] {
   if (!spec) return [];
   const warnings: string[] = [];
-  for (const key in spec.nodeSelector) {
-    const why = own(DEPRECATED_NODE_LABELS, key);
-    if (why !== undefined) warnings.push(`${path}.nodeSelector[${key}]: ${why}`);
-  }
-  spec.volumes?.forEach((volume, i) => {
-    for (const [type, warning] of DEPRECATED_VOLUMES) if (volume[type]) warnings.push(`${path}.volumes[${i}].${type}: ${warning}`);
-  });
+  warnings.push(...nodeLabelWarnings(spec.nodeSelector, `${path}.nodeSelector`));
+  spec.volumes?.forEach((volume, i) => warnings.push(...volumeSourceWarnings(volume, `${path}.volumes[${i}]`)));
   warnAffinity(spec, path, warnings);
   warnHostAliases(spec, path, warnings);
   if (spec.terminationGracePeriodSeconds !== undefined && spec.terminationGracePeriodSeconds < 0) warnings.push(`${path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`);
   for (const field of ['initContainers', 'containers'] as const) spec[field]?.forEach((container, i) => warnContainer(container, `${path}.${field}[${i}]`, warnings));
+  warnings.push(...byteWarnings(spec.overhead, `${path}.overhead`));
   warnPorts(spec, path, warnings);
   for (const key in annotations) {
     if (key.startsWith('container.apparmor.security.beta.kubernetes.io/')) warnings.push(`metadata.annotations[${key}]: deprecated since v1.30; use the "appArmorProfile" field instead`);
@@ -76,16 +72,49 @@ function specWarnings(spec: PodSpec | undefined, path: string, annotations: Reco
   return warnings;
 }
 
-function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
-  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
-  required.forEach((term, i) => term.matchExpressions?.forEach(({ key }, j) => {
+const MATCHES_NOTHING = 'a null labelSelector results in matching no pod';
+
+export function nodeLabelWarnings(selector: Readonly<Record<string, string>> | undefined, path: string): string[] {
+  return Object.keys(selector ?? {}).flatMap((key) => {
     const why = own(DEPRECATED_NODE_LABELS, key);
-    if (why !== undefined) warnings.push(`${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[${i}].matchExpressions[${j}].key: ${key} is ${why}`);
-  }));
+    return why === undefined ? [] : [`${path}[${key}]: ${why}`];
+  });
+}
+
+export function nodeSelectorWarnings(terms: readonly NodeSelectorTerm[] | undefined, path: string): string[] {
+  return (terms ?? []).flatMap((term, i) => termWarnings(term, `${path}[${i}]`));
+}
+
+function termWarnings(term: NodeSelectorTerm | undefined, path: string): string[] {
+  return nodeKeyWarnings(term?.matchExpressions ?? [], `${path}.matchExpressions`);
+}
+
+/** Of requirements that nodes' labels are to meet. */
+export function nodeKeyWarnings(requirements: readonly { readonly key: string }[], path: string): string[] {
+  return requirements.flatMap(({ key }, i) => {
+    const why = own(DEPRECATED_NODE_LABELS, key);
+    return why === undefined ? [] : [`${path}[${i}].key: ${key} is ${why}`];
+  });
+}
+
+/** Of pods' volumes, and of persistent ones. */
+export function volumeSourceWarnings(source: object, path: string): string[] {
+  return DEPRECATED_VOLUMES.flatMap(([type, warning]) => ((source as Record<string, unknown>)[type] ? [`${path}.${type}: ${warning}`] : []));
+}
+
+function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
+  const { nodeAffinity } = spec.affinity ?? {};
+  warnings.push(...nodeSelectorWarnings(nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms, `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms`));
+  nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution?.forEach(({ preference }, i) => warnings.push(...termWarnings(preference, `${path}.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[${i}].preference`)));
+  for (const side of ['podAffinity', 'podAntiAffinity'] as const) {
+    const affinity = spec.affinity?.[side], at = `${path}.affinity.${side}`;
+    affinity?.requiredDuringSchedulingIgnoredDuringExecution?.forEach(({ labelSelector }, i) => { if (!labelSelector) warnings.push(`${at}.requiredDuringSchedulingIgnoredDuringExecution[${i}].labelSelector: ${MATCHES_NOTHING}`); });
+    affinity?.preferredDuringSchedulingIgnoredDuringExecution?.forEach(({ podAffinityTerm }, i) => { if (!podAffinityTerm?.labelSelector) warnings.push(`${at}.preferredDuringSchedulingIgnoredDuringExecution[${i}].podAffinityTerm.labelSelector: ${MATCHES_NOTHING}`); });
+  }
   spec.topologySpreadConstraints?.forEach(({ topologyKey, labelSelector }, i) => {
     const why = own(DEPRECATED_NODE_LABELS, topologyKey);
     if (why !== undefined) warnings.push(`${path}.topologySpreadConstraints[${i}].topologyKey: ${topologyKey} is ${why}`);
-    if (!labelSelector) warnings.push(`${path}.topologySpreadConstraints[${i}].labelSelector: a null labelSelector results in matching no pod`);
+    if (!labelSelector) warnings.push(`${path}.topologySpreadConstraints[${i}].labelSelector: ${MATCHES_NOTHING}`);
   });
 }
 
@@ -103,11 +132,12 @@ function warnHostAliases(spec: PodSpec, path: string, warnings: string[]): void 
   });
 }
 
+function byteWarnings(amounts: Readonly<Record<string, string>> | undefined, path: string): string[] {
+  return ['memory', 'ephemeral-storage'].flatMap((name) => fractionalBytesWarnings(own(amounts, name), `${path}[${name}]`));
+}
+
 function warnContainer(container: Container, path: string, warnings: string[]): void {
-  const memory = container.resources?.requests?.['memory'], limit = container.resources?.limits?.['memory'];
-  for (const [field, amount] of [['requests', memory], ['limits', limit]] as const) {
-    if (amount?.endsWith('m') && compareQuantities(amount, '0') > 0 && quantityOf(amount).milliValue() % 1000 !== 0) warnings.push(`${path}.resources.${field}[memory]: fractional byte value ${JSON.stringify(amount)} is invalid, must be an integer`);
-  }
+  for (const field of ['requests', 'limits'] as const) warnings.push(...byteWarnings(container.resources?.[field], `${path}.resources.${field}`));
   const names = new Map<string, number>();
   container.env?.forEach(({ name }, i) => {
     const first = names.get(name);
