@@ -7,12 +7,13 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { negotiateWithoutTable } from '../negotiate.ts';
 import { Objects } from '../objects.ts';
-import { respondEncoded, tableOf, viewOptions } from '../views.ts';
+import { respondEncoded, viewOptions } from '../views.ts';
 import { parseMutationOptions } from '../verbs/options.ts';
 import { admitBody, bindPod } from '../verbs/subresources.ts';
 import { readObject } from '../verbs/write.ts';
+import { componentStatuses } from './component-statuses.ts';
 
-interface Call { readonly endpoint: Endpoint; readonly context: RequestContext; readonly core: ServerCore }
+export interface Call { readonly endpoint: Endpoint; readonly context: RequestContext; readonly core: ServerCore }
 type Review = (object: KubeObject, call: Call) => Promise<KubeObject>;
 
 /** What POST answers, by 'group/plural'. */
@@ -79,21 +80,4 @@ async function bind({ context, core }: Call): Promise<ApiResponse> {
   })();
   if (name === '') throw statusErrors.badRequest('name is required');
   return bindPod(pods, { context: { ...context, request }, core, objects: new Objects(core), target: { namespace: context.info.namespace, name } });
-}
-
-/** Deprecated upstream, where it shows the parts that a control plane is made of. */
-async function componentStatuses({ endpoint, context, core }: Call): Promise<ApiResponse> {
-  const view = viewOptions(context, core.clock.now());
-  const component = (name: string): KubeObject => ({
-    kind: 'ComponentStatus', apiVersion: 'v1', metadata: { name }, conditions: [{ type: 'Healthy', status: core.cache.live ? 'True' : 'False', message: core.cache.live ? 'ok' : 'the store does not answer' }],
-  });
-  context.warnings.push('v1 ComponentStatus is deprecated in v1.19+');
-  const all = [component('etcd-0')];
-  if (context.info.name !== '' && context.info.verb === 'get') {
-    const found = all.find(({ metadata }) => metadata?.name === context.info.name);
-    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatuses', name: context.info.name });
-    return respondEncoded(view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found, { status: 200, options: view });
-  }
-  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, all, { metadata: {}, options: view }), { status: 200, options: view });
-  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: all }, { status: 200, options: view });
 }

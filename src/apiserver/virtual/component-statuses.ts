@@ -1,0 +1,40 @@
+/**
+ * ComponentStatus, deprecated upstream: the parts that a control plane is made of. The store says itself how it is; the others are known by
+ * their leader's lease, since this server need not know where they run.
+ */
+import { statusErrors } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { Lease } from '#api/types.ts';
+import type { ServerCore } from '../context.ts';
+import type { ApiResponse } from '../http.ts';
+import { respondEncoded, tableOf, viewOptions } from '../views.ts';
+import type { Call } from './virtual.ts';
+
+/** By name, which lease its leader holds. */
+const LED: Readonly<Record<string, string>> = { 'controller-manager': 'kube-controller-manager', scheduler: 'kube-scheduler' };
+const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
+
+export async function componentStatuses({ endpoint, context, core }: Call): Promise<ApiResponse> {
+  const view = viewOptions(context, core.clock.now());
+  const store = core.cache.live ? undefined : 'the store does not answer';
+  const all = [...Object.entries(LED).map(([name, lease]) => component(name, leaderProblem(core, lease))), component('etcd-0', store)];
+  const { name, verb } = context.info;
+  if (name !== '' && verb === 'get') {
+    const found = all.find(({ metadata }) => metadata?.name === name);
+    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatuses', name });
+    return respondEncoded(view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found, { status: 200, options: view });
+  }
+  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, all, { metadata: {}, options: view }), { status: 200, options: view });
+  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: all }, { status: 200, options: view });
+}
+
+function component(name: string, problem: string | undefined): KubeObject {
+  return { kind: 'ComponentStatus', apiVersion: 'v1', metadata: { name }, conditions: [{ type: 'Healthy', status: problem === undefined ? 'True' : 'False', message: problem ?? 'ok' }] };
+}
+
+function leaderProblem({ internal, clock }: ServerCore, name: string): string | undefined {
+  const { spec } = (internal.get(LEASES, { namespace: 'kube-system', name }) ?? {}) as Lease;
+  if (!spec?.holderIdentity || !spec.renewTime) return `nobody holds the lease kube-system/${name}`;
+  const expiresMs = Date.parse(spec.renewTime) + (spec.leaseDurationSeconds ?? 0) * 1000;
+  return expiresMs >= clock.now() ? undefined : `${spec.holderIdentity} has not renewed the lease kube-system/${name} since ${spec.renewTime}`;
+}
