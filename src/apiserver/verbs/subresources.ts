@@ -168,7 +168,7 @@ async function spendBudget(pod: KubeObject, { core, target }: WriteCall, dryRun:
 function allowance(budget: Budget): number {
   const { metadata, status = {} } = budget;
   const name = metadata?.name ?? '';
-  if ((status.observedGeneration ?? 0) < (metadata?.generation ?? 0)) throw refusedByBudget(`The disruption budget ${name} is still being processed by the server.`);
+  if ((status.observedGeneration ?? 0) < (metadata?.generation ?? 0)) throw refusedByBudget(`The disruption budget ${name} is still being processed by the server.`, RETRY_SECONDS);
   const left = status.disruptionsAllowed ?? 0;
   const forbidden = (why: string): StatusError => statusErrors.forbidden({ group: 'policy', resource: 'poddisruptionbudget', name }, why);
   if (left < 0) throw forbidden('pdb disruptions allowed is negative');
@@ -177,8 +177,9 @@ function allowance(budget: Budget): number {
   return left;
 }
 
-function refusedByBudget(why: string): StatusError {
-  const error = statusErrors.tooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", RETRY_SECONDS);
+/** Without a time to wait the client decides: kubectl drain tells its user, and asks again. */
+function refusedByBudget(why: string, retryAfterSeconds = 0): StatusError {
+  const error = statusErrors.tooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", retryAfterSeconds);
   error.status.details = { ...error.status.details, causes: [{ reason: 'DisruptionBudget', message: why }] };
   return error;
 }

@@ -177,12 +177,14 @@ test('eviction respects a disruption budget', async () => {
   const setAllowed = (disruptionsAllowed: number): Promise<unknown> => server.request(`PATCH ${budgets}/b/status`, {
     body: { status: { observedGeneration: 1, disruptionsAllowed, currentHealthy: 1, desiredHealthy: 1, expectedPods: 1 } }, headers: MERGE_PATCH,
   });
+  const early = await server.request(`POST ${PODS}/e/eviction`, { body: eviction });
+  assert.deepEqual([early.status, early.headers['retry-after'], early.body.details.causes[0].message], [429, '10', 'The disruption budget b is still being processed by the server.']);
   await setAllowed(0);
   const refused = await server.request(`POST ${PODS}/e/eviction`, { body: eviction });
   assert.equal(refused.status, 429, refused.text);
   assert.equal(refused.body.message, "Cannot evict pod as it would violate the pod's disruption budget.");
   assert.equal(refused.body.details.causes[0].message, 'The disruption budget b needs 1 healthy pods and has 1 currently');
-  assert.equal(refused.headers['retry-after'], '10');
+  assert.equal(refused.headers['retry-after'], undefined, 'who asks knows best when to ask again');
   await setAllowed(1);
   const evicted = await server.request(`POST ${PODS}/e/eviction`, { body: eviction });
   assert.equal(evicted.status, 201, evicted.text);
@@ -307,4 +309,12 @@ test('deletecollection takes what the selector names', async () => {
   assert.equal(answer.body.items.length, 2);
   const left = await server.request(`GET ${CONFIGMAPS}?labelSelector=group`);
   assert.deepEqual(left.body.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name), ['d3']);
+});
+
+test('an event may be named after whatever it is about', async () => {
+  const about = { apiVersion: 'v1', kind: 'Event', reason: 'x', involvedObject: { kind: 'ClusterRole', name: 'system:node' } };
+  const events = '/api/v1/namespaces/default/events';
+  assert.equal((await server.request(`POST ${events}`, { body: { ...about, metadata: { name: 'system:node.17ab' } } })).status, 201);
+  assert.equal((await server.request(`POST ${events}`, { body: { ...about, metadata: { generateName: 'rose.' } } })).status, 201);
+  assert.equal((await server.request(`POST ${events}`, { body: { ...about, metadata: { name: 'a%b' } } })).status, 422);
 });

@@ -18,6 +18,8 @@ const REFERENCE_FIELDS = ['kind', 'namespace', 'name', 'uid', 'apiVersion', 'res
 /** What both kinds do alike: they share their objects, so each has the values of the other's selectors as well. */
 export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> = {
   storedAs: 'v1',
+  // Those of what they are about, which may be names of roles, and more behind.
+  nameRule: 'path-segment',
   ttlSeconds: TTL_SECONDS,
   allowCreateOnUpdate: true,
   prepareForCreate: () => {},
