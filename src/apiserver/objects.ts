@@ -7,7 +7,7 @@ import { randomSuffix } from '#stdx/random.ts';
 import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
 import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
-import { apiVersionOf, type GroupVersionKind, type KubeObject, type ObjectMeta, type UserInfo } from '#machinery/object.ts';
+import type { GroupVersionKind, KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
 import type { HookContext } from '#resources/define.ts';
 import { StoreError } from '#storage/store.ts';

@@ -3,7 +3,7 @@
  * for a bounded number of tokens; what can change, time and the objects the token is bound to, is looked at every time, so that a
  * deleted pod's token ends with the pod. After upstream's pkg/serviceaccount.
  */
-import { hash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { KubeObject } from '#machinery/object.ts';
 import { parseJwt, verifyJwt, type Claims } from '#stdx/jwt.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
