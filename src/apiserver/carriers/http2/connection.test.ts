@@ -8,11 +8,13 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { silentLogger } from '#stdx/log.ts';
 import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../../http.ts';
-import { Http2Connection } from './connection.ts';
+import { Http2Connection, type Http2Patience } from './connection.ts';
 import { ErrorCode, Flag, FrameType, PREFACE, resetFrame, Setting, settingsFrame, windowUpdateFrame, writeFrameHeader } from './frames.ts';
 import { encodeHeaders } from './hpack.ts';
 
 const LIMITS = { maxConcurrentStreams: 50, maxHeaderBytes: 16 * 1024, idleMs: 60_000 };
+/** For tests of who takes too long: set before its client connects. */
+let patience: Partial<Http2Patience & { readonly idleMs: number }> = {};
 const BODY_LIMIT = 8 * 1024 * 1024;
 
 let handler: ApiHandler;
@@ -24,7 +26,7 @@ before(async () => {
   server = createServer((socket) => {
     socket.on('error', () => socket.destroy());
     const connection = new Http2Connection(socket, {
-      ...LIMITS, handler: (request) => handler(request), log: silentLogger, peer: { remoteAddress: 'test', certificate: undefined, certificateError: undefined } as never,
+      ...LIMITS, ...patience, patience, handler: (request) => handler(request), log: silentLogger, peer: { remoteAddress: 'test', certificate: undefined, certificateError: undefined } as never,
     });
     connections.add(connection);
     socket.on('close', () => connections.delete(connection));
@@ -313,6 +315,9 @@ const REQUEST_FAULTS: readonly [what: string, bytes: Uint8Array[], code: number]
   ['an unknown pseudo field', [headers(1, Buffer.concat([GET, literal(':protocol', 'websocket')]))], ErrorCode.protocolError],
   ['a status in a request', [headers(1, Buffer.from([...GET, 0x88]))], ErrorCode.protocolError],
   ['a pseudo field after others', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal('x-a', 'b'), Buffer.from([0x84])]))], ErrorCode.protocolError],
+  ['a method with a blank', [headers(1, Buffer.concat([literal(':method', 'GET /x'), Buffer.from([0x86, 0x84])]))], ErrorCode.protocolError],
+  ['a path with a blank', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', '/x HTTP/1.1')]))], ErrorCode.protocolError],
+  ['a path with a tab', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', '/x\ty')]))], ErrorCode.protocolError],
   ['a path that is none', [headers(1, Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', 'http://x/')]))], ErrorCode.protocolError],
   ['capital letters in a name', [headers(1, Buffer.concat([GET, literal('X-Remote-User', 'admin')]))], ErrorCode.protocolError],
   ['a line end in a value', [headers(1, Buffer.concat([GET, literal('x-a', 'b\r\nimpersonate-user: admin')]))], ErrorCode.protocolError],
@@ -378,6 +383,160 @@ test('fields beyond the limit are 431, more streams than allowed are refused, fl
   await client.frame(({ type, streamId, flags }) => type === FrameType.data && streamId === 5 && (flags & Flag.endStream) !== 0);
   assert.equal(data().reduce((sum, { payload }) => sum + payload.length, 0), 50_000);
   client.socket.destroy();
+});
+
+async function withPatience(shorter: typeof patience, use: () => Promise<void>): Promise<void> {
+  patience = shorter;
+  try {
+    await use();
+  } finally {
+    patience = {};
+  }
+}
+
+async function isClosed(client: RawClient): Promise<void> {
+  // An error that comes before is no matter.
+  if (!client.closed) await new Promise((resolve) => client.socket.once('close', resolve));
+}
+
+test('who does not begin, does not finish, or only pings is cut off', () => withPatience({ startMs: 40, frameMs: 40, lingerMs: 40, idleMs: 80 }, async () => {
+  handler = echo;
+  const half = headers(1, GET, Flag.endStream);
+  const LINGERING: readonly [what: string, bytes: Uint8Array[]][] = [
+    ['nothing', []], ['half a preface', [PREFACE.subarray(0, 10)]], ['no settings', [PREFACE]], ['half a frame', [START, headers(1).subarray(0, 10)]], ['half a header block', [START, half]],
+    ['half a body\'s frame', [START, headers(1, POST, Flag.endHeaders), frame(FrameType.data, { streamId: 1, payload: Buffer.alloc(100) }).subarray(0, 50)]], ['nothing more', [START, headers(1)]],
+  ];
+  await Promise.all(LINGERING.map(async ([what, bytes]) => {
+    const client = new RawClient();
+    if (bytes.length > 0) client.send(...bytes);
+    await isClosed(client);
+    assert.ok(client.closed, what);
+  }));
+  const pinging = new RawClient();
+  pinging.send(START);
+  const timer = setInterval(() => pinging.send(frame(FrameType.ping, { payload: Buffer.alloc(8) })), 10);
+  await isClosed(pinging);
+  clearInterval(timer);
+  assert.ok(pinging.frames.some(({ type }) => type === FrameType.goaway), 'told before');
+}));
+
+test('a block that goes on bit by bit is not given more time for each bit', () => withPatience({ frameMs: 60 }, async () => {
+  handler = echo;
+  const client = new RawClient();
+  client.send(START, headers(1, GET, Flag.endStream));
+  const timer = setInterval(() => client.send(frame(FrameType.continuation, { streamId: 1 })), 15);
+  const goaway = await client.frame(({ type }) => type === FrameType.goaway);
+  clearInterval(timer);
+  assert.equal(goaway?.payload.readUInt32BE(4), ErrorCode.enhanceYourCalm);
+  await isClosed(client);
+}));
+
+test('an answer of which nothing is taken is given up; one that is taken slowly is not', () => withPatience({ stallMs: 100 }, async () => {
+  handler = () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1000) });
+  const client = new RawClient();
+  client.send(PREFACE, settingsFrame([[Setting.initialWindowSize, 0]]), headers(1), headers(3));
+  const timer = setInterval(() => client.send(windowUpdateFrame(3, 100)), 25);
+  const reset = await client.frame(({ type }) => type === FrameType.rstStream);
+  assert.equal(reset?.streamId, 1);
+  assert.ok(await client.frame(({ type, streamId, flags }) => type === FrameType.data && streamId === 3 && (flags & Flag.endStream) !== 0));
+  clearInterval(timer);
+  client.socket.destroy();
+}));
+
+test('answers that are not taken count as requests under way', async () => {
+  let asked = 0;
+  handler = () => {
+    asked++;
+    return Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1000) });
+  };
+  const client = new RawClient();
+  client.send(PREFACE, settingsFrame([[Setting.initialWindowSize, 0]]), ...Array.from({ length: 200 }, (_, i) => headers(i * 2 + 1)), frame(FrameType.ping, { payload: Buffer.alloc(8) }));
+  assert.ok(await client.frame(({ type }) => type === FrameType.ping));
+  assert.equal(asked, LIMITS.maxConcurrentStreams);
+  assert.equal(client.frames.filter(({ type, payload }) => type === FrameType.rstStream && payload.readUInt32BE(0) === ErrorCode.refusedStream).length, 200 - LIMITS.maxConcurrentStreams);
+  client.socket.destroy();
+});
+
+test('who makes the server reset its requests is counted as who resets them', async () => {
+  handler = echo;
+  const client = new RawClient();
+  client.send(START);
+  for (let i = 0; i < 3000 && !client.closed; i += 40) {
+    client.send(...Array.from({ length: 40 }, (_, j) => Buffer.concat([headers((i + j) * 2 + 1, POST, Flag.endHeaders), windowUpdateFrame((i + j) * 2 + 1, 0)])));
+    await client.frame(({ type, streamId }) => type === FrameType.goaway || (type === FrameType.rstStream && streamId === (i + 39) * 2 + 1));
+  }
+  const goaway = await client.frame(({ type }) => type === FrameType.goaway);
+  assert.equal(goaway?.payload.readUInt32BE(4), ErrorCode.enhanceYourCalm);
+  await isClosed(client);
+});
+
+test('from a client that does not read, no more is read than what was answered for it', async () => {
+  handler = () => Promise.resolve({ status: 200, headers: { 'x-long': 'x'.repeat(8000) }, body: Buffer.alloc(0) });
+  const client = new RawClient();
+  client.socket.pause();
+  let answered = 0;
+  const counting = handler;
+  handler = (request) => {
+    answered++;
+    return counting(request);
+  };
+  client.send(START);
+  for (let i = 0; i < 10_000; i += 40) {
+    client.send(...Array.from({ length: 40 }, (_, j) => headers((i + j) * 2 + 1)));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.ok(answered < 5000, `${answered} answers are kept for it`);
+  client.socket.resume();
+  assert.ok(await client.frame(({ streamId }) => streamId === 19_999), 'and goes on when it does');
+  client.socket.destroy();
+});
+
+test('a body of one byte a frame is kept as what it is', async () => {
+  const bytes = 60_000;
+  let before = 0;
+  handler = async (request) => {
+    const body = await request.body(BODY_LIMIT);
+    return { status: 200, headers: { 'x-bytes': String(body.length), 'x-sum': String(body.reduce((sum, byte) => sum + byte, 0)) }, body: Buffer.alloc(0) };
+  };
+  const client = new RawClient();
+  client.send(START, headers(1, POST, Flag.endHeaders));
+  before = process.memoryUsage().arrayBuffers;
+  client.send(...Array.from({ length: bytes }, (_, i) => frame(FrameType.data, { streamId: 1, payload: Buffer.from([i % 7]) })));
+  client.send(frame(FrameType.data, { streamId: 1, flags: Flag.endStream }));
+  const answer = await client.frame(({ type, streamId }) => type === FrameType.headers && streamId === 1);
+  const sum = Array.from({ length: bytes }, (_, i) => i % 7).reduce((left, right) => left + right, 0);
+  assert.ok(answer?.payload.includes(String(bytes)) && answer.payload.includes(String(sum)));
+  assert.ok(process.memoryUsage().arrayBuffers - before < 64 * 2 ** 20);
+  client.socket.destroy();
+});
+
+test('a client that waits for 100 (Continue) is told when its body is wanted, and only then', async () => {
+  const wanted: string[] = [];
+  handler = async (request) => {
+    if (request.path === '/refused') return { status: 403, headers: {}, body: Buffer.from('no') };
+    wanted.push(request.path);
+    return { status: 200, headers: {}, body: await request.body(BODY_LIMIT) };
+  };
+  await withSession(async (session) => {
+    const stream = session.request({ ':method': 'POST', ':path': '/', expect: '100-continue' });
+    const answer = answerOf(stream);
+    await once(stream, 'continue');
+    stream.end('body');
+    assert.equal((await answer).body.toString(), 'body');
+    const refused = session.request({ ':method': 'POST', ':path': '/refused', expect: '100-continue' });
+    refused.on('continue', () => assert.fail('told to go on'));
+    assert.equal((await answerOf(refused)).status, 403);
+  });
+  assert.deepEqual(wanted, ['/']);
+});
+
+test('a stream that is asked for by HEAD is let go at once', async () => {
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  handler = () => Promise.resolve({ status: 200, headers: {}, body: (sink) => sink.onClose(end) });
+  await withSession(async (session) => {
+    assert.equal((await exchange(session, { ':path': '/', ':method': 'HEAD' })).status, 200);
+    await ended;
+  });
 });
 
 test('random bytes after the preface harm nobody', async () => {
