@@ -51,6 +51,22 @@ test('defaults', () => {
   assert.deepEqual(of('apiextensions.k8s.io/customresourcedefinitions', { spec: { names: { kind: 'Foo', plural: 'foos' } } })['spec'], { names: { kind: 'Foo', plural: 'foos', singular: 'foo', listKind: 'FooList' }, conversion: { strategy: 'None' } });
 });
 
+test('fields of features that are off are not taken, but stay where they are', () => {
+  const of = (path: string, object: object): KubeObject => create<KubeObject>(path, { metadata: NAME, ...object }).object;
+  const lease = of('coordination.k8s.io/leases', { spec: { strategy: 'OldestEmulationVersion', preferredHolder: 'x', holderIdentity: 'y' } });
+  assert.deepEqual(lease['spec'], { holderIdentity: 'y' });
+  const stored = { ...lease, spec: { strategy: 'OldestEmulationVersion' } };
+  assert.deepEqual(update('coordination.k8s.io/leases', stored, (next) => { next['spec'] = { strategy: 'other.example.com/x', preferredHolder: 'x' }; }).object['spec'], { strategy: 'other.example.com/x' });
+  assert.equal('preventPodSchedulingIfMissing' in (of('storage.k8s.io/csidrivers', { spec: { preventPodSchedulingIfMissing: true } })['spec'] as object), false);
+  assert.equal('schedulingGroup' in (of('pods', { spec: { containers: [{ name: 'c', image: 'c' }], schedulingGroup: { podGroupName: 'g' } } })['spec'] as object), false);
+  const slice = of('resource.k8s.io/resourceslices', { spec: { driver: 'd', devices: [{ name: 'a', attributes: { x: { strings: ['a'], string: 'b' } } }] } });
+  assert.deepEqual((slice['spec'] as { devices: object[] }).devices, [{ name: 'a', attributes: { x: { string: 'b' } } }]);
+  const claim = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'Odd', name: 'o', apiGroup: 'example.com' } } }), other = of('persistentvolumeclaims', { spec: { dataSourceRef: { kind: 'Odd', name: 'o', apiGroup: 'example.com', namespace: 'n' } } });
+  for (const { spec } of [claim, other] as { spec: object }[]) assert.deepEqual(Object.keys(spec), ['volumeMode']);
+  const both = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'PersistentVolumeClaim', name: 'o' } } });
+  assert.deepEqual((both['spec'] as { dataSourceRef: object }).dataSourceRef, { kind: 'PersistentVolumeClaim', name: 'o' });
+});
+
 test('role bindings keep their role', () => {
   const stored: KubeObject = { metadata: NAME, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'a' } };
   assert.deepEqual(update('rbac.authorization.k8s.io/rolebindings', stored, (next) => { next['roleRef'] = { kind: 'Role', name: 'b' }; }).errors,

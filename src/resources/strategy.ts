@@ -55,6 +55,11 @@ export function bumpGeneration(next: KubeObject, previous: KubeObject, fields: r
   if (changed || before > 0) metaOf(next).generation = changed ? before + 1 : before;
 }
 
+/** Fields whose feature is off go, unless the stored object has them already. */
+export function dropUnused<T extends object>(part: T | undefined, stored: T | undefined, fields: readonly (keyof T)[]): void {
+  for (const field of fields) if (part?.[field] !== undefined && stored?.[field] === undefined) delete part[field];
+}
+
 /** Puts the stored value of a top-level field back. */
 export function keepField(next: KubeObject, previous: KubeObject, field: string): void {
   if (previous[field] === undefined) delete next[field];

@@ -3,7 +3,11 @@ import type { Lease } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
+import { dropUnused } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+
+/** Of features that are off by default: CoordinatedLeaderElection. */
+const OFF = ['strategy', 'preferredHolder'] as const;
 
 export const leases = defineResource<Lease>({
   group: 'coordination.k8s.io',
@@ -11,8 +15,8 @@ export const leases = defineResource<Lease>({
   allowCreateOnUpdate: true,
   allowUnconditionalUpdate: false,
   applyDefaults: (lease) => { lease.spec ??= {}; },
-  prepareForCreate: () => {},
-  prepareForUpdate: () => {},
+  prepareForCreate: (lease) => dropUnused(lease.spec, undefined, OFF),
+  prepareForUpdate: (next, previous) => dropUnused(next.spec, previous.spec, OFF),
   validate: ({ spec = {} }) => {
     const errors = new Errors(), { leaseDurationSeconds, leaseTransitions, strategy, preferredHolder } = spec;
     if (leaseDurationSeconds !== undefined && leaseDurationSeconds <= 0) errors.invalid(SPEC.child('leaseDurationSeconds'), leaseDurationSeconds, 'must be greater than 0');

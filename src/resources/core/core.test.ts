@@ -56,6 +56,7 @@ const services: readonly (readonly [what: string, spec: object, ...errors: strin
     'spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive', 'spec.ports[0].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"',
     'spec.ports[0].targetPort: Invalid value: "A_": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)', 'spec.ports[0].targetPort: Invalid value: "A_": must contain at least one letter (a-z)',
     'spec.sessionAffinity: Unsupported value: "Sticky": supported values: "ClientIP", "None"', 'spec.type: Unsupported value: "Other": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"'],
+  ['the port of kubelets', { type: 'LoadBalancer', ports: [{ port: 10250 }] }, 'spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet'],
   ['external addresses', { externalIPs: ['127.0.0.1', 'x'], ports: [{ port: 80 }] }, 'spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)',
     'spec.externalIPs[1]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'],
 ];

@@ -2,7 +2,7 @@
 import type { Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
+import { bumpGeneration, dropUnused, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
 import { checkProfileAnnotations } from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
 import { qosClassOf } from './pod/quality-of-service.ts';
@@ -10,6 +10,9 @@ import { checkPod } from './pod/spec.ts';
 import { podTable } from './pod/table.ts';
 import { checkEphemeralContainersUpdate, checkPodResize, checkPodStatusUpdate, checkPodUpdate } from './pod/update.ts';
 import { podWarnings } from './pod/warnings.ts';
+
+/** Of features that are off by default: GenericWorkload. */
+const OFF = ['schedulingGroup'] as const;
 
 export const pods = defineResource<Pod>({
   group: '',
@@ -25,6 +28,7 @@ export const pods = defineResource<Pod>({
     if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition()];
     applyMatchLabelKeys(pod);
     if (spec.nodeName === '') delete spec.nodeName;
+    dropUnused(spec, undefined, OFF);
   },
   prepareForUpdate: (next, previous, context) => {
     keepField(next, previous, 'status');

@@ -19,6 +19,7 @@ const AFFINITY_SECONDS_MAX = 86400;
 const AFFINITY_SECONDS_DEFAULT = 10800;
 const SOURCE_RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
 const NONE = 'None';
+const KUBELET_PORT = 10250;
 
 export const services = defineResource<Service>({
   group: '',
@@ -207,6 +208,11 @@ function checkTopologyAnnotations(service: Service, errors: Errors): void {
 }
 
 function checkTypeFields(spec: ServiceSpec, headless: boolean, errors: Errors): void {
+  if (spec.type === 'LoadBalancer') {
+    spec.ports?.forEach(({ port }, i) => {
+      if (port === KUBELET_PORT) errors.invalid(SPEC.child('ports').index(i), port, `may not expose port ${KUBELET_PORT} externally since it is used by kubelet`);
+    });
+  }
   if (headless && (spec.type === 'LoadBalancer' || spec.type === 'NodePort')) errors.invalid(SPEC.child('clusterIPs').index(0), NONE, `may not be set to 'None' for ${spec.type} services`);
   if (spec.type !== 'ExternalName') return;
   const forbidden = 'may not be set for ExternalName services';

@@ -1,11 +1,11 @@
 /** ResourceSlice: devices that a driver offers, of a node or the whole cluster. */
 import type { CounterSet, Device, ResourceSlice } from '#api/types.ts';
-import { checkDnsSubdomain, checkImmutable } from '../checks.ts';
+import { checkDnsSubdomain, checkImmutable, own } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
-import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { bumpGeneration, dropUnused, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertSlice } from './conversion.ts';
 import { checkPoolName, checkSet } from './device-checks.ts';
@@ -20,8 +20,14 @@ export const resourceslices = defineResource<ResourceSlice>({
   group: 'resource.k8s.io',
   plural: 'resourceslices',
   convert: convertSlice,
-  prepareForCreate: startGeneration,
-  prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
+  prepareForCreate: (slice) => {
+    startGeneration(slice);
+    dropLists(slice, undefined);
+  },
+  prepareForUpdate: (next, previous) => {
+    dropLists(next, previous);
+    bumpGeneration(next, previous);
+  },
   validate: (slice) => check(slice),
   validateUpdate: (next, previous) => check(next, previous),
   fieldSelectors: { 'spec.nodeName': ({ spec }) => spec?.nodeName ?? '', 'spec.driver': ({ spec }) => spec?.driver ?? '' },
@@ -33,6 +39,16 @@ export const resourceslices = defineResource<ResourceSlice>({
     },
   },
 });
+
+/** Of features that are off by default: DRAListTypeAttributes. */
+const OFF = ['ints', 'strings', 'versions'] as const;
+
+function dropLists(slice: ResourceSlice, stored: ResourceSlice | undefined): void {
+  for (const { name, attributes = {} } of slice.spec?.devices ?? []) {
+    const before = stored?.spec?.devices?.find((device) => device.name === name)?.attributes;
+    for (const [key, attribute] of Object.entries(attributes)) dropUnused(attribute, own(before, key), OFF);
+  }
+}
 
 function check({ spec }: ResourceSlice, stored?: ResourceSlice): Errors['list'] {
   const errors = new Errors();

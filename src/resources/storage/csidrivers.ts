@@ -4,11 +4,13 @@ import { checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
-import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { bumpGeneration, dropUnused, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const LIFECYCLES = ['Ephemeral', 'Persistent'];
 const TOKEN_SECONDS_MIN = 600;
+/** Of features that are off by default: VolumeLimitScaling. */
+const OFF = ['preventPodSchedulingIfMissing'] as const;
 
 export const csidrivers = defineResource<CSIDriver>({
   group: 'storage.k8s.io',
@@ -24,8 +26,14 @@ export const csidrivers = defineResource<CSIDriver>({
     spec.requiresRepublish ??= false;
     spec.seLinuxMount ??= false;
   },
-  prepareForCreate: startGeneration,
-  prepareForUpdate: (next, previous) => bumpGeneration(next, previous),
+  prepareForCreate: (driver) => {
+    startGeneration(driver);
+    dropUnused(driver.spec, undefined, OFF);
+  },
+  prepareForUpdate: (next, previous) => {
+    dropUnused(next.spec, previous.spec, OFF);
+    bumpGeneration(next, previous);
+  },
   validate: (driver) => {
     const errors = new Errors();
     checkDriverName(nameOf(driver), METADATA.child('name'), errors);
