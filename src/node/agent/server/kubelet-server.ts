@@ -248,11 +248,13 @@ function isTrue(text: string | null): boolean {
 
 function chooseRun(runs: readonly RuntimeContainer[], { pod, container, previous }: { readonly pod: Pod; readonly container: string; readonly previous: boolean }): RuntimeContainer {
   const [latest, before] = runs;
-  const chosen = previous ? before : latest;
+  const waiting = [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []].find((status) => status.name === container)?.state?.waiting;
+  // While a container waits to be restarted, its latest run is the last one that ended.
+  const lastEnded = waiting && latest?.phase === 'exited' ? latest : before;
+  const chosen = previous ? lastEnded : latest;
   const name = pod.metadata?.name ?? '';
   if (chosen && chosen.phase !== 'created') return chosen;
   if (previous) throw new HttpError(400, `previous terminated container "${container}" in pod "${name}" not found`);
-  const waiting = [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []].find((status) => status.name === container)?.state?.waiting;
   const reason = waiting?.reason ?? 'ContainerCreating';
   const why = ['ImagePullBackOff', 'ErrImagePull'].includes(reason) ? `trying and failing to pull image` : reason === 'ContainerCreating' || reason === 'PodInitializing' ? reason : `${reason}`;
   throw new HttpError(400, `container "${container}" in pod "${name}" is waiting to start: ${why}`);
