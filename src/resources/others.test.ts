@@ -55,7 +55,7 @@ test('fields of features that are off are not taken, but stay where they are', (
   const of = (path: string, object: object): KubeObject => create<KubeObject>(path, { metadata: NAME, ...object }).object;
   const lease = of('coordination.k8s.io/leases', { spec: { strategy: 'OldestEmulationVersion', preferredHolder: 'x', holderIdentity: 'y' } });
   assert.deepEqual(lease['spec'], { holderIdentity: 'y' });
-  const stored = { ...lease, spec: { strategy: 'OldestEmulationVersion' } };
+  const stored: KubeObject = { ...lease, spec: { strategy: 'OldestEmulationVersion' } };
   assert.deepEqual(update('coordination.k8s.io/leases', stored, (next) => { next['spec'] = { strategy: 'other.example.com/x', preferredHolder: 'x' }; }).object['spec'], { strategy: 'other.example.com/x' });
   assert.equal('preventPodSchedulingIfMissing' in (of('storage.k8s.io/csidrivers', { spec: { preventPodSchedulingIfMissing: true } })['spec'] as object), false);
   assert.equal('schedulingGroup' in (of('pods', { spec: { containers: [{ name: 'c', image: 'c' }], schedulingGroup: { podGroupName: 'g' } } })['spec'] as object), false);
