@@ -60,6 +60,7 @@ export interface ServerCore {
   readonly tokenIssuer: TokenIssuer | undefined;
   readonly tokenReviewer: TokenReviewer | undefined;
   readonly audit: AuditSink | undefined;
+  readonly constrainedImpersonation: boolean;
   readonly limiter: RequestLimiter;
   readonly deadlines: RequestDeadlines;
   readonly metrics: Metrics;

@@ -114,3 +114,19 @@ describe('who may not', () => {
     assert.match(body.message as string, /User "lister" cannot impersonate:user-info resource|User "lister" cannot impersonate-on:user-info:list resource "namespaces"/);
   });
 });
+
+test('without the feature ConstrainedImpersonation only the verb impersonate counts', async () => {
+  const tests = await startTestServer({
+    constrainedImpersonation: false, authentication: () => ({ authenticator: { authenticate: () => undefined } }),
+    authorization: () => ({ authorize: ({ verb }: { readonly verb: string }) => ({ decision: verb === 'impersonate' ? 'none' : 'allow', reason: '' }), rulesFor: () => Promise.resolve({ resourceRules: [], nonResourceRules: [], incomplete: false }) }) as never,
+  });
+  try {
+    for (const name of ['jane', 'system:serviceaccount:blue:app', 'system:node:n1']) {
+      const { status, body } = await tests.request('GET /api/v1/namespaces', { user: user('lister'), headers: { 'impersonate-user': name } });
+      assert.equal(status, 403);
+      assert.match(body.message as string, /User "lister" cannot impersonate resource "(users|serviceaccounts)"/);
+    }
+  } finally {
+    await tests.stop();
+  }
+});

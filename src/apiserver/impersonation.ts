@@ -1,5 +1,5 @@
 /**
- * Acting as someone else (Impersonate-* headers), for users that may, after upstream's WithConstrainedImpersonation (KEP-5284, on since 1.36).
+ * Acting as someone else (Impersonate-* headers), for users that may, after upstream's WithConstrainedImpersonation (KEP-5284; feature gate ConstrainedImpersonation).
  *
  *   whom                                   who they are: verb on identity      what they do: verb on the request's own resource
  *   the node the caller's pod runs on      impersonate:associated-node         impersonate-on:associated-node:VERB
@@ -35,7 +35,7 @@ export function impersonate(context: RequestContext, core: ServerCore, attribute
   const { headers } = context.request;
   if (headers['impersonate-user'] === undefined && headers['impersonate-group'] === undefined && headers['impersonate-uid'] === undefined && !hasExtra(headers)) return;
   const wanted = wantedUser(context.request);
-  return become(wanted, { authorizer: core.authorizer, request: attributesOf(context) }).then(({ user, constraint }) => {
+  return become(wanted, { authorizer: core.authorizer, request: attributesOf(context), modes: core.constrainedImpersonation ? MODES : PLAIN }).then(({ user, constraint }) => {
     context.impersonator = { user: context.user, constraint };
     context.user = user;
   });
@@ -78,7 +78,7 @@ function decoded(key: string): string {
 
 // ---------------------------------------------------------------------------------------------------------------- modes
 
-interface Asking { readonly authorizer: Authorizer; /** What the caller asks of the server, as the caller. */ readonly request: AuthorizationAttributes }
+interface Asking { readonly authorizer: Authorizer; /** What the caller asks of the server, as the caller. */ readonly request: AuthorizationAttributes; readonly modes: readonly Mode[] }
 interface Impersonated { readonly user: UserInfo; readonly constraint: string }
 
 interface Mode {
@@ -95,6 +95,8 @@ const MODES: readonly Mode[] = [
   { name: '', suits: () => true },
 ];
 
+const PLAIN = MODES.filter(({ name }) => name === '');
+
 /** Of each server: caller → the mode that let them through last. */
 const lastModesOf = new WeakMap<Authorizer, Lru<string, Mode>>();
 
@@ -104,7 +106,7 @@ async function become(wanted: UserInfo, asking: Asking): Promise<Impersonated> {
   if (!lastModes) lastModesOf.set(asking.authorizer, (lastModes = new Lru({ maximum: LAST_MODES, ttlMs: LAST_MODE_MS })));
   const last = lastModes.get(requestor.name);
   let refused: unknown;
-  for (const mode of last ? [last, ...MODES.filter((other) => other !== last)] : MODES) {
+  for (const mode of last ? [last, ...asking.modes.filter((other) => other !== last)] : asking.modes) {
     if (!mode.suits(wanted, requestor)) continue;
     try {
       const impersonated = await becomeBy(mode, wanted, asking);

@@ -77,6 +77,8 @@ export interface ApiServerOptions {
   readonly clientCa?: string;
   /** Requests and answers in CBOR are taken and given: upstream's feature gate CBORServingAndStorage. Default false. */
   readonly cbor?: boolean;
+  /** Impersonation for some requests only: upstream's feature gate ConstrainedImpersonation. Default true. */
+  readonly constrainedImpersonation?: boolean;
   /** How extension API servers are reached. */
   readonly aggregation?: AggregationSettings;
   /** Published beside clientCa: how an authenticating proxy in front is known. */
@@ -147,7 +149,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     authenticator: authentication.authenticator, tokenIssuer: authentication.tokenIssuer, tokenReviewer: authentication.tokenReviewer,
     admission: new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []),
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
-    audit: options.audit,
+    audit: options.audit, constrainedImpersonation: options.constrainedImpersonation ?? true,
     routePath: createPathRouter({
       documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
       extra: { ...flow.paths, ...options.extraPaths },

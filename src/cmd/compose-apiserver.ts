@@ -15,6 +15,7 @@ import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './apiserver-flags/aggregation.ts';
+import { featureMetrics, featuresFrom } from './apiserver-flags/feature-gates.ts';
 import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -130,6 +131,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   });
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
+  server.metrics.collect(() => featureMetrics(options.serving?.features ?? featuresFrom(new Map())));
   server.metrics.collect(() => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`);
   const tls = { ...settings.tls, cert: pki.apiServer.certificatePem, key: pki.apiServer.keyPem, clientCa: pki.ca.certificatePem, ...(requestHeader ? { frontProxyCa: requestHeader.ca } : {}) };
   try {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { featureMetrics } from './feature-gates.ts';
 import { servingFrom, type IsEnabled } from './serving.ts';
 
 const enabled = (runtimeConfig: string): IsEnabled => servingFrom({ runtimeConfig }).isEnabled!;
@@ -43,7 +44,16 @@ test('what is unknown is refused by name', () => {
     ['apps/v9=true', /group "apps" has v1/], ['nope.example.com/v1=true', /no API group "nope\.example\.com"/], ['apps/v1/none=true', /apps\/v1 has no resource "none"/],
     ['api/all=maybe', /should be NAME=true or NAME=false/], ['api/all=false', /needs something that is served/],
   ] as const) assert.throws(() => enabled(text), complaint, text);
-  assert.throws(() => servingFrom({ featureGates: 'SomethingElse=true' }), /no feature gate of this server; there is: CBORServingAndStorage/);
+  assert.throws(() => servingFrom({ featureGates: 'SomethingElse=true' }), /SomethingElse, which is no feature gate of this server; there are: .*CBORServingAndStorage/);
   assert.throws(() => servingFrom({ featureGates: 'CBORServingAndStorage' }), /should be NAME=true/);
-  assert.deepEqual(servingFrom({ featureGates: 'CBORServingAndStorage=true' }), { cbor: true });
+  assert.throws(() => servingFrom({ featureGates: 'WatchList=false' }), /sets WatchList to false; here it is always true/);
+  const gates = (featureGates: string): unknown[] => {
+    const { cbor, constrainedImpersonation } = servingFrom({ featureGates });
+    return [cbor, constrainedImpersonation];
+  };
+  assert.deepEqual(gates('CBORServingAndStorage=true,WatchList=true'), [true, true]);
+  assert.deepEqual(gates('ConstrainedImpersonation=false'), [false, false]);
+  assert.deepEqual(gates('AllAlpha=true,AllBeta=false'), [true, false]);
+  assert.deepEqual(gates('AllBeta=false,ConstrainedImpersonation=true'), [false, true]);
+  assert.match(featureMetrics(servingFrom({ featureGates: 'AllAlpha=true' }).features!), /^kubernetes_feature_enabled\{name="CBORServingAndStorage",stage="ALPHA"\} 1$/m);
 });

@@ -1,6 +1,7 @@
 /** --runtime-config, --feature-gates and --event-ttl: which versions and resources are served, which unfinished features are on, how long events are kept. Upstream's syntax. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
+import { featuresFrom, type Features } from './feature-gates.ts';
 import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Resource } from '#resources/resource.ts';
@@ -15,7 +16,7 @@ export interface ServingFlags {
 
 export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
 
-export interface Serving { readonly isEnabled?: IsEnabled; readonly cbor?: boolean; /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[] }
+export interface Serving { readonly isEnabled?: IsEnabled; readonly features?: Features; readonly cbor?: boolean; readonly constrainedImpersonation?: boolean; /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[] }
 
 const STABILITIES: Readonly<Record<string, string>> = { 'api/ga': 'stable', 'api/beta': 'beta', 'api/alpha': 'alpha' };
 
@@ -77,11 +78,7 @@ function requireKnown(name: string): void {
   if (resource !== '' && !builtinResources.some((facts) => facts.group === group && facts.version === version && facts.plural === resource)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: ${nameOf({ group, version })} has no resource ${JSON.stringify(resource)}.`);
 }
 
-/** The one that is read; all others are refused, since setting them would change nothing. */
-const CBOR = 'CBORServingAndStorage';
-
 function gatesFrom(settings: ReadonlyMap<string, boolean>): Serving {
-  for (const name of settings.keys()) if (name !== CBOR) throw new UserError(`--feature-gates names ${name}, which is no feature gate of this server; there is: ${CBOR}.`);
-  const cbor = settings.get(CBOR);
-  return cbor === undefined ? {} : { cbor };
+  const features = featuresFrom(settings);
+  return { features, cbor: features.CBORServingAndStorage, constrainedImpersonation: features.ConstrainedImpersonation };
 }
