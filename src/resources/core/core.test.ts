@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, ReplicationController, Secret, Service } from '#api/types.ts';
+import type { ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, ReplicationController, Secret, Service, ServiceAccount } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { resourceByPath } from '../registry.ts';
 import { create, row, update } from '../write-case.ts';
@@ -129,4 +129,10 @@ test('events: two names for the same fields', () => {
   assert.equal(resource.behaviour.fieldSelectors!['involvedObject.name']!(stored), 'p');
   assert.equal(row('events', { ...stored, lastTimestamp: '2026-01-02T03:03:05Z', type: 'Normal', reason: 'R' })['Last Seen'], '60s');
   assert.deepEqual(create('events', { metadata: meta('e'), involvedObject: { namespace: 'other' } }).errors, ['involvedObject.namespace: Invalid value: "other": does not match event.namespace']);
+});
+
+test('service accounts name their secrets, and say no more of them', () => {
+  const { object } = create<ServiceAccount>('serviceaccounts', { metadata: meta('a'), secrets: [{ name: 's', namespace: 'other', uid: 'u' }] });
+  assert.deepEqual(object.secrets, [{ name: 's' }]);
+  assert.equal(update<ServiceAccount>('serviceaccounts', object, (next) => { next.secrets = []; }).object.secrets, undefined);
 });

@@ -6,10 +6,8 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 export const serviceaccounts = defineResource<ServiceAccount>({
   group: '',
   plural: 'serviceaccounts',
-  prepareForCreate: (account) => {
-    // The token controller of the past filled this; a client may not.
-    if (account.secrets?.length === 0) delete account.secrets;
-  },
+  prepareForCreate: nameSecretsOnly,
+  prepareForUpdate: nameSecretsOnly,
   warnings: (account) => account.metadata?.annotations?.['kubernetes.io/enforce-mountable-secrets'] === 'true'
     ? ['metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets'] : [],
   table: {
@@ -17,3 +15,10 @@ export const serviceaccounts = defineResource<ServiceAccount>({
     row: (account, context) => [nameOf(account), account.secrets?.length ?? 0, ageOf(account, context)],
   },
 });
+
+/** A reference to a secret of the same namespace is its name. */
+function nameSecretsOnly(account: ServiceAccount): void {
+  if (!account.secrets) return;
+  account.secrets = account.secrets.map(({ name }) => (name === undefined ? {} : { name }));
+  if (account.secrets.length === 0) delete account.secrets;
+}
