@@ -183,9 +183,9 @@ describe('node agent with real containers', { skip }, () => {
     }
     assert.ok(!(await readFile('/proc/self/mountinfo', 'utf8')).includes(uid));
     // The object goes first, what is on the disk after it.
-    const deadline = Date.now() + TIMEOUT_MS;
+    const logsDeadline = Date.now() + TIMEOUT_MS;
     while ((await readdir(join(dir, 'kubelet/log/pods'))).some((name) => name.includes(uid))) {
-      assert.ok(Date.now() < deadline, 'the logs of a pod that is gone go too');
+      assert.ok(Date.now() < logsDeadline, 'the logs of a pod that is gone go too');
       await realClock.sleep(30);
     }
   });
