@@ -1,5 +1,7 @@
 /** A foreign command line tool in a test's hands: what it printed when it succeeds, what it complained of when it fails. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { runCommand, type CommandResult, type RunOptions } from './cluster.ts';
 
 export interface Tool {
@@ -27,6 +29,28 @@ export function tool(binary: string, { env }: { readonly env: Readonly<Record<st
       const result = await run(line, options);
       assert.notEqual(result.code, 0, shown(line, result));
       return result.stderr;
+    },
+  };
+}
+
+export interface Following {
+  /** On its standard output so far. */
+  said(): string;
+  /** Ends it, if it has not ended by itself. */
+  end(): Promise<void>;
+}
+
+/** A command that goes on until it is told to end. */
+export function follow([binary = '', ...words]: readonly string[], { env }: { readonly env: Readonly<Record<string, string>> }): Following {
+  const child = spawn(binary, words, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'ignore'] });
+  const ended = once(child, 'close');
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { said += text; });
+  return {
+    said: () => said,
+    async end() {
+      child.kill();
+      await ended;
     },
   };
 }
