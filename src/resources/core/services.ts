@@ -5,6 +5,7 @@ import {
   checkCIDR, checkConditionList, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkNonSpecialIP, checkPortNumber, checkPortNumberOrName,
   checkQualifiedName, eachRepeated, isDualStack, PROTOCOLS,
 } from '../checks.ts';
+import { addressWarnings, rangeWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
@@ -357,6 +358,10 @@ function warnings(service: Service): string[] {
   if (spec.type === 'LoadBalancer' && spec.loadBalancerIP) list.push('spec.loadBalancerIP is deprecated');
   if (isHeadless(spec) && spec.sessionAffinity && spec.sessionAffinity !== 'None') list.push('spec.SessionAffinity is ignored for headless services');
   if (isHeadless(spec) && spec.externalIPs?.length) list.push('spec.externalIPs is ignored when spec.clusterIP is "None"');
+  if (!isHeadless(spec)) spec.clusterIPs?.forEach((ip, i) => list.push(...addressWarnings(ip, `spec.clusterIPs[${i}]`)));
+  spec.externalIPs?.forEach((ip, i) => list.push(...addressWarnings(ip, `spec.externalIPs[${i}]`)));
+  if (spec.loadBalancerIP) list.push(...addressWarnings(spec.loadBalancerIP, 'spec.loadBalancerIP'));
+  spec.loadBalancerSourceRanges?.forEach((range, i) => list.push(...rangeWarnings(range, `spec.loadBalancerSourceRanges[${i}]`)));
   return list;
 }
 

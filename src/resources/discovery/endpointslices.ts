@@ -3,6 +3,7 @@ import type { Endpoint, EndpointSlice } from '#api/types.ts';
 import { isIPv6 } from 'node:net';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkQualifiedName, PROTOCOLS } from '../checks.ts';
+import { addressWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { bumpGeneration, semanticEqual, startGeneration } from '../strategy.ts';
@@ -53,7 +54,11 @@ export const endpointslices = defineResource<EndpointSlice>({
     checkImmutable(next.addressType, previous.addressType, Path.root('addressType'), errors);
     return errors.list;
   },
-  warnings: (slice) => (slice.addressType === 'FQDN' ? ['addressType: FQDN endpoints are deprecated'] : []),
+  warnings: (slice, previous) => {
+    if (slice.addressType === 'FQDN') return previous ? [] : ['addressType: FQDN endpoints are deprecated'];
+    if (previous && previous.metadata?.generation === slice.metadata?.generation) return [];
+    return (slice.endpoints ?? []).flatMap(({ addresses = [] }, i) => addresses.flatMap((address, j) => addressWarnings(address, `endpoints[${i}].addresses[${j}]`)));
+  },
   table: {
     columns: columns('Name', 'AddressType', 'Ports', 'Endpoints', 'Age'),
     row: (slice, context) => [nameOf(slice), slice.addressType ?? '', formatPorts(slice), formatEndpoints(slice), ageOf(slice, context)],

@@ -2,6 +2,7 @@
 import type { IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec } from '#api/types.ts';
 import { cidrContains, parseCIDR } from '#machinery/ip.ts';
 import { checkCIDR, checkLabelSelector, checkPortName, checkPortNumber, PROTOCOLS } from '../checks.ts';
+import { rangeWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
@@ -30,11 +31,23 @@ export const networkpolicies = defineResource<NetworkPolicy>({
     else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES); });
     return errors.list;
   },
+  warnings: ({ spec }) => [
+    ...(spec?.ingress ?? []).flatMap(({ from }, i) => peerWarnings(from, `spec.ingress[${i}].from`)),
+    ...(spec?.egress ?? []).flatMap(({ to }, i) => peerWarnings(to, `spec.egress[${i}].to`)),
+  ],
   table: {
     columns: columns('Name', 'Pod-Selector', 'Age'),
     row: (policy, context) => [nameOf(policy), formatSelector(policy.spec?.podSelector), ageOf(policy, context)],
   },
 });
+
+function peerWarnings(peers: readonly NetworkPolicyPeer[] | undefined, path: string): string[] {
+  return (peers ?? []).flatMap(({ ipBlock }, i) => {
+    if (!ipBlock) return [];
+    const at = `${path}[${i}].ipBlock`;
+    return [...rangeWarnings(ipBlock.cidr ?? '', `${at}.cidr`), ...(ipBlock.except ?? []).flatMap((range, j) => rangeWarnings(range, `${at}.except[${j}]`))];
+  });
+}
 
 function checkRule(ports: readonly NetworkPolicyPort[] | undefined, peers: readonly NetworkPolicyPeer[] | undefined, path: Path, errors: Errors, direction: 'from' | 'to'): void {
   ports?.forEach((port, i) => checkPort(port, path.child('ports').index(i), errors));

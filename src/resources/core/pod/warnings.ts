@@ -2,6 +2,7 @@
 import type { Container, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { addressWarnings } from '../../address-warnings.ts';
 import { own } from '../../checks.ts';
 import { fractionalBytesWarnings } from '../claim-spec.ts';
 
@@ -123,7 +124,9 @@ function warnHostAliases(spec: PodSpec, path: string, warnings: string[]): void 
   spec.hostAliases?.forEach(({ ip }, i) => {
     if (seen.has(ip)) warnings.push(`${path}.hostAliases[${i}].ip: duplicate ip ${JSON.stringify(ip)}`);
     seen.add(ip);
+    warnings.push(...addressWarnings(ip ?? '', `${path}.hostAliases[${i}].ip`));
   });
+  spec.dnsConfig?.nameservers?.forEach((ip, i) => warnings.push(...addressWarnings(ip, `${path}.dnsConfig.nameservers[${i}]`)));
   const secrets = new Set<string>();
   spec.imagePullSecrets?.forEach(({ name = '' }, i) => {
     if (name === '') warnings.push(`${path}.imagePullSecrets[${i}].name: invalid empty name ${JSON.stringify(name)}`);
