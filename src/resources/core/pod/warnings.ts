@@ -136,6 +136,7 @@ function warnHostAliases(spec: PodSpec, path: string, warnings: string[]): void 
 }
 
 function byteWarnings(amounts: Readonly<Record<string, string>> | undefined, path: string): string[] {
+  if (!amounts) return [];
   return ['memory', 'ephemeral-storage'].flatMap((name) => fractionalBytesWarnings(own(amounts, name), `${path}[${name}]`));
 }
 
