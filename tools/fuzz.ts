@@ -1,5 +1,5 @@
 /**
- * `node tools/fuzz.ts --requests=1000000 [--seed=N]`: random requests against a whole API server in this process. Prints what did not hold, with an example of
+ * `node tools/fuzz.ts --requests=1000000 [--seed=N] [--verify-every=N] [--trace=FILE] [--verbose]`: random requests against a whole API server in this process. Prints what did not hold, with an example of
  * each; the same seed sends the same requests. Ends with 1 where something did not hold.
  */
 import { fuzz, type FuzzReport } from '../src/testing/fuzz/fuzzer.ts';
@@ -25,7 +25,7 @@ function printFaults({ faults }: FuzzReport): void {
 
 const requests = option('requests', 100_000), seed = option('seed', Math.floor(Math.random() * 2 ** 31));
 console.log(`seed ${seed}`);
-const report = await fuzz({ requests, seed, verifyEvery: option('verify-every', 50_000), onProgress: (report) => {
+const report = await fuzz({ requests, seed, verifyEvery: option('verify-every', 50_000), trace: process.argv.find((argument) => argument.startsWith('--trace='))?.slice('--trace='.length), onProgress: (report) => {
   print(report);
   printFaults(report);
 } });

@@ -72,12 +72,37 @@ export function stringifyYaml(value: unknown): string {
 function parse(text: string): ParsedYaml[] {
   const lines = new (yaml().LineCounter)();
   try {
-    const documents = yaml().parseAllDocuments(text, { ...OPTIONS, lineCounter: lines });
-    return Array.isArray(documents) ? documents.map((document) => toJson(document, { lines, textLength: text.length })) : [];
+    return documentsOf(text, lines).map((document) => toJson(document, { lines, textLength: text.length }));
   } catch (error) {
+    if (error instanceof Fault && /call stack/.test(error.message)) throw tooDeep();
+    if (error instanceof Fault) throw unreadable(`line ${lines.linePos(error.offset).line}: ${error.message}`);
     if (error instanceof RangeError) throw tooDeep();
     throw error;
   }
+}
+
+/** The first thing that is wrong with a text: the rest of it is not looked at, which could be millions of faults more. */
+class Fault extends Error {
+  readonly offset: number;
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+type Report = (source: number | readonly [number, number] | { readonly offset: number }, code: string, message: string, warning?: boolean) => void;
+
+/** As the package's parseAllDocuments, but for ending at the first fault. */
+function documentsOf(text: string, lines: LineCounter): Document.Parsed[] {
+  const { Composer, Parser } = yaml();
+  const composer = new Composer({ ...OPTIONS, lineCounter: lines } as DocumentOptions & ParseOptions & SchemaOptions);
+  const reporter = composer as unknown as { onError: Report };
+  const gather = reporter.onError;
+  reporter.onError = (source, code, message, warning) => {
+    if (warning) return gather(source, code, message, warning);
+    throw new Fault(message, typeof source === 'number' ? source : 'offset' in source ? source.offset : source[0]);
+  };
+  return Array.from(composer.compose(new Parser(lines.addNewLine).parse(text)) as Iterable<Document.Parsed>);
 }
 
 function toJson(document: Document.Parsed, { lines, textLength }: { readonly lines: LineCounter; readonly textLength: number }): ParsedYaml {

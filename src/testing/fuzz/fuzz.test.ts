@@ -58,6 +58,14 @@ test('YAML that is no JSON data is 400, without a word to standard error', () =>
   assert.deepEqual(warnings, []);
 });
 
+test('YAML that is nothing but faults is given up at the first', () => {
+  const before = process.threadCpuUsage();
+  for (const text of [`{${'[]'.repeat(200_000)}`, `- ${'|\n'.repeat(200_000)}`, '{"a": "\\x'.repeat(40_000)]) assert.throws(() => parseYaml(text), { code: 400 });
+  const { user, system } = process.threadCpuUsage(before);
+  assert.ok(user + system < 3_000_000, `${(user + system) / 1000} ms`);
+  assert.throws(() => parseYaml('['.repeat(20_000)), /max depth/);
+});
+
 test('a Table has no protobuf, for watches neither', () => withServer(async (server) => {
   const headers = { accept: 'application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io' };
   for (const path of ['configmaps', 'configmaps?watch=1', 'configmaps/a']) assert.equal((await server.request(`GET /api/v1/namespaces/default/${path}`, { headers })).status, 406, path);
