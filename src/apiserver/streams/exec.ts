@@ -196,7 +196,8 @@ function answerRefusal(socket: Duplex, { response, body }: UpgradeRefused): void
   socket.end(body);
 }
 
-async function acceptWebSocket({ call, client }: UpgradeContext, protocol: string): Promise<WebSocket> {
+/** protocol: to be named to the client; '' for none. */
+export async function acceptWebSocket({ call, client }: { readonly call: { readonly request: ApiRequest }; readonly client: ClientSocket }, protocol: string): Promise<WebSocket> {
   const { request } = call;
   if (request.method !== 'GET' || !/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '') || request.headers['sec-websocket-version'] !== '13') {
     throw statusErrors.badRequest('unable to upgrade: the WebSocket request is not valid: it needs GET, Sec-WebSocket-Key and Sec-WebSocket-Version 13');

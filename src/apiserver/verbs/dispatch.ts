@@ -120,6 +120,11 @@ async function connect(context: RequestContext, core: ServerCore, endpoint: Endp
 /** The last stage of an upgrade request. */
 export async function upgradeResource(context: RequestContext, { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
   const { info } = context;
+  if (info.isResourceRequest && info.verb === 'watch' && context.request.headers['upgrade']?.toLowerCase() === 'websocket') {
+    // Only now: it would hold up the start.
+    const { watchOverWebSocket } = await import('../streams/watch-socket.ts');
+    return watchOverWebSocket(await handleResource(context, core), { request: context.request, client: { socket, head } });
+  }
   const endpoint = info.isResourceRequest ? core.catalogue.find(info.group, info.version, info.resource) : undefined;
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`)) throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
   await demandCreateForStream(context, core);
