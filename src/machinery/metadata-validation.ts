@@ -154,7 +154,9 @@ export function validateManagedFields(entries: readonly ManagedFieldsEntry[] | u
 
 /** Also the rule of the query parameter fieldManager. */
 export function validateFieldManager(manager: string, field: string): FieldError[] {
-  const errors = Buffer.byteLength(manager) > 128 ? [fieldErrors.tooLong(field, 128)] : [];
+  // Of a text that is too long nothing else is said: an error for each character, the whole text in each, once filled the memory.
+  if (Buffer.byteLength(manager) > 128) return [fieldErrors.tooLong(field, 128)];
+  const errors: FieldError[] = [];
   let position = 0;
   for (const character of manager) {
     if (/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/u.test(character)) {

@@ -66,6 +66,12 @@ test('YAML that is nothing but faults is given up at the first', () => {
   assert.throws(() => parseYaml('['.repeat(20_000)), /max depth/);
 });
 
+test('a field manager of a hundred thousand line ends is refused in a line', () => withServer(async (server) => {
+  const { status, text } = await send(server, `POST /api/v1/namespaces/default/configmaps?fieldManager=${'%0A'.repeat(100_000)}`, { metadata: { name: 'a' } });
+  assert.equal(status, 422);
+  assert.ok(text.length < 1000, `${text.length} bytes`);
+}));
+
 test('a Table has no protobuf, for watches neither', () => withServer(async (server) => {
   const headers = { accept: 'application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io' };
   for (const path of ['configmaps', 'configmaps?watch=1', 'configmaps/a']) assert.equal((await server.request(`GET /api/v1/namespaces/default/${path}`, { headers })).status, 406, path);
