@@ -93,7 +93,7 @@ function compared(after: unknown, before: unknown, { value, atomic }: { readonly
     if (jsonEqual(before, after)) return undefined;
     const found = newFields(after, value, atomic);
     // The list or map itself was there, empty.
-    delete found['.'];
+    if (found !== LEAF) delete found['.'];
     return found;
   }
   const fields: JsonObject = {};
@@ -109,16 +109,19 @@ function compared(after: unknown, before: unknown, { value, atomic }: { readonly
   return any ? fields : undefined;
 }
 
+/** A field without parts: one for all, since objects once made are not changed. */
+const LEAF: JsonObject = Object.freeze({});
+
 /** Of a value that was not there: itself, and all below it. */
 function newFields(value: unknown, schema: ValueSchema | undefined, atomic: boolean): JsonObject {
-  if (typeof value !== 'object' || value === null || atomic) return {};
+  if (typeof value !== 'object' || value === null || atomic) return LEAF;
   const shape = shapeOf(value, schema);
-  if (shape.kind === 'leaf') return {};
-  const fields: JsonObject = { '.': {} };
+  if (shape.kind === 'leaf') return LEAF;
+  const fields: JsonObject = { '.': LEAF };
   if (shape.kind === 'items') {
     const { items } = shape.schema;
     const list = value as unknown[];
-    if (list.length === 0) return {};
+    if (list.length === 0) return LEAF;
     const found = list.map((item) => ({ element: itemElement(item, shape.schema), item }));
     if (found.length > 1) found.sort(byElement);
     for (const { element, item } of found) setOwn(fields, element, newFields(item, items, false));
@@ -132,7 +135,7 @@ function newFields(value: unknown, schema: ValueSchema | undefined, atomic: bool
       fields[plan.element] = newFields(inner, plan.value, plan.atomic);
       any = true;
     }
-    return any ? fields : {};
+    return any ? fields : LEAF;
   }
   for (const name of Object.keys(value).sort()) {
     const inner = (value as JsonObject)[name];
@@ -141,7 +144,7 @@ function newFields(value: unknown, schema: ValueSchema | undefined, atomic: bool
     const place = schema?.kind === 'map' ? { value: schema.values, atomic: false } : schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
     setOwn(fields, `f:${name}`, newFields(inner, place?.value, place?.atomic === true));
   }
-  return any ? fields : {};
+  return any ? fields : LEAF;
 }
 
 function byElement(left: { readonly element: string }, right: { readonly element: string }): number {
