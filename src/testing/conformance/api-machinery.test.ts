@@ -21,13 +21,13 @@ describe('conformance: API machinery', () => {
       matchingPrecedence: 10_000, priorityLevelConfiguration: { name: 'global-default' }, distinguisherMethod: { type: 'ByUser' },
       rules: [{ subjects: [{ kind: 'User', user: { name: 'nobody-of-conformance' } }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }] }],
     } }),
-    status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
+    status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] }, resetsMetadata: true },
   }));
 
   it('Priority and Fairness PriorityLevelConfiguration API', () => showLifecycle(world, {
     group: 'flowcontrol.apiserver.k8s.io', plural: 'prioritylevelconfigurations', kind: 'PriorityLevelConfiguration',
     object: () => ({ spec: { type: 'Limited', limited: { nominalConcurrencyShares: 2, limitResponse: { type: 'Reject' } } } }),
-    status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
+    status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] }, resetsMetadata: true },
   }));
 
   it('Aggregated Discovery Interface', async () => {

@@ -607,8 +607,9 @@ describe('conformance: apps', () => {
     it('Jobs, apply changes to status', async () => {
       await world.post(jobs, job('status'));
       await running('status', 2);
-      const patched = await world.patch(`${jobs}/status/status`, { metadata: { annotations: { patchedstatus: 'true' } }, status: { startTime: '2026-01-01T00:00:00Z' } });
+      const patched = await world.patch(`${jobs}/status/status`, { metadata: { annotations: { patchedstatus: 'true' } }, status: { conditions: [{ type: 'CustomConditionType', status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z' }] } });
       assert.equal(patched.metadata.annotations.patchedstatus, 'true');
+      assert.deepEqual(patched.status.conditions.map(({ type }: Json) => type), ['CustomConditionType']);
       await until('an update', async () => {
         const read = await world.get(`${jobs}/status/status`);
         read.metadata.annotations.updatedstatus = 'true';
