@@ -64,6 +64,17 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** Starts something on a free port: on another one when somebody else took it meanwhile. */
+export async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start(await freePort());
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === 5) throw error;
+    }
+  }
+}
+
 export interface TestCluster {
   readonly dir: string;
   readonly port: number;

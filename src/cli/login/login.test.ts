@@ -13,7 +13,7 @@ import { makeAuthority } from '#client/test-certificates.ts';
 import { loginOptions } from '#cmd/apiserver-flags/login.ts';
 import { hashPassword } from '#cmd/login-client.ts';
 import { browse } from '#testing/browser.ts';
-import { capstan, freePort, runCommand, type CommandResult } from '#testing/cluster.ts';
+import { capstan, onFreePort, runCommand, type CommandResult } from '#testing/cluster.ts';
 import { foreignTools } from '#testing/foreign-tools.ts';
 import { kerberosMissing, startRealm, type Realm } from '#testing/kerberos.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
@@ -59,13 +59,15 @@ before(async () => {
     keytab = realm.keytab('HTTP/localhost');
     Object.assign(process.env, realm.variables);
   }
-  port = await freePort();
-  api = await startTestApi({ port, settings: { login: loginOptions({ basicAuthFile: file('users.csv'), ...(keytab ? { kerberosKeytab: keytab } : {}) }, { pkiDir: folder })! } });
+  api = await onFreePort((free) => {
+    port = free;
+    return startTestApi({ port, settings: { login: loginOptions({ basicAuthFile: file('users.csv'), ...(keytab ? { kerberosKeytab: keytab } : {}) }, { pkiDir: folder })! } });
+  });
   writeFileSync(file('ca.crt'), api.pki.ca.certificatePem);
 });
 
 after(async () => {
-  await api.stop();
+  await api?.stop();
   await realm?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
