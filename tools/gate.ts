@@ -26,6 +26,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   slapd: '/usr/sbin/slapd',
   'ldap-utils': '/usr/bin/ldapsearch',
   'krb5-kdc': '/usr/sbin/krb5kdc',
+  'krb5-admin-server': '/usr/sbin/kadmin.local',
   'krb5-user': '/usr/bin/kinit',
 };
 /** Asked by Debian before a package starts its service: the tests start their own, elsewhere. */

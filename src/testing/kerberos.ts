@@ -1,4 +1,4 @@
-/** A Kerberos realm of its own on loopback for tests: Debian's krb5kdc with a database, configuration and port of its own. Needs krb5-kdc and krb5-user. */
+/** A Kerberos realm of its own on loopback for tests: Debian's krb5kdc with a database, configuration and port of its own. Needs krb5-kdc, krb5-admin-server (for kadmin.local) and krb5-user. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const PROGRAMS = { krb5kdc: '/usr/sbin/krb5kdc', kdb5_util: '/usr/sbin/kdb5_util', kadmin: '/usr/sbin/kadmin.local', kinit: '/usr/bin/kinit' } as const;
 
 /** false, or why a realm cannot be made here. */
-export const kerberosMissing: string | false = existsSync(PROGRAMS.krb5kdc) && existsSync(PROGRAMS.kinit) ? false : 'needs the packages krb5-kdc and krb5-user';
+export const kerberosMissing: string | false = Object.values(PROGRAMS).every((file) => existsSync(file)) ? false : 'needs the packages krb5-kdc, krb5-admin-server and krb5-user';
 
 export interface Realm {
   readonly name: string;
@@ -53,8 +53,8 @@ async function startRealmOnce({ name = 'CAPSTAN.TEST', skewSeconds = 300 }: Real
   const variables = { KRB5_CONFIG: file('krb5.conf'), KRB5RCACHENAME: `file2:${file('rcache')}` };
   const env = { ...process.env, ...variables, KRB5_KDC_PROFILE: file('kdc.conf') };
   const run = (program: string, words: readonly string[], input = ''): string => {
-    const { status, stdout, stderr } = spawnSync(program, words, { env, input, encoding: 'utf8', timeout: 30_000 });
-    if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${stderr}`);
+    const { status, stdout, stderr, error } = spawnSync(program, words, { env, input, encoding: 'utf8', timeout: 30_000 });
+    if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ${error?.message ?? stderr}`);
     return stdout;
   };
   run(PROGRAMS.kdb5_util, ['create', '-s', '-r', name, '-P', 'master']);

@@ -67,8 +67,8 @@ before(async () => {
 });
 
 after(async () => {
-  await api?.stop();
   await realm?.stop();
+  await api?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
 
