@@ -44,6 +44,8 @@ export interface BuildImageOptions {
   readonly architecture?: ImageArchitecture;
   /** Seconds since the epoch; 0 by default, so that the same input gives the same image. */
   readonly createdSeconds?: number;
+  /** False: layers are plain tars, for an image that goes no further than this machine. Default true. */
+  readonly compress?: boolean;
 }
 
 export interface BuiltImage {
@@ -62,6 +64,7 @@ const MEDIA = {
   index: 'application/vnd.oci.image.index.v1+json',
   config: 'application/vnd.oci.image.config.v1+json',
   layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
+  plainLayer: 'application/vnd.oci.image.layer.v1.tar',
 } as const;
 
 interface Descriptor { readonly mediaType: string; readonly digest: string; readonly size: number }
@@ -91,7 +94,7 @@ export async function buildImage(options: BuildImageOptions): Promise<BuiltImage
   for (const source of options.layers) {
     const plain = await layerTar(source);
     diffIds.push(sha256(plain));
-    layers.push(add(MEDIA.layer, await gzip(plain)));
+    layers.push(options.compress === false ? add(MEDIA.plainLayer, plain) : add(MEDIA.layer, await gzip(plain)));
   }
   const config = add(MEDIA.config, json({
     created, architecture, os: 'linux', config: options.config ?? {},

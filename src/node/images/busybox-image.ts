@@ -16,6 +16,8 @@ export interface BusyboxImageOptions {
   readonly config?: ImageRunConfig;
   /** Above busybox's layer. */
   readonly layers?: readonly LayerSource[];
+  /** As of buildImage. */
+  readonly compress?: boolean;
 }
 
 export async function buildBusyboxImage(options: BusyboxImageOptions = {}): Promise<BuiltImage> {
@@ -32,6 +34,7 @@ export async function buildBusyboxImage(options: BusyboxImageOptions = {}): Prom
   ];
   return buildImage({
     name: options.name ?? 'busybox:latest',
+    ...(options.compress === undefined ? {} : { compress: options.compress }),
     layers: [{ entries }, ...options.layers ?? []],
     config: { Cmd: ['sh'], Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], ...options.config },
   });

@@ -25,12 +25,14 @@ it('the table has every title of the published list, as often', { skip: existsSy
   for (const [name, titles] of published) assert.deepEqual(titlesOf(name, () => true), titles.toSorted(), name);
 });
 
+function testsIn(pattern: string): string[] {
+  const files = globSync(pattern, { cwd: import.meta.dirname });
+  return files.flatMap((file) => [...readFileSync(join(import.meta.dirname, file), 'utf8').matchAll(/\bit\('((?:[^'\\]|\\.)*)',/g)].map(([, title = '']) => title.replaceAll("\\'", "'"))).toSorted();
+}
+
 it('every title shown here has a test of that name, and every test is in the table', () => {
-  for (const { part } of BEHAVIOURS) {
-    const files = globSync(`${part}*.test.ts`, { cwd: import.meta.dirname });
-    const tests = files.flatMap((file) => [...readFileSync(join(import.meta.dirname, file), 'utf8').matchAll(/\bit\('((?:[^'\\]|\\.)*)',/g)].map(([, title = '']) => title.replaceAll("\\'", "'")));
-    assert.deepEqual(tests.toSorted(), titlesOf(part, ({ kind }) => kind === 'here'), part);
-  }
+  for (const { part } of BEHAVIOURS) assert.deepEqual(testsIn(`${part}*.test.ts`), titlesOf(part, (proof) => proof.kind === 'here' && !proof.real), part);
+  assert.deepEqual(testsIn('real/*.test.ts'), BEHAVIOURS.flatMap(({ part }) => titlesOf(part, (proof) => proof.kind === 'here' && proof.real === true)).toSorted());
 });
 
 it('files that show others are there', () => {

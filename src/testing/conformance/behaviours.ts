@@ -4,8 +4,8 @@
  */
 
 export type Proof =
-  /** A test of that name, in a file of this folder that is named after the part. */
-  | { readonly kind: 'here' }
+  /** A test of that name: in a file of this folder that is named after the part, or with real containers, in one of real/. */
+  | { readonly kind: 'here'; readonly real?: true }
   /** Shown by another test file, under a name of its own. */
   | { readonly kind: 'elsewhere'; readonly file: string }
   /** Not shown yet, and what it takes. */
@@ -18,6 +18,7 @@ export interface Part {
 }
 
 const HERE: Proof = { kind: 'here' };
+const REAL: Proof = { kind: 'here', real: true };
 
 const elsewhere = (file: string): Proof => ({ kind: 'elsewhere', file });
 const WEBHOOKS = elsewhere('src/apiserver/admission/webhooks/conformance.test.ts');
@@ -187,12 +188,12 @@ export const BEHAVIOURS: readonly Part[] = [
     ['ReplicaSet, completes the scaling of a ReplicaSet subresource', HERE],
     ['Replica Set, adopt matching pods and release non matching pods', HERE],
     ['ReplicaSet, list and delete a collection of ReplicaSets', HERE],
-    ['Replica Set, run basic image', SERVING],
+    ['Replica Set, run basic image', REAL],
     ['ReplicaSet, status sub-resource', HERE],
     ['Replication Controller, adopt matching pods', HERE],
     ['Replication Controller, get and update ReplicationController scale', HERE],
     ['Replication Controller, release pods', HERE],
-    ['Replication Controller, run basic image', SERVING],
+    ['Replication Controller, run basic image', REAL],
     ['Replication Controller, check for issues like exceeding allocated quota', HERE],
     ['Replication Controller, lifecycle', HERE],
     ['StatefulSet, Burst Scaling', HERE],
@@ -214,13 +215,13 @@ export const BEHAVIOURS: readonly Part[] = [
     ['ServiceAccount, create and review token', HERE],
     ['RootCA ConfigMap test', HERE],
     ['Service Account Tokens Must AutoMount', REAL_NODE],
-    ['TokenRequestProjection should mount a projected volume with token using TokenRequest API.', VOLUMES],
+    ['TokenRequestProjection should mount a projected volume with token using TokenRequest API.', REAL],
     ['ServiceAccount lifecycle test', HERE],
     ['ServiceAccount, update a ServiceAccount', HERE],
     ['SubjectReview, API Operations', HERE],
   ] },
   { part: 'cli', behaviours: [
-    ['Kubectl, guestbook application', SERVING],
+    ['Kubectl, guestbook application', REAL],
     ['Kubectl, check version v1', HERE],
     ['Kubectl, cluster info', HERE],
     ['Kubectl, describe pod or rc', HERE],
@@ -236,7 +237,7 @@ export const BEHAVIOURS: readonly Part[] = [
     ['Kubectl, proxy port zero', HERE],
     ['Kubectl, replication controller', HERE],
     ['Kubectl, scale replication controller', HERE],
-    ['Kubectl, logs', OUTPUT],
+    ['Kubectl, logs', REAL],
   ] },
   { part: 'instrumentation', behaviours: [
     ['New Event resource lifecycle, testing a list of events', HERE],

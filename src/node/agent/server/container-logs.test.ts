@@ -46,6 +46,19 @@ test('partial records are one line, with one time stamp', async () => {
   assert.equal(await read({ timestamps: true }), '2026-01-01T00:00:01.123456789Z one line\n2026-01-01T00:00:02.123456789Z two\n');
 });
 
+test('a tail is what was there when it was asked for', async () => {
+  const line = record(1, 'x'.repeat(1000));
+  await writeFile(path, line.repeat(200));
+  let printed = 0;
+  // Written while it is read: the chunks before the last one are handed over early.
+  const write = async (chunk: Buffer): Promise<void> => {
+    printed += chunk.toString().split('\n').length - 1;
+    await appendFile(path, line);
+  };
+  await writeLogs({ path, isRunning: () => Promise.resolve(false) }, { signal: new AbortController().signal, write }, { ...ALL, tailLines: 150 });
+  assert.equal(printed, 150);
+});
+
 test('tail, since, limit, one stream', async () => {
   await writeFile(path, [1, 2, 3, 4].map((second) => record(second, `line ${second}`, { stream: second === 3 ? 'stderr' : 'stdout' })).join(''));
   assert.equal(await read({ tailLines: 2 }), 'line 3\nline 4\n');

@@ -137,6 +137,8 @@ class Printer {
   readonly #sink: LogSink;
   readonly #options: LogOptions;
   #left: number;
+  /** Of a log that grows while its tail is read, no more than that tail. */
+  #records: number;
   #parts: Buffer[] = [];
   #bytes = 0;
   /** A line of this stream is under way: its time stamp was written. */
@@ -146,16 +148,19 @@ class Printer {
     this.#sink = sink;
     this.#options = options;
     this.#left = options.limitBytes ?? Infinity;
+    this.#records = options.follow ? Infinity : options.tailLines ?? Infinity;
   }
 
-  get full(): boolean { return this.#left <= 0; }
+  get full(): boolean { return this.#left <= 0 || this.#records <= 0; }
 
   get aborted(): boolean { return this.#sink.signal.aborted; }
 
   async print(line: Buffer): Promise<void> {
     const record = parseRecord(line);
     const { stream, sinceMs, timestamps } = this.#options;
-    if (!record || this.full || (stream && record.stream !== stream)) return;
+    if (!record || this.full) return;
+    this.#records -= 1;
+    if (stream && record.stream !== stream) return;
     if (sinceMs !== undefined && Date.parse(record.time) < sinceMs) return;
     if (timestamps && !this.#open.has(record.stream)) this.#add(Buffer.from(`${record.time} `));
     this.#add(record.text);
