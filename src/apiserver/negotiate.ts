@@ -30,6 +30,7 @@ const VIEWS: Readonly<Record<string, View>> = { Table: 'table', PartialObjectMet
 const MAX_REMEMBERED = 256;
 const remembered = new Map<string, Accepted>();
 
+/** For kinds that are in the generated tables. */
 export function negotiate(accept: string | undefined): Accepted {
   if (accept === undefined || accept === 'application/json' || accept === '*/*' || accept === '') return PLAIN;
   let found = remembered.get(accept);
@@ -41,10 +42,16 @@ export function negotiate(accept: string | undefined): Accepted {
   return found;
 }
 
+/** For custom resources, which have no wire form as a whole: clauses that ask for one are passed over, so that clients may offer both. */
+export function negotiateWithoutWireForm(accept: string | undefined): Accepted {
+  const found = negotiate(accept);
+  return found.view === 'object' && found.encoding === 'protobuf' ? choose(accept ?? '', { serves: (view, encoding) => view !== 'object' || encoding !== 'protobuf', of: [MEDIA_TYPES.json, MEDIA_TYPES.yaml] }) : found;
+}
+
 /** For resources that no table is made of: clauses that ask for one are passed over. */
 export function negotiateWithoutTable(accept: string | undefined): Accepted {
   const found = negotiate(accept);
-  return found.view === 'table' ? choose(accept ?? '', (view) => view !== 'table') : found;
+  return found.view === 'table' ? choose(accept ?? '', { serves: (view) => view !== 'table' }) : found;
 }
 
 interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
@@ -63,20 +70,29 @@ export function parseAccept(accept: string): Clause[] {
   return clauses.filter((clause) => clause.quality > 0).toSorted((left, right) => right.quality - left.quality);
 }
 
-function choose(accept: string, serves: (view: View) => boolean = () => true): Accepted {
+interface Offer {
+  serves?(view: View, encoding: Encoding): boolean;
+  /** Media types named where none fits. */
+  readonly of?: readonly string[];
+}
+
+function choose(accept: string, { serves = () => true, of = ACCEPTED_TYPES }: Offer = {}): Accepted {
   for (const { type, parameters } of parseAccept(accept)) {
     const encoding = ENCODING_OF[type];
     if (encoding === undefined) continue;
     const as = parameters['as'];
-    if (as === undefined) return { encoding, view: 'object', viewVersion: 'v1', parameters };
+    if (as === undefined) {
+      if (serves('object', encoding)) return { encoding, view: 'object', viewVersion: 'v1', parameters };
+      continue;
+    }
     const view = VIEWS[as];
     const version = parameters['v'];
     // A Table has no wire form.
     if (view === 'table' && encoding === 'protobuf') continue;
-    if (view !== undefined && serves(view) && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
+    if (view !== undefined && serves(view, encoding) && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
     if (as.startsWith('APIGroupDiscovery')) return { encoding, view: 'object', viewVersion: 'v1', parameters };
   }
-  throw statusErrors.notAcceptable(ACCEPTED_TYPES);
+  throw statusErrors.notAcceptable(of);
 }
 
 /** For error answers, which must not fail themselves. */

@@ -8,7 +8,7 @@ import type { Endpoint } from './catalogue.ts';
 import type { RequestContext } from './context.ts';
 import { encodeObject } from './encode.ts';
 import type { ApiResponse } from './http.ts';
-import { negotiate, type Accepted } from './negotiate.ts';
+import { negotiate, negotiateWithoutWireForm, type Accepted } from './negotiate.ts';
 import { isPretty, jsonResponse } from './respond.ts';
 
 /** An object of the storage version, parsed or about to be. */
@@ -52,8 +52,9 @@ export type IncludeObject = 'None' | 'Metadata' | 'Object';
 
 export interface ViewOptions { readonly accepted: Accepted; readonly pretty: boolean; readonly include: IncludeObject; readonly nowMs: number }
 
-export function viewOptions({ request, info: { query } }: RequestContext, nowMs: number): ViewOptions {
-  const accepted = negotiate(request.headers['accept']);
+/** endpoint: whose objects are answered; without one, of a built-in kind. */
+export function viewOptions({ request, info: { query } }: RequestContext, nowMs: number, endpoint?: Endpoint): ViewOptions {
+  const accepted = (endpoint === undefined || endpoint.isBuiltin ? negotiate : negotiateWithoutWireForm)(request.headers['accept']);
   const include = query['includeObject'] ?? 'Metadata';
   if (accepted.view === 'table' && include !== 'None' && include !== 'Metadata' && include !== 'Object') {
     throw statusErrors.badRequest(`unrecognized includeObject value: ${JSON.stringify(include)}`);

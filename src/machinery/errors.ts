@@ -61,7 +61,7 @@ export const statusErrors = {
     const list = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
     const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
     return failure(422, 'Invalid', `${qualifiedKind} "${of.name}" is invalid${list ? `: ${list}` : ''}`,
-      { name: of.name, ...(of.group ? { group: of.group } : {}), kind: of.kind, causes });
+      { ...(of.name ? { name: of.name } : {}), ...(of.group ? { group: of.group } : {}), kind: of.kind, causes });
   },
   methodNotAllowed: (of: { readonly group: string; readonly resource: string }, verb: string) =>
     failure(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind "${groupResourceString(of.resource, of.group)}"`, { ...(of.group ? { group: of.group } : {}), kind: of.resource }),

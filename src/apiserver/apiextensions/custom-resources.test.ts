@@ -255,6 +255,17 @@ test('OpenAPI follows versions that are renamed or no longer served', async () =
   assert.deepEqual(Object.keys(swagger.definitions).filter((name) => name.endsWith('.Gadget')), ['com.example.stable.v1.Gadget']);
 });
 
+test('clients that offer protobuf and JSON get JSON; metadata alone has a wire form', async () => {
+  const accepted = async (accept: string): Promise<string> => {
+    const { status, headers } = await server.request(`GET ${at('Gadget')}`, { headers: { accept } });
+    return `${status} ${headers['content-type']}`;
+  };
+  const wire = 'application/vnd.kubernetes.protobuf';
+  assert.equal(await accepted(`${wire},application/json`), '200 application/json');
+  assert.equal(await accepted(`${wire};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json`), `200 ${wire}`);
+  assert.match(await accepted(wire), /^406 /);
+});
+
 test('a watch ends when the schema changes', async () => {
   const watch = await server.watch(`${at('Gadget')}?watch=true`);
   await server.request(`PATCH ${CRDS}/gadgets.stable.example.com`, { body: { spec: { names: { shortNames: ['gg'] } } }, headers: { 'content-type': 'application/merge-patch+json' } });

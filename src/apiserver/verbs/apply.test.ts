@@ -108,6 +108,7 @@ describe('server-side apply', () => {
     assert.equal((await apply(at('f'), 'one', 'a: [')).status, 400);
     assert.equal((await apply(at('f'), 'one', '{"kind":"ConfigMap"}')).status, 400);
     assert.equal((await apply(at('f'), 'one', map('other', {}))).status, 400);
+    for (const body of ['{"apiVersion":{"a":1},"kind":"ConfigMap"}', '{"apiVersion":"v1","kind":["ConfigMap"]}']) assert.equal((await apply(at('f'), 'one', body)).status, 400);
     assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"f"}}')).status, 400);
     assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"f","managedFields":[{"manager":"x"}]}}')).status, 400);
   });

@@ -32,8 +32,8 @@ export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: Reques
   context.audit?.patched(value);
   const config = value as KubeObject;
   const wanted = apiVersionOf(endpoint.gvk);
-  if (!config.apiVersion) throw statusErrors.badRequest('apiVersion must be set');
-  if (!config.kind) throw statusErrors.badRequest("Object 'Kind' is missing in the configuration");
+  if (typeof config.apiVersion !== 'string' || config.apiVersion === '') throw statusErrors.badRequest('apiVersion must be set');
+  if (typeof config.kind !== 'string' || config.kind === '') throw statusErrors.badRequest("Object 'Kind' is missing in the configuration");
   if (config.apiVersion !== wanted || config.kind !== endpoint.gvk.kind) {
     throw statusErrors.badRequest(`Incorrect version specified in apply patch. Specified patch version: ${config.apiVersion}, expected: ${wanted}`);
   }

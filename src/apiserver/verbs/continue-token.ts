@@ -1,5 +1,5 @@
 /** The opaque token of a paged list, laid out as upstream's: the revision the pages are consistent at and where the next one starts. */
-import { statusErrors } from '#machinery/errors.ts';
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
 
 export interface ContinueToken {
   /** -1 = whatever is current: the rest of a list whose revision was compacted away. */
@@ -15,18 +15,26 @@ export function encodeContinue({ revision, startKey }: ContinueToken): string {
 export function decodeContinue(text: string): ContinueToken {
   let token: unknown;
   try {
-    token = JSON.parse(Buffer.from(text, 'base64url').toString());
-  } catch {
-    throw invalid('incorrect encoding');
+    token = JSON.parse(base64(text));
+  } catch (error) {
+    throw isStatusError(error) ? error : invalid('incorrect encoding');
   }
   if (typeof token !== 'object' || token === null) throw invalid('incorrect encoding');
   const { v, rv, start } = token as Record<string, unknown>;
-  if (v !== 'meta.k8s.io/v1') throw invalid(`server does not recognize this encoded version "${String(v)}"`);
+  if (v !== 'meta.k8s.io/v1') throw invalid(`server does not recognize this encoded version ${typeof v === 'string' ? v : ''}`);
   if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0) throw invalid('incorrect encoded start resourceVersion (version meta.k8s.io/v1)');
   if (typeof start !== 'string' || start === '' || start.startsWith('/') || start.split('/').includes('..')) throw invalid('encoded start key is not valid (version meta.k8s.io/v1)');
   return { revision: rv, startKey: start };
 }
 
+/** As Go's raw URL-safe decoder reads it; says where it goes wrong: at the first foreign character, or where a last digit is missing. */
+function base64(text: string): string {
+  const foreign = text.search(/[^A-Za-z0-9_-]/);
+  if (foreign >= 0) throw invalid(`illegal base64 data at input byte ${foreign}`);
+  if (text.length % 4 === 1) throw invalid(`illegal base64 data at input byte ${text.length - 1}`);
+  return Buffer.from(text, 'base64url').toString();
+}
+
 function invalid(why: string): Error {
-  return statusErrors.badRequest(`continue key is not valid: ${why}`);
+  return statusErrors.badRequest(`invalid continue token: continue key is not valid: ${why}`);
 }

@@ -1,5 +1,5 @@
 /** GET of one object. */
-import { statusErrors, StatusError } from '#machinery/errors.ts';
+import { statusErrors } from '#machinery/errors.ts';
 import { refuseUnreadable } from '../cache/unreadable.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
@@ -8,7 +8,7 @@ import { respondWithObject, storedOf, viewOptions } from '../views.ts';
 import { parseResourceVersion } from './options.ts';
 
 export function get(endpoint: StoredEndpoint, { context, core, target }: { readonly context: RequestContext; readonly core: ServerCore; readonly target: Target }): ApiResponse | Promise<ApiResponse> {
-  const options = viewOptions(context, core.clock.now());
+  const options = viewOptions(context, core.clock.now(), endpoint);
   requireRevision(core, parseResourceVersion(context.info.query['resourceVersion']));
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) {
@@ -24,8 +24,7 @@ export function get(endpoint: StoredEndpoint, { context, core, target }: { reado
 export function requireRevision(core: ServerCore, wanted: number | undefined): void {
   const current = core.cache.revision;
   if (wanted === undefined || wanted <= current) return;
-  throw new StatusError({
-    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', reason: 'Timeout', code: 504, message: `Too large resource version: ${wanted}, current: ${current}`,
-    details: { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 },
-  });
+  const error = statusErrors.timeout(`Too large resource version: ${wanted}, current: ${current}`, 1);
+  error.status.details = { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 };
+  throw error;
 }

@@ -27,11 +27,11 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   const { context, core, namespace } = call;
   const options = parseListOptions(endpoint, context.info.query);
   checkListOptions(options, context.info.query);
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
   refuseUnreadableBelow(cache, namespace === '' ? cache.prefix : cache.key({ namespace, name: '' }));
-  const isPlain = options.limit === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
+  const isPlain = pageSize(options) === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
   if (isPlain && endpoint.isStorageVersion && !endpoint.codec && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
     return readyList(endpoint, { core, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
   }
@@ -86,7 +86,7 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   const { cache } = endpoint;
   const prefix = namespace === '' ? cache.prefix : cache.key({ namespace, name: '' });
   const filter = filterOf(endpoint, options);
-  const { limit } = options;
+  const limit = pageSize(options);
   if (options.continue !== '' && options.resourceVersion) throw statusErrors.badRequest('specifying resource version is not allowed when using continue');
   const token = options.continue === '' ? undefined : decodeContinue(options.continue);
   const current = core.cache.revision;
@@ -112,6 +112,11 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
     continue: encodeContinue({ revision: exact < 0 ? -1 : revision, startKey: `${picked.entries.at(-1)!.key.slice(prefix.length)}\0` }),
     remaining: filter ? undefined : await remainingAfter(endpoint, { core, prefix, revision, source, taken: picked.entries.length }),
   };
+}
+
+/** As upstream: where any age will do, the answer is whole, for it comes from memory. */
+function pageSize({ limit, resourceVersion }: ListOptions): number {
+  return resourceVersion === 0 ? 0 : limit;
 }
 
 function only(entry: CacheEntry | undefined): CacheEntry[] {

@@ -17,23 +17,24 @@ export interface ListOptions {
   /** 0 = all. */
   readonly limit: number;
   readonly continue: string;
+  /** 0 = the server's choice. */
+  readonly timeoutSeconds: number;
 }
 
 export interface WatchOptions extends ListOptions {
   readonly allowBookmarks: boolean;
   readonly sendInitialEvents: boolean | undefined;
-  /** 0 = the server's choice. */
-  readonly timeoutSeconds: number;
 }
 
 export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions {
   const options: ListOptions = {
     labelSelector: query['labelSelector'] ? narrowing(parseLabelSelector(query['labelSelector'])) : undefined,
     fieldSelector: query['fieldSelector'] ? fieldSelectorOf(endpoint, query['fieldSelector']) : undefined,
-    resourceVersion: parseResourceVersion(query['resourceVersion']),
+    resourceVersion: parseResourceVersion(query['resourceVersion'], isTrue(query['watch'] ?? 'false') ? '' : 'invalid resource version: '),
     resourceVersionMatch: (query['resourceVersionMatch'] ?? '') as ListOptions['resourceVersionMatch'],
-    limit: Math.max(integer(query['limit'], 'limit') ?? 0, 0),
+    limit: Math.max(integer(query['limit']) ?? 0, 0),
     continue: query['continue'] ?? '',
+    timeoutSeconds: integer(query['timeoutSeconds']) ?? 0,
   };
   return options;
 }
@@ -60,32 +61,34 @@ export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOption
   const sendInitialEvents = query['sendInitialEvents'] === undefined ? undefined : isTrue(query['sendInitialEvents']);
   const errors: FieldError[] = [];
   const match = list.resourceVersionMatch;
+  if (sendInitialEvents !== undefined && match !== 'NotOlderThan') {
+    errors.push(fieldErrors.forbidden('resourceVersionMatch', 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan'));
+  }
   if (match !== '') {
     if (sendInitialEvents === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided'));
     if (match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['NotOlderThan']));
   }
-  if (sendInitialEvents !== undefined && match === '') {
-    errors.push(fieldErrors.forbidden('resourceVersionMatch', 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan'));
-  }
+  if (list.continue !== '') errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
   refuse(errors, 'ListOptions');
-  return { ...list, sendInitialEvents, allowBookmarks: query['allowWatchBookmarks'] !== undefined && isTrue(query['allowWatchBookmarks']), timeoutSeconds: integer(query['timeoutSeconds'], 'timeoutSeconds') ?? 0 };
+  return { ...list, sendInitialEvents, allowBookmarks: query['allowWatchBookmarks'] !== undefined && isTrue(query['allowWatchBookmarks']), timeoutSeconds: list.timeoutSeconds };
 }
 
 function refuse(errors: readonly FieldError[], kind: string): void {
   if (errors.length > 0) throw statusErrors.invalid({ group: 'meta.k8s.io', kind, name: '' }, errors);
 }
 
-export function parseResourceVersion(text: string | undefined): number | undefined {
+/** about: what the message begins with. */
+export function parseResourceVersion(text: string | undefined, about = ''): number | undefined {
   if (text === undefined || text === '') return undefined;
   if (!/^[0-9]{1,15}$/.test(text)) {
-    throw statusErrors.invalid({ group: '', kind: 'ListOptions', name: '' }, [fieldErrors.invalid('resourceVersion', text, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`)]);
+    throw statusErrors.badRequest(`${about}resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
   }
   return Number(text);
 }
 
-function integer(text: string | undefined, name: string): number | undefined {
+function integer(text: string | undefined): number | undefined {
   if (text === undefined || text === '') return undefined;
-  if (!/^-?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax (query parameter ${name})`);
+  if (!/^-?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   return Number(text);
 }
 

@@ -60,7 +60,7 @@ export function applyPatch({ kind, patch }: ReadPatch, object: KubeObject, schem
 export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'PatchOptions');
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   if (isApply(context)) return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
   const read = await readPatch(call, endpoint.isBuiltin ? endpoint.schema : undefined);
   const written = await objects.update(endpoint, {
@@ -84,7 +84,7 @@ function patchType({ request }: WriteCall['context']): string {
 async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'PatchOptions');
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const read = await readApply(endpoint, context, options);
   const written = await objects.update(endpoint, {
     ...(prepare ? { prepare } : {}),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
+import { FakeClock } from '#stdx/fake-clock.ts';
 import { startTestServer, type TestServer } from '../test-server.ts';
 
 let server: TestServer;
@@ -165,4 +166,68 @@ test('watches end when the server stops', async () => {
   const watch = await other.watch(`${path('end')}?watch=true`);
   await other.stop();
   await watch.ended;
+});
+
+test('bookmarks are of the view that the client asked for', async () => {
+  const { metadata: { resourceVersion: latest } } = (await server.request(`GET ${path('bookmarks')}`)).body;
+  const begin = `${path('bookmarks')}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`;
+  const bookmarkOf = async (accept: string): Promise<unknown> => {
+    const watch = await server.watch(begin, { headers: { accept } });
+    const { object } = await watch.next();
+    watch.close();
+    return object;
+  };
+  const metadata = { resourceVersion: latest, annotations: { 'k8s.io/initial-events-end': 'true' } };
+  const partial = { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
+  assert.deepEqual(await bookmarkOf('application/json'), { kind: 'ConfigMap', apiVersion: 'v1', metadata });
+  assert.deepEqual(await bookmarkOf('application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io'), partial);
+  assert.deepEqual(await bookmarkOf(TABLE), { kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata: { resourceVersion: latest }, columnDefinitions: null, rows: [{ cells: ['', '', '<unknown>'], object: partial }] });
+});
+
+test('a last bookmark comes before a watch ends', async () => {
+  const clock = new FakeClock();
+  const other = await startTestServer({ clock });
+  const watch = await other.watch(`${path('cadence')}?watch=true&allowWatchBookmarks=true&timeoutSeconds=100`);
+  for (const [seconds, expected] of [[59, 0], [2, 1], [36, 1], [2, 2]] as const) {
+    await clock.advance(seconds * 1000);
+    assert.equal(watch.pending.length, expected, `after ${seconds} s more`);
+  }
+  await clock.advance(2000);
+  await watch.ended;
+  await other.stop();
+});
+
+test('a watch from a revision that is still to come waits for what follows it', async () => {
+  const latest = Number(await create('future', 'a'));
+  const watch = await server.watch(`${path('future')}?watch=true&resourceVersion=${latest + 1}`);
+  await create('future', 'b');
+  await create('future', 'c');
+  assert.equal((await watch.next()).object.metadata?.name, 'c');
+  watch.close();
+  const initial = await server.watch(`${path('future')}?watch=true&resourceVersion=${latest + 1000}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan`);
+  const { type, object } = await initial.next();
+  assert.deepEqual([type, object['code'], object['message']], ['ERROR', 504, `Timeout: Too large resource version: ${latest + 1000}, current: ${latest + 2}`]);
+});
+
+test('a list of any age is whole', async () => {
+  for (const name of ['a', 'b', 'c']) await create('any', name);
+  const { body } = await server.request(`GET ${path('any')}?limit=2&resourceVersion=0`);
+  assert.deepEqual([names(body), body.metadata.continue], [['a', 'b', 'c'], undefined]);
+});
+
+test('options that cannot be read are refused in words that say why', async () => {
+  const refused: readonly (readonly [query: string, status: number, message: string])[] = [
+    ['limit=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
+    ['timeoutSeconds=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
+    ['resourceVersion=abc', 400, 'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
+    ['watch=true&resourceVersion=abc', 400, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
+    ['continue=a.b', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 1'],
+    ['continue=bogus', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 4'],
+    ['continue=e30', 400, 'invalid continue token: continue key is not valid: server does not recognize this encoded version '],
+    ['watch=true&continue=e30', 422, 'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided'],
+  ];
+  for (const [query, status, message] of refused) {
+    const answer = await server.request(`GET ${path('options')}?${query}`);
+    assert.deepEqual([answer.status, answer.body.message, answer.body.details?.name], [status, message, undefined], query);
+  }
 });

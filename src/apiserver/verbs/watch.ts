@@ -30,6 +30,8 @@ export const MAX_BACKLOG_EVENTS = 10_000;
 /** Without timeoutSeconds a watch lasts this long to twice as long. */
 const MIN_TIMEOUT_MS = 30 * 60_000;
 const BOOKMARK_EVERY_MS = 60_000;
+/** One more comes this long before the end, so that the client goes on from there. */
+const LAST_BOOKMARK_BEFORE_MS = 2000;
 const WRITE_SLICE_BYTES = 64 * 1024;
 const SLICE_MS = 8;
 
@@ -37,9 +39,8 @@ export interface WatchCall { readonly context: RequestContext; readonly core: Se
 
 export async function watch(endpoint: StoredEndpoint, { context, core, namespace, name }: WatchCall): Promise<ApiResponse> {
   const options = parseWatchOptions(endpoint, context.info.query);
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const form = formOf(endpoint, view);
-  if (options.sendInitialEvents !== undefined || options.resourceVersion !== undefined) requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
   const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
   const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
@@ -47,6 +48,7 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   // It holds its seat until the objects there are were written.
   context.release = undefined;
   try {
+    if (options.sendInitialEvents === true) requireRevision(core, options.resourceVersion);
     await watcher.begin(options);
   } catch (error) {
     watcher.end();
@@ -71,6 +73,8 @@ interface Form {
   readonly encoding: string | undefined;
   frame(type: string, entry: CacheEntry): Buffer;
   objectFrame(type: string, object: KubeObject): Buffer;
+  /** An object that has metadata only, in the client's view: clients read it as they read the others. */
+  bookmark(object: KubeObject): KubeObject;
 }
 
 function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
@@ -78,16 +82,17 @@ function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
   const version = endpoint.apiVersion;
   if (accepted.encoding === 'yaml') throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.protobuf]);
   const render = renderer(endpoint, view);
+  const bookmark = (object: KubeObject): KubeObject => bookmarkIn(endpoint, object, view);
   if (accepted.encoding === 'protobuf') {
     const objectFrame = (type: string, object: KubeObject): Buffer => delimited(encodeWatchEvent({ type, object: encodeObject(object, 'protobuf').body }));
     return {
       contentType: `${MEDIA_TYPES.protobuf};stream=watch`, encoding: accepted.view === 'table' ? undefined : `protobuf ${accepted.view} ${version}`,
-      frame: (type, entry) => objectFrame(type, render(entry)), objectFrame,
+      frame: (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark,
     };
   }
   const objectFrame = (type: string, object: KubeObject): Buffer => Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
-  if (accepted.view === 'object') return { contentType: MEDIA_TYPES.json, encoding: `json ${version}`, frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))), objectFrame };
-  return { contentType: MEDIA_TYPES.json, encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`, frame: (type, entry) => objectFrame(type, render(entry)), objectFrame };
+  if (accepted.view === 'object') return { contentType: MEDIA_TYPES.json, encoding: `json ${version}`, frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))), objectFrame, bookmark };
+  return { contentType: MEDIA_TYPES.json, encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`, frame: (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark };
 }
 
 function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {
@@ -101,6 +106,14 @@ function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEnt
     first = false;
     return table;
   };
+}
+
+function bookmarkIn(endpoint: StoredEndpoint, object: KubeObject, { accepted: { view, viewVersion } }: ViewOptions): KubeObject {
+  if (view === 'object') return object;
+  const metadata = metadataOf(object, viewVersion);
+  if (view !== 'table') return metadata;
+  const cells = endpoint.resource.table.columns.map(({ name, type }) => (name === 'Age' ? '<unknown>' : type === 'integer' ? 0 : type === 'boolean' ? false : ''));
+  return { kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: { resourceVersion: object.metadata!.resourceVersion! }, columnDefinitions: null, rows: [{ cells, object: metadata }] };
 }
 
 const FRAME_HEADS: Readonly<Record<string, Buffer>> = Object.fromEntries(['ADDED', 'MODIFIED', 'DELETED'].map((type) => [type, Buffer.from(`{"type":"${type}","object":`)]));
@@ -148,6 +161,8 @@ class Watcher implements CacheListener {
   /** Events up to here came by replay. */
   #replayedUpTo = 0;
   #announceInitialEnd = false;
+  /** By the monotonic clock. */
+  #deadlineMs = 0;
   /** Set while the writer of the backlog waits for an event. */
   #wake: (() => void) | undefined;
   #pending: Buffer[] = [];
@@ -178,6 +193,8 @@ class Watcher implements CacheListener {
       return;
     }
     if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo) return;
+    // Another server, or this one before a restore, was further: what comes after that is what the client lacks.
+    if (resourceVersion > this.#replayedUpTo) return void (this.#replayedUpTo = resourceVersion);
     const found = core.cache.eventsAfter(cache, resourceVersion);
     const events = found instanceof Promise ? await found : found;
     if (!events) throw statusErrors.expired(`too old resource version: ${resourceVersion} (${cache.lastRevision})`);
@@ -189,6 +206,7 @@ class Watcher implements CacheListener {
     sink.onClose(() => this.end());
     if (this.#ended) return sink.end();
     const { core, timeoutMs, bookmarks } = this.#options;
+    this.#deadlineMs = core.clock.monotonic() + timeoutMs;
     this.#timers.push(core.clock.after(timeoutMs, () => this.end()));
     if (bookmarks) this.#scheduleBookmark();
     void this.#writeBeginning();
@@ -271,9 +289,8 @@ class Watcher implements CacheListener {
   }
 
   deliver(event: CacheEvent): void {
-    if (this.#ended) return;
+    if (this.#ended || event.revision <= this.#replayedUpTo) return;
     if (this.#backlog) {
-      if (event.revision <= this.#replayedUpTo) return;
       this.#backlog.push(event);
       this.#wake?.();
       if (this.#backlog.length > MAX_BACKLOG_EVENTS) this.#cut('its backlog is full');
@@ -302,7 +319,9 @@ class Watcher implements CacheListener {
   }
 
   #scheduleBookmark(): void {
-    const timer = this.#options.core.clock.after(BOOKMARK_EVERY_MS, () => {
+    const { clock } = this.#options.core;
+    const untilLastMs = this.#deadlineMs - LAST_BOOKMARK_BEFORE_MS - clock.monotonic();
+    const timer = clock.after(untilLastMs > 0 ? Math.min(untilLastMs, BOOKMARK_EVERY_MS) : BOOKMARK_EVERY_MS, () => {
       if (this.#ended) return;
       // Waiting for an event, everything before it is written.
       if (!this.#backlog || this.#wake) this.#sink!.write(this.#bookmark(false));
@@ -315,11 +334,9 @@ class Watcher implements CacheListener {
   /** Says up to which revision the client has seen everything. */
   #bookmark(isInitialEnd: boolean): Buffer {
     const { endpoint, core, form } = this.#options;
-    const resourceVersion = String(isInitialEnd ? this.#replayedUpTo : core.cache.revision);
-    return form.objectFrame('BOOKMARK', {
-      kind: endpoint.served.kind, apiVersion: endpoint.apiVersion,
-      metadata: { resourceVersion, creationTimestamp: null, ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) },
-    });
+    const resourceVersion = String(isInitialEnd ? this.#replayedUpTo : Math.max(core.cache.revision, this.#replayedUpTo));
+    const metadata = { resourceVersion, ...(isInitialEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) };
+    return form.objectFrame('BOOKMARK', form.bookmark({ kind: endpoint.served.kind, apiVersion: endpoint.apiVersion, metadata }));
   }
 
   end(): void {

@@ -70,7 +70,7 @@ export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
 
 export async function create(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const object = await readObject(endpoint, context, options.fieldValidation);
   const meta = (object.metadata ??= {});
   if (endpoint.resource.namespaced && meta.namespace && meta.namespace !== target.namespace) {
@@ -95,7 +95,7 @@ export const WHOLE: Part = { subresource: '' };
 
 export async function update(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
   const options = parseMutationOptions(context.info.query, 'UpdateOptions');
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const encoding = bodyEncoding(context);
   const bytes = await context.request.body(MAX_BODY_BYTES);
   let first = true;
@@ -132,7 +132,7 @@ function once(ready: KubeObject, again: () => KubeObject): () => KubeObject {
 interface DeleteOptions extends DeleteRequest { readonly dryRun: boolean }
 
 export async function remove(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const options = await readDeleteOptions(context);
   const deleted = await objects.delete(endpoint, options, { target, context: writeContext(context, { dryRun: options.dryRun, options: deleteOptionsObject(options) }) });
   if (!deleted.removed || endpoint.served.returnsDeleted) {
@@ -195,7 +195,7 @@ function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
 const COLLECTION_WORKERS = 16;
 
 export async function removeCollection(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
-  const view = viewOptions(context, core.clock.now());
+  const view = viewOptions(context, core.clock.now(), endpoint);
   const deletion = await readDeleteOptions(context);
   const options = parseListOptions(endpoint, context.info.query);
   const page = await selectPage(endpoint, { core, namespace: target.namespace, options });

@@ -1,5 +1,5 @@
 /** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
-import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
+import type { LabelSelector, PodTemplateSpec, Volume } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { checkLabelSelector, checkNonNegative, selectorIsEmpty, selectorMatches } from '../checks.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
@@ -14,6 +14,8 @@ export interface PodOwnerNames {
   readonly kind: string;
   /** 'ReplicaSet': 'activeDeadlineSeconds in ReplicaSet is not Supported'. */
   readonly title: string;
+  /** What its pods mount besides the template's volumes. */
+  readonly furtherVolumes?: readonly Volume[];
 }
 
 export function checkSelector(selector: LabelSelector | undefined, { kind }: PodOwnerNames, errors: Errors): void {
@@ -22,13 +24,13 @@ export function checkSelector(selector: LabelSelector | undefined, { kind }: Pod
   if (selectorIsEmpty(selector)) errors.invalid(SPEC.child('selector'), selector, `empty selector is invalid for ${kind}`);
 }
 
-export function checkTemplate(template: PodTemplateSpec | undefined, selector: LabelSelector | undefined, { title }: PodOwnerNames, errors: Errors): void {
+export function checkTemplate(template: PodTemplateSpec | undefined, selector: LabelSelector | undefined, { title, furtherVolumes }: PodOwnerNames, errors: Errors): void {
   if (!template) { errors.required(TEMPLATE); return; }
   const labels = template.metadata?.labels;
   if (selector && !selectorIsEmpty(selector) && !selectorMatches(selector, labels)) {
     errors.invalid(TEMPLATE.child('metadata').child('labels'), labels ?? {}, '`selector` does not match template `labels`');
   }
-  checkPodTemplate(template, TEMPLATE, errors);
+  checkPodTemplate(template, TEMPLATE, errors, furtherVolumes);
   const restartPolicy = template.spec?.restartPolicy;
   if (restartPolicy !== 'Always') errors.notSupported(TEMPLATE.child('spec').child('restartPolicy'), restartPolicy ?? '', ['Always']);
   if (template.spec?.activeDeadlineSeconds !== undefined) errors.forbidden(TEMPLATE.child('spec').child('activeDeadlineSeconds'), `activeDeadlineSeconds in ${title} is not Supported`);

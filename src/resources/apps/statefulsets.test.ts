@@ -15,6 +15,13 @@ const refused: readonly (readonly [spec: object, ...errors: string[]])[] = [
 
 for (const [spec, ...errors] of refused) test(`stateful set: ${errors[0]}`, () => assert.deepEqual(create('apps/statefulsets', set(spec)).errors, errors));
 
+test('stateful set: pods mount what its claim templates make', () => {
+  const mounts = (...names: string[]): object => ({ template: { ...template, spec: { containers: [{ name: 'c', image: 'c', volumeMounts: names.map((name) => ({ name, mountPath: `/${name}` })) }] } } });
+  const claims = { volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } }] };
+  assert.deepEqual(create('apps/statefulsets', set({ ...mounts('data'), ...claims })).errors, []);
+  assert.deepEqual(create('apps/statefulsets', set({ ...mounts('data', 'other'), ...claims })).errors, ['spec.template.spec.containers[0].volumeMounts[1].name: Not found: "other"']);
+});
+
 test('stateful set: history without end is warned of, not refused', () => {
   const { errors, warnings } = create<StatefulSet>('apps/statefulsets', set({ revisionHistoryLimit: -1, volumeClaimTemplates: [{ metadata: { name: 'v' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1500m' } } } }] }));
   assert.deepEqual(errors, []);

@@ -1,5 +1,5 @@
 /** StatefulSet. */
-import type { StatefulSet, StatefulSetSpec } from '#api/types.ts';
+import type { StatefulSet, StatefulSetSpec, Volume } from '#api/types.ts';
 import { checkAtMost100Percent, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { claimSpecWarnings, defaultClaimSpec } from '../core/claim-spec.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
@@ -86,7 +86,12 @@ function checkSpec(given: StatefulSetSpec | undefined, errors: Errors): void {
   checkCounts(spec, errors);
   checkNonNegative(spec.ordinals?.start, SPEC.child('ordinals'), 'start', errors);
   checkSelector(spec.selector, NAMES, errors);
-  checkTemplate(spec.template, spec.selector, NAMES, errors);
+  checkTemplate(spec.template, spec.selector, { ...NAMES, furtherVolumes: claimVolumes(spec) }, errors);
+}
+
+/** Each claim template is a volume of its name in every pod. */
+function claimVolumes({ volumeClaimTemplates = [] }: StatefulSetSpec): Volume[] {
+  return volumeClaimTemplates.flatMap(({ metadata }) => (metadata?.name ? [{ name: metadata.name, persistentVolumeClaim: { claimName: metadata.name } }] : []));
 }
 
 function checkStrategy(spec: StatefulSetSpec, errors: Errors): void {

@@ -1,7 +1,7 @@
 /** The pod spec as a whole, of pods and of templates. After upstream's ValidatePodSpec; the parts are in the files beside this one. */
 import { validateDNS1123Subdomain, validateDNS1123SubdomainWithUnderscore } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
-import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec } from '#api/types.ts';
+import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
 import { between, checkAnnotations, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkQualifiedName, MAX_INT32, own } from '../../checks.ts';
 import { checkContainerResourceName, checkPodResourceName, compareQuantities, quantityOf } from '../../resource-list.ts';
 import { type Errors, METADATA, type Path, SPEC } from '../../field-path.ts';
@@ -19,15 +19,21 @@ const PREEMPTION_POLICIES = ['Never', 'PreemptLowerPriority'];
 export interface PodSpecContext {
   /** Of the pod itself; absent when the spec is in a template. */
   readonly meta: ObjectMeta | undefined;
+  /** Volumes that the pods get besides those of the spec: the claims of a stateful set. */
+  readonly furtherVolumes?: readonly Volume[];
 }
 
 const EMPTY_SPEC: PodSpec = { containers: [] };
 
-export function checkPodSpec(given: PodSpec | undefined, path: Path, errors: Errors, { meta }: PodSpecContext): void {
+function withFurther(volumes: ReadonlyMap<string, Volume>, further: readonly Volume[]): ReadonlyMap<string, Volume> {
+  return further.length === 0 ? volumes : new Map([...volumes, ...further.map((volume) => [volume.name, volume] as const)]);
+}
+
+export function checkPodSpec(given: PodSpec | undefined, path: Path, errors: Errors, { meta, furtherVolumes = [] }: PodSpecContext): void {
   const spec = given ?? EMPTY_SPEC;
   const gracePeriodSeconds = spec.terminationGracePeriodSeconds;
   if (gracePeriodSeconds === undefined) errors.required(path.child('terminationGracePeriodSeconds'));
-  const volumes = checkVolumes(spec.volumes, path.child('volumes'), errors, meta);
+  const volumes = withFurther(checkVolumes(spec.volumes, path.child('volumes'), errors, meta), furtherVolumes);
   const claimNames = checkResourceClaims(spec.resourceClaims, path.child('resourceClaims'), errors);
   const pod = { volumes, claimNames, gracePeriodSeconds, restartPolicy: spec.restartPolicy, hostUsers: spec.hostUsers !== false };
   checkContainers(spec.containers, path.child('containers'), errors, pod);
@@ -173,12 +179,13 @@ export function checkPod(pod: Pod, errors: Errors): void {
   for (const field of ['containers', 'initContainers'] as const) spec[field]?.forEach((container, i) => checkImagePadding(container.image, SPEC.child(field).index(i), errors));
 }
 
-export function checkPodTemplate(template: PodTemplateSpec | undefined, path: Path, errors: Errors): void {
+/** furtherVolumes: those that the pods get besides the template's. */
+export function checkPodTemplate(template: PodTemplateSpec | undefined, path: Path, errors: Errors, furtherVolumes: readonly Volume[] = []): void {
   const { metadata, spec = EMPTY_SPEC } = template ?? {};
   checkLabels(metadata?.labels, path.child('labels'), errors);
   checkAnnotations(metadata?.annotations, path.child('annotations'), errors);
   checkPodAnnotations(metadata?.annotations, spec, path.child('annotations'), errors);
-  checkPodSpec(spec, path.child('spec'), errors, { meta: undefined });
+  checkPodSpec(spec, path.child('spec'), errors, { meta: undefined, furtherVolumes });
   checkProfileAnnotations(metadata?.annotations, spec, path.child('spec'), errors);
   if (spec.ephemeralContainers?.length) errors.forbidden(path.child('spec').child('ephemeralContainers'), 'ephemeral containers not allowed in pod template');
 }
