@@ -30,15 +30,15 @@ const MAX_STATUS_BYTES = 64 * 1024;
  * or a text, which becomes a Status here. Rejects when the connection breaks before that.
  */
 export async function runRemoteCommand({ connection, protocol, options, streams }: RunRemoteCommandOptions): Promise<Partial<Status>> {
-  const open = (streamType: string): Promise<SpdyStream> => connection.createStream({ streamType });
-  // The order is the protocol's: servers count them.
-  const error = await open('error');
-  const stdin = options.stdin ? await open('stdin') : undefined;
-  const stdout = options.stdout ? await open('stdout') : undefined;
-  const stderr = options.stderr && !options.tty ? await open('stderr') : undefined;
-  const resize = options.tty && hasResize(protocol) ? await open('resize') : undefined;
-  error.end();
-  const outcome = readText(error, MAX_STATUS_BYTES);
+  // The order is the protocol's: servers count them. The ends of those that are only read go out at once, too: a server that is done and closes with
+  // some of our bytes unread resets the connection, and its last words are lost.
+  const open = (streamType: string, wanted: boolean, onlyRead: boolean): Promise<SpdyStream> | undefined => (wanted ? connection.createStream({ streamType }, { end: onlyRead }) : undefined);
+  const opening = [
+    open('error', true, true), open('stdin', options.stdin, false), open('stdout', options.stdout, true), open('stderr', options.stderr && !options.tty, true),
+    open('resize', options.tty && hasResize(protocol), false),
+  ] as const;
+  const [error, stdin, stdout, stderr, resize] = await Promise.all(opening);
+  const outcome = readText(error ?? Readable.from([]), MAX_STATUS_BYTES);
   const outputs = [copyOut(stdout, streams.stdout), copyOut(stderr, streams.stderr)];
   // The command may end without reading all of these: that is no failure.
   void copyIn(streams.stdin, stdin);
@@ -57,7 +57,6 @@ async function copyIn(from: Readable | undefined, to: SpdyStream | undefined): P
 
 async function copyOut(from: SpdyStream | undefined, to: Writable | undefined): Promise<void> {
   if (!from) return;
-  from.end(); // only read
   if (!to) return void from.resume();
   // Ended, so that this waits until everything is handed on: the outcome must not overtake the output.
   await pipeline(from, to);

@@ -145,14 +145,14 @@ export class SpdyConnection {
       sendFin: (id, done) => this.#sendFin(id, done),
       forget: (stream) => this.#forget(stream),
     };
-    socket.on('error', () => {}); // the reading loop reports it
-    socket.on('close', () => this.#finish(undefined));
+    // The reading loop reports it, and the end: what came before that is still handed out.
+    socket.on('error', () => {});
     if (options.head && options.head.length > 0) socket.unshift(options.head);
     this.#readAll().then(() => this.#finish(undefined), (error: unknown) => this.#finish(error as Error));
   }
 
-  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. */
-  createStream(headers: SpdyHeaders): Promise<SpdyStream> {
+  /** Opens a stream; resolves when the peer accepted it, rejects when it refused or the connection ended. end: nothing will be written on it, which is said at once. */
+  createStream(headers: SpdyHeaders, { end = false }: { readonly end?: boolean } = {}): Promise<SpdyStream> {
     if (this.#isClosed || this.#goingAway) return Promise.reject(new Error('the SPDY connection is closed'));
     if (this.#streams.size >= MAX_STREAMS) return Promise.reject(new Error(`the SPDY connection has ${MAX_STREAMS} streams open, no more are possible`));
     const id = this.#nextId;
@@ -162,6 +162,7 @@ export class SpdyConnection {
     stream.on('error', (error) => replied.reject(error)); // kept: a reset without any other listener must not end the process
     this.#streams.set(id, { stream, remoteDone: false, localDone: false, replied });
     this.#write(this.#encoder.synStream({ streamId: id, fin: false, headers }));
+    if (end) stream.end();
     return replied.promise;
   }
 
@@ -283,7 +284,7 @@ export class SpdyConnection {
   }
 
   #sendData(id: number, { chunk, done }: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void }): void {
-    if (this.#isClosed) return done(new Error('the SPDY connection is closed'));
+    if (this.#isClosed || this.#socket.destroyed) return done(new Error('the SPDY connection is closed'));
     if (!this.#streams.has(id)) return done(); // reset by the peer
     let accepted = true;
     for (let offset = 0; offset < chunk.length; offset += SEND_CHUNK_BYTES) {

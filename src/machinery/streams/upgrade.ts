@@ -68,7 +68,7 @@ export function responseHead(of: { readonly status: number; readonly reason: str
   return `HTTP/1.1 ${of.status} ${of.reason}\r\n${lines.join('')}\r\n`;
 }
 
-/** Copies bytes both ways; when either side ends or breaks, the other does too. */
+/** Copies bytes both ways; when either side ends or breaks, the other ends too, after what was read for it before. */
 export function joinSockets(one: Duplex, other: Duplex): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let open = 2;
@@ -77,9 +77,11 @@ export function joinSockets(one: Duplex, other: Duplex): Promise<void> {
     if (open === 0) resolve();
   };
   for (const [from, to] of [[one, other], [other, one]] as const) {
-    from.on('error', () => to.destroy());
+    from.on('error', () => {}); // its close follows
     from.on('close', () => {
       if (!to.destroyed) to.end();
+      // Nobody takes what it still says: its own end is to be seen all the same.
+      to.resume();
       ended();
     });
     from.pipe(to);

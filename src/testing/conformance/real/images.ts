@@ -12,23 +12,26 @@ import { BUSYBOX, nameServiceLayer } from '../../busybox.ts';
 
 export { BUSYBOX };
 export const SERVER = 'capstan.test/server:1';
-/** Says 'image entrypoint' and its arguments; by default those are 'image arguments'. */
+/** Says 'image entrypoint' and its arguments; by default those are 'image arguments'. Its /bin/setuid-id is `id` for everybody with root's rights. */
 export const ENTRYPOINT = 'capstan.test/entrypoint:1';
 /** Files only: /dir/file holds 'one'. */
 export const FILES = 'capstan.test/files:1';
 
-/** Node as the tests run with it, and the libraries of this machine that it was linked against. */
-function nodeLayer(): { readonly entries: readonly LayerEntry[] } {
-  const node = realpathSync(process.execPath);
-  const libraries = [...execFileSync('ldd', [node], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path);
-  const present = new Set(nameServiceLayer().entries.map(({ path }) => `/${path}`));
+/** A program of this machine, and the libraries that it was linked against. */
+function programLayer(program: string, { path, mode = 0o755 }: { readonly path: string; readonly mode?: number }): { readonly entries: readonly LayerEntry[] } {
+  const libraries = [...execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)].map(([, library = '']) => library);
+  const present = new Set(nameServiceLayer().entries.map((entry) => `/${entry.path}`));
   return {
     entries: [
-      { path: 'usr/bin/node', content: readFileSync(node), mode: 0o755 },
-      ...libraries.filter((path) => !present.has(path) && existsSync(path)).map((path): LayerEntry => ({ path: path.slice(1), content: readFileSync(path), mode: 0o755 })),
-      { path: 'server.ts', content: readFileSync(resolve(import.meta.dirname, 'server.ts')), mode: 0o644 },
+      { path, content: readFileSync(program), mode },
+      ...libraries.filter((library) => !present.has(library) && existsSync(library)).map((library): LayerEntry => ({ path: library.slice(1), content: readFileSync(library), mode: 0o755 })),
     ],
   };
+}
+
+/** Node as the tests run with it. */
+function serverLayers(): readonly { readonly entries: readonly LayerEntry[] }[] {
+  return [programLayer(realpathSync(process.execPath), { path: 'usr/bin/node' }), { entries: [{ path: 'server.ts', content: readFileSync(resolve(import.meta.dirname, 'server.ts')) }] }];
 }
 
 /** Builds them and gives them to the cluster's node. */
@@ -39,8 +42,8 @@ export async function loadImages(path: string): Promise<void> {
   const base = { layers: [nameServiceLayer()], compress: false };
   const images = [
     await buildBusyboxImage({ ...base, name: BUSYBOX }),
-    await buildBusyboxImage({ ...base, name: SERVER, layers: [...base.layers, nodeLayer()], config: { Entrypoint: ['/usr/bin/node', '--disable-warning=ExperimentalWarning', '/server.ts'], Cmd: ['serve'] } }),
-    await buildBusyboxImage({ ...base, name: ENTRYPOINT, config: { Entrypoint: ['/bin/echo', 'image entrypoint'], Cmd: ['image arguments'] } }),
+    await buildBusyboxImage({ ...base, name: SERVER, layers: [...base.layers, ...serverLayers()], config: { Entrypoint: ['/usr/bin/node', '--disable-warning=ExperimentalWarning', '/server.ts'], Cmd: ['serve'] } }),
+    await buildBusyboxImage({ ...base, name: ENTRYPOINT, layers: [...base.layers, programLayer('/usr/bin/id', { path: 'bin/setuid-id', mode: 0o4755 })], config: { Entrypoint: ['/bin/echo', 'image entrypoint'], Cmd: ['image arguments'] } }),
     await buildImage({ name: FILES, layers: [{ entries: [{ path: 'dir', type: 'directory' }, { path: 'dir/file', content: 'one' }] }] }),
   ];
   const archives = await mkdtemp(join(tmpdir(), 'capstan-images-'));
