@@ -50,7 +50,6 @@ function hasExtra(headers: Readonly<Record<string, unknown>>): boolean {
 function wantedUser(request: ApiRequest): UserInfo {
   const { headers } = request;
   const name = headers['impersonate-user'] ?? '';
-  if (name === '') throw statusErrors.badRequest('requested impersonation without impersonating a user name');
   const uid = headers['impersonate-uid'];
   const extra = new Map<string, readonly string[]>();
   for (const header of Object.keys(headers)) {
@@ -58,7 +57,16 @@ function wantedUser(request: ApiRequest): UserInfo {
     const key = decoded(header.slice(EXTRA_PREFIX.length)).toLowerCase();
     extra.set(key, [...extra.get(key) ?? [], ...valuesOf(request, header)]);
   }
-  return { name, groups: valuesOf(request, 'impersonate-group'), ...(uid ? { uid } : {}), ...(extra.size > 0 ? { extra: Object.fromEntries(extra) } : {}) };
+  const wanted: UserInfo = { name, groups: valuesOf(request, 'impersonate-group'), ...(uid ? { uid } : {}), ...(extra.size > 0 ? { extra: Object.fromEntries(extra) } : {}) };
+  if (name === '') throw statusErrors.badRequest(`requested ${printed(wanted)} without impersonating a user name`);
+  return wanted;
+}
+
+/** As upstream's message shows a user: in Go's own notation. */
+function printed({ name, uid = '', groups, extra = {} }: UserInfo): string {
+  const list = (values: readonly string[]): string => (values.length === 0 ? '[]string(nil)' : `[]string{${values.map((value) => JSON.stringify(value)).join(', ')}}`);
+  const entries = Object.entries(extra).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([key, values]) => `${JSON.stringify(key)}:${list(values)}`);
+  return `&user.DefaultInfo{Name:${JSON.stringify(name)}, UID:${JSON.stringify(uid)}, Groups:${list(groups)}, Extra:map[string][]string${entries.length > 0 ? `{${entries.join(', ')}}` : '(nil)'}}`;
 }
 
 /** Line by line where the carrier knows lines: names of groups may hold commas. */

@@ -146,7 +146,7 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
 
 function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
   const { verb, group, version, resource, subresource, namespace, name, path, isResourceRequest, query } = info;
-  const selects = verb === 'list' || verb === 'watch' || verb === 'deletecollection';
+  const selects = !info.verbInPath && (verb === 'list' || verb === 'watch' || verb === 'deletecollection');
   const fieldSelector = selects && query['fieldSelector'] ? selectorOf(() => parseFieldSelector(query['fieldSelector']!).requirements.map(({ field, operator, value }) => ({
     key: field, operator: operator === '=' ? 'In' : 'NotIn', values: [value],
   }))) : undefined;

@@ -1,4 +1,6 @@
 /** What a URL asks for, as upstream's RequestInfoFactory reads it: verb, group, version, resource, subresource, name, namespace. Pure. */
+import { parseFieldSelector } from '#machinery/fields.ts';
+import { validatePathSegmentName } from '#machinery/names.ts';
 import type { ApiRequest } from './http.ts';
 
 export type Query = Readonly<Record<string, string | undefined>>;
@@ -18,6 +20,8 @@ export interface RequestInfo {
   /** What follows the subresource, '' when nothing (…/proxy/some/path). Still percent-encoded. */
   readonly rest: string;
   readonly query: Query;
+  /** The verb is a part of the path, as old clients have it (/api/v1/watch/…): such requests are authorized without their selectors. */
+  readonly verbInPath: boolean;
 }
 
 const EMPTY_QUERY: Query = Object.freeze(Object.create(null) as Record<string, string>);
@@ -49,6 +53,7 @@ function decodePercent(text: string): string {
 }
 
 const VERB_OF_METHOD: ReadonlyMap<string, string> = new Map([['POST', 'create'], ['GET', 'get'], ['HEAD', 'get'], ['PUT', 'update'], ['PATCH', 'patch'], ['DELETE', 'delete']]);
+const VERBS_IN_PATH: ReadonlySet<string> = new Set(['watch', 'proxy']);
 const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize']);
 
 export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | 'query'>): RequestInfo {
@@ -70,11 +75,9 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
   const version = isCore ? at(1) : at(2);
   let index = minimum - 1;
   let verb = VERB_OF_METHOD.get(request.method) ?? '';
-  // The deprecated /watch/ prefix.
-  if (at(index) === 'watch' && parts.length > index + 1 && (request.method === 'GET' || request.method === 'HEAD')) {
-    verb = 'watch';
-    index++;
-  }
+  // Whatever the method: one that is not served under such a prefix is refused later, as this verb.
+  const verbInPath = VERBS_IN_PATH.has(at(index)) && parts.length > index + 1;
+  if (verbInPath) verb = at(index++);
   let namespace = '';
   if (at(index) === 'namespaces' && parts.length > index + 1) {
     namespace = at(index + 1);
@@ -82,33 +85,37 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
   }
   const resource = at(index);
   let name = at(index + 1);
-  const subresource = at(index + 2);
+  const subresource = verb === 'proxy' ? '' : at(index + 2);
   const rest = parts.length > index + 3 ? `/${rawParts.slice(index + 3).join('/')}${request.path.endsWith('/') ? '/' : ''}` : '';
-  if (name === '') {
-    if (verb === 'get') verb = isTrue(query['watch']) ? 'watch' : 'list';
-    else if (verb === 'delete') verb = 'deletecollection';
-    if (verb === 'list' || verb === 'watch' || verb === 'deletecollection') name = nameOfFieldSelector(query['fieldSelector']);
-  } else if (verb === 'watch' && namespace === name && resource === 'namespaces') {
-    // /watch/namespaces/x: one namespace.
-    verb = 'watch';
+  if (name === '' && verb === 'get') {
+    verb = isTrue(query['watch']) ? 'watch' : 'list';
+    name = nameOfFieldSelector(query['fieldSelector']);
+  } else if (name === '' && verb === 'delete') {
+    // By no name, whatever is selected: who may delete one object may not delete by selector.
+    verb = 'deletecollection';
   }
-  return { isResourceRequest: true, path: encoded ? decodePercent(request.path) : request.path, verb, group, version, resource, subresource, namespace, name, rest, query };
+  return { isResourceRequest: true, path: encoded ? decodePercent(request.path) : request.path, verb, group, version, resource, subresource, namespace, name, rest, query, verbInPath };
 }
 
 function nonResource(request: Pick<ApiRequest, 'method' | 'path'>, query: Query): RequestInfo {
   return {
     isResourceRequest: false, path: decodePercent(request.path), verb: request.method.toLowerCase(), group: '', version: '', resource: '', subresource: '', namespace: '', name: '',
-    rest: '', query,
+    rest: '', query, verbInPath: false,
   };
 }
 
-/** Upstream's boolean query values: anything present but 'false' and '0' (and 'f'-like forms) counts. */
+/** Upstream's boolean query values: anything present but 'false', in any case, and '0' counts. */
 export function isTrue(value: string | undefined): boolean {
-  return value !== undefined && !['false', '0', 'f', 'F', 'FALSE', 'False'].includes(value);
+  return value !== undefined && value !== '0' && value.toLowerCase() !== 'false';
 }
 
+/** The one name that a selector allows, by which a list or watch is authorized; '' for a selector that cannot be read. */
 function nameOfFieldSelector(selector: string | undefined): string {
   if (selector === undefined || !selector.includes('metadata.name')) return '';
-  const match = /(?:^|,)metadata\.name==?([^,=]*)(?:,|$)/.exec(selector);
-  return match?.[1] ?? '';
+  try {
+    const name = parseFieldSelector(selector).exactValue('metadata.name') ?? '';
+    return validatePathSegmentName(name).length === 0 ? name : '';
+  } catch {
+    return '';
+  }
 }

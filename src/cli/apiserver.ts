@@ -29,7 +29,7 @@ const REFUSED: Readonly<Record<string, string>> = {
 const REQUEST_HEADERS: Readonly<Record<string, string>> = {
   'requestheader-allowed-names': "names its certificate may have (default: any, or front-proxy-client with the data directory's authority)",
   'requestheader-username-headers': 'headers with the user (default: X-Remote-User)',
-  'requestheader-uid-headers': "headers with the user's UID (default: X-Remote-Uid)",
+  'requestheader-uid-headers': "headers with the user's UID (default: X-Remote-Uid of the data directory's own proxy, none of another)",
   'requestheader-group-headers': 'headers with a group (default: X-Remote-Group)',
   'requestheader-extra-headers-prefix': 'how headers with more about the user begin (default: X-Remote-Extra-)',
 };

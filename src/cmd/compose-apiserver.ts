@@ -111,7 +111,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       internal, log, clock, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,
       extraTokens: [...logins?.tokens ?? [], ...sources?.tokens ?? []], ...(logins ? { extraAuthenticators: logins.authenticators } : {}),
       ...(sources ? { anonymous: anonymousBy(sources, settings.authentication?.anonymous) } : {}),
-      serviceAccounts: { ...serviceAccountKeys, ...settings.serviceAccounts },
+      serviceAccounts: { jwksUri: `https://${hostPort(options.advertiseAddress, options.port)}/openid/v1/jwks`, ...serviceAccountKeys, ...settings.serviceAccounts },
     })),
     authorization: ({ internal }) => {
       authorization = createAuthorization({ internal, log, clock, ...settings.authorization });
@@ -185,4 +185,9 @@ async function publishAuthorities(internal: InternalApi, { clientCa, frontProxyC
   await internal.modify({ group: '', resource: 'configmaps' }, { namespace: 'kube-system', name: 'extension-apiserver-authentication' }, (map) => {
     map['data'] = { ...map['data'] as object, ...(clientCa === undefined ? {} : { 'client-ca-file': String(clientCa) }), ...(frontProxyCa === undefined ? {} : { 'requestheader-client-ca-file': String(frontProxyCa) }) };
   });
+}
+
+/** As URLs have it: addresses of IPv6 in brackets. */
+function hostPort(address: string, port: number): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
 }

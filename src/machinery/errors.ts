@@ -40,31 +40,33 @@ function failure(code: number, reason: StatusReason, message: string, details?: 
 }
 
 function detailsOf({ group, resource, name }: ResourceName): StatusDetails {
-  return { ...(name ? { name } : {}), ...(group ? { group } : {}), kind: resource };
+  return { ...(name ? { name } : {}), ...(group ? { group } : {}), ...(resource ? { kind: resource } : {}) };
 }
 
 export const statusErrors = {
-  notFound: (of: ResourceName) => failure(404, 'NotFound', `${groupResourceString(of.resource, of.group)} "${of.name}" not found`, detailsOf(of)),
+  notFound: (of: ResourceName) => failure(404, 'NotFound', `${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)} not found`, detailsOf(of)),
   /** The answer for a path that is no API path. */
   pathNotFound: () => failure(404, 'NotFound', 'the server could not find the requested resource', {}),
-  alreadyExists: (of: ResourceName) => failure(409, 'AlreadyExists', `${groupResourceString(of.resource, of.group)} "${of.name}" already exists`, detailsOf(of)),
+  alreadyExists: (of: ResourceName) => failure(409, 'AlreadyExists', `${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)} already exists`, detailsOf(of)),
   conflict: (of: ResourceName, why = 'the object has been modified; please apply your changes to the latest version and try again') =>
-    failure(409, 'Conflict', `Operation cannot be fulfilled on ${groupResourceString(of.resource, of.group)} "${of.name}": ${why}`, detailsOf(of)),
+    failure(409, 'Conflict', `Operation cannot be fulfilled on ${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)}: ${why}`, detailsOf(of)),
   badRequest: (message: string) => failure(400, 'BadRequest', message),
   unauthorized: (message = 'Unauthorized') => failure(401, 'Unauthorized', message),
   forbidden: (of: ResourceName, why: string) =>
-    failure(403, 'Forbidden', of.resource === '' ? `forbidden: ${why}` : of.name === '' ? `${groupResourceString(of.resource, of.group)} is forbidden: ${why}` : `${groupResourceString(of.resource, of.group)} "${of.name}" is forbidden: ${why}`, detailsOf(of)),
+    failure(403, 'Forbidden', of.resource === '' ? `forbidden: ${why}` : of.name === '' ? `${groupResourceString(of.resource, of.group)} is forbidden: ${why}` : `${groupResourceString(of.resource, of.group)} ${JSON.stringify(of.name)} is forbidden: ${why}`, detailsOf(of)),
   /** kind is the Kind ('Deployment'), as upstream's Invalid errors carry it. */
   invalid(of: { readonly group: string; readonly kind: string; readonly name: string }, errors: readonly FieldError[]): StatusError {
     const causes = errors.map((error) => ({ reason: error.type, message: fieldErrorBody(error), field: error.field }));
     const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
     const list = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
     const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
-    return failure(422, 'Invalid', `${qualifiedKind} "${of.name}" is invalid${list ? `: ${list}` : ''}`,
-      { ...(of.name ? { name: of.name } : {}), ...(of.group ? { group: of.group } : {}), kind: of.kind, causes });
+    return failure(422, 'Invalid', `${qualifiedKind} ${JSON.stringify(of.name)} is invalid${list ? `: ${list}` : ''}`,
+      { ...(of.name ? { name: of.name } : {}), ...(of.group ? { group: of.group } : {}), ...(of.kind ? { kind: of.kind } : {}), causes });
   },
   methodNotAllowed: (of: { readonly group: string; readonly resource: string }, verb: string) =>
     failure(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind "${groupResourceString(of.resource, of.group)}"`, { ...(of.group ? { group: of.group } : {}), kind: of.resource }),
+  /** The answer for a path that is served, by another method. */
+  pathMethodNotAllowed: () => failure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {}),
   notAcceptable: (accepted: readonly string[]) =>
     failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`),
   unsupportedMediaType: (accepted: readonly string[]) =>

@@ -11,7 +11,7 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
   ['rbac.authorization.k8s.io/roles', { rules: [{ verbs: [], apiGroups: [''], resources: ['pods'] }, { verbs: ['get'], nonResourceURLs: ['/x'] }] },
     'rules[0].verbs: Required value: verbs must contain at least one value', 'rules[1].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs'],
   ['rbac.authorization.k8s.io/rolebindings', { roleRef: { kind: 'Thing', name: 'r' }, subjects: [{ kind: 'User', name: 'u' }, { kind: 'Robot', name: 'r' }] },
-    'roleRef.kind: Unsupported value: "Thing": supported values: "ClusterRole", "Role"', 'subjects[1].kind: Unsupported value: "Robot": supported values: "Group", "ServiceAccount", "User"'],
+    'roleRef.kind: Unsupported value: "Thing": supported values: "Role", "ClusterRole"', 'subjects[1].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"'],
   ['networking.k8s.io/networkpolicies', { spec: { ingress: [{ ports: [{ port: 80, endPort: 79 }], from: [{}, { ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/16'] } }] }] } },
     'spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`', 'spec.ingress[0].from[0]: Required value: must specify a peer',
     'spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`'],
@@ -34,9 +34,9 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
     "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]", 'webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1'],
   ['apiregistration.k8s.io/apiservices', { metadata: { name: 'v1.example.com' }, spec: { group: 'example.com', version: 'v1', groupPriorityMinimum: 0, versionPriority: 1 } }, 'spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000'],
   ['certificates.k8s.io/certificatesigningrequests', { spec: { request: '', signerName: 'x', usages: ['fly'] } },
-    'spec.request: Invalid value: "": PEM block type must be CERTIFICATE REQUEST',
+    'spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST',
     'spec.usages[0]: Unsupported value: "fly": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"',
-    'spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form "example.com/signer-name"'],
+    `spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form 'example.com/signer-name'`],
   ['flowcontrol.apiserver.k8s.io/prioritylevelconfigurations', { spec: { type: 'Limited', limited: { limitResponse: { type: 'Queue', queuing: { queues: 2, handSize: 3 } } } } }, 'spec.limited.limitResponse.queuing.handSize: Invalid value: 3: should not be greater than queues (2)'],
 ];
 
@@ -70,7 +70,7 @@ test('fields of features that are off are not taken, but stay where they are', (
 test('role bindings keep their role', () => {
   const stored: KubeObject = { metadata: NAME, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'a' } };
   assert.deepEqual(update('rbac.authorization.k8s.io/rolebindings', stored, (next) => { next['roleRef'] = { kind: 'Role', name: 'b' }; }).errors,
-    ['roleRef: Invalid value: {"kind":"Role","name":"b","apiGroup":"rbac.authorization.k8s.io"}: cannot change roleRef']);
+    ['roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"b"}: cannot change roleRef']);
 });
 
 /** Of a P-256 key, for CN=jane. */

@@ -117,10 +117,25 @@ test('TokenRequest: what is refused, and how', async () => {
   await at.api.create(pods, { metadata: { name: 'other', namespace: 'red' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
   const refused = (spec: object, reason: 'Invalid' | 'BadRequest' | 'NotFound' | 'Conflict', message: RegExp): Promise<void> =>
     assert.rejects(issue('asked', spec), (error) => isStatusError(error, reason) && message.test(error.message));
+  const asked = async (metadata: object): Promise<Answer> => send('/api/v1/namespaces/red/serviceaccounts/asked/token', { token: (await issue('asked')).token, body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', metadata, spec: {} } });
+  await at.api.create(roles, { metadata: { name: 'asking', namespace: 'red' }, rules: [{ apiGroups: [''], resources: ['serviceaccounts/token'], verbs: ['create'] }] });
+  await at.api.create(roleBindings, { metadata: { name: 'asking', namespace: 'red' }, roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'asking' }, subjects: [{ kind: 'ServiceAccount', name: 'asked' }] });
+  for (const [metadata, status, message] of [
+    [{ name: 'x' }, 422, /metadata\.name: Invalid value: "x": must match the service account name if specified/], [{ namespace: 'blue' }, 400, /the namespace of the provided object does not match the namespace sent on the request/],
+    [{ uid: 'x' }, 409, /the UID in the token request \(x\) does not match the UID of the service account \(/],
+  ] as const) {
+    const answer = await asked(metadata);
+    assert.equal(answer.status, status, answer.text);
+    assert.match((JSON.parse(answer.text) as { message: string }).message, message);
+  }
+  const { metadata, spec } = JSON.parse((await asked({})).text) as { metadata: { name: string; namespace: string; uid: string }; spec: object };
+  assert.deepEqual([metadata.name, metadata.namespace, metadata.uid], ['asked', 'red', (await at.api.get(serviceAccounts, { name: 'asked', namespace: 'red' })).metadata!.uid]);
+  assert.deepEqual(spec, { expirationSeconds: 3600, audiences: [AUDIENCE], boundObjectRef: null });
+  await refused({ boundObjectRef: { kind: 'Pod', apiVersion: 'v1' } }, 'BadRequest', /Name parameter required/);
   const pod = { kind: 'Pod', apiVersion: 'v1', name: 'other' };
   await refused({ expirationSeconds: 599 }, 'Invalid', /spec\.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes/);
   await refused({ expirationSeconds: 2 ** 32 + 1 }, 'Invalid', /may not specify a duration larger than 2\^32 seconds/);
-  await refused({ boundObjectRef: { kind: 'ConfigMap', apiVersion: 'v1', name: 'x' } }, 'BadRequest', /cannot bind token to object of type v1, Kind=ConfigMap/);
+  await refused({ boundObjectRef: { kind: 'ConfigMap', apiVersion: 'v1', name: 'x' } }, 'BadRequest', /cannot bind token to object of type \/v1, Kind=ConfigMap/);
   await refused({ boundObjectRef: { ...pod, name: 'none' } }, 'NotFound', /pods "none" not found/);
   await refused({ boundObjectRef: pod }, 'BadRequest', /cannot bind token for serviceaccount "asked" to pod running with different serviceaccount name/);
   await refused({ boundObjectRef: { kind: 'Secret', apiVersion: 'v1', name: 'none' } }, 'NotFound', /secrets "none" not found/);

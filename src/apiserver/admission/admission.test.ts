@@ -157,7 +157,7 @@ test('NodeRestriction keeps a node to itself', async () => {
   await refused({ resource: 'pods', object: pod({ nodeName: 'n1' }) }, /can only create mirror pods/);
   await refused({ resource: 'pods', object: pod({ nodeName: 'n2' }, mirror) }, /can only create pods with spec.nodeName set to itself/);
   await refused({ resource: 'pods', object: pod({ nodeName: 'n1' }, { ...mirror, ownerReferences: [{ ...owner, uid: 'x' }] }) }, /UID mismatch/);
-  await refused({ resource: 'pods', object: pod({ nodeName: 'n1', serviceAccountName: 's' }, mirror) }, /can not create pods that reference a service account/);
+  await refused({ resource: 'pods', object: pod({ nodeName: 'n1', serviceAccountName: 's' }, mirror) }, /can not create pods that reference serviceaccounts/);
   await refused({ resource: 'pods', object: pod({ nodeName: 'n1', volumes: [{ name: 'v', secret: { secretName: 's' } }] }, mirror) }, /can not create pods that reference secrets/);
   await refused({ operation: 'DELETE', resource: 'pods', oldObject: pod({ nodeName: 'n2' }) }, /can only delete pods with spec.nodeName set to itself/);
   await refused({ operation: 'UPDATE', resource: 'pods/status', object: pod({ nodeName: 'n2' }), oldObject: pod({ nodeName: 'n2' }) }, /can only update pod status for pods/);

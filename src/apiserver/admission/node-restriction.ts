@@ -2,7 +2,8 @@
  * NodeRestriction: what a kubelet writes concerns itself and its own pods only. With the Node authorizer it keeps a stolen node
  * credential from reaching further than the node. Other users are not concerned.
  */
-import type { CertificateSigningRequest, CSIDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod } from '#api/types.ts';
+import type { CertificateSigningRequest, CSIDriver, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Volume } from '#api/types.ts';
+import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Authorizer } from '../authz/authorizer.ts';
 import { nodeNameOf } from '../authz/node.ts';
@@ -78,14 +79,34 @@ function checkMirrorPod(attributes: AdmissionAttributes, nodeName: string): void
   const node = attributes.internal.get({ group: '', resource: 'nodes' }, { name: nodeName });
   if (!node) throw refuse(`node ${q(nodeName)} not found`);
   if (owner.uid !== node.metadata?.uid) throw refuse(`node ${nodeName} UID mismatch: expected ${owner.uid} got ${node.metadata?.uid ?? ''}`);
-  if (pod.spec.serviceAccountName) throw refuse(`node ${q(nodeName)} can not create pods that reference a service account`);
-  if (secretNames(pod.spec).length > 0 || pod.spec.imagePullSecrets?.length) throw refuse(`node ${q(nodeName)} can not create pods that reference secrets`);
-  const containers = [...pod.spec.initContainers ?? [], ...pod.spec.containers ?? []];
-  const readsConfig = containers.some((container) => container.env?.some((env) => env.valueFrom?.configMapKeyRef) || container.envFrom?.some((env) => env.configMapRef));
-  const volumes = pod.spec.volumes ?? [];
-  if (readsConfig || volumes.some((volume) => volume.configMap || volume.projected?.sources?.some((source) => source.configMap))) throw refuse(`node ${q(nodeName)} can not create pods that reference configmaps`);
-  if (volumes.some((volume) => volume.persistentVolumeClaim || volume.ephemeral)) throw refuse(`node ${q(nodeName)} can not create pods that reference persistentvolumeclaims`);
-  if (pod.spec.resourceClaims?.length) throw refuse(`node ${q(nodeName)} can not create pods that reference resourceclaims`);
+  const referenced = referencedKind(pod.spec);
+  if (referenced !== undefined) throw refuse(`node ${q(nodeName)} can not create pods that reference ${referenced}`);
+}
+
+/** The kind of an object of the API that such a pod names, and by what; undefined for a pod that its node can run by itself. */
+function referencedKind(spec: PodSpec): string | undefined {
+  if (spec.serviceAccountName) return 'serviceaccounts';
+  if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) return 'secrets';
+  const containers = [...spec.initContainers ?? [], ...spec.containers ?? [], ...spec.ephemeralContainers ?? []];
+  if (containers.some((container) => container.env?.some((env) => env.valueFrom?.configMapKeyRef) || container.envFrom?.some((env) => env.configMapRef))) return 'configmaps';
+  const volumes = spec.volumes ?? [];
+  if (volumes.some((volume) => volume.configMap || volume.projected?.sources?.some((source) => source.configMap))) return 'configmaps';
+  if (spec.resourceClaims?.length) return 'resourceclaims';
+  return volumes.map(referencedByVolume).find((kind) => kind !== undefined);
+}
+
+function referencedByVolume(volume: Volume): string | undefined {
+  if (volume.csi) return 'csidrivers (via CSI volumes)';
+  if (volume.glusterfs) return 'endpoints (via glusterFS volumes)';
+  if (volume.persistentVolumeClaim) return 'persistentvolumeclaims';
+  if (volume.ephemeral) return 'persistentvolumeclaims (via ephemeral volumes)';
+  if (volume.azureFile) return 'secrets (via azureFile volumes)';
+  for (const source of volume.projected?.sources ?? []) {
+    if (source.serviceAccountToken) return 'serviceaccounts (via projected volumes)';
+    if (source.clusterTrustBundle) return 'clustertrustbundles';
+    if (source.podCertificate) return 'podcertificates';
+  }
+  return undefined;
 }
 
 function checkPodStatus(attributes: AdmissionAttributes, nodeName: string): void {
@@ -94,7 +115,9 @@ function checkPodStatus(attributes: AdmissionAttributes, nodeName: string): void
   const previous = attributes.oldObject as Pod | undefined;
   if (previous?.spec?.nodeName !== nodeName) throw forbid(attributes, `node ${q(nodeName)} can only update pod status for pods with spec.nodeName set to itself`);
   if (!sameJson(attributes.object?.metadata?.labels ?? {}, previous.metadata?.labels ?? {})) throw forbid(attributes, `node ${q(nodeName)} cannot update labels through pod status`);
-  if (!sameJson((attributes.object as Pod).status?.resourceClaimStatuses ?? [], previous.status?.resourceClaimStatuses ?? [])) throw forbid(attributes, `node ${q(nodeName)} cannot update resource claim statuses`);
+  if (!sameJson((attributes.object as Pod).status?.resourceClaimStatuses ?? [], previous.status?.resourceClaimStatuses ?? [])) throw forbid(attributes, `node ${q(nodeName)} cannot update resource claim statues`);
+  // Either names claims that the Node authorizer then lets the node read.
+  if (!sameJson((attributes.object as Pod).status?.extendedResourceClaimStatus ?? {}, previous.status?.extendedResourceClaimStatus ?? {})) throw forbid(attributes, `node ${q(nodeName)} cannot update extended resource claim status`);
 }
 
 function checkEviction(attributes: AdmissionAttributes, nodeName: string): void {
@@ -111,11 +134,13 @@ function checkNode(attributes: AdmissionAttributes, nodeName: string): void {
   const node = attributes.object as Node | undefined;
   const previous = attributes.oldObject as Node | undefined;
   if (attributes.operation === 'CREATE' && node) {
+    if (node.spec?.configSource) throw forbid(attributes, `node ${q(nodeName)} is not allowed to create pods with a non-nil configSource`);
     const labels = forbiddenLabels(Object.keys(node.metadata?.labels ?? {}));
     if (labels.length > 0) throw forbid(attributes, `node ${q(nodeName)} is not allowed to set the following labels: ${labels.join(', ')}`);
     if (node.metadata?.ownerReferences?.length) throw forbid(attributes, `node ${q(nodeName)} is not allowed to set ownerReferences`);
   }
   if (attributes.operation !== 'UPDATE' || !node || !previous) return;
+  if (node.spec?.configSource && !sameJson(node.spec.configSource, previous.spec?.configSource)) throw forbid(attributes, `node ${q(nodeName)} is not allowed to update configSource to a new non-nil configSource`);
   if (!sameJson(node.metadata?.ownerReferences ?? [], previous.metadata?.ownerReferences ?? [])) throw forbid(attributes, `node ${q(nodeName)} is not allowed to modify ownerReferences`);
   if (!sameJson(node.spec?.taints ?? [], previous.spec?.taints ?? [])) throw forbid(attributes, `node ${q(nodeName)} is not allowed to modify taints`);
   const labels = forbiddenLabels(changedKeys(node.metadata?.labels ?? {}, previous.metadata?.labels ?? {}));
@@ -169,7 +194,7 @@ function checkToken(attributes: AdmissionAttributes, nodeName: string): void {
   if (ref?.apiVersion !== 'v1' || ref.kind !== 'Pod' || !ref.name) throw forbid(attributes, 'node requested token not bound to a pod');
   if (!ref.uid) throw forbid(attributes, 'node requested token with a pod binding without a uid');
   const pod = attributes.internal.get({ group: '', resource: 'pods' }, { namespace: attributes.namespace, name: ref.name }) as Pod | undefined;
-  if (!pod) throw forbid(attributes, `pod ${q(ref.name)} not found`);
+  if (!pod) throw statusErrors.notFound({ group: '', resource: 'pod', name: ref.name });
   if (ref.uid !== pod.metadata?.uid) throw forbid(attributes, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
   if (pod.spec?.nodeName !== nodeName) throw forbid(attributes, 'node requested token bound to a pod scheduled on a different node');
 }

@@ -21,7 +21,8 @@ export const serviceAccount: AdmissionPlugin = {
   handles: (operation, target) => operation === 'CREATE' && isTarget(target, '', 'pods'),
   admit(attributes) {
     const spec = (attributes.object as Pod).spec;
-    if (!spec || isMirrorPod(attributes)) return;
+    if (!spec) return;
+    if (isMirrorPod(attributes)) return checkMirrorPod(attributes, spec);
     spec.serviceAccountName ||= DEFAULT_ACCOUNT;
     const found = findAccount(attributes, spec.serviceAccountName);
     if (found) return admitWith(spec, found);
@@ -101,7 +102,7 @@ function checkSecrets(attributes: AdmissionAttributes, { spec, account }: { read
   const mountable = new Set((account.secrets ?? []).map((secret) => secret.name));
   const name = account.metadata?.name ?? '';
   for (const { where, secret } of secretNames(spec)) {
-    if (!mountable.has(secret)) throw forbid(attributes, `${where} with secret.secretName="${secret}" is not allowed because service account ${name} does not reference that secret`);
+    if (!mountable.has(secret)) throw forbid(attributes, `${where} secret.secretName="${secret}" is not allowed because service account ${name} does not reference that secret`);
   }
   const pullable = new Set((account.imagePullSecrets ?? []).map((secret) => secret.name));
   for (const [index, secret] of (spec.imagePullSecrets ?? []).entries()) {
@@ -116,15 +117,15 @@ export function secretNames(spec: PodSpec): { readonly where: string; readonly s
     if (secret) found.push({ where, secret });
   };
   for (const volume of spec.volumes ?? []) {
-    add('volume', volume.secret?.secretName);
-    for (const source of volume.projected?.sources ?? []) add('volume', source.secret?.name);
-    for (const other of [volume.cephfs, volume.cinder, volume.flexVolume, volume.iscsi, volume.rbd, volume.scaleIO, volume.storageos]) add('volume', other?.secretRef?.name);
-    add('volume', volume.azureFile?.secretName);
-    add('volume', volume.csi?.nodePublishSecretRef?.name);
+    add('volume with', volume.secret?.secretName);
+    for (const source of volume.projected?.sources ?? []) add('volume with', source.secret?.name);
+    for (const other of [volume.cephfs, volume.cinder, volume.flexVolume, volume.iscsi, volume.rbd, volume.scaleIO, volume.storageos]) add('volume with', other?.secretRef?.name);
+    add('volume with', volume.azureFile?.secretName);
+    add('volume with', volume.csi?.nodePublishSecretRef?.name);
   }
   for (const container of [...spec.initContainers ?? [], ...spec.containers ?? [], ...spec.ephemeralContainers ?? []]) {
-    for (const env of container.env ?? []) add(`container ${container.name} with envVar ${env.name}`, env.valueFrom?.secretKeyRef?.name);
-    for (const env of container.envFrom ?? []) add(`container ${container.name} with envFrom`, env.secretRef?.name);
+    for (const env of container.env ?? []) add(`container ${container.name} with envVar ${env.name} referencing`, env.valueFrom?.secretKeyRef?.name);
+    for (const env of container.envFrom ?? []) add(`container ${container.name} with envFrom referencing`, env.secretRef?.name);
   }
   return found;
 }

@@ -71,7 +71,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       this.#foreign.add(digest);
       return undefined;
     }
-    if (!verifyJwt(parsed, this.#options.keys.accepted)) throw new Error('invalid bearer token');
+    if (!verifyJwt(parsed, this.#options.keys.accepted)) throw new Error('go-jose/go-jose: error in cryptographic primitive');
     if (this.#verified.size >= CACHE_LIMIT) this.#verified.delete(this.#verified.keys().next().value!);
     const verified = { claims: parsed.claims, found: undefined };
     this.#verified.set(digest, verified);
@@ -81,7 +81,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   #authenticateBound(verified: Verified, audiences: readonly string[]): Authenticated {
     const { claims } = verified;
     const { apiAudiences, nowMs, metrics } = this.#options;
-    const accepted = verified.found && audiences === apiAudiences ? verified.found.audiences ?? [] : intersect(stringList(claims['aud']), audiences);
+    const accepted = verified.found && audiences === apiAudiences ? verified.found.audiences ?? [] : intersect(audiences, stringList(claims['aud']));
     if (accepted.length === 0) throw new Error(`token audiences ${quoted(stringList(claims['aud']))} is invalid for the target audiences ${quoted(audiences)}`);
     const now = nowMs();
     checkTimes(claims, now);

@@ -36,7 +36,7 @@ test('a role may not hold more than its writer', async () => {
 test('aggregation needs full authority', async () => {
   const context = contextFor(JANE, [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }]);
   const role = { metadata: { name: 'all' }, rules: [], aggregationRule: { clusterRoleSelectors: [{ matchLabels: { a: 'b' } }] } };
-  await assert.rejects(checkRoleWrite(context, { role, resource: 'clusterroles' }), /must have cluster-admin privileges to use an aggregationRule/);
+  await assert.rejects(checkRoleWrite(context, { role, resource: 'clusterroles' }), /must have cluster-admin privileges to use the aggregationRule/);
 });
 
 test('a binding may not grant more than its writer holds, unless bind or escalate is held', async () => {

@@ -7,7 +7,7 @@ import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { Authorizer } from './authorizer.ts';
 import type { RbacAuthorizer } from './rbac.ts';
-import { compactRules, describeRule, missingRules, quotedList, RBAC_GROUP, type BindingObject, type PolicyRule, type RoleObject } from './rbac-rules.ts';
+import { compactRules, describeRule, missingRules, quotedList, RBAC_GROUP, type BindingObject, type PolicyRule, type RoleObject, type RoleRef } from './rbac-rules.ts';
 
 export interface EscalationContext {
   readonly user: UserInfo;
@@ -23,9 +23,9 @@ export async function checkRoleWrite(context: EscalationContext, { role, previou
   const namespace = role.metadata?.namespace ?? '';
   if (isPrivileged(context.user) || await isAllowed(context, { verb: 'escalate', resource, namespace, name: role.metadata?.name ?? '' })) return;
   const of = { group: RBAC_GROUP, resource, name: role.metadata?.name ?? '' };
-  refuseMissing(context, { wanted: role.rules ?? [], namespace, of });
   // Whoever may choose labels could add any rule to an aggregated role: only full authority suffices.
-  if (role.aggregationRule || previous?.aggregationRule) refuseMissing(context, { wanted: FULL_AUTHORITY, namespace, of, prefix: 'must have cluster-admin privileges to use an aggregationRule: ' });
+  if ((role.aggregationRule || previous?.aggregationRule) && missingRules(context.rbac.resolve(context.user, namespace).rules, FULL_AUTHORITY).length > 0) throw statusErrors.forbidden(of, 'must have cluster-admin privileges to use the aggregationRule');
+  refuseMissing(context, { wanted: role.rules ?? [], namespace, of });
 }
 
 /** For a create or an update of a RoleBinding or ClusterRoleBinding. Throws StatusError Forbidden, or NotFound for an absent role. */
@@ -35,7 +35,14 @@ export async function checkBindingWrite(context: EscalationContext, { binding, p
   const namespace = resource === 'rolebindings' ? binding.metadata?.namespace ?? '' : '';
   const target = roleRef.kind === 'ClusterRole' ? 'clusterroles' : 'roles';
   if (await isAllowed(context, { verb: 'bind', resource: target, namespace, name: roleRef.name })) return;
-  refuseMissing(context, { wanted: context.rbac.rulesOfRole(roleRef, namespace), namespace, of: { group: RBAC_GROUP, resource, name: binding.metadata?.name ?? '' } });
+  refuseMissing(context, { wanted: rulesOf(roleRef, { context, namespace, resource }), namespace, of: { group: RBAC_GROUP, resource, name: binding.metadata?.name ?? '' } });
+}
+
+/** StatusError NotFound, which upstream says of the kind that was asked for, by the role's name. */
+function rulesOf(roleRef: RoleRef, { context, namespace, resource }: { readonly context: EscalationContext; readonly namespace: string; readonly resource: string }): readonly PolicyRule[] {
+  const rules = context.rbac.rulesOfRole(roleRef, namespace);
+  if (!rules) throw statusErrors.notFound({ group: RBAC_GROUP, resource, name: roleRef.name });
+  return rules;
 }
 
 /**
@@ -61,14 +68,14 @@ async function isAllowed(context: EscalationContext, request: { readonly verb: s
   }
 }
 
-function refuseMissing(context: EscalationContext, check: { readonly wanted: readonly PolicyRule[]; readonly namespace: string; readonly of: { readonly group: string; readonly resource: string; readonly name: string }; readonly prefix?: string }): void {
+function refuseMissing(context: EscalationContext, check: { readonly wanted: readonly PolicyRule[]; readonly namespace: string; readonly of: { readonly group: string; readonly resource: string; readonly name: string } }): void {
   const held = context.rbac.resolve(context.user, check.namespace);
   const missing = missingRules(held.rules, check.wanted);
   if (missing.length === 0) return;
   const descriptions = [...new Set(compactRules(missing).map(describeRule))].toSorted();
   const errors = held.errors.length > 0 ? `; resolution errors: ${quotedErrors(held.errors)}` : '';
   const { name, groups } = context.user;
-  throw statusErrors.forbidden(check.of, `${check.prefix ?? ''}user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`);
+  throw statusErrors.forbidden(check.of, `user ${JSON.stringify(name)} (groups=${quotedList(groups)}) is attempting to grant RBAC permissions not currently held:\n${descriptions.join('\n')}${errors}`);
 }
 
 function quotedErrors(errors: readonly string[]): string {

@@ -47,7 +47,7 @@ export class NodeAuthorizer implements Authorizer {
 
   /** Requests for what is tied to a node; undefined for the rest. */
   #authorizeSpecial(request: Request): AuthorizationDecision | undefined {
-    const { group, resource, subresource } = request.attributes;
+    const { verb, group, resource, subresource } = request.attributes;
     switch (group === '' ? resource : `${resource}.${group}`) {
       case 'secrets': return this.#readNamespaced(request, 'secret');
       case 'configmaps': return this.#readNamespaced(request, 'configmap');
@@ -55,7 +55,7 @@ export class NodeAuthorizer implements Authorizer {
       case 'persistentvolumes': return this.#getIndividual(request) ?? this.#related(request, this.#usesVolume(request));
       case 'resourceclaims.resource.k8s.io': return this.#getRelated(request, 'resourceclaim');
       case 'volumeattachments.storage.k8s.io': return this.#getIndividual(request) ?? this.#related(request, this.#ownsAttachment(request));
-      case 'serviceaccounts': return subresource === '' ? this.#getRelated(request, 'serviceaccount') : this.#createToken(request);
+      case 'serviceaccounts': return verb === 'get' && subresource === '' ? this.#getRelated(request, 'serviceaccount') : this.#createToken(request);
       case 'leases.coordination.k8s.io': return authorizeLease(request);
       case 'csinodes.storage.k8s.io': return authorizeCSINode(request);
       case 'resourceslices.resource.k8s.io': return this.#resourceSlice(request);
@@ -122,7 +122,7 @@ export class NodeAuthorizer implements Authorizer {
     if (subresource !== '' || !['get', 'list', 'watch'].includes(verb)) return undefined;
     if (verb === 'get') return this.#related(request, this.#hasVertex(request, 'pod'));
     if (selectsNode(request, 'spec.nodeName')) return ALLOW;
-    if (name !== '' && this.#hasVertex(request, 'pod')) return ALLOW;
+    if (name !== '') return this.#related(request, this.#hasVertex(request, 'pod'));
     return noOpinion(`can only list/watch pods with spec.nodeName field selector`);
   }
 

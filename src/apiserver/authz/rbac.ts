@@ -1,8 +1,7 @@
 /** The RBAC authorizer: allows what a binding grants, has no opinion otherwise. After upstream's plugin/pkg/auth/authorizer/rbac. */
 import type { UserInfo } from '#machinery/object.ts';
-import { statusErrors } from '#machinery/errors.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
-import { resourceKeyOf, roleKeyOfRef, type CompiledRole, type Grant, type RbacIndex } from './rbac-index.ts';
+import { resourceKeyOf, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-index.ts';
 import { RBAC_GROUP, type PolicyRule, type RbacSubject, type RoleRef } from './rbac-rules.ts';
 
 /** All a user may do somewhere, and the bindings whose role is missing. */
@@ -52,11 +51,9 @@ export class RbacAuthorizer implements Authorizer {
     return { rules, errors: [...errors] };
   }
 
-  /** The rules of a referenced role; StatusError NotFound when there is none. */
-  rulesOfRole(roleRef: RoleRef, namespace: string): readonly PolicyRule[] {
-    const role: CompiledRole | undefined = this.#index.role(roleKeyOfRef(roleRef, namespace));
-    if (!role) throw statusErrors.notFound({ group: RBAC_GROUP, resource: roleRef.kind.toLowerCase(), name: roleRef.name });
-    return role.rules;
+  /** The rules of a referenced role; undefined when there is none. */
+  rulesOfRole(roleRef: RoleRef, namespace: string): readonly PolicyRule[] | undefined {
+    return this.#index.role(roleKeyOfRef(roleRef, namespace))?.rules;
   }
 }
 

@@ -24,7 +24,7 @@ test('access reviews answer what the authorizer decides', async () => {
 
 test('malformed reviews are refused', async () => {
   const { authorizer, stop } = await setUp();
-  await assert.rejects(reviewSubjectAccess(authorizer, { spec: {} }), { message: 'SubjectAccessReview.authorization.k8s.io "" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: "": at least one of user or group must be specified]' });
+  await assert.rejects(reviewSubjectAccess(authorizer, { spec: {} }), { message: '.authorization.k8s.io "" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: "": at least one of user or group must be specified]' });
   await assert.rejects(reviewLocalSubjectAccess(authorizer, { spec: { user: 'x', resourceAttributes: { namespace: 'blue' } } }, 'red'), /must match metadata.namespace/);
   stop();
 });

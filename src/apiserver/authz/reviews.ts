@@ -28,7 +28,7 @@ interface AccessSpec {
 /** May the user named in the spec? */
 export async function reviewSubjectAccess(authorizer: Authorizer, review: KubeObject): Promise<KubeObject> {
   const spec = specOf(review);
-  refuse('SubjectAccessReview', [...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: false })]);
+  refuse([...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: false })]);
   return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
 }
 
@@ -37,16 +37,16 @@ export async function reviewLocalSubjectAccess(authorizer: Authorizer, review: K
   const spec = specOf(review);
   const errors = [...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: true })];
   if (spec.resourceAttributes && spec.resourceAttributes.namespace !== namespace) errors.push(fieldErrors.invalid('spec.resourceAttributes.namespace', spec.resourceAttributes.namespace ?? '', 'must match metadata.namespace'));
-  if (spec.nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', spec.nonResourceAttributes, 'disallowed on this kind of request'));
-  refuse('LocalSubjectAccessReview', errors);
-  if ((review.metadata?.namespace ?? namespace) !== namespace) throw statusErrors.badRequest(`metadata.namespace must match the provided namespace`);
+  if (spec.nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', shown(spec.nonResourceAttributes), 'disallowed on this kind of request'));
+  refuse(errors);
+  if ((review.metadata?.namespace ?? namespace) !== namespace) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
   return { ...review, metadata: { ...review.metadata, namespace }, status: await evaluate(authorizer, spec, subjectOf(spec)) };
 }
 
 /** May I? */
 export async function reviewSelfSubjectAccess(authorizer: Authorizer, review: KubeObject, user: UserInfo): Promise<KubeObject> {
   const spec = specOf(review);
-  refuse('SelfSubjectAccessReview', [...specErrors(spec, { needsSubject: false }), ...metadataErrors(review, { namespaced: false })]);
+  refuse([...specErrors(spec, { needsSubject: false }), ...metadataErrors(review, { namespaced: false })]);
   return { ...review, status: await evaluate(authorizer, spec, user) };
 }
 
@@ -56,7 +56,8 @@ export async function reviewSelfSubjectRules(authorizer: Authorizer, review: Kub
   if (!namespace) throw statusErrors.badRequest('no namespace on request');
   const rules = await authorizer.rulesFor?.(user, namespace) ?? { resourceRules: [], nonResourceRules: [], incomplete: true, evaluationError: 'the authorizer does not support user rule resolution' };
   const { resourceRules, nonResourceRules, incomplete, evaluationError } = rules;
-  return { ...review, status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) } };
+  // As upstream: the question is no part of the answer.
+  return { ...review, spec: {}, status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) } };
 }
 
 function specOf(review: KubeObject): AccessSpec {
@@ -65,7 +66,7 @@ function specOf(review: KubeObject): AccessSpec {
 
 function specErrors({ resourceAttributes, nonResourceAttributes, user, groups }: AccessSpec, { needsSubject }: { readonly needsSubject: boolean }): FieldError[] {
   const errors: FieldError[] = [];
-  if (resourceAttributes && nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', nonResourceAttributes, 'cannot be specified in combination with resourceAttributes'));
+  if (resourceAttributes && nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', shown(nonResourceAttributes), 'cannot be specified in combination with resourceAttributes'));
   if (!resourceAttributes && !nonResourceAttributes) errors.push(fieldErrors.invalid('spec.resourceAttributes', null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified'));
   if (needsSubject && !user && !groups?.length) errors.push(fieldErrors.invalid('spec.user', '', 'at least one of user or group must be specified'));
   if (resourceAttributes) errors.push(...selectorErrors(resourceAttributes.fieldSelector, 'fieldSelector'), ...selectorErrors(resourceAttributes.labelSelector, 'labelSelector'));
@@ -96,8 +97,13 @@ function selectorErrors(selector: SelectorAttributes | undefined, name: string):
   return errors;
 }
 
-function refuse(kind: string, errors: readonly FieldError[]): void {
-  if (errors.length > 0) throw statusErrors.invalid({ group: GROUP, kind, name: '' }, errors);
+/** Upstream names no kind here, and shows paths as it holds them. */
+function refuse(errors: readonly FieldError[]): void {
+  if (errors.length > 0) throw statusErrors.invalid({ group: GROUP, kind: '', name: '' }, errors);
+}
+
+function shown({ path = '', verb = '' }: NonNullable<AccessSpec['nonResourceAttributes']>): unknown {
+  return { Path: path, Verb: verb };
 }
 
 function subjectOf(spec: AccessSpec): UserInfo {

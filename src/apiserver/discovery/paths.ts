@@ -48,7 +48,7 @@ export function createPathRouter(options: PathOptions): PathHandler {
     const { request, info } = context;
     const extra = options.extra && Object.hasOwn(options.extra, info.path) ? options.extra[info.path] : undefined;
     if (extra) return extra(context);
-    if (request.method !== 'GET' && request.method !== 'HEAD') throw methodNotAllowed();
+    if (request.method !== 'GET' && request.method !== 'HEAD') throw statusErrors.pathMethodNotAllowed();
     const path = info.path.length > 1 && info.path.endsWith('/') ? info.path.slice(0, -1) : info.path;
     const found = exact[path];
     if (found) return found(context);
@@ -62,10 +62,6 @@ export function createPathRouter(options: PathOptions): PathHandler {
     if (!document) throw statusErrors.pathNotFound();
     return discoveryResponse(context, document);
   };
-}
-
-function methodNotAllowed(): Error {
-  return statusErrors.methodNotAllowed({ group: '', resource: '' }, '');
 }
 
 function versionInfo(programVersion: string): Record<string, string> {

@@ -31,30 +31,31 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   const { info } = context;
   const endpoint = core.catalogue.find(info.group, info.version, info.resource);
   if (!endpoint) throw statusErrors.pathNotFound();
+  demandServedPrefix(context);
   const { deprecation } = endpoint.resource.behaviour;
   if (deprecation !== undefined) context.warnings.push(deprecation);
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
-  if (!endpoint.verbs.has(info.verb)) throw methodNotAllowed();
+  if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
   const { namespaced } = endpoint.resource;
   const namespace = namespaced ? info.namespace : '';
   if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces') throw statusErrors.pathNotFound();
   if (endpoint.resource.virtual) return VIRTUAL.handle(endpoint, context, core);
   const stored = endpoint as StoredEndpoint;
   const acrossNamespaces = namespaced && namespace === '';
-  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch') throw methodNotAllowed();
+  if (acrossNamespaces && info.verb !== 'list' && info.verb !== 'watch') throw statusErrors.pathMethodNotAllowed();
   const target = { namespace, name: info.name };
   switch (info.verb) {
     case 'get': return get(stored, { context, core, target });
     case 'list': return list(stored, { context, core, namespace });
     case 'watch': return watch(stored, { context, core, namespace, ...(isNamedWatch(context) ? { name: info.name } : {}) });
     case 'create':
-      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === '')) throw methodNotAllowed();
+      if (info.name !== '' && !(info.resource === 'namespaces' && info.name === '')) throw statusErrors.pathMethodNotAllowed();
       return create(stored, call(context, core, target));
     case 'update': return update(stored, call(context, core, target));
     case 'patch': return patch(stored, call(context, core, target));
     case 'delete': return remove(stored, call(context, core, target));
     case 'deletecollection': return removeCollection(stored, call(context, core, target));
-    default: throw methodNotAllowed();
+    default: throw statusErrors.pathMethodNotAllowed();
   }
 }
 
@@ -63,16 +64,15 @@ function call(context: RequestContext, core: ServerCore, target: WriteCall['targ
 }
 
 /** /watch/…/name: the name is in the path, where it was authorized by; selectors only narrow it further. */
-function isNamedWatch({ info, request }: RequestContext): boolean {
-  return info.name !== '' && request.path.includes('/watch/') && info.path.replace(/\/$/, '').endsWith(`/${info.name}`);
+function isNamedWatch({ info }: RequestContext): boolean {
+  return info.verbInPath && info.name !== '';
 }
 
-function methodNotAllowed(): Error {
-  const error = statusErrors.methodNotAllowed({ group: '', resource: '' }, '');
-  error.status.message = 'the server does not allow this method on the requested resource';
-  error.status.details = {};
-  error.message = error.status.message;
-  return error;
+/** The oldest form of a path, with the verb in it, is served for watches only: other subresources and methods must not be reached by the right to watch. */
+function demandServedPrefix({ info, request }: RequestContext): void {
+  if (!info.verbInPath) return;
+  if (info.verb !== 'watch' || info.subresource !== '') throw statusErrors.pathNotFound();
+  if (request.method !== 'GET' && request.method !== 'HEAD') throw statusErrors.pathMethodNotAllowed();
 }
 
 function handleSubresource(endpoint: Endpoint, context: RequestContext, core: ServerCore): Answer {
@@ -84,7 +84,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const stored = endpoint as StoredEndpoint;
   const pair = `${info.resource}/${subresource}`;
   if (info.group === '' && CONNECTED.has(pair)) return connect(context, core, endpoint);
-  if (!served.verbs.includes(verb)) throw methodNotAllowed();
+  if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
   const special = SUBRESOURCES[`${info.group}/${pair}`];
   if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call(context, core, target));
   if (subresource === 'scale') {
@@ -95,7 +95,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
     case 'get': return get(stored, { context, core, target });
     case 'update': return update(stored, call(context, core, target), { subresource });
     case 'patch': return patch(stored, call(context, core, target), { subresource });
-    default: throw methodNotAllowed();
+    default: throw statusErrors.pathMethodNotAllowed();
   }
 }
 
@@ -120,6 +120,7 @@ async function connect(context: RequestContext, core: ServerCore, endpoint: Endp
 /** The last stage of an upgrade request. */
 export async function upgradeResource(context: RequestContext, { core, socket, head }: { readonly core: ServerCore; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
   const { info } = context;
+  demandServedPrefix(context);
   if (info.isResourceRequest && info.verb === 'watch' && context.request.headers['upgrade']?.toLowerCase() === 'websocket') {
     // Only now: it would hold up the start.
     const { watchOverWebSocket } = await import('../streams/watch-socket.ts');

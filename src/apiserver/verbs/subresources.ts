@@ -198,53 +198,64 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const view = viewOptions(context, core.clock.now());
   const request = await readKind(TOKEN_REQUEST, context, { mode: options.fieldValidation });
-  if (request.metadata?.name && request.metadata.name !== target.name) throw statusErrors.badRequest(`service account name ${JSON.stringify(target.name)} does not match name ${JSON.stringify(request.metadata.name)}`);
+  const { name, namespace, uid: wantedUid } = request.metadata ?? {};
+  if (namespace && namespace !== target.namespace) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
   await admitBody(endpoint, call, { subresource: 'token', body: request, options });
   if (!core.tokenIssuer) throw statusErrors.unavailable('this server issues no service account tokens');
-  const spec = (request['spec'] ?? {}) as TokenSpec;
-  const expirationSeconds = spec.expirationSeconds ?? DEFAULT_EXPIRATION_SECONDS;
-  const errors = [];
-  if (expirationSeconds < MIN_EXPIRATION_SECONDS) errors.push(fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, 'may not specify a duration less than 10 minutes'));
-  if (expirationSeconds > MAX_EXPIRATION_SECONDS) errors.push(fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, 'may not specify a duration larger than 2^32 seconds'));
-  if (errors.length > 0) throw statusErrors.invalid({ ...TOKEN_REQUEST, name: '' }, errors);
+  if (name && name !== target.name) throw statusErrors.invalid({ ...TOKEN_REQUEST, name: target.name }, [fieldErrors.invalid('metadata.name', name, 'must match the service account name if specified')]);
   const entry = endpoint.cache.entries.get(endpoint.cache.key(target));
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   const uid = endpoint.cache.parsed.of(entry).metadata?.uid ?? '';
+  if (wantedUid && wantedUid !== uid) throw statusErrors.conflict({ group: TOKEN_REQUEST.group, resource: TOKEN_REQUEST.kind, name: target.name }, `the UID in the token request (${wantedUid}) does not match the UID of the service account (${uid})`);
+  const spec = (request['spec'] ?? {}) as TokenSpec;
+  const expirationSeconds = checkedExpiration(spec);
   const bound = boundObject(spec, call);
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
-  const issued = options.dryRun ? undefined : await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
-  if (issued?.warning) context.warnings.push(issued.warning);
-  if (issued) context.annotate?.('authentication.kubernetes.io/issued-credential-id', issued.credentialId);
+  // A dry run too: nothing is stored by it, and whoever asks may have the token.
+  const issued = await core.tokenIssuer.issue({ namespace: target.namespace, serviceAccount: { name: target.name, uid }, audiences, expirationSeconds, ...bound });
+  if (issued.warning) context.warnings.push(issued.warning);
+  context.annotate?.('authentication.kubernetes.io/issued-credential-id', issued.credentialId);
   const answer: KubeObject = {
-    kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: target.name, namespace: target.namespace, creationTimestamp: rfc3339(core.clock.now()) },
-    spec: { ...spec, audiences, expirationSeconds: issued?.expirationSeconds ?? expirationSeconds },
-    status: { token: issued?.token ?? '', expirationTimestamp: issued?.expirationTimestamp ?? null },
+    kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { ...request.metadata, name: target.name, namespace: target.namespace, uid, creationTimestamp: rfc3339(core.clock.now()) },
+    spec: { ...spec, audiences, expirationSeconds: issued.expirationSeconds, boundObjectRef: spec.boundObjectRef ?? null },
+    status: { token: issued.token, expirationTimestamp: issued.expirationTimestamp },
   };
   return respondEncoded(answer, { status: 201, options: view });
 }
 
+function checkedExpiration({ expirationSeconds = DEFAULT_EXPIRATION_SECONDS }: TokenSpec): number {
+  const refuse = (detail: string): Error => statusErrors.invalid({ ...TOKEN_REQUEST, name: '' }, [fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, detail)]);
+  if (expirationSeconds < MIN_EXPIRATION_SECONDS) throw refuse('may not specify a duration less than 10 minutes');
+  if (expirationSeconds > MAX_EXPIRATION_SECONDS) throw refuse('may not specify a duration larger than 2^32 seconds');
+  return expirationSeconds;
+}
+
 type Bound = Pick<Parameters<NonNullable<WriteCall['core']['tokenIssuer']>['issue']>[0], 'boundTo' | 'node'>;
 
+const BOUND_KINDS: Readonly<Record<string, { readonly resource: string; readonly namespaced: boolean }>> = {
+  Pod: { resource: 'pods', namespaced: true }, Secret: { resource: 'secrets', namespaced: true }, Node: { resource: 'nodes', namespaced: false },
+};
+
+/** The object a token is to end with, which must be there. Its kind is told by group and kind; the version does not matter. */
 function boundObject({ boundObjectRef: ref }: TokenSpec, { core, target }: WriteCall): Bound {
   if (!ref) return {};
-  const kinds: Readonly<Record<string, { readonly resource: string; readonly namespaced: boolean }>> = {
-    Pod: { resource: 'pods', namespaced: true }, Secret: { resource: 'secrets', namespaced: true }, Node: { resource: 'nodes', namespaced: false },
-  };
-  const kind = ref.apiVersion === 'v1' ? kinds[ref.kind ?? ''] : undefined;
-  if (!kind) throw statusErrors.badRequest(`cannot bind token to object of type ${ref.apiVersion ?? ''}, Kind=${ref.kind ?? ''}`);
-  const of = { group: '', resource: kind.resource };
-  const object = core.internal.get(of, { name: ref.name ?? '', namespace: kind.namespaced ? target.namespace : '' });
-  if (!object) throw statusErrors.notFound({ ...of, name: ref.name ?? '' });
+  const { group, version } = parseApiVersion(ref.apiVersion ?? '');
+  const { kind = '', name = '' } = ref;
+  const of = group === '' && Object.hasOwn(BOUND_KINDS, kind) ? { group: '', ...BOUND_KINDS[kind]! } : undefined;
+  if (!of) throw statusErrors.badRequest(`cannot bind token to object of type ${group}/${version}, Kind=${kind}`);
+  if (name === '') throw statusErrors.badRequest('Name parameter required.');
+  const object = core.internal.get(of, { name, namespace: of.namespaced ? target.namespace : '' });
+  if (!object) throw statusErrors.notFound({ ...of, name });
   const uid = object.metadata?.uid ?? '';
-  if (ref.uid && ref.uid !== uid) throw statusErrors.conflict({ ...of, name: ref.name ?? '' }, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
   const spec = (object as { spec?: { serviceAccountName?: string; nodeName?: string } }).spec;
-  if (ref.kind === 'Pod' && spec?.serviceAccountName !== target.name) {
+  if (kind === 'Pod' && spec?.serviceAccountName !== target.name) {
     throw statusErrors.badRequest(`cannot bind token for serviceaccount ${JSON.stringify(target.name)} to pod running with different serviceaccount name.`);
   }
-  const node = ref.kind === 'Pod' && spec?.nodeName ? core.internal.get({ group: '', resource: 'nodes' }, { name: spec.nodeName }) : undefined;
+  if (ref.uid && ref.uid !== uid) throw statusErrors.conflict({ group: '', resource: kind, name }, `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`);
+  const node = kind === 'Pod' && spec?.nodeName ? core.internal.get({ group: '', resource: 'nodes' }, { name: spec.nodeName }) : undefined;
   return {
-    boundTo: { kind: ref.kind as 'Pod', name: ref.name ?? '', uid },
-    ...(ref.kind === 'Pod' && spec?.nodeName ? { node: { name: spec.nodeName, ...(node?.metadata?.uid ? { uid: node.metadata.uid } : {}) } } : {}),
+    boundTo: { kind: kind as 'Pod', name, uid },
+    ...(kind === 'Pod' && spec?.nodeName ? { node: { name: spec.nodeName, ...(node?.metadata?.uid ? { uid: node.metadata.uid } : {}) } } : {}),
   };
 }
 

@@ -43,6 +43,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const view = { ...viewOptions(context, core.clock.now()), accepted: negotiateWithoutTable(context.request.headers['accept']) };
   const object = await readObject(endpoint, context, options.fieldValidation);
+  if (!endpoint.resource.namespaced && object.metadata) delete object.metadata.namespace;
   await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, options });
   const result = await review(object, call);
   return respondEncoded(result, { status: 201, options: view });
@@ -52,8 +53,9 @@ function userInfo({ name, uid, groups, extra }: RequestContext['user']): Record<
   return { username: name, ...(uid ? { uid } : {}), ...(groups.length > 0 ? { groups: [...groups] } : {}), ...(extra ? { extra } : {}) };
 }
 
+/** Nothing of what was sent comes back: it is no part of the answer. */
 async function selfSubjectReview(review: KubeObject, { context, core }: Call): Promise<KubeObject> {
-  return { ...review, metadata: { ...review.metadata, creationTimestamp: new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z') }, status: { userInfo: userInfo(context.user) } };
+  return { kind: 'SelfSubjectReview', apiVersion: review.apiVersion ?? 'authentication.k8s.io/v1', metadata: { creationTimestamp: new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z') }, status: { userInfo: userInfo(context.user) } };
 }
 
 async function tokenReview(review: KubeObject, { core }: Call): Promise<KubeObject> {

@@ -45,7 +45,9 @@ export function aggregationFrom(flags: AggregationFlags, { pki, readPem }: { rea
     ca,
     // As upstream, a CA that was named is for any name unless names are given.
     allowedNames: flags.requestheaderAllowedNames ?? (requestheaderClientCaFile === undefined ? own.requestHeader?.allowedNames ?? [] : []),
-    usernameHeaders: flags.requestheaderUsernameHeaders ?? HEADERS.usernameHeaders, uidHeaders: flags.requestheaderUidHeaders ?? HEADERS.uidHeaders,
+    usernameHeaders: flags.requestheaderUsernameHeaders ?? HEADERS.usernameHeaders,
+    // A proxy of others may pass through what it does not know of: as upstream, it must be said that it sets this one.
+    uidHeaders: flags.requestheaderUidHeaders ?? (requestheaderClientCaFile === undefined ? HEADERS.uidHeaders : []),
     groupHeaders: flags.requestheaderGroupHeaders ?? HEADERS.groupHeaders, extraHeaderPrefixes: flags.requestheaderExtraHeadersPrefix ?? HEADERS.extraHeaderPrefixes,
   };
   return {

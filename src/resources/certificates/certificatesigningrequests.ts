@@ -104,8 +104,8 @@ function stampConditions(next: CertificateSigningRequest, previous: CertificateS
 function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
   const { request: body = '', usages = [], signerName = '', expirationSeconds } = request.spec ?? ({} as Partial<NonNullable<CertificateSigningRequest['spec']>>);
   const problem = problemOf(() => parseCertificateRequest(body));
-  if (problem !== undefined) errors.invalid(SPEC.child('request'), body, problem);
-  if (usages.length === 0) errors.required(SPEC.child('usages'), 'usages must be provided');
+  if (problem !== undefined) errors.invalid(SPEC.child('request'), body === '' ? null : body, problem);
+  if (usages.length === 0) errors.required(SPEC.child('usages'));
   usages.forEach((usage, i) => {
     if (!USAGES.includes(usage)) errors.notSupported(SPEC.child('usages').index(i), usage, USAGES);
   });
@@ -139,7 +139,7 @@ function checkConditions(request: CertificateSigningRequest, { previous, errors 
     if (!status) errors.required(at.child('status'));
     else if (!allowed.includes(status)) errors.notSupported(at.child('status'), status, allowed);
     const opposite = type === 'Approved' ? 'Denied' : type === 'Denied' ? 'Approved' : undefined;
-    if (opposite && seen.has(opposite)) errors.invalid(at.child('type'), type, 'Approved and Denied conditions are mutually exclusive');
+    if (opposite && seen.has(opposite)) errors.invalid(CONDITIONS, type, 'Approved and Denied conditions are mutually exclusive');
     if (seen.has(type) && !repeatsAlready) errors.duplicate(at.child('type'), type);
     seen.add(type);
   });
@@ -171,9 +171,17 @@ function checkPemCertificates(text: string): void {
     if (label !== 'CERTIFICATE') throw new Error(`only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(label)}`);
     if (body.includes(':')) throw new Error('no PEM block headers are permitted');
     if (body.trim() === '') throw new Error('found CERTIFICATE PEM block containing 0 certificates');
-    void new X509Certificate(block);
+    if (!isCertificate(block)) throw new Error('x509: malformed certificate');
   }
   if (blocks.length === 0) throw new Error('must contain at least one CERTIFICATE PEM block');
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 function problemOf(check: () => unknown): string | undefined {

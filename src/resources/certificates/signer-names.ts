@@ -1,5 +1,5 @@
 /** Names of certificate signers ('example.com/my-signer') and of cluster trust bundles that belong to one. */
-import { validateDNS1123Subdomain } from '#machinery/names.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { Errors, Path } from '../field-path.ts';
 
 const DOMAIN_MAX = 253;
@@ -8,10 +8,11 @@ const LABEL_MAX = 63;
 export function checkSignerName(name: string, path: Path, errors: Errors): void {
   if (name === '') { errors.required(path); return; }
   const segments = name.split('/');
-  if (segments.length !== 2) { errors.invalid(path, name, 'must be a fully qualified domain and path of the form "example.com/signer-name"'); return; }
+  if (segments.length !== 2) { errors.invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"); return; }
   const [domain, signer] = segments as [string, string];
-  if (domain.split('.').length < 2) errors.invalid(path, domain, 'should be a domain with at least two segments separated by dots');
-  errors.invalidEach(path, domain, validateDNS1123Subdomain(domain).map((problem) => `validating label ${JSON.stringify(domain)}: ${problem}`));
+  const labels = domain.split('.');
+  for (const label of labels) errors.invalidEach(path, domain, validateDNS1123Label(label).map((problem) => `validating label ${JSON.stringify(label)}: ${problem}`));
+  if (labels.length < 2) errors.invalid(path, domain, 'should be a domain with at least two segments separated by dots');
   for (const label of signer.split('.')) errors.invalidEach(path, signer, validateDNS1123Subdomain(label).map((problem) => `validating label ${JSON.stringify(label)}: ${problem}`));
   const most = DOMAIN_MAX + 1 + DOMAIN_MAX + 1 + LABEL_MAX;
   if (name.length > most) errors.tooLong(path, most);

@@ -4,7 +4,7 @@ import { checkLabelSelector } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { columns, nameOf } from '../tables.ts';
-import { checkRules } from './rules.ts';
+import { checkRules, emptyRulesAsNull } from './rules.ts';
 
 const SELECTORS = Path.root('aggregationRule').child('clusterRoleSelectors');
 
@@ -13,7 +13,7 @@ export const clusterroles = defineResource<ClusterRole>({
   plural: 'clusterroles',
   nameRule: 'path-segment',
   allowCreateOnUpdate: true,
-  applyDefaults: (role) => { role.rules ??= []; },
+  applyDefaults: emptyRulesAsNull,
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (role) => {
@@ -22,7 +22,11 @@ export const clusterroles = defineResource<ClusterRole>({
     if (role.aggregationRule) {
       const selectors = role.aggregationRule.clusterRoleSelectors ?? [];
       if (selectors.length === 0) errors.required(SELECTORS, 'at least one clusterRoleSelector required if aggregationRule is non-nil');
-      selectors.forEach((selector, i) => checkLabelSelector(selector, SELECTORS.index(i), errors));
+      selectors.forEach((selector, i) => {
+        const before = errors.list.length;
+        checkLabelSelector(selector, SELECTORS.index(i), errors);
+        if (errors.list.length > before) errors.invalid(SELECTORS.index(i), null, 'invalid label selector.');
+      });
     }
     return errors.list;
   },

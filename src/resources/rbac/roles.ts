@@ -3,14 +3,14 @@ import type { Role } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { columns, nameOf } from '../tables.ts';
-import { checkRules } from './rules.ts';
+import { checkRules, emptyRulesAsNull } from './rules.ts';
 
 export const roles = defineResource<Role>({
   group: 'rbac.authorization.k8s.io',
   plural: 'roles',
   nameRule: 'path-segment',
   allowCreateOnUpdate: true,
-  applyDefaults: (role) => { role.rules ??= []; },
+  applyDefaults: emptyRulesAsNull,
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (role) => {

@@ -1,5 +1,6 @@
 /** What roles and bindings have in common: their rules, subjects and references. After upstream's pkg/apis/rbac validation and defaults. */
 import type { PolicyRule, RoleRef, Subject } from '#api/types.ts';
+import { fieldErrors } from '#machinery/errors.ts';
 import { validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceBehaviour } from '../define.ts';
@@ -10,8 +11,13 @@ const GROUP = 'rbac.authorization.k8s.io';
 const ROLE_REF = Path.root('roleRef');
 const SUBJECTS = Path.root('subjects');
 
-export function checkRules(rules: readonly PolicyRule[] | undefined, errors: Errors, namespaced: boolean): void {
+export function checkRules(rules: readonly PolicyRule[] | null | undefined, errors: Errors, namespaced: boolean): void {
   rules?.forEach((rule, i) => checkRule(rule, Path.root('rules').index(i), errors, namespaced));
+}
+
+/** A role without rules says so by null: the field is required, and what is stored knows no empty lists. */
+export function emptyRulesAsNull(role: KubeObject): void {
+  if (!(role['rules'] as readonly PolicyRule[] | null | undefined)?.length) role['rules'] = null;
 }
 
 function checkRule(rule: PolicyRule, path: Path, errors: Errors, namespaced: boolean): void {
@@ -68,7 +74,7 @@ function defaultBinding(binding: Binding): void {
 function checkBinding(binding: Binding, errors: Errors, kinds: readonly string[], namespaced: boolean): void {
   const ref = binding.roleRef ?? ({} as RoleRef);
   if (ref.apiGroup !== GROUP) errors.notSupported(ROLE_REF.child('apiGroup'), ref.apiGroup ?? '', [GROUP]);
-  if (!kinds.includes(ref.kind)) errors.notSupported(ROLE_REF.child('kind'), ref.kind ?? '', kinds);
+  if (!kinds.includes(ref.kind)) unknownKind(ROLE_REF, ref.kind, kinds, errors);
   if (!ref.name) errors.required(ROLE_REF.child('name'));
   else errors.invalidEach(ROLE_REF.child('name'), ref.name, validatePathSegmentName(ref.name));
   binding.subjects?.forEach((subject, i) => checkSubject(subject, SUBJECTS.index(i), errors, namespaced));
@@ -85,13 +91,18 @@ function checkSubject(subject: Subject, path: Path, errors: Errors, namespaced: 
     case 'User': case 'Group':
       if (subject.apiGroup !== GROUP) errors.notSupported(path.child('apiGroup'), subject.apiGroup ?? '', [GROUP]);
       return;
-    default: errors.notSupported(path.child('kind'), subject.kind ?? '', ['ServiceAccount', 'User', 'Group']);
+    default: unknownKind(path, subject.kind, ['ServiceAccount', 'User', 'Group'], errors);
   }
+}
+
+/** These are told in upstream's own order, not sorted. */
+function unknownKind(path: Path, kind: string | undefined, known: readonly string[], errors: Errors): void {
+  errors.list.push(fieldErrors.notSupported(path.child('kind').toString(), kind ?? '', known));
 }
 
 function checkSameRoleRef(next: Binding, previous: Binding, errors: Errors): void {
   const { roleRef: a } = next, { roleRef: b } = previous;
-  if (a?.apiGroup !== b?.apiGroup || a?.kind !== b?.kind || a?.name !== b?.name) errors.invalid(ROLE_REF, a, 'cannot change roleRef');
+  if (a?.apiGroup !== b?.apiGroup || a?.kind !== b?.kind || a?.name !== b?.name) errors.invalid(ROLE_REF, { APIGroup: a?.apiGroup ?? '', Kind: a?.kind ?? '', Name: a?.name ?? '' }, 'cannot change roleRef');
 }
 
 /** 'Kind/name' of the role, and users, groups and service accounts as three lists: the cells of bindings. */
