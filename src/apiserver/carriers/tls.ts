@@ -49,7 +49,7 @@ export interface CarrierLimits {
   readonly goawayChance: number;
 }
 
-const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 64 * 1024, idleMs: 180_000, maxConnections: 20_000, goawayChance: 0 };
+const DEFAULT_LIMITS: CarrierLimits = { maxConcurrentStreams: 250, maxHeaderBytes: 1024 * 1024, idleMs: 180_000, maxConnections: 20_000, goawayChance: 0 };
 
 export interface ListenOptions { readonly host: string; readonly port: number }
 

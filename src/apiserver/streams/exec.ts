@@ -51,6 +51,13 @@ export async function connectCommand(context: UpgradeContext): Promise<void> {
   return passThrough({ ...context, url, method: 'POST', tls: context.agents.kubeletTls() });
 }
 
+/** What an upgrade of the request would need is looked at first, as upstream does. Throws BadRequest. */
+export function requireStream(call: ConnectCall): void {
+  const pod = requirePod(call);
+  if (call.info.subresource !== 'portforward') chooseContainer(pod, call.info.query['container'] ?? '');
+  requireNodeName(pod);
+}
+
 /** PodExecOptions: outputs are wanted unless said otherwise. */
 function commandOptions({ info: { query } }: ConnectCall): RemoteCommandOptions {
   const wanted = (name: string, byDefault: boolean): boolean => (query[name] === undefined ? byDefault : isTrue(query[name]));

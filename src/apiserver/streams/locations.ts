@@ -47,9 +47,8 @@ export function chooseContainer(pod: PodObject, wanted: string): string {
   const [only, ...others] = containers;
   if (!only) throw statusErrors.badRequest(`a container name must be specified for pod ${name}`);
   if (others.length === 0) return only.name;
-  const names = (list: readonly Container[]): string => list.map((container) => container.name).join(' ');
-  const init = initContainers.length > 0 ? ` or one of the init containers: [${names(initContainers)}]` : '';
-  throw statusErrors.badRequest(`a container name must be specified for pod ${name}, choose one of: [${names(containers)}]${init}`);
+  const names = [...initContainers, ...containers, ...pod.spec?.ephemeralContainers ?? []].map((container) => container.name).join(' ');
+  throw statusErrors.badRequest(`a container name must be specified for pod ${name}, choose one of: [${names}]`);
 }
 
 /** Throws BadRequest for a pod that no node has. */

@@ -217,7 +217,7 @@ test('logs come from the kubelet, with the API server\'s certificate and checked
   assert.deepEqual([path, query.toString(), client], ['/containerLogs/default/web/main', 'follow=true&tailLines=5', 'apiserver-kubelet-client']);
   assert.deepEqual(await get(`${PODS}/web/log?previous=true`).then(({ status, message }) => [status, message]), [400, 'previous terminated container "main" in pod "web" not found']);
   assert.equal((await get(`${PODS}/web/log?container=x`)).message, 'container x is not valid for pod web');
-  assert.equal((await get(`${PODS}/two/log`)).message, 'a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [i]');
+  assert.equal((await get(`${PODS}/two/log`)).message, 'a container name must be specified for pod two, choose one of: [i a b]');
   assert.equal((await get(`${PODS}/unscheduled/log`)).status, 204);
   assert.equal((await get(`${PODS}/none/log`)).status, 404);
   assert.match((await get(`${PODS}/web/log?tailLines=-1`)).message, /PodLogOptions "web" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0/);

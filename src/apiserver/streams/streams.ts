@@ -6,7 +6,7 @@ import { statusErrors } from '#machinery/errors.ts';
 import type { ConnectCall, ConnectHandlers } from '../connect.ts';
 import { BackendAgents } from './backend.ts';
 import type { KubeletTls } from './backend.ts';
-import { connectCommand, connectPortForward, connectProxy, isUpgrade } from './exec.ts';
+import { connectCommand, connectPortForward, connectProxy, isUpgrade, requireStream } from './exec.ts';
 import { proxyHttp } from './http-proxy.ts';
 import type { ProxyTarget } from './http-proxy.ts';
 import { nodeProxyTarget, podProxyTarget, serviceProxyTarget } from './locations.ts';
@@ -33,7 +33,10 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
       const { resource, subresource } = call.info;
       if (subresource === 'log') return streamLogs(call, agents);
       if (subresource === 'proxy') return proxyHttp({ request: call.request, target: proxyTarget(call, random), rest: proxyRest(call), agents });
-      if (resource === 'pods') throw statusErrors.badRequest('Upgrade request required');
+      if (resource === 'pods') {
+        requireStream(call);
+        throw statusErrors.badRequest('Upgrade request required');
+      }
       throw statusErrors.pathNotFound();
     },
     async upgrade(call, client) {

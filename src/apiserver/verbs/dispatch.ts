@@ -79,11 +79,14 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const { info } = context;
   const { subresource, verb } = info;
   const served = endpoint.served.subresources.get(subresource);
-  if (!served || (endpoint.resource.namespaced && info.namespace === '')) throw statusErrors.pathNotFound();
+  if (!served || (endpoint.resource.namespaced && info.namespace === '') || (info.rest !== '' && subresource !== 'proxy')) throw statusErrors.pathNotFound();
   const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
   const stored = endpoint as StoredEndpoint;
   const pair = `${info.resource}/${subresource}`;
-  if (info.group === '' && CONNECTED.has(pair)) return connect(context, core, endpoint);
+  if (info.group === '' && CONNECTED.has(pair)) {
+    if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log')) throw statusErrors.pathMethodNotAllowed();
+    return connect(context, core, endpoint);
+  }
   if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
   const special = SUBRESOURCES[`${info.group}/${pair}`];
   if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call(context, core, target));

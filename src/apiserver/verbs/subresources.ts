@@ -41,7 +41,7 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
   const { context, core, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
-  if (binding.metadata?.name && binding.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
+  if (binding.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
   const node = binding['target'] as { kind?: string; name?: string } | undefined;
   const errors = [];
   if (node?.kind && node.kind !== 'Node') errors.push(fieldErrors.notSupported('target.kind', node.kind, ['Node', '<empty>']));
@@ -105,7 +105,7 @@ async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiR
   const { context, objects, target } = call;
   const options = parseMutationOptions(context.info.query, 'CreateOptions');
   const eviction = await readKind(EVICTION, context, { mode: options.fieldValidation, alsoAccepted: [{ ...EVICTION, version: 'v1beta1' }] });
-  if (eviction.metadata?.name && eviction.metadata.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
+  if (eviction.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
   const request = (eviction['deleteOptions'] ?? {}) as DeleteRequest & { readonly dryRun?: readonly string[] };
   const dryRun = options.dryRun || (request.dryRun?.length ?? 0) > 0;
   await admitBody(endpoint, call, { subresource: 'eviction', body: eviction, options: { ...options, dryRun } });

@@ -128,6 +128,24 @@ test('resize changes cpu and memory, and keeps the class', () => {
   assert.ok(resize(undefined).includes('spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed'));
 });
 
+test('resize leaves everything else alone, and says what it does not do', () => {
+  const amounts = { requests: { cpu: '1', memory: '1Gi' }, limits: { cpu: '2', memory: '2Gi' } };
+  const { object: stored } = create<Pod>('pods', pod({ initContainers: [{ name: 'i', image: 'i' }], containers: [{ ...CONTAINER, resources: amounts }, { name: 'bare', image: 'b' }] }));
+  const resize = (change: (spec: PodSpec) => void): { readonly errors: readonly string[]; readonly object: Pod } => update<Pod>('pods', stored, (next) => change(next.spec!), 'resize');
+  const grown = resize((spec) => { spec.containers[0]!.resources!.requests!['cpu'] = '2'; spec.containers[1]!.image = 'other'; spec.nodeName = 'elsewhere'; });
+  assert.deepEqual([grown.errors, grown.object.spec?.containers[0]?.resources?.requests, grown.object.spec?.containers[1]?.image, grown.object.spec?.nodeName], [[], { cpu: '2', memory: '1Gi' }, 'b', undefined]);
+  assert.deepEqual(resize((spec) => { spec.initContainers![0]!.resources = { limits: { cpu: '1' } }; }).errors, []);
+  assert.deepEqual(resize((spec) => { spec.resources = { limits: { cpu: '3' } }; }).errors, []);
+  const refused: readonly (readonly [change: (spec: PodSpec) => void, ...errors: string[]])[] = [
+    [(spec) => { spec.containers[0]!.resources!.limits!['ephemeral-storage'] = '1Gi'; }, 'spec: Forbidden: only cpu and memory resources are mutable'],
+    [(spec) => { spec.containers[0]!.resizePolicy = [{ resourceName: 'cpu', restartPolicy: 'RestartContainer' }]; }, 'spec: Forbidden: only cpu and memory resources are mutable'],
+    [(spec) => { delete spec.containers[0]!.resources!.limits!['cpu']; }, 'spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed'],
+    [(spec) => { spec.containers.pop(); }, 'spec.containers: Forbidden: containers may not be added or removed on resize'],
+    [(spec) => { spec.containers.reverse(); }, 'spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize', 'spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize'],
+  ];
+  for (const [change, ...errors] of refused) assert.deepEqual(resize(change).errors, errors);
+});
+
 const statuses: readonly (readonly [expected: string, status: object, spec?: object, metadata?: object])[] = [
   ['Pending 0/1 0', { phase: 'Pending' }],
   ['ContainerCreating 0/1 0', { phase: 'Pending', containerStatuses: [{ name: 'web', state: { waiting: { reason: 'ContainerCreating' } }, restartCount: 0 }] }],

@@ -1,5 +1,5 @@
 /** Pod. Its parts are in pod/. After upstream's pkg/registry/core/pod strategy. */
-import type { Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
+import type { Container, Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, dropUnused, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
@@ -95,18 +95,21 @@ function pick<K extends keyof PodSpec>(spec: PodSpec | undefined, field: K): Par
   return spec?.[field] === undefined ? {} : { [field]: spec[field] };
 }
 
-/** The stored spec with the resources and resize policies of the new one. */
+/** The stored spec with the resources and resize policies of the new one. Where its containers are others, the new one as it is: validation says so. */
 function withResources(stored: PodSpec, next: PodSpec): PodSpec {
-  const merged = { ...stored };
+  const merged: PodSpec = { ...stored };
+  if (next.resources) merged.resources = next.resources;
+  else delete merged.resources;
   for (const field of ['containers', 'initContainers'] as const) {
-    const list = stored[field];
-    if (!list) continue;
-    merged[field] = list.map((old) => {
-      const container = next[field]?.find(({ name }) => name === old.name);
-      return container?.resources === undefined ? old : { ...old, resources: container.resources, ...(container.resizePolicy ? { resizePolicy: container.resizePolicy } : {}) };
-    });
+    const list = stored[field] ?? [], wanted = next[field] ?? [];
+    if (list.length !== wanted.length || list.some(({ name }, i) => wanted[i]!.name !== name)) return next;
+    if (list.length > 0) merged[field] = list.map((old, i) => resized(old, wanted[i]!));
   }
   return merged;
+}
+
+function resized({ resources: _resources, resizePolicy: _policy, ...old }: Container, { resources, resizePolicy }: Container): Container {
+  return { ...old, ...(resources ? { resources } : {}), ...(resizePolicy ? { resizePolicy } : {}) };
 }
 
 function prepareStatus(next: Pod, previous: Pod): void {

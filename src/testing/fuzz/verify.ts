@@ -1,5 +1,6 @@
 /** What must hold whatever was asked: of each answer, and of all that is stored afterwards. Each check answers what is wrong, in one sentence. */
 import { validateHeaderValue } from 'node:http';
+import { gunzipSync } from 'node:zlib';
 import { decodeCbor } from '#machinery/codec/cbor.ts';
 import { decodeObject as decodeProtobuf } from '#machinery/codec/protobuf.ts';
 import { decodeObject } from '#machinery/decode.ts';
@@ -31,7 +32,7 @@ export function faultOfAnswer({ path, method }: Pick<FuzzRequest, 'path' | 'meth
     }
   }
   if (status < 400 || streamed || method === 'HEAD' || PLAIN_PATHS.test(path)) return undefined;
-  return faultOfStatus(status, valueOf(bytes, headers['content-type'] ?? ''));
+  return faultOfStatus(status, valueOf(headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes, headers['content-type'] ?? ''));
 }
 
 function valueOf(bytes: Buffer, contentType: string): Record<string, unknown> | undefined {

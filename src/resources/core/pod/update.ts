@@ -1,8 +1,8 @@
 /** What may change on a pod that exists: by plain updates, by the ephemeralcontainers and resize subresources, and in its status. */
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
-import type { Container, ContainerStatus, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, PodStatus, Toleration } from '#api/types.ts';
+import type { Container, ContainerStatus, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, PodStatus, ResourceRequirements, Toleration } from '#api/types.ts';
 import { between, checkImmutable, checkIP, checkQualifiedName, eachRepeated, isDualStack, MAX_INT32 } from '../../checks.ts';
-import { type Errors, METADATA, type Path, SPEC, STATUS } from '../../field-path.ts';
+import { type Errors, METADATA, Path, SPEC, STATUS } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
 import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
 import { checkImagePadding } from './containers.ts';
@@ -133,49 +133,85 @@ export function checkEphemeralContainersUpdate(next: Pod, previous: Pod, errors:
   }
 }
 
+/** Amounts of cpu and memory may change, of containers and of the pod as a whole; nothing else, and none may be taken away. */
 export function checkPodResize(next: Pod, previous: Pod, errors: Errors): void {
   checkPod(next, errors);
-  const refusal = resizeRefusal(next, previous);
-  if (refusal !== undefined) { errors.list.length = 0; errors.forbidden(METADATA, refusal); return; }
+  const refusal = resizeRefusal(previous);
+  if (refusal !== undefined) { errors.list.length = 0; errors.forbidden(Path.root(''), refusal); return; }
   const spec = next.spec!, stored = previous.spec!;
   if ((previous.status?.qosClass ?? qosClassOf(stored)) !== qosClassOf(spec)) errors.invalid(SPEC, next.status?.qosClass ?? '', 'Pod QOS Class may not change as a result of resizing');
   const running = previous.status?.containerStatuses?.find(({ state }) => state?.running);
   if (running && running.resources === undefined) errors.forbidden(SPEC, 'Pod running on node without support for resize');
+  checkPodLevelResize(spec.resources, stored.resources, errors);
+  if (previous.status?.nodeAllocatableResourceClaimStatuses?.length) errors.forbidden(SPEC, 'pods with node allocatable resource claims cannot be resized');
+  if (!haveSameNames(spec, stored, errors)) return;
   for (const field of ['initContainers', 'containers'] as const) {
-    stored[field]?.forEach((old, i) => {
-      const container = spec[field]?.[i];
-      if (!container) return;
-      const resizable = field === 'containers' || old.restartPolicy === 'Always';
-      if (resizable) checkContainerResize(container, old, SPEC.child(field).index(i).child('resources'), errors);
-      if (!semanticEqual(resizable ? withComputeOf(container, old) : container, old)) {
-        errors.forbidden(SPEC, field === 'containers' ? 'only cpu and memory resources are mutable' : resizable ? 'only cpu and memory resources for sidecar containers are mutable' : 'resources for non-sidecar init containers are immutable');
-      }
+    stored[field]?.forEach((old, i) => checkRemovals(spec[field]![i]!.resources, old.resources, { path: SPEC.child(field).index(i).child('resources'), about: 'resource' }, errors));
+  }
+  stored.containers.forEach((old, i) => {
+    if (!sameButCompute(spec.containers[i]!, old)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable');
+  });
+  stored.initContainers?.forEach((old, i) => checkInitContainerResize(spec.initContainers![i]!, old, SPEC.child('initContainers').index(i), errors));
+  const { containers, initContainers, resources } = stored;
+  if (!errors.any && !semanticEqual({ ...spec, containers, initContainers, resources }, stored)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable');
+}
+
+function resizeRefusal({ metadata, spec }: Pod): string | undefined {
+  if (metadata?.annotations?.[MIRROR_POD] !== undefined) return 'static pods cannot be resized';
+  return spec?.os?.name === 'windows' ? 'windows pods cannot be resized' : undefined;
+}
+
+function checkPodLevelResize(next: ResourceRequirements | undefined, stored: ResourceRequirements | undefined, errors: Errors): void {
+  const path = SPEC.child('resources');
+  if (stored && !next) return errors.forbidden(path, 'pod-level resources cannot be removed');
+  checkRemovals(next, stored, { path, about: 'pod-level resource' }, errors);
+  if (!semanticEqual(withComputeOf(next, stored), stored)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable at pod-level');
+}
+
+/** Which containers there are does not change either. Says what differs. */
+function haveSameNames(spec: PodSpec, stored: PodSpec, errors: Errors): boolean {
+  const before = errors.list.length;
+  for (const field of ['containers', 'initContainers'] as const) {
+    const next = spec[field] ?? [], old = stored[field] ?? [], path = SPEC.child(field);
+    if (next.length !== old.length) errors.forbidden(path, `${field} may not be added or removed on resize`);
+    else old.forEach(({ name }, i) => {
+      if (next[i]!.name !== name) errors.forbidden(path.index(i).child('name'), `${field} may not be renamed or reordered on resize`);
     });
   }
-  if (!errors.any && !semanticEqual({ ...spec, containers: stored.containers, initContainers: stored.initContainers }, stored)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable');
+  return errors.list.length === before;
 }
 
-function resizeRefusal(next: Pod, previous: Pod): string | undefined {
-  const podLevel = ({ spec }: Pod): boolean => Object.keys(spec?.resources?.requests ?? {}).length + Object.keys(spec?.resources?.limits ?? {}).length > 0;
-  if (podLevel(previous) || podLevel(next)) return 'pods with pod-level resources cannot be resized';
-  if (previous.metadata?.annotations?.[MIRROR_POD] !== undefined) return 'static pods cannot be resized';
-  return previous.spec?.os?.name === 'windows' ? 'windows pods cannot be resized' : undefined;
+function checkRemovals(next: ResourceRequirements | undefined, stored: ResourceRequirements | undefined, { path, about }: { readonly path: Path; readonly about: string }, errors: Errors): void {
+  for (const field of ['requests', 'limits'] as const) {
+    const amounts = next?.[field] ?? {};
+    if (Object.keys(stored?.[field] ?? {}).some((name) => amounts[name] === undefined)) errors.forbidden(path.child(field), `${about} ${field} cannot be removed`);
+  }
 }
 
-/** The new container with the stored amounts of cpu and memory. */
-function withComputeOf(container: Container, stored: Container): Container {
+function checkInitContainerResize(next: Container, old: Container, path: Path, errors: Errors): void {
+  if (!sameButCompute(next, old)) errors.forbidden(path, 'only cpu and memory resources for init or sidecar containers are mutable');
+  if (old.restartPolicy === 'Always' || semanticEqual(next, old)) return;
+  for (const policy of next.resizePolicy ?? []) {
+    if (policy.restartPolicy === 'RestartContainer') errors.forbidden(path, 'non-sidecar init containers with a resize policy of RestartContainer cannot be resized');
+  }
+}
+
+function sameButCompute(next: Container, old: Container): boolean {
+  return semanticEqual({ ...next, resources: withComputeOf(next.resources, old.resources) }, old);
+}
+
+/** The new requirements with the stored amounts of cpu and memory. */
+function withComputeOf(next: ResourceRequirements | undefined, stored: ResourceRequirements | undefined): ResourceRequirements {
   const put = (amounts: Record<string, string> = {}, old: Record<string, string> = {}): Record<string, string> => {
     const { cpu: _cpu, memory: _memory, ...rest } = amounts;
     return { ...rest, ...(old['cpu'] === undefined ? {} : { cpu: old['cpu'] }), ...(old['memory'] === undefined ? {} : { memory: old['memory'] }) };
   };
-  const { limits, requests } = container.resources ?? {};
-  return { ...container, resources: { ...container.resources, limits: put(limits, stored.resources?.limits), requests: put(requests, stored.resources?.requests) } };
+  return withoutEmpty({ ...next, limits: put(next?.limits, stored?.limits), requests: put(next?.requests, stored?.requests) });
 }
 
-function checkContainerResize(container: Container, old: Container, path: Path, errors: Errors): void {
-  const removed = (next: Record<string, string> = {}, stored: Record<string, string> = {}): boolean => Object.keys(stored).some((name) => next[name] === undefined);
-  if (removed(container.resources?.requests, old.resources?.requests)) errors.forbidden(path.child('requests'), 'resource requests cannot be removed');
-  if (removed(container.resources?.limits, old.resources?.limits)) errors.forbidden(path.child('limits'), 'resource limits cannot be removed');
+/** An empty list of amounts is none. */
+function withoutEmpty({ limits, requests, ...rest }: ResourceRequirements & { limits: Record<string, string>; requests: Record<string, string> }): ResourceRequirements {
+  return { ...rest, ...(Object.keys(limits).length > 0 ? { limits } : {}), ...(Object.keys(requests).length > 0 ? { requests } : {}) };
 }
 
 export function checkPodStatusUpdate(next: Pod, previous: Pod, errors: Errors): void {
