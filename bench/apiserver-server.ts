@@ -1,7 +1,7 @@
 /** What bench/apiserver.ts and bench/admission.ts load: the API server of `capstan apiserver` over an lmdb store, or a bare HTTP/2 server over lmdb, in a process of its own. */
 import { writeFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
-import { createServer, type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { open } from 'lmdb';
@@ -10,6 +10,7 @@ import { ensurePki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
+import { TOKENS, freePort } from './shared.ts';
 
 interface Config { readonly kind: 'api' | 'bare'; readonly dir: string; readonly cert: string; readonly key: string; readonly listBytes: number; readonly longBytes: number; readonly disabledPlugins?: readonly string[] }
 
@@ -26,9 +27,6 @@ process.on('message', (message) => {
   process.send!({ type: 'cpu', cpuMicroseconds: user + system, longestDelayMs: delays.max / 1e6 });
   delays.reset();
 });
-
-/** 'bench' is bound to cluster-admin by its group, so that RBAC is evaluated; 'root' is in system:masters and makes that binding. */
-const TOKENS = 'bench,bench,1,bench-admins\nroot,root,2,system:masters\n';
 
 /** As `capstan apiserver` composes it: certificates, all authenticators, Node and RBAC, every admission plugin. */
 async function startApi(): Promise<void> {
@@ -47,14 +45,6 @@ async function startApi(): Promise<void> {
     if (message === 'memory') process.send!({ type: 'memory', ...process.memoryUsage() });
     if (message === 'stop') void server.stop().then(() => store.close()).then(() => process.exit(0));
   });
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
-  return port;
 }
 
 /** The ceiling (puts resolve once synced, as the store's do): reads a body, puts it durably, answers it; answers ready bytes. No API at all. */

@@ -1,9 +1,10 @@
 /**
  * The API server under h2load (TLS, HTTP/2, one request at a time on each connection), every write durable in lmdb before it is
- * answered. Beside it, in the same run, a bare Node server: the ceiling of one process on this machine. Ratios are to upstream's
- * API server 1.36 with etcd on a machine of two cores. Requests carry a bearer token of a user who may do all by RBAC.
+ * answered. Beside it, in the same run, a bare Node server: the ceiling of one process on this machine; and, where --upstream names a directory with
+ * kube-apiserver and etcd, those. Without them ratios are to what upstream's 1.36 did on another machine of two cores. Requests carry a bearer token of a
+ * user who may do all by RBAC.
  *
- *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--no-bare] [--heavy] [--cpu-prof=DIR]
+ *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--no-bare] [--heavy] [--cpu-prof=DIR]
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,8 +13,9 @@ import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
+import { Upstream, type Usage } from './upstream.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '2' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, heavy: { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '2' }, only: { type: 'string' }, 'no-bare': { type: 'boolean' }, upstream: { type: 'string' }, heavy: { type: 'boolean' }, 'cpu-prof': { type: 'string' } } });
 const run = promisify(execFile);
 
 interface Case {
@@ -23,6 +25,8 @@ interface Case {
   readonly upstreamPerSecond: number;
   readonly body?: object;
   readonly bare?: string;
+  /** As clients in Go and JavaScript ask for lists. */
+  readonly gzip?: boolean;
   /** Instead of a duration: enough that the case after it has what it counts on. */
   readonly requests?: number;
 }
@@ -61,13 +65,18 @@ const CASES: readonly Case[] = [
   { name: 'gets', path: '/api/v1/namespaces/lists/configmaps/fixed', connections: 16, upstreamPerSecond: 4340, bare: '/get' },
   { name: 'lists of 500 ConfigMaps', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: 198, bare: '/list' },
   { name: 'lists of 6,000 Pods', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: 9.2, bare: '/long' },
+  { name: 'lists of 500 in gzip', path: '/api/v1/namespaces/lists/configmaps', connections: 4, upstreamPerSecond: NaN, gzip: true },
+  { name: 'lists of 6,000 in gzip', path: '/api/v1/namespaces/many/pods', connections: 2, upstreamPerSecond: NaN, gzip: true },
 ];
 
 /** What the bare server answers for lists: as much as 500 ConfigMaps and 6,000 pods come to. */
 const LIST_BYTES = 350_000, LONG_BYTES = values.heavy ? 42_000_000 : 15_000_000;
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
-const children: Child[] = [];
+const children: Server[] = [];
+
+/** What is loaded. */
+type Server = Child | Upstream;
 
 class Child {
   readonly #process: ChildProcess;
@@ -122,21 +131,19 @@ class Child {
   }
 }
 
-interface Usage { readonly cpuMicroseconds: number; readonly longestDelayMs: number }
-
-interface Load { readonly token?: string; readonly path: string; readonly connections: number; readonly body?: object | undefined; readonly requests?: number | undefined }
+interface Load { readonly token?: string; readonly path: string; readonly connections: number; readonly body?: object | undefined; readonly requests?: number | undefined; readonly gzip?: boolean | undefined }
 
 /** Processor time is that of one request. */
 interface Rate extends Usage { readonly perSecond: number; readonly bytes: number }
 
-async function load(child: Child, { path, connections, body, requests, token = 'bench' }: Load): Promise<Rate> {
+async function load(child: Server, { path, connections, body, requests, gzip, token = 'bench' }: Load): Promise<Rate> {
   const { port } = await child.ready;
   const file = join(directory, 'body.json');
   if (body) writeFileSync(file, JSON.stringify(body));
   const amount = requests === undefined ? ['-D', values.seconds] : ['-n', String(requests)];
   await child.usage();
   const { stdout } = await run('h2load', [
-    ...amount, '-c', String(connections), '-m', '1', '-t', '1', '-H', `authorization: Bearer ${token}`, ...(body ? ['-d', file, '-H', 'content-type: application/json'] : []),
+    ...amount, '-c', String(connections), '-m', '1', '-t', '1', '-H', `authorization: Bearer ${token}`, ...(body ? ['-d', file, '-H', 'content-type: application/json'] : []), ...(gzip ? ['-H', 'accept-encoding: gzip'] : []),
     `https://127.0.0.1:${port}${path}`,
   ], { maxBuffer: 2 ** 24 });
   const failed = /(\d+) failed, (\d+) errored/.exec(stdout), codes = /status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx/.exec(stdout);
@@ -159,37 +166,60 @@ function dataBytes(stdout: string): number {
   return Number(/\((\d+)\) data/.exec(stdout)?.[1] ?? NaN);
 }
 
+/** Namespaces and objects that the cases count on. */
+async function fill(server: Server): Promise<void> {
+  await load(server, { path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', connections: 1, requests: 1, token: 'root', body: BINDING });
+  for (const name of ['lists', 'many', 'pods']) {
+    await load(server, { path: '/api/v1/namespaces', connections: 1, requests: 1, body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name } } });
+    // Which the controller of service accounts would make; pods are refused without.
+    await load(server, { path: `/api/v1/namespaces/${name}/serviceaccounts`, connections: 1, requests: 1, body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } } });
+  }
+  await load(server, { path: '/api/v1/namespaces/lists/configmaps', connections: 1, requests: 1, body: { ...CONFIG_MAP, metadata: { name: 'fixed' }, data: { value: padding(800) } } });
+  await load(server, { path: '/api/v1/namespaces/lists/configmaps', connections: 16, requests: 499, body: { ...CONFIG_MAP, data: { value: padding(350) } } });
+  await load(server, { path: '/api/v1/namespaces/many/pods', connections: 16, requests: 6000, body: POD });
+  await load(server, { path: '/api/v1/namespaces/default/configmaps', connections: 16, requests: 9500, body: CONFIG_MAP });
+}
+
+interface Compared { readonly api: Child; readonly bare: Child | undefined; readonly upstream: Upstream | undefined }
+
+/** In turn, since machines that others use too are not equally fast from one second to the next. */
+async function compare({ name, path, connections, upstreamPerSecond, body, gzip, bare: barePath }: Case, { api, bare, upstream }: Compared): Promise<string> {
+  const ours: Rate[] = [], ceilings: Rate[] = [], theirs: Rate[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    if (bare && barePath) ceilings.push(await load(bare, { path: barePath, connections, body }));
+    ours.push(await load(api, { path, connections, body, gzip }));
+    if (upstream) theirs.push(await load(upstream, { path, connections, body, gzip }));
+  }
+  const { perSecond, cpuMicroseconds, longestDelayMs, bytes } = together(ours);
+  const ceiling = ceilings.length > 0 ? together(ceilings) : undefined, other = theirs.length > 0 ? together(theirs) : undefined;
+  const times = perSecond / (other?.perSecond ?? upstreamPerSecond);
+  return [
+    `${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${times.toFixed(2).padStart(6)}x upstream${other ? ` (here: ${other.perSecond.toFixed(1)}/s, ${other.cpuMicroseconds.toFixed(0)} µs, ${other.bytes.toFixed(0)} bytes)` : ''}`,
+    `${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes`,
+    ...(ceiling ? [`bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${(100 * perSecond / ceiling.perSecond).toFixed(0)} %`] : []),
+  ].join('  ');
+}
+
 try {
   const tls = await selfSigned();
   const dir = join(directory, 'api');
   const api = new Child('api', { dir, ...tls });
-  const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
   console.log(`cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`);
-  await load(api, { path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', connections: 1, requests: 1, token: 'root', body: BINDING });
-  for (const name of ['lists', 'many', 'pods']) {
-    await load(api, { path: '/api/v1/namespaces', connections: 1, requests: 1, body: { kind: 'Namespace', apiVersion: 'v1', metadata: { name } } });
-    // Which the controller of service accounts would make; pods are refused without.
-    await load(api, { path: `/api/v1/namespaces/${name}/serviceaccounts`, connections: 1, requests: 1, body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } } });
+  const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
+  const upstream = values.upstream ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls }) : undefined;
+  if (upstream) {
+    children.push(upstream);
+    console.log(`upstream: cold start to /readyz: ${(await upstream.ready).startMs.toFixed(0)} ms; idle: ${await upstream.memory()}`);
+    await fill(upstream);
+    console.log(`upstream: after 10,000 ConfigMaps and 6,000 Pods: ${await upstream.memory()}`);
   }
-  await load(api, { path: '/api/v1/namespaces/lists/configmaps', connections: 1, requests: 1, body: { ...CONFIG_MAP, metadata: { name: 'fixed' }, data: { value: padding(800) } } });
-  await load(api, { path: '/api/v1/namespaces/lists/configmaps', connections: 16, requests: 499, body: { ...CONFIG_MAP, data: { value: padding(350) } } });
-  await load(api, { path: '/api/v1/namespaces/many/pods', connections: 16, requests: 6000, body: POD });
-  await load(api, { path: '/api/v1/namespaces/default/configmaps', connections: 16, requests: 9500, body: CONFIG_MAP });
+  await fill(api);
   console.log(`after 10,000 ConfigMaps and 6,000 Pods: ${await api.memory()}`);
-  for (const { name, path, connections, upstreamPerSecond, body, bare: barePath } of CASES) {
-    if (values.only && !name.includes(values.only)) continue;
-    // In turn, since machines that others use too are not equally fast from one second to the next.
-    const ours: Rate[] = [], theirs: Rate[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      if (bare && barePath) theirs.push(await load(bare, { path: barePath, connections, body }));
-      ours.push(await load(api, { path, connections, body }));
-    }
-    const { perSecond, cpuMicroseconds, longestDelayMs, bytes } = together(ours);
-    const ceiling = theirs.length > 0 ? together(theirs) : undefined;
-    const beside = ceiling ? `  bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${(100 * perSecond / ceiling.perSecond).toFixed(0)} %` : '';
-    console.log(`${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${(perSecond / upstreamPerSecond).toFixed(2).padStart(6)}x upstream  ${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes${beside}`);
+  for (const one of CASES) {
+    if (values.only && !one.name.includes(values.only)) continue;
+    console.log(await compare(one, { api, bare, upstream }));
   }
-  console.log(`after all: ${await api.memory()}`);
+  console.log(`after all: ${await api.memory()}${upstream ? `; upstream: ${await upstream.memory()}` : ''}`);
   await api.stop();
   const warm = new Child('api', { dir, ...tls });
   const { startMs } = await warm.ready;

@@ -6,6 +6,7 @@ import { assert } from '#stdx/assert.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
 import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
+import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Resource, ServedVersion } from '#resources/resource.ts';
 import type { CacheEntry } from './cache/entry.ts';
@@ -118,8 +119,11 @@ export class Catalogue {
   #add(resource: Resource, { cache, isEnabled }: Omit<CatalogueOptions, 'resources'>): void {
     const { group, plural } = resource;
     const fieldSelectors = Object.entries(resource.behaviour.fieldSelectors ?? {});
-    const stored = resource.virtual ? undefined : cache.add(resource.storagePrefix, (object) => fieldsOf(object, fieldSelectors));
     const storage = parseApiVersion(resource.storageApiVersion);
+    const storedKind = resource.versions.find(({ version }) => version === storage.version)?.kind ?? resource.versions[0]!.kind;
+    const stored = resource.virtual ? undefined : cache.add(resource.storagePrefix, {
+      fieldsOf: (object) => fieldsOf(object, fieldSelectors), itemHead: serializedHead({ kind: storedKind, apiVersion: resource.storageApiVersion }),
+    });
     let preferred: Endpoint | undefined;
     let hidden: Endpoint | undefined;
     for (const served of resource.versions) {

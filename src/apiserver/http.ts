@@ -53,6 +53,8 @@ export interface ApiResponse {
   readonly setCookies?: readonly string[];
   /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
+  /** The same whole body as gzip, from parts that may be compressed already. */
+  readonly gzipped?: () => Promise<readonly Buffer[]>;
 }
 
 export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;

@@ -63,7 +63,7 @@ export function isPretty(query: Query, request: ApiRequest): boolean {
   return wantsPretty(query['pretty'], request.headers['user-agent']);
 }
 
-/** Compresses a big whole body when the client accepts it, off the event loop: at once, or piece by piece while it is sent. */
+/** Compresses a big whole body when the client accepts it, off the event loop: from parts that are ready, at once, or piece by piece while it is sent. */
 export function compressed(response: ApiResponse, request: ApiRequest): ApiResponse | Promise<ApiResponse> {
   const accepted = request.headers['accept-encoding'];
   if (accepted === undefined || typeof response.body === 'function' || !accepted.includes('gzip')) return response;
@@ -72,6 +72,7 @@ export function compressed(response: ApiResponse, request: ApiRequest): ApiRespo
   for (const piece of pieces) size += piece.length;
   if (size < GZIP_THRESHOLD_BYTES || response.headers['content-encoding'] !== undefined) return response;
   const headers = { ...response.headers, 'content-encoding': 'gzip', vary: 'Accept-Encoding' };
+  if (response.gzipped) return response.gzipped().then((body) => ({ status: response.status, headers, body }));
   if (size > GZIP_AT_ONCE_BYTES) return { status: response.status, headers, body: (sink) => compressInto(sink, pieces) };
   const whole = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces as Buffer[], size);
   return new Promise((resolve, reject) => gzip(whole, { level: GZIP_LEVEL }, (error, body) => {

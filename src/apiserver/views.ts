@@ -1,4 +1,5 @@
 /** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
+import { encodeListItem, encodeMessage } from '#machinery/codec/protobuf.ts';
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { TableDefinition } from '#resources/define.ts';
@@ -46,6 +47,11 @@ class StoredEntry implements Stored {
 /** JSON of the endpoint's version. */
 export function jsonBytes(endpoint: Endpoint, stored: Stored): Buffer {
   return endpoint.isStorageVersion ? stored.bytes : Buffer.from(JSON.stringify(inVersion(endpoint, stored.object)));
+}
+
+/** The entry as a field of its list, of the storage version; made once. */
+export function protobufItem(endpoint: Endpoint, entry: CacheEntry): Buffer {
+  return (entry.protobufItem ??= encodeListItem(encodeMessage(objectOf(endpoint, entry), endpoint.schema!)));
 }
 
 export type IncludeObject = 'None' | 'Metadata' | 'Object';

@@ -13,6 +13,11 @@ export function serializeObject(object: KubeObject): Buffer {
   return Buffer.from(serializeObjectText(object));
 }
 
+/** What the bytes of every object of a kind begin with, up to their metadata. */
+export function serializedHead({ kind, apiVersion }: { readonly kind: string; readonly apiVersion: string }): Buffer {
+  return Buffer.from(`{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},`);
+}
+
 export function serializeObjectText(object: KubeObject): string {
   const { kind, apiVersion, metadata, ...rest } = object;
   const { resourceVersion: _, ...meta } = metadata ?? {};

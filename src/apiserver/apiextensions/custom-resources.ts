@@ -88,7 +88,7 @@ export class CustomResources {
     for (const { value, unreadable } of items) {
       if (unreadable !== undefined) continue;
       const definition = JSON.parse(value.toString()) as CustomResourceDefinition;
-      if (isConditionTrue(definition, 'Established')) cache.add(customStoragePrefix(definition), fieldsOfMetadata);
+      if (isConditionTrue(definition, 'Established')) cache.add(customStoragePrefix(definition), { fieldsOf: fieldsOfMetadata });
     }
   }
 
@@ -142,7 +142,7 @@ export class CustomResources {
     if (before?.fingerprint === fingerprint) return;
     const { catalogue, cache, log } = this.#options;
     const prefix = customStoragePrefix(definition);
-    const stored = cache.add(prefix, fieldsOfMetadata);
+    const stored = cache.add(prefix, { fieldsOf: fieldsOfMetadata });
     try {
       const all = this.#endpoints(definition, stored);
       const endpoints = all.filter(({ gvk }) => definition.spec.versions.some((version) => version.served && version.name === gvk.version));

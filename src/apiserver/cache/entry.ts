@@ -1,6 +1,7 @@
 /**
  * One version of one stored object in the watch cache: its bytes as every reader gets them (JSON of the storage version, with
- * resourceVersion), and what selectors ask of it, worked out only when first asked for. Immutable but for where its bytes lie.
+ * resourceVersion), and what selectors ask of it, worked out only when first asked for. Immutable but for where its bytes lie: once listed, in a
+ * slab that it shares with its neighbours, where items of built-in lists stand as upstream shows them, without kind and apiVersion.
  */
 import { assert } from '#stdx/assert.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -16,6 +17,10 @@ export class CacheEntry {
   #spliced = false;
   /** True while #bytes is a part of a slab shared with its neighbours. */
   #inSlab = false;
+  /** What is left out of #bytes after their opening brace: '{"kind":"Pod","apiVersion":"v1",'. */
+  #head: Buffer | undefined;
+  /** Protobuf of the storage version as an item of a list, once somebody asked for it; in a slab of its own once listed. */
+  protobufItem: Buffer | undefined;
   /** Kept by ParsedObjects, bounded there. */
   parsed: KubeObject | undefined;
   /** Second chance of ParsedObjects. */
@@ -32,6 +37,20 @@ export class CacheEntry {
 
   /** JSON of the storage version, resourceVersion included. */
   get bytes(): Buffer {
+    if (this.#head) return Buffer.concat([this.#head, this.#bytes.subarray(1)]);
+    return this.#whole();
+  }
+
+  beginsWith(head: Buffer): boolean {
+    return this.#head !== undefined || beginsWith(this.#whole(), head);
+  }
+
+  /** From behind the head on, with which they must begin, or else behind the opening brace. */
+  bytesAfter(head: Buffer | undefined): Buffer {
+    return this.#head ? this.#bytes.subarray(1) : this.#whole().subarray(head ? head.length : 1);
+  }
+
+  #whole(): Buffer {
     if (!this.#spliced) {
       this.#bytes = withResourceVersion(this.#bytes, String(this.revision), KEPT);
       this.#spliced = true;
@@ -41,22 +60,25 @@ export class CacheEntry {
 
   /** These bytes as of another revision: what a DELETED event carries. */
   at(revision: number): CacheEntry {
-    return new CacheEntry(this.key, { revision, value: this.#spliced ? withoutResourceVersion(this.#bytes) : this.#bytes });
+    return new CacheEntry(this.key, { revision, value: this.#spliced ? withoutResourceVersion(this.bytes) : this.#bytes });
   }
 
   /** Without splicing: for memory bounds. */
   get byteLength(): number { return this.#bytes.length; }
 
-  /** The same bytes now lie in a slab. */
-  moveTo(slab: Buffer): void {
+  /** The same bytes now lie in a slab; with a head, those without it. */
+  moveTo(slab: Buffer, head?: Buffer): void {
     this.#bytes = slab;
+    this.#head = head;
     this.#inSlab = true;
   }
 
   /** Called when the entry leaves the live cache: what remembers it must not keep a whole slab alive. */
   detach(): void {
+    this.protobufItem = undefined;
     if (!this.#inSlab) return;
-    this.#bytes = Buffer.from(this.#bytes);
+    this.#bytes = this.#head ? this.bytes : Buffer.from(this.#bytes);
+    this.#head = undefined;
     this.#inSlab = false;
   }
 
@@ -72,6 +94,10 @@ export class CacheEntry {
   fields(parsed: ParsedObjects, compute: (object: KubeObject) => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
     return (this.#fields ??= compute(parsed.of(this)));
   }
+}
+
+function beginsWith(bytes: Buffer, head: Buffer): boolean {
+  return bytes.length >= head.length && head.compare(bytes, 0, head.length) === 0;
 }
 
 const KEPT = { kept: true };

@@ -4,6 +4,7 @@ import type { StoreEvent } from '#storage/store.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent, EventWindow } from './events.ts';
 import type { ParsedObjects } from './parsed-objects.ts';
+import { jsonForm, type SlabForm } from './slab-forms.ts';
 import { SortedEntries } from './sorted-entries.ts';
 
 /** Someone who follows the resource. deliver is synchronous and must not throw; flush comes once after each batch in which deliver was called. */
@@ -22,12 +23,15 @@ export interface ResourceCacheOptions {
   readonly parsed: ParsedObjects;
   /** Values of every selectable field of an object. */
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
+  /** What stored objects begin with and items of lists leave out, in place of their opening brace. */
+  readonly itemHead?: Buffer | undefined;
 }
 
 export class ResourceCache {
   readonly prefix: string;
   readonly parsed: ParsedObjects;
   readonly entries = new SortedEntries();
+  readonly jsonForm: SlabForm;
   /** Keys that are stored but not among the entries, and why: see unreadable.ts. */
   readonly unreadable = new Map<string, string>();
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
@@ -37,7 +41,8 @@ export class ResourceCache {
   /** By exact keyPrefix: an event looks up each prefix of its key that listeners have. */
   readonly #listeners = new Map<string, Set<CacheListener>>();
 
-  constructor({ prefix, parsed, fieldsOf }: ResourceCacheOptions) {
+  constructor({ prefix, parsed, fieldsOf, itemHead }: ResourceCacheOptions) {
+    this.jsonForm = jsonForm(itemHead);
     this.prefix = prefix;
     this.parsed = parsed;
     this.fieldsOf = fieldsOf;

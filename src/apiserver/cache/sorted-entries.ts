@@ -1,29 +1,41 @@
 /**
  * The live entries of one resource in key order, in chunks of neighbours. A chunk that is listed is first laid out as one slab of
  * bytes ('{…},{…},{…}') into which its entries then point, so that a list body is a handful of buffers and nothing is held twice.
- * A change in a chunk drops its slab; the next list lays that chunk out anew.
+ * A change in a chunk drops its slabs, compressed or not; the next list lays that chunk out anew.
  */
 import type { CacheEntry } from './entry.ts';
+import { Slab } from './slab.ts';
+import type { LaidOut, SlabForm } from './slab-forms.ts';
 
 const MAX_CHUNK_ENTRIES = 128;
 const MAX_CHUNK_BYTES = 256 * 1024;
 const MIN_CHUNK_ENTRIES = 16;
-const COMMA = Buffer.from(',');
 
 interface Chunk {
   entries: CacheEntry[];
   bytes: number;
-  slab: Buffer | undefined;
-  /** Where each entry starts in the slab. */
-  offsets: number[];
+  json: Layout | undefined;
+  protobuf: Layout | undefined;
 }
 
+interface Layout extends LaidOut {
+  /** What lists of one namespace or one page begin or end with: kept for their compressed forms. */
+  readonly parts: SlabPart[];
+}
+
+interface SlabPart { readonly start: number; readonly end: number; readonly slab: Slab }
+
+/** The least lately made is forgotten. */
+const MAX_PARTS = 4;
+
 interface Position { readonly chunk: number; readonly index: number }
+
+/** Of the keys that start with a prefix, '' for all: from startKey on, inclusive. */
+export interface Range { readonly startKey?: string | undefined; readonly limit?: number }
 
 export class SortedEntries {
   #chunks: Chunk[] = [];
   readonly #byKey = new Map<string, CacheEntry>();
-
   get size(): number { return this.#byKey.size; }
 
   get(key: string): CacheEntry | undefined {
@@ -35,13 +47,13 @@ export class SortedEntries {
     const previous = this.#byKey.get(entry.key);
     this.#byKey.set(entry.key, entry);
     if (this.#chunks.length === 0) {
-      this.#chunks.push({ entries: [entry], bytes: entry.byteLength, slab: undefined, offsets: [] });
+      this.#chunks.push({ entries: [entry], bytes: entry.byteLength, json: undefined, protobuf: undefined });
       return undefined;
     }
     const position = this.#position(entry.key);
     const at = position.chunk === this.#chunks.length ? { chunk: this.#chunks.length - 1, index: this.#chunks.at(-1)!.entries.length } : position;
     const chunk = this.#chunks[at.chunk]!;
-    chunk.slab = undefined;
+    forget(chunk);
     chunk.bytes += entry.byteLength - (previous?.byteLength ?? 0);
     if (previous) {
       chunk.entries[at.index] = entry;
@@ -61,7 +73,7 @@ export class SortedEntries {
     const chunk = this.#chunks[number]!;
     chunk.entries.splice(index, 1);
     chunk.bytes -= previous.byteLength;
-    chunk.slab = undefined;
+    forget(chunk);
     previous.detach();
     if (chunk.entries.length === 0) this.#chunks.splice(number, 1);
     else if (chunk.entries.length < MIN_CHUNK_ENTRIES) this.#merge(number);
@@ -75,7 +87,7 @@ export class SortedEntries {
     let chunk: Chunk | undefined;
     for (const entry of entries) {
       if (chunk === undefined || chunk.entries.length >= MAX_CHUNK_ENTRIES / 2 || chunk.bytes + entry.byteLength > MAX_CHUNK_BYTES) {
-        chunk = { entries: [], bytes: 0, slab: undefined, offsets: [] };
+        chunk = { entries: [], bytes: 0, json: undefined, protobuf: undefined };
         this.#chunks.push(chunk);
       }
       chunk.entries.push(entry);
@@ -83,8 +95,7 @@ export class SortedEntries {
     }
   }
 
-  /** Keys that start with the prefix, '' for all; from startKey on, inclusive. */
-  list(prefix: string, { startKey, limit = Infinity }: { readonly startKey?: string; readonly limit?: number } = {}): CacheEntry[] {
+  list(prefix: string, { startKey, limit = Infinity }: Range = {}): CacheEntry[] {
     const result: CacheEntry[] = [];
     const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix);
     const to = this.#end(prefix);
@@ -101,39 +112,41 @@ export class SortedEntries {
     return result;
   }
 
-  count(prefix: string): number {
-    if (prefix === '') return this.size;
-    const from = this.#position(prefix), to = this.#end(prefix);
+  count(prefix: string, { startKey }: Pick<Range, 'startKey'> = {}): number {
+    if (prefix === '' && startKey === undefined) return this.size;
+    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix), to = this.#end(prefix);
+    if (from.chunk > to.chunk || (from.chunk === to.chunk && from.index > to.index)) return 0;
     if (from.chunk === to.chunk) return to.index - from.index;
     let total = -from.index + to.index;
     for (let number = from.chunk; number < to.chunk; number++) total += this.#chunks[number]!.entries.length;
     return total;
   }
 
-  /** Lays out chunks that pieces() would have to, up to so many bytes. True when some are left. */
-  prepare(prefix: string, maxBytes: number): boolean {
+  /** Lays out some of the chunks that slabs() would have to. True when some are left. */
+  prepare(prefix: string, form: SlabForm): boolean {
     let bytes = 0;
     const from = this.#position(prefix).chunk, to = this.#end(prefix);
     for (let number = from; number < this.#chunks.length && number <= to.chunk; number++) {
       const chunk = this.#chunks[number]!;
-      if (chunk.slab || (number === to.chunk && to.index === 0)) continue;
-      if (bytes >= maxBytes) return true;
-      bytes += layOut(chunk).length;
+      if (chunk[form.encoding] || (number === to.chunk && to.index === 0)) continue;
+      if (bytes >= form.turnBytes) return true;
+      bytes += layoutOf(chunk, form).slab.bytes.length;
     }
     return false;
   }
 
-  /** The JSON of these entries joined by commas, as few ready pieces. */
-  pieces(prefix: string): Buffer[] {
-    const result: Buffer[] = [];
-    const from = this.#position(prefix), to = this.#end(prefix);
-    for (let number = from.chunk; number < this.#chunks.length && number <= to.chunk; number++) {
+  /** These entries as items of a list, in few ready pieces; what separates items belongs between two of them. */
+  slabs(prefix: string, form: SlabForm, { startKey, limit = Infinity }: Range = {}): Slab[] {
+    const result: Slab[] = [];
+    const from = this.#position(startKey !== undefined && startKey > prefix ? startKey : prefix), to = this.#end(prefix);
+    let left = limit;
+    for (let number = from.chunk; number < this.#chunks.length && number <= to.chunk && left > 0; number++) {
       const chunk = this.#chunks[number]!;
       const start = number === from.chunk ? from.index : 0;
-      const end = number === to.chunk ? to.index : chunk.entries.length;
+      const end = Math.min(number === to.chunk ? to.index : chunk.entries.length, start + left);
       if (start >= end) continue;
-      if (result.length > 0) result.push(COMMA);
-      result.push(slabPart(chunk, { start, end }));
+      result.push(slabPart(chunk, { start, end, form }));
+      left -= end - start;
     }
     return result;
   }
@@ -167,7 +180,7 @@ export class SortedEntries {
     const tail = chunk.entries.splice(chunk.entries.length >>> 1);
     const bytes = tail.reduce((sum, entry) => sum + entry.byteLength, 0);
     chunk.bytes -= bytes;
-    this.#chunks.splice(number + 1, 0, { entries: tail, bytes, slab: undefined, offsets: [] });
+    this.#chunks.splice(number + 1, 0, { entries: tail, bytes, json: undefined, protobuf: undefined });
   }
 
   #merge(number: number): void {
@@ -176,39 +189,28 @@ export class SortedEntries {
     if (!left || !right || left.entries.length + right.entries.length > MAX_CHUNK_ENTRIES / 2 || left.bytes + right.bytes > MAX_CHUNK_BYTES) return;
     left.entries.push(...right.entries);
     left.bytes += right.bytes;
-    left.slab = undefined;
+    forget(left);
     this.#chunks.splice(Math.max(neighbour, number), 1);
   }
 }
 
-function slabPart(chunk: Chunk, { start, end }: { readonly start: number; readonly end: number }): Buffer {
-  const slab = chunk.slab ?? layOut(chunk);
-  if (start === 0 && end === chunk.entries.length) return slab;
-  const stop = end === chunk.entries.length ? slab.length : chunk.offsets[end]! - 1;
-  return slab.subarray(chunk.offsets[start]!, stop);
+/** Its entries are others now. */
+function forget(chunk: Chunk): void {
+  chunk.json = chunk.protobuf = undefined;
 }
 
-function layOut(chunk: Chunk): Buffer {
-  const { entries } = chunk;
-  if (entries.length === 1) {
-    chunk.offsets = [0];
-    return (chunk.slab = entries[0]!.bytes);
-  }
-  let total = entries.length - 1;
-  for (const entry of entries) total += entry.bytes.length;
-  const slab = Buffer.allocUnsafeSlow(total);
-  const offsets: number[] = [];
-  let offset = 0;
-  for (const entry of entries) {
-    if (offset > 0) slab[offset++] = 0x2c;
-    offsets.push(offset);
-    const { bytes } = entry;
-    slab.set(bytes, offset);
-    entry.moveTo(slab.subarray(offset, offset + bytes.length));
-    offset += bytes.length;
-  }
-  chunk.slab = slab;
-  chunk.offsets = offsets;
-  chunk.bytes = total;
-  return slab;
+function layoutOf(chunk: Chunk, form: SlabForm): Layout {
+  return (chunk[form.encoding] ??= { ...form.layOut(chunk.entries), parts: [] });
+}
+
+function slabPart(chunk: Chunk, { start, end, form }: { readonly start: number; readonly end: number; readonly form: SlabForm }): Slab {
+  const { slab, offsets, parts } = layoutOf(chunk, form);
+  if (start === 0 && end === chunk.entries.length) return slab;
+  const known = parts.find((part) => part.start === start && part.end === end);
+  if (known) return known.slab;
+  const stop = end === chunk.entries.length ? slab.bytes.length : offsets[end]! - form.separatorBytes;
+  const part = new Slab(slab.bytes.subarray(offsets[start]!, stop));
+  parts.push({ start, end, slab: part });
+  if (parts.length > MAX_PARTS) parts.shift();
+  return part;
 }

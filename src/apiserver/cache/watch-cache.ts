@@ -12,7 +12,7 @@ import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent } from './events.ts';
 import { ParsedObjects } from './parsed-objects.ts';
-import { ResourceCache, type CacheListener } from './resource-cache.ts';
+import { ResourceCache, type CacheListener, type ResourceCacheOptions } from './resource-cache.ts';
 
 export const STORAGE_ROOT = '/registry/';
 
@@ -54,10 +54,10 @@ export class WatchCache {
    * Resources that share a prefix share the cache. After start() only for a prefix under which nothing is stored yet: what is written from
    * now on is taken in.
    */
-  add(prefix: string, fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>): ResourceCache {
+  add(prefix: string, { fieldsOf, itemHead }: Pick<ResourceCacheOptions, 'fieldsOf' | 'itemHead'>): ResourceCache {
     let cache = this.#byPrefix.get(prefix);
     if (!cache) {
-      cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf });
+      cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead });
       this.#byPrefix.set(prefix, cache);
       if (this.#live) cache.fill([], this.#revision);
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');

@@ -2,20 +2,24 @@
  * LIST: consistent lists from the watch cache as a concatenation of ready bytes, lists at older revisions (continue tokens,
  * resourceVersionMatch=Exact) from the store's history, selectors, and the other views and encodings. Long work is done in slices.
  */
-import { encodeMessage, encodeList } from '#machinery/codec/protobuf.ts';
+import { encodeList, encodeListAround, encodeMessage } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { apiVersionOf, type KubeObject, type ListMeta } from '#machinery/object.ts';
+import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { StoreError } from '#storage/store.ts';
 import { CacheEntry } from '../cache/entry.ts';
+import type { Slab } from '../cache/slab.ts';
+import { protobufForm, type SlabForm } from '../cache/slab-forms.ts';
 import { refuseUnreadableBelow, unreadableInList } from '../cache/unreadable.ts';
 import { listKindOf, type Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
+import { gzipOf, storedPart, type GzipPart } from '../encodings/gzip-parts.ts';
 import type { ApiResponse } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { jsonResponse } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, objectOf, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
 import { checkListOptions, parseListOptions, type ListOptions } from './options.ts';
@@ -31,44 +35,105 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
   refuseUnreadableBelow(cache, namespace === '' ? cache.prefix : cache.key({ namespace, name: '' }));
-  const isPlain = pageSize(options) === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact' && !options.labelSelector && !options.fieldSelector;
-  if (isPlain && endpoint.isStorageVersion && !endpoint.codec && view.accepted.view === 'object' && view.accepted.encoding === 'json' && !view.pretty) {
-    return readyList(endpoint, { core, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
+  const form = options.labelSelector || options.fieldSelector ? undefined : readyForm(endpoint, view);
+  if (form && pageSize(options) === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact') {
+    return readyList(endpoint, { core, form, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
   }
-  return listSlowly(endpoint, { ...call, options, view });
+  return listSlowly(endpoint, { ...call, options, view, form });
 }
 
-/** Laid out before other requests have their turn. */
-const LAYOUT_BYTES = 2 * 1024 * 1024;
-/** What changes meanwhile has to be laid out again; in the end all at once. */
-const MAX_LAYOUT_SLICES = 256;
+// ----------------------------------------------------------------------------------------------------------- ready lists
 
-function readyList(endpoint: StoredEndpoint, { core, prefix }: { readonly core: ServerCore; readonly prefix: string }): ApiResponse | Promise<ApiResponse> {
+/** A form in which whole lists are put together of ready items. */
+interface ReadyForm extends SlabForm {
+  readonly contentType: string;
+  /** Between two items, as a part of a gzip body too. */
+  readonly separator?: { readonly bytes: Buffer; readonly part: GzipPart };
+  around(metadata: ListMeta, itemBytes: number): { readonly head: Buffer; readonly tail: Buffer };
+}
+
+/** Undefined: this view of it has to be made for each request. */
+function readyForm(endpoint: StoredEndpoint, { accepted, pretty }: ViewOptions): ReadyForm | undefined {
+  if (!endpoint.isStorageVersion || endpoint.codec || accepted.view !== 'object') return undefined;
+  if (accepted.encoding === 'json' && !pretty) return jsonLists(endpoint);
+  return accepted.encoding === 'protobuf' && endpoint.schema ? protobufLists(endpoint) : undefined;
+}
+
+const LIST_TAIL = Buffer.from(']}\n');
+const COMMA = Buffer.from(',');
+const SEPARATOR = { bytes: COMMA, part: storedPart(COMMA) };
+
+function jsonLists(endpoint: StoredEndpoint): ReadyForm {
+  return { ...endpoint.cache.jsonForm, contentType: MEDIA_TYPES.json, separator: SEPARATOR, around: (metadata) => ({ head: listHead(endpoint, metadata), tail: LIST_TAIL }) };
+}
+
+function protobufLists(endpoint: StoredEndpoint): ReadyForm | undefined {
+  const { gvk, served: { kind } } = endpoint;
+  const listMeta = schemaForKind({ ...gvk, kind: `${kind}List` })?.byName.get('metadata')?.value;
+  if (listMeta?.kind !== 'object') return undefined;
+  return {
+    ...protobufForm((entry) => protobufItem(endpoint, entry)), contentType: MEDIA_TYPES.protobuf,
+    around: (metadata, itemBytes) => encodeListAround({ apiVersion: apiVersionOf(gvk), kind: `${kind}List`, metadata: encodeMessage(metadata as Record<string, unknown>, listMeta.type()), itemBytes }),
+  };
+}
+
+/** What changes meanwhile has to be laid out again; in the end all at once. */
+const MAX_LAYOUT_TURNS = 1024;
+
+function readyList(endpoint: StoredEndpoint, { core, form, prefix }: { readonly core: ServerCore; readonly form: ReadyForm; readonly prefix: string }): ApiResponse | Promise<ApiResponse> {
   const { entries } = endpoint.cache;
-  const answer = (): ApiResponse => jsonResponse(200, [listHead(endpoint, { resourceVersion: String(core.cache.revision) }), ...entries.pieces(prefix), LIST_TAIL]);
-  if (!entries.prepare(prefix, LAYOUT_BYTES)) return answer();
+  const answer = (): ApiResponse => slabResponse({ resourceVersion: String(core.cache.revision) }, { form, slabs: entries.slabs(prefix, form) });
+  if (!entries.prepare(prefix, form)) return answer();
   const inTurns = async (): Promise<ApiResponse> => {
-    let slices = 1;
+    let turns = 1;
     do await new Promise((resolve) => setImmediate(resolve));
-    while (entries.prepare(prefix, LAYOUT_BYTES) && ++slices < MAX_LAYOUT_SLICES);
+    while (entries.prepare(prefix, form) && ++turns < MAX_LAYOUT_TURNS);
     return answer();
   };
   return inTurns();
 }
 
-const LIST_TAIL = Buffer.from(']}\n');
-
 function listHead(endpoint: Endpoint, metadata: ListMeta): Buffer {
   return Buffer.from(`{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`);
 }
 
-async function listSlowly(endpoint: StoredEndpoint, { core, namespace, options, view }: ListCall & { readonly options: ListOptions; readonly view: ViewOptions }): Promise<ApiResponse> {
-  const page = await selectPage(endpoint, { core, namespace, options });
+interface ReadyItems { readonly form: ReadyForm; readonly slabs: readonly Slab[] }
+
+/** A list of ready items, which stay ready in compressed form too. */
+function slabResponse(metadata: ListMeta, { form, slabs }: ReadyItems): ApiResponse {
+  const { separator, contentType } = form;
+  const { head, tail } = form.around(metadata, slabs.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  const body = [head, ...slabs.flatMap(({ bytes }, index) => (index > 0 && separator ? [separator.bytes, bytes] : [bytes])), tail];
+  const gzipped = async (): Promise<Buffer[]> => {
+    const items = await compressedSlabs(slabs);
+    return gzipOf([storedPart(head), ...items.flatMap((part, index) => (index > 0 && separator ? [separator.part, part] : [part])), storedPart(tail)]);
+  };
+  return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body, gzipped };
+}
+
+/** Slabs compressed at the same time for one request: others need threads too. */
+const COMPRESSED_AT_ONCE = 2;
+
+async function compressedSlabs(slabs: readonly Slab[]): Promise<GzipPart[]> {
+  const compressed: GzipPart[] = [];
+  const queue = slabs.entries();
+  const work = async (): Promise<void> => {
+    for (const [index, slab] of queue) compressed[index] = await slab.compressed();
+  };
+  await Promise.all(Array.from({ length: COMPRESSED_AT_ONCE }, work));
+  return compressed;
+}
+
+// ----------------------------------------------------------------------------------------------------------- other lists
+
+async function listSlowly(endpoint: StoredEndpoint, { core, namespace, options, view, form }: ListCall & { readonly options: ListOptions; readonly view: ViewOptions; readonly form: ReadyForm | undefined }): Promise<ApiResponse> {
+  const page = await selectPage(endpoint, { core, namespace, options, form });
   const metadata: ListMeta = {
     resourceVersion: String(page.revision),
     ...(page.continue === undefined ? {} : { continue: page.continue }),
     ...(page.remaining === undefined ? {} : { remainingItemCount: page.remaining }),
   };
+  if (form && page.slabs) return slabResponse(metadata, { form, slabs: page.slabs });
   return renderList(endpoint, { entries: page.entries, metadata, view });
 }
 
@@ -77,12 +142,17 @@ export interface Page {
   readonly entries: readonly CacheEntry[];
   readonly continue: string | undefined;
   readonly remaining: number | undefined;
+  /** The same entries as ready bytes: only where asked for, of what is stored now. */
+  readonly slabs?: readonly Slab[] | undefined;
 }
 
-interface Selection { readonly core: ServerCore; readonly namespace: string; readonly options: ListOptions }
+interface Selection { readonly core: ServerCore; readonly namespace: string; readonly options: ListOptions; readonly form?: ReadyForm | undefined }
+
+/** Larger pages are not laid out in one go. */
+const MAX_SLAB_PAGE = 2000;
 
 /** One page of what the options select. */
-export async function selectPage(endpoint: StoredEndpoint, { core, namespace, options }: Selection): Promise<Page> {
+export async function selectPage(endpoint: StoredEndpoint, { core, namespace, options, form }: Selection): Promise<Page> {
   const { cache } = endpoint;
   const prefix = namespace === '' ? cache.prefix : cache.key({ namespace, name: '' });
   const filter = filterOf(endpoint, options);
@@ -96,9 +166,16 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   const exactName = namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined;
 
   let source: readonly CacheEntry[];
+  let slabs: readonly Slab[] | undefined;
+  /** How many there are from the start key on, where that is known. */
+  let live: number | undefined;
   if (revision >= cache.lastRevision) {
     // Nothing of this resource changed since: the cache is that revision.
-    source = exactName === undefined ? cache.entries.list(prefix, startKey === undefined ? {} : { startKey }) : only(cache.entries.get(prefix + exactName));
+    const isPage = limit > 0 && !filter;
+    // One more than asked for tells whether others follow.
+    source = exactName === undefined ? cache.entries.list(prefix, { startKey, ...(isPage ? { limit: limit + 1 } : {}) }) : only(cache.entries.get(prefix + exactName));
+    if (isPage && source.length > limit) live = cache.entries.count(prefix, { startKey });
+    if (form && isPage && limit <= MAX_SLAB_PAGE) slabs = cache.entries.slabs(prefix, form, { startKey, limit });
   } else {
     source = await fromHistory(core, { prefix, startKey, revision, limit: filter ? 0 : limit, isContinue: token !== undefined });
   }
@@ -106,11 +183,11 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   if (endpoint.codec?.waits && filter) await endpoint.codec.ready(source);
   const picked = await pick(source, { filter, limit });
   if (endpoint.codec?.waits && !filter) await endpoint.codec.ready(picked.entries);
-  if (picked.next === undefined) return { revision, entries: picked.entries, continue: undefined, remaining: undefined };
+  if (picked.next === undefined) return { revision, entries: picked.entries, slabs, continue: undefined, remaining: undefined };
   return {
-    revision, entries: picked.entries,
+    revision, entries: picked.entries, slabs,
     continue: encodeContinue({ revision: exact < 0 ? -1 : revision, startKey: `${picked.entries.at(-1)!.key.slice(prefix.length)}\0` }),
-    remaining: filter ? undefined : await remainingAfter(endpoint, { core, prefix, revision, source, taken: picked.entries.length }),
+    remaining: filter ? undefined : live === undefined ? await remainingAfter(core, { prefix, revision, last: picked.entries.at(-1)! }) : live - picked.entries.length,
   };
 }
 
@@ -160,13 +237,9 @@ async function pick(source: readonly CacheEntry[], { filter, limit }: { readonly
   return { entries, next };
 }
 
-/** How many follow the page. From history it takes a count of its own. */
-async function remainingAfter(endpoint: StoredEndpoint, { core, prefix, revision, source, taken }: {
-  readonly core: ServerCore; readonly prefix: string; readonly revision: number; readonly source: readonly CacheEntry[]; readonly taken: number;
-}): Promise<number> {
-  if (revision >= endpoint.cache.lastRevision) return source.length - taken;
-  const rest = await core.store.list(prefix, { revision, startKey: `${source[taken - 1]!.key}\0` });
-  return rest.items.length;
+/** How many followed the page at a revision of the past. */
+async function remainingAfter({ store }: ServerCore, { prefix, revision, last }: { readonly prefix: string; readonly revision: number; readonly last: CacheEntry }): Promise<number> {
+  return (await store.list(prefix, { revision, startKey: `${last.key}\0` })).items.length;
 }
 
 // ------------------------------------------------------------------------------------------------------------- rendering
@@ -194,7 +267,6 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
   }
 }
 
-const COMMA = Buffer.from(',');
 /** Between items that lose their kind and apiVersion, and before the first: these end what was cut off. */
 const COMMA_BRACE = Buffer.from(',{');
 const BRACE = Buffer.from('{');
@@ -238,8 +310,8 @@ function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly meta
 /** Items of a built-in list do not say what they are, in upstream's bytes; each from behind its opening brace on. */
 function untypedItem(endpoint: StoredEndpoint): (entry: CacheEntry) => Buffer {
   const { served: { kind }, apiVersion } = endpoint;
-  const from = Buffer.byteLength(`{"kind":${JSON.stringify(kind)},"apiVersion":${JSON.stringify(apiVersion)},`);
-  if (endpoint.isStorageVersion) return (entry) => entry.bytes.subarray(from);
+  const head = serializedHead({ kind, apiVersion });
+  if (endpoint.isStorageVersion) return (entry) => entry.bytesAfter(entry.beginsWith(head) ? head : undefined);
   return (entry) => Buffer.from(JSON.stringify(withoutType(inVersion(endpoint, objectOf(endpoint, entry)))).slice(1));
 }
 

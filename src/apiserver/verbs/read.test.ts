@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { FakeClock } from '#stdx/fake-clock.ts';
+import { decodeObject } from '#machinery/codec/protobuf.ts';
+import { schemaForKind } from '#api/schemas.ts';
 import { startTestServer, type TestServer } from '../test-server.ts';
 
 let server: TestServer;
@@ -80,6 +82,49 @@ test('tables, metadata, pretty and compressed bodies', async () => {
   assert.equal(JSON.parse(gunzipSync(zipped.bytes).toString()).items[0].metadata.name, 'a');
   const proto = await server.request(`GET ${path('views')}`, { headers: { accept: 'application/vnd.kubernetes.protobuf' } });
   assert.equal(proto.status, 200);
+});
+
+test('lists of ready parts are the same whole, in pages and compressed, and their items say no kind', async () => {
+  const count = 400;
+  const bodyOf = (i: number): object => ({ data: { text: `${i} `.repeat(200) } });
+  await Promise.all(Array.from({ length: count }, (_, i) => create('ready', `c${String(i).padStart(3, '0')}`, bodyOf(i))));
+  const gzip = { headers: { 'accept-encoding': 'gzip' } };
+  const check = async (query: string): Promise<{ items: { kind?: string; metadata: { name: string } }[] }> => {
+    const plain = await server.request(`GET ${path('ready')}${query}`), zipped = await server.request(`GET ${path('ready')}${query}`, gzip);
+    assert.equal(zipped.headers['content-encoding'], 'gzip');
+    assert.equal(gunzipSync(zipped.bytes).toString(), plain.text);
+    return plain.body;
+  };
+  const whole = await check('');
+  assert.equal(whole.items.length, count);
+  assert.ok(whole.items.every((item) => item.kind === undefined));
+  const page = await check('?limit=300');
+  assert.deepEqual(page.items, whole.items.slice(0, 300));
+  // What changes is compressed anew, alone.
+  await server.request(`DELETE ${path('ready')}/c100`);
+  await server.request(`PATCH ${path('ready')}/c200`, { body: { data: { text: 'other' } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  const later = await check('');
+  assert.deepEqual(names(later as never), names(whole as never).filter((name) => name !== 'c100'));
+  const one = (await server.request(`GET ${path('ready')}/c300`)).body;
+  assert.deepEqual([one.kind, one.apiVersion, one.metadata.name], ['ConfigMap', 'v1', 'c300']);
+});
+
+test('protobuf lists are the JSON ones, whole, in pages, compressed, and after changes', async () => {
+  for (let i = 0; i < 300; i++) await create('proto', `c${String(i).padStart(3, '0')}`, { data: { text: `${i} `.repeat(200) } });
+  const check = async (query: string): Promise<void> => {
+    const accept = 'application/vnd.kubernetes.protobuf';
+    const json = (await server.request(`GET ${path('proto')}${query}`)).body;
+    const plain = await server.request(`GET ${path('proto')}${query}`, { headers: { accept } }), zipped = await server.request(`GET ${path('proto')}${query}`, { headers: { accept, 'accept-encoding': 'gzip' } });
+    assert.deepEqual([plain.headers['content-type'], zipped.headers['content-encoding']], [accept, 'gzip']);
+    assert.deepEqual(gunzipSync(zipped.bytes), plain.bytes);
+    const read = decodeObject(plain.bytes, { schemaFor: schemaForKind }) as unknown as { items: { kind?: string; apiVersion?: string }[] };
+    assert.deepEqual(JSON.parse(JSON.stringify(read)), json);
+  };
+  await check('');
+  await check('?limit=200');
+  await server.request(`DELETE ${path('proto')}/c100`);
+  await server.request(`PATCH ${path('proto')}/c200`, { body: { data: { text: 'other' } }, headers: { 'content-type': 'application/merge-patch+json' } });
+  await check('');
 });
 
 test('a watch without revision begins with what exists, then follows', async () => {

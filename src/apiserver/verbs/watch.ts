@@ -5,7 +5,7 @@
  *
  *   initial --all written--> catching up --backlog empty--> live --timeout, shutdown, client gone, too slow, cache reset--> ended
  */
-import { encodeWatchEvent } from '#machinery/codec/protobuf.ts';
+import { encodeEnvelope, encodeWatchEvent, messageOfListItem } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { CacheEntry } from '../cache/entry.ts';
@@ -18,7 +18,7 @@ import type { ApiResponse, ResponseSink } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { statusOf } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, objectOf, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from './options.ts';
 import { filterOf, type EntryFilter } from './select.ts';
@@ -84,15 +84,21 @@ function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
   const render = renderer(endpoint, view);
   const bookmark = (object: KubeObject): KubeObject => bookmarkIn(endpoint, object, view);
   if (accepted.encoding === 'protobuf') {
+    const isReady = accepted.view === 'object' && endpoint.isStorageVersion && !endpoint.codec && endpoint.schema !== undefined;
     const objectFrame = (type: string, object: KubeObject): Buffer => delimited(encodeWatchEvent({ type, object: encodeObject(object, 'protobuf').body }));
     return {
       contentType: `${MEDIA_TYPES.protobuf};stream=watch`, encoding: accepted.view === 'table' ? undefined : `protobuf ${accepted.view} ${version}`,
-      frame: (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark,
+      frame: isReady ? (type, entry) => delimited(encodeWatchEvent({ type, object: protobufEntry(endpoint, entry) })) : (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark,
     };
   }
   const objectFrame = (type: string, object: KubeObject): Buffer => Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
   if (accepted.view === 'object') return { contentType: MEDIA_TYPES.json, encoding: `json ${version}`, frame: (type, entry) => jsonFrame(type, jsonBytes(endpoint, storedOf(endpoint, entry))), objectFrame, bookmark };
   return { contentType: MEDIA_TYPES.json, encoding: accepted.view === 'table' ? undefined : `json metadata ${accepted.viewVersion}`, frame: (type, entry) => objectFrame(type, render(entry)), objectFrame, bookmark };
+}
+
+/** A stored object as a client reads it by itself, from what is encoded once for lists and watches. */
+function protobufEntry(endpoint: StoredEndpoint, entry: CacheEntry): Buffer {
+  return encodeEnvelope({ apiVersion: endpoint.apiVersion, kind: endpoint.served.kind, message: messageOfListItem(protobufItem(endpoint, entry)) });
 }
 
 function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {

@@ -68,6 +68,30 @@ export function encodeList({ apiVersion, kind, metadata, items }: { apiVersion: 
   });
 }
 
+/** As it stands in a list: a field of its own. */
+export function encodeListItem(message: Uint8Array): Buffer {
+  return withWriter(() => {
+    writer.bytes(message);
+    writer.varint(0x12);
+  });
+}
+
+/** The message of an item that encodeListItem made; a view of its bytes. */
+export function messageOfListItem(item: Buffer): Buffer {
+  const reader = new Reader(item, 1);
+  return reader.bytes(item.length);
+}
+
+/** What comes before and behind items that exist already, each as encodeListItem makes it. */
+export function encodeListAround({ apiVersion, kind, metadata, itemBytes }: { apiVersion: string; kind: string; metadata: Uint8Array; itemBytes: number }): { readonly head: Buffer; readonly tail: Buffer } {
+  const head = withWriter(() => {
+    writer.bytes(metadata);
+    writer.varint(0x0a);
+    writeEnvelopeHead({ apiVersion, kind, messageBytes: writer.mark() + itemBytes });
+  });
+  return { head, tail: envelopeTail };
+}
+
 /** A WatchEvent's message; object is an encoded object, magic bytes included. The caller puts the frame's length in front. */
 export function encodeWatchEvent({ type, object }: { type: string; object: Uint8Array }): Buffer {
   return withWriter(() => {
@@ -162,9 +186,9 @@ export function decodeMessage(bytes: Uint8Array, schema: ObjectSchema): Record<s
   return readMessage(new Reader(bytes), planOf(schema), { object: {}, end: bytes.length, depth: 0 });
 }
 
-/** Everything before the message that the writer holds, whose tail is envelopeTail. */
-function writeEnvelopeHead({ apiVersion, kind }: { apiVersion: string; kind: string }): void {
-  writer.varint(writer.mark() - envelopeTail.length);
+/** Everything before the message, which the writer holds with envelopeTail behind it, or whose length is told. */
+function writeEnvelopeHead({ apiVersion, kind, messageBytes = writer.mark() - envelopeTail.length }: { apiVersion: string; kind: string; messageBytes?: number }): void {
+  writer.varint(messageBytes);
   writer.varint(0x12);
   const end = writer.mark();
   writer.string(kind);

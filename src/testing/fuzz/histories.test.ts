@@ -39,7 +39,7 @@ async function write(server: TestServer, random: Random): Promise<void> {
 async function listed(server: TestServer, query = ''): Promise<{ readonly revision: number; readonly state: State }> {
   const { body } = await server.request(`GET ${PATH}${query}`);
   const items = body.items as KubeObject[];
-  return { revision: Number(body.metadata.resourceVersion), state: new Map(items.map((item) => [item.metadata!.name!, { ...item, kind: 'ConfigMap', apiVersion: 'v1' }])) };
+  return { revision: Number(body.metadata.resourceVersion), state: new Map(items.map((item) => [item.metadata!.name!, { kind: 'ConfigMap', apiVersion: 'v1', ...item }])) };
 }
 
 const MATCHES: Readonly<Record<string, (object: KubeObject) => boolean>> = {
