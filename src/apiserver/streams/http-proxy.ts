@@ -1,9 +1,12 @@
 /** The proxy subresources of pods, services and nodes over plain HTTP: one request in, one out, bodies streamed back as they come. */
 import type { IncomingMessage } from 'node:http';
+import { pipeline, type Duplex, type Readable } from 'node:stream';
+import { createDeflate, createGunzip, createGzip, createInflate } from 'node:zlib';
 import type { ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
 import { forwardedHeaders, requestBackend } from './backend.ts';
-import type { BackendAgents, BackendAnswer } from './backend.ts';
+import type { BackendAgents } from './backend.ts';
 import { proxyError } from './errors.ts';
+import { htmlLinks } from './html-links.ts';
 
 export interface ProxyTarget {
   readonly url: URL;
@@ -33,7 +36,33 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
   const url = proxiedUrl(call);
   const answer = await requestBackend({ url, method: request.method, headers, agent, ...(body ? { body } : {}) }).catch((error: unknown) => { throw proxyError(error); });
   request.onAbort(answer.abort);
-  return { status: answer.response.statusCode ?? 502, ...responseHeaders(answer.response, { prefix, url }), body: streamBody(answer) };
+  const { headers: answered, ...cookies } = responseHeaders(answer.response, { prefix, url });
+  const status = answer.response.statusCode ?? 502;
+  const links = request.method === 'HEAD' ? undefined : linkRewriting(answer.response, { prefix, hosts: [url.host, request.headers['host'] ?? ''] });
+  if (!links) return { status, headers: answered, ...cookies, body: streamBody(answer) };
+  const { 'content-length': _, ...changed } = answered;
+  return { status, headers: changed, ...cookies, body: streamBody({ response: pipeline([answer.response, ...links], () => {}) as Duplex, abort: answer.abort }) };
+}
+
+const CODINGS: Readonly<Record<string, () => readonly [decode: Duplex, encode: Duplex]>> = { gzip: () => [createGunzip(), createGzip()], deflate: () => [createInflate(), createDeflate()] };
+
+/** For HTML: what its body goes through, so that its links lead through the proxy. undefined: it goes on as it is. */
+function linkRewriting({ headers }: IncomingMessage, { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] }): readonly Duplex[] | undefined {
+  const [type = ''] = (headers['content-type'] ?? '').split(';');
+  if (type.trim() !== 'text/html') return undefined;
+  const links = htmlLinks((link) => rewriteLink(link, { prefix, hosts }));
+  const coding = headers['content-encoding'] ?? '';
+  if (coding === '' || coding === 'identity') return [links];
+  const codec = CODINGS[coding]?.();
+  return codec && [codec[0], links, codec[1]];
+}
+
+/** A path of the backend, by itself or behind its host. */
+export function rewriteLink(link: string, { prefix, hosts }: { readonly prefix: string; readonly hosts: readonly string[] }): string {
+  const [, host, path = ''] = /^(?:https?:)?\/\/([^/?#]*)(.*)$/s.exec(link) ?? [undefined, undefined, link];
+  if (host !== undefined && !hosts.includes(host)) return link;
+  if (!path.startsWith('/') || path.startsWith(`${prefix}/`)) return link;
+  return `${prefix.replaceAll(/["'<>]/g, (character) => encodeURIComponent(character).replace("'", '%27'))}${path}`;
 }
 
 export function proxiedUrl({ request, target, rest }: Pick<ProxyCall, 'request' | 'target' | 'rest'>): URL {
@@ -76,7 +105,7 @@ export function rewriteLocation(location: string, { prefix, url }: { readonly pr
 }
 
 /** Copies with backpressure; an answer that breaks off ends the client's too, as broken as it is. */
-export function streamBody({ response, abort }: BackendAnswer): (sink: ResponseSink) => void {
+export function streamBody({ response, abort }: { readonly response: Readable; readonly abort: () => void }): (sink: ResponseSink) => void {
   return (sink) => {
     sink.onClose(abort);
     response.on('error', () => sink.end());

@@ -11,6 +11,7 @@ import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Server as TcpServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { after, before, describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,6 +47,7 @@ let kubelet: Server;
 let backend: Server;
 let echo: TcpServer;
 let apiUrl: string;
+const PAGE = '<a href="/elsewhere">x</a> "/elsewhere"';
 /** Subprotocols that clients asked the API server for. */
 const upgrades: string[] = [];
 /** What the kubelet was asked, newest last. */
@@ -58,6 +60,8 @@ before(async () => {
   kubelet.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => kubeletUpgrade(request, { socket, head }));
   backend = createHttpServer((request, response) => {
     if (request.url === '/redirect') response.writeHead(302, { location: '/elsewhere?x=1' }).end();
+    else if (request.url === '/page') response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'content-length': PAGE.length }).end(PAGE);
+    else if (request.url === '/page.gz') response.writeHead(200, { 'content-type': 'text/html', 'content-encoding': 'gzip' }).end(gzipSync(PAGE));
     else response.setHeader('set-cookie', ['a=1', 'b=2']).end(`${request.method} ${request.url} auth=${request.headers.authorization} for=${request.headers['x-forwarded-for']}`);
   });
   backend.on('upgrade', (_request: IncomingMessage, socket: Duplex) => {
@@ -253,6 +257,7 @@ describe('a proxied backend', () => {
     assert.equal(answer.text, 'PUT /a%2Fb/c?x=%20y auth=undefined for=192.0.2.1');
     assert.deepEqual(answer.headers.getSetCookie(), ['a=1', 'b=2']);
     assert.equal((await get(`${base}/redirect`)).headers.get('location'), `${base}/elsewhere?x=1`);
+    for (const page of ['/page', '/page.gz']) assert.equal((await get(`${base}${page}`)).text, `<a href="${base}/elsewhere">x</a> "/elsewhere"`);
     const socket = connect(portOf(api), '127.0.0.1');
     socket.write(`GET ${base}/up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n`);
     const upgraded = await new Promise<string>((resolve) => socket.once('data', (data) => resolve(data.toString())));
@@ -298,6 +303,19 @@ test('every WebSocket protocol of exec', async () => {
     const { channels } = await talk(`${PODS}/web/exec?command=fail&command=3`, { protocol });
     assert.equal(channels.get(3), 'command terminated with non-zero exit code: exit status 3', protocol);
   }
+});
+
+test('logs as messages, in the protocols of log readers', async () => {
+  const read = (protocols: readonly string[]): Promise<{ readonly text: string; readonly code: number }> => new Promise((resolve, reject) => {
+    const socket = new WebSocket(`${apiUrl.replace('http', 'ws')}${PODS}/web/log?container=main`, [...protocols]);
+    let text = '';
+    socket.on('message', (data: Buffer, isBinary) => { text += isBinary ? data.toString() : Buffer.from(data.toString(), 'base64').toString(); });
+    socket.on('error', reject).on('close', (code) => resolve({ text, code }));
+  });
+  const plain = (await get(`${PODS}/web/log?container=main`)).text;
+  assert.notEqual(plain, '');
+  for (const protocols of [[], ['binary.k8s.io'], ['base64.binary.k8s.io']]) assert.deepEqual(await read(protocols), { text: plain, code: 1000 }, protocols.join(' '));
+  await assert.rejects(read(['v4.channel.k8s.io']), /400/);
 });
 
 test('v5 closes stdin by its signal, and a terminal gets its size', async () => {

@@ -10,6 +10,7 @@ import { connectCommand, connectPortForward, connectProxy, isUpgrade, requireStr
 import { proxyHttp } from './http-proxy.ts';
 import type { ProxyTarget } from './http-proxy.ts';
 import { nodeProxyTarget, podProxyTarget, serviceProxyTarget } from './locations.ts';
+import { sendLogs } from './log-socket.ts';
 import { streamLogs } from './logs.ts';
 
 export type { KubeletTls } from './backend.ts';
@@ -45,6 +46,7 @@ export function createStreams({ kubeletTls, random = Math.random }: StreamsOptio
       switch (call.info.subresource) {
         case 'exec': case 'attach': return connectCommand(context);
         case 'portforward': return connectPortForward(context);
+        case 'log': return sendLogs(context, () => streamLogs(call, agents));
         case 'proxy': return connectProxy({ ...context, target: proxyTarget(call, random), rest: proxyRest(call) });
         default: throw statusErrors.badRequest(`${call.info.resource}/${call.info.subresource} cannot be upgraded`);
       }

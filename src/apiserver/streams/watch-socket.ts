@@ -6,7 +6,7 @@ import type { WebSocket } from 'ws';
 import type { ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
 import { acceptWebSocket, type ClientSocket } from './exec.ts';
 
-const NORMAL_CLOSURE = 1000;
+export const NORMAL_CLOSURE = 1000;
 const NEWLINE = 0x0a;
 
 /** response: of the watch, begun already. The client's connection is answered here, or the error thrown. */
@@ -18,7 +18,7 @@ export async function watchOverWebSocket(response: ApiResponse, { request, clien
     throw error;
   });
   socket.on('error', () => socket.terminate());
-  const sink = sinkOf(socket, isText ? lines : lengthDelimited);
+  const sink = webSocketSink(socket, isText ? lines : lengthDelimited);
   if (typeof response.body === 'function') return response.body(sink);
   for (const part of Buffer.isBuffer(response.body) ? [response.body] : response.body as readonly Buffer[]) sink.write(part);
   sink.end();
@@ -27,7 +27,7 @@ export async function watchOverWebSocket(response: ApiResponse, { request, clien
 type Split = (chunk: Buffer) => (string | Buffer)[];
 
 /** Writers of watches write whole frames, one or many at a time. */
-function sinkOf(socket: WebSocket, split: Split): ResponseSink {
+export function webSocketSink(socket: WebSocket, split: Split): ResponseSink {
   const isClosed = (): boolean => socket.readyState !== socket.OPEN;
   return {
     write(chunk) {
@@ -46,8 +46,8 @@ function sinkOf(socket: WebSocket, split: Split): ResponseSink {
   };
 }
 
-/** For a watch that nobody came to read: it ends at once. */
-const closedSink: ResponseSink = {
+/** For what nobody came to read: it ends at once. */
+export const closedSink: ResponseSink = {
   write: () => true, drained: () => Promise.resolve(), bufferedBytes: 0, end: () => {}, closed: true, onClose: (callback) => callback(),
 };
 

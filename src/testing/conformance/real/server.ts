@@ -4,13 +4,19 @@
  *
  *   serve                   HTTP: /hostname /clientip /echo?msg= /calls /health /dial?…, any other path describes its request; UDP: hostname, clientip, echo TEXT
  *   grpc                    gRPC health, always SERVING
- *   guestbook ROLE [PORT]   primary, replica or frontend of a guestbook whose parts find each other by the services 'primary' and 'replica'
+ *   guestbook ROLE          primary, replica or frontend of a guestbook whose parts find each other by the services 'primary' and 'replica'
+ *   answers                 a text on each port: ANSWERS and TLS_ANSWERS are JSON objects from port to text; TLS_KEY and TLS_CERT are PEM
+ *   ask PROTOCOL HOST PORT  says who answers there, over http or udp
+ *   resolve TYPE:NAME…      asks for names as this pod does, and prints what it finds as JSON: addresses by the C library, others by its search list
  *
  * Settings are environment variables: HTTP_PORT (8080; several with commas), UDP_PORT (8081), HEALTHY_MS (how long /health is well), GRPC_PORT (5000).
  */
 import { createSocket } from 'node:dgram';
+import { lookup, resolve } from 'node:dns/promises';
+import { readFileSync } from 'node:fs';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttp2 } from 'node:http2';
+import { createServer as createHttps } from 'node:https';
 import { hostname } from 'node:os';
 
 const [mode = 'serve', role = ''] = process.argv.slice(2);
@@ -130,7 +136,37 @@ async function register(): Promise<void> {
   }
 }
 
+function startAnswers(): void {
+  const answersOf = (name: string): [port: string, text: string][] => Object.entries(JSON.parse(setting(name, '{}')) as Record<string, string>);
+  const say = (text: string) => (_: IncomingMessage, response: ServerResponse): void => void response.writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : 'text/plain' }).end(text);
+  for (const [port, text] of answersOf('ANSWERS')) createServer(say(text)).listen(Number(port));
+  const tls = { key: setting('TLS_KEY', ''), cert: setting('TLS_CERT', '') };
+  for (const [port, text] of answersOf('TLS_ANSWERS')) createHttps(tls, say(text)).listen(Number(port));
+}
+
+/** One name with these records; the first of the search list that has some. */
+async function find(type: string, name: string): Promise<readonly unknown[]> {
+  if (type === 'A') return (await lookup(name, { all: true, family: 4 })).map(({ address }) => address);
+  const searches = /^search (.*)$/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[1]?.split(' ') ?? [];
+  for (const full of [...name.endsWith('.') ? [] : searches.map((search) => `${name}.${search}`), name]) {
+    const found = await resolve(full, type).catch(() => []) as readonly unknown[];
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
+async function resolveAll(questions: readonly string[]): Promise<void> {
+  const answers = await Promise.all(questions.map(async (question) => {
+    const [type = '', name = ''] = question.split(':');
+    return [question, await find(type, name).catch(() => [])] as const;
+  }));
+  console.log(JSON.stringify(Object.fromEntries(answers)));
+}
+
 if (mode === 'grpc') startGrpc();
+else if (mode === 'answers') startAnswers();
+else if (mode === 'ask') console.log(await (role === 'udp' ? askUdp : askHttp)(process.argv[4] ?? '', Number(process.argv[5]), role === 'udp' ? 'hostname' : '/hostname'));
+else if (mode === 'resolve') void resolveAll(process.argv.slice(3));
 else if (mode === 'guestbook') {
   createServer((request, response) => void guestbook(request, response)).listen(role === 'frontend' ? 80 : 6379);
   if (role === 'replica') void register();
