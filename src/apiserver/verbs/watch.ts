@@ -4,6 +4,8 @@
  * frame is made once for all watchers of the same form.
  *
  *   initial --all written--> catching up --backlog empty--> live --timeout, shutdown, client gone, too slow, cache reset--> ended
+ *
+ * Live watchers that see the same bytes do so together: broadcast.ts.
  */
 import { encodeEnvelope, encodeWatchEvent, messageOfListItem } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
@@ -19,6 +21,7 @@ import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { statusOf } from '../respond.ts';
 import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { Broadcast, type BroadcastMember } from './broadcast.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from './options.ts';
 import { filterOf, type EntryFilter } from './select.ts';
@@ -155,11 +158,13 @@ interface WatcherOptions {
   readonly begun: (() => void) | undefined;
 }
 
-class Watcher implements CacheListener {
+class Watcher implements CacheListener, BroadcastMember {
   readonly keyPrefix: string;
   readonly #options: WatcherOptions;
   readonly #matches: EntryFilter | undefined;
   #unsubscribe: (() => void) | undefined;
+  /** Once live, where others see the same. */
+  #broadcast: Broadcast | undefined;
   #initial: readonly CacheEntry[] = [];
   #replayed: readonly CacheEvent[] = [];
   /** Set until live. */
@@ -242,11 +247,22 @@ class Watcher implements CacheListener {
         await this.#readyFor(backlog.flatMap(entriesOf));
         await this.#writeAll(backlog, (event) => this.#frameOf(event));
       }
-      this.#backlog = undefined;
+      this.#goLive();
     } catch (error) {
       this.#options.core.log.error('a watch failed', { resource: this.#options.endpoint.resource.plural, error: error instanceof Error ? error.message : String(error) });
       this.end();
     }
+  }
+
+  /** In the tick in which nothing is left to be written: alone, or together with all who see the same. */
+  #goLive(): void {
+    this.#backlog = undefined;
+    const { endpoint: { cache }, core, form } = this.#options;
+    if (this.#ended || this.#matches || form.encoding === undefined || this.#replayedUpTo > core.cache.revision) return;
+    this.#unsubscribe?.();
+    const broadcast = Broadcast.join(this, { cache, keyPrefix: this.keyPrefix, form: { encoding: form.encoding, frame: (type, entry) => form.frame(type, entry) }, clock: core.clock });
+    this.#broadcast = broadcast;
+    this.#unsubscribe = () => broadcast.leave(this);
   }
 
   async #readyFor(entries: readonly CacheEntry[]): Promise<void> {
@@ -310,8 +326,13 @@ class Watcher implements CacheListener {
     const pending = this.#pending;
     if (pending.length === 0 || this.#ended) return;
     this.#pending = [];
+    this.write(pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+  }
+
+  write(frames: Buffer): void {
+    if (this.#ended) return;
     const sink = this.#sink!;
-    sink.write(pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+    sink.write(frames);
     if (sink.bufferedBytes > MAX_BUFFERED_BYTES) this.#cut('it reads too slowly');
   }
 
@@ -330,7 +351,10 @@ class Watcher implements CacheListener {
     const timer = clock.after(untilLastMs > 0 ? Math.min(untilLastMs, BOOKMARK_EVERY_MS) : BOOKMARK_EVERY_MS, () => {
       if (this.#ended) return;
       // Waiting for an event, everything before it is written.
-      if (!this.#backlog || this.#wake) this.#sink!.write(this.#bookmark(false));
+      if (!this.#backlog || this.#wake) {
+        this.#broadcast?.writeWaiting();
+        this.#sink!.write(this.#bookmark(false));
+      }
       this.#timers.splice(this.#timers.indexOf(timer), 1);
       this.#scheduleBookmark();
     });
