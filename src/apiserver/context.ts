@@ -38,6 +38,8 @@ export interface RequestContext {
   readonly auditId: string;
   /** Given back when the request ends. */
   release: (() => void) | undefined;
+  /** How long it waited for a seat. */
+  queuedMs: number;
   /** Set by the limit stage: what the answer says of it. */
   flow: FlowIdentity | undefined;
   /** By the server's monotonic clock. */

@@ -1,8 +1,21 @@
-/** The server's own figures in Prometheus' text format, under upstream's names. Counting is cheap; rendering happens on a scrape. */
+/**
+ * The server's own figures in Prometheus' text format, under upstream's names and with its buckets. Counting is cheap; rendering happens on a
+ * scrape. Parts with many figures of their own keep them and add their lines by collect().
+ */
 import { memoryUsage, cpuUsage, uptime } from 'node:process';
+import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from './instruments.ts';
 
-/** Upstream's buckets of apiserver_request_duration_seconds. */
 const DURATION_BUCKETS = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
+const SLI_BUCKETS = DURATION_BUCKETS.slice(2);
+const RESPONSE_SIZE_BUCKETS = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/** 50 kB and every further 100 kB up to the largest body. */
+const BODY_SIZE_BUCKETS = Array.from({ length: 31 }, (_, i) => 50_000 + i * 100_000);
+/** Of authentication and authorization: doubled from a millisecond on. */
+const DOUBLING_BUCKETS = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
+const EVENT_SIZE_BUCKETS = Array.from({ length: 8 }, (_, i) => 1024 * 2 ** i);
+const ADMISSION_BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5];
+const HOUR = 3600, DAY = 24 * HOUR;
+const CERTIFICATE_BUCKETS = [0, HOUR / 2, HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 360 * DAY];
 
 export interface RequestLabels {
   readonly verb: string;
@@ -13,12 +26,30 @@ export interface RequestLabels {
   readonly scope: '' | 'cluster' | 'namespace' | 'resource';
 }
 
-interface Series { readonly labels: RequestLabels; readonly codes: Map<number, number>; readonly buckets: Float64Array; count: number; sum: number }
+export interface Observation {
+  readonly code: number;
+  readonly seconds: number;
+  /** Of these, spent waiting for a seat: no fault of what serves the request. */
+  readonly queuedSeconds: number;
+  /** As the client announced it. */
+  readonly bodyBytes: number | undefined;
+  /** Undefined for streams. */
+  readonly responseBytes: number | undefined;
+}
+
+interface Series {
+  readonly labels: RequestLabels;
+  readonly codes: Map<number, number>;
+  readonly seconds: Distribution;
+  readonly sliSeconds: Distribution;
+  readonly responseBytes: Distribution;
+}
 
 export type Collector = () => string;
 
 /** Verbs that stand in metrics as they are: a client may send any method. */
 const VERBS = new Set(['GET', 'HEAD', 'LIST', 'WATCH', 'POST', 'PUT', 'PATCH', 'DELETE', 'DELETECOLLECTION', 'OPTIONS', 'CONNECT']);
+const BODY_VERBS: Readonly<Record<string, string>> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete', DELETECOLLECTION: 'deletecollection' };
 
 export class Metrics {
   readonly #series = new Map<string, Series>();
@@ -27,6 +58,20 @@ export class Metrics {
   isServed: (labels: RequestLabels) => boolean = () => true;
   inflightReadOnly = 0;
   inflightMutating = 0;
+  /** Requests that wait for a seat. */
+  readonly queued = { readOnly: 0, mutating: 0 };
+  readonly authenticationSeconds = new Histogram('authentication_duration_seconds', { help: 'Time authentication took, by its result.', bounds: DOUBLING_BUCKETS });
+  readonly authorizationSeconds = new Histogram('authorization_duration_seconds', { help: 'Time authorization took, by its result.', bounds: DOUBLING_BUCKETS });
+  readonly authorizationAttempts = new Counter('authorization_attempts_total', 'Requests by what authorization came to.');
+  readonly certificateSeconds = new Histogram('apiserver_client_certificate_expiration_seconds', { help: 'How much longer the client certificates of requests live.', bounds: CERTIFICATE_BUCKETS });
+  readonly pluginSeconds = new Histogram('apiserver_admission_controller_admission_duration_seconds', { help: 'Time of each admission plugin, by name, operation, type and whether it refused.', bounds: ADMISSION_BUCKETS });
+  readonly admissionSeconds = new Histogram('apiserver_admission_step_admission_duration_seconds', { help: 'Time of all admission plugins of a request, by operation, type and whether one refused.', bounds: ADMISSION_BUCKETS });
+  readonly #longRunning = new Gauge('apiserver_longrunning_requests', 'Watches and streams under way, by verb, group, version, resource, scope.');
+  readonly #deprecated = new Gauge('apiserver_requested_deprecated_apis', 'Deprecated APIs that were asked for since the start, by group, version, resource.');
+  readonly #bodyBytes = new Histogram('apiserver_request_body_size_bytes', { help: 'Sizes of bodies sent by clients, by resource and verb.', bounds: BODY_SIZE_BUCKETS });
+  readonly #watchEvents = new Counter('apiserver_watch_events_total', 'Events sent to watchers, by group, version and resource.');
+  readonly #watchBytes = new Histogram('apiserver_watch_events_sizes', { help: 'Sizes in bytes of events sent to watchers, by group, version and resource.', bounds: EVENT_SIZE_BUCKETS });
+  readonly #endedWatchers = new Counter('apiserver_terminated_watchers_total', 'Watchers that were cut off because they read too slowly, by group and resource.');
   readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
   readonly #leaveMutating = (): void => void this.inflightMutating--;
 
@@ -45,23 +90,40 @@ export class Metrics {
     this.#collectors.push(collector);
   }
 
-  observe(labels: RequestLabels, { code, seconds }: { readonly code: number; readonly seconds: number }): void {
+  observe(labels: RequestLabels, { code, seconds, queuedSeconds, bodyBytes, responseBytes }: Observation): void {
     const series = this.#series.get(keyOf(labels)) ?? this.#seriesOf(this.#bounded(labels));
     series.codes.set(code, (series.codes.get(code) ?? 0) + 1);
-    series.count++;
-    series.sum += seconds;
-    for (let i = 0; i < DURATION_BUCKETS.length; i++) {
-      if (seconds <= DURATION_BUCKETS[i]!) {
-        series.buckets[i]!++;
-        break;
-      }
-    }
+    series.seconds.observe(seconds);
+    series.sliSeconds.observe(seconds - queuedSeconds);
+    if (responseBytes !== undefined) series.responseBytes.observe(responseBytes);
+    const { verb, group, resource } = series.labels;
+    if (bodyBytes && resource !== '' && BODY_VERBS[verb]) this.#bodyBytes.observe(`${label('group', group)},${label('resource', resource)},verb="${BODY_VERBS[verb]}"`, bodyBytes);
+  }
+
+  /** A request that was answered and goes on; answers what to call, once, at its end. */
+  longRunning(labels: RequestLabels): () => void {
+    const running = this.#longRunning.of(requestLabels(this.#bounded(labels)));
+    running.value++;
+    return () => void running.value--;
+  }
+
+  deprecatedApi({ group, version, resource, subresource }: Pick<RequestLabels, 'group' | 'version' | 'resource' | 'subresource'>): void {
+    this.#deprecated.set(`${label('group', group)},removed_release="",${label('resource', resource)},${label('subresource', subresource)},${label('version', version)}`, 1);
+  }
+
+  /** What watchers of a resource count; kept for as long as one watches. */
+  watchSeries({ group, version, resource }: { readonly group: string; readonly version: string; readonly resource: string }): { readonly events: Value; readonly bytes: Distribution; readonly cutOff: Value } {
+    const labels: Labels = `${label('group', group)},${label('resource', resource)},${label('version', version)}`;
+    return { events: this.#watchEvents.of(labels), bytes: this.#watchBytes.of(labels), cutOff: this.#endedWatchers.of(`${label('group', group)},${label('resource', resource)}`) };
   }
 
   #seriesOf(labels: RequestLabels): Series {
     const key = keyOf(labels);
     let series = this.#series.get(key);
-    if (!series) this.#series.set(key, (series = { labels, codes: new Map(), buckets: new Float64Array(DURATION_BUCKETS.length), count: 0, sum: 0 }));
+    if (!series) {
+      series = { labels, codes: new Map(), seconds: new Distribution(DURATION_BUCKETS), sliSeconds: new Distribution(SLI_BUCKETS), responseBytes: new Distribution(RESPONSE_SIZE_BUCKETS) };
+      this.#series.set(key, series);
+    }
     return series;
   }
 
@@ -72,22 +134,15 @@ export class Metrics {
   }
 
   render(): string {
-    const lines: string[] = [];
-    const all = [...this.#series.values()];
-    lines.push('# HELP apiserver_request_total Requests answered, by verb, group, version, resource, scope and code.', '# TYPE apiserver_request_total counter');
-    for (const { labels, codes } of all) for (const [code, count] of codes) lines.push(`apiserver_request_total{code="${code}",${render(labels)}} ${count}`);
-    lines.push('# HELP apiserver_request_duration_seconds Time from the first byte of a request to its answer.', '# TYPE apiserver_request_duration_seconds histogram');
-    for (const { labels, buckets, count, sum } of all) {
-      const text = render(labels);
-      let cumulative = 0;
-      DURATION_BUCKETS.forEach((bound, i) => {
-        cumulative += buckets[i]!;
-        lines.push(`apiserver_request_duration_seconds_bucket{${text},le="${bound}"} ${cumulative}`);
-      });
-      lines.push(`apiserver_request_duration_seconds_bucket{${text},le="+Inf"} ${count}`, `apiserver_request_duration_seconds_sum{${text}} ${sum}`, `apiserver_request_duration_seconds_count{${text}} ${count}`);
-    }
+    const lines = this.#requestLines();
     lines.push('# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
-      `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`, `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`);
+      `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`, `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`,
+      '# HELP apiserver_current_inqueue_requests Requests that wait for a seat now, by kind.', '# TYPE apiserver_current_inqueue_requests gauge',
+      `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`, `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`);
+    for (const family of [
+      this.#longRunning, this.#deprecated, this.#bodyBytes, this.#watchEvents, this.#watchBytes, this.#endedWatchers, this.authenticationSeconds, this.authorizationSeconds, this.authorizationAttempts,
+      this.certificateSeconds, this.pluginSeconds, this.admissionSeconds,
+    ]) lines.push(...family.render());
     for (const collector of this.#collectors) {
       const text = collector();
       if (text !== '') lines.push(text);
@@ -95,14 +150,27 @@ export class Metrics {
     lines.push(...processLines());
     return `${lines.join('\n')}\n`;
   }
+
+  #requestLines(): string[] {
+    const all = [...this.#series.values()];
+    const lines = ['# HELP apiserver_request_total Requests answered, by verb, group, version, resource, scope and code.', '# TYPE apiserver_request_total counter'];
+    for (const { labels, codes } of all) for (const [code, count] of codes) lines.push(seriesLine('apiserver_request_total', `code="${code}",${requestLabels(labels, { dryRun: true })}`, count));
+    lines.push('# HELP apiserver_request_duration_seconds Time from the first byte of a request to its answer.', '# TYPE apiserver_request_duration_seconds histogram');
+    for (const { labels, seconds } of all) lines.push(...seconds.lines('apiserver_request_duration_seconds', requestLabels(labels, { dryRun: true })));
+    lines.push('# HELP apiserver_request_sli_duration_seconds The same without the time a request waited for a seat.', '# TYPE apiserver_request_sli_duration_seconds histogram');
+    for (const { labels, sliSeconds } of all) lines.push(...sliSeconds.lines('apiserver_request_sli_duration_seconds', requestLabels(labels)));
+    lines.push('# HELP apiserver_response_sizes Sizes in bytes of answers that are no streams.', '# TYPE apiserver_response_sizes histogram');
+    for (const { labels, responseBytes } of all) lines.push(...responseBytes.lines('apiserver_response_sizes', requestLabels(labels)));
+    return lines;
+  }
 }
 
 function keyOf({ verb, group, version, resource, subresource, scope }: RequestLabels): string {
   return `${verb} ${group}/${version}/${resource}/${subresource} ${scope}`;
 }
 
-function render({ verb, group, version, resource, subresource, scope }: RequestLabels): string {
-  return `component="apiserver",dry_run="",group="${group}",resource="${resource}",scope="${scope}",subresource="${subresource}",verb="${verb}",version="${version}"`;
+function requestLabels({ verb, group, version, resource, subresource, scope }: RequestLabels, { dryRun = false }: { readonly dryRun?: boolean } = {}): Labels {
+  return `component="apiserver",${dryRun ? 'dry_run="",' : ''}group="${group}",resource="${resource}",scope="${scope}",subresource="${subresource}",verb="${verb}",version="${version}"`;
 }
 
 function processLines(): string[] {

@@ -15,9 +15,9 @@ import type { AuditSink, RequestContext, ServerCore } from './context.ts';
 import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
 import { refusal } from './authz/forbidden.ts';
-import { isLongRunning } from './flowcontrol/limiter.ts';
-import type { RequestLabels } from './metrics.ts';
-import { parseRequestInfo, type RequestInfo } from './request-info.ts';
+import { isLongRunning, isMutating } from './flowcontrol/limiter.ts';
+import { labelsOf } from './request-labels.ts';
+import { parseRequestInfo } from './request-info.ts';
 import { compressed, errorResponse, statusOf } from './respond.ts';
 import { handleResource, upgradeResource } from './verbs/dispatch.ts';
 import { warningHeader } from './warnings.ts';
@@ -32,7 +32,7 @@ export const STAGES: readonly Stage[] = [
   { name: 'authenticate', run: authenticate },
   { name: 'audit', run: (context, core) => core.audit?.begin(context) },
   { name: 'impersonate', run: (context, core) => impersonate(context, core, attributesOf) },
-  { name: 'limit', run: (context, core) => core.limiter.admit(context) },
+  { name: 'limit', run: limit },
   { name: 'authorize', run: authorize },
   { name: 'handle', run: handle },
 ];
@@ -40,7 +40,7 @@ export const STAGES: readonly Stage[] = [
 const NOBODY: UserInfo = { name: '', groups: [] };
 
 function route(request: ApiRequest, startedMs: number): RequestContext {
-  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] || randomUUID(), release: undefined, flow: undefined, startedMs };
+  return { request, info: parseRequestInfo(request), user: NOBODY, warnings: [], auditId: request.headers['audit-id'] || randomUUID(), release: undefined, flow: undefined, queuedMs: 0, startedMs };
 }
 
 export function createHandler(core: ServerCore): ApiHandler {
@@ -97,15 +97,20 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
     response.headers['x-kubernetes-pf-prioritylevel-uid'] = context.flow.levelUid;
   }
   if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
-  core.metrics.observe(labelsOf(context.info), { code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000 });
+  const { headers } = context.request;
+  core.metrics.observe(labelsOf(context.info), {
+    code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000, queuedSeconds: context.queuedMs / 1000,
+    bodyBytes: headers['content-length'] === undefined ? undefined : Number(headers['content-length']), responseBytes: sizeOf(response.body),
+  });
 }
 
-function labelsOf(info: RequestInfo): RequestLabels {
-  const { group, version, resource, subresource } = info;
-  if (!info.isResourceRequest) return { verb: info.verb.toUpperCase(), group, version, resource, subresource, scope: '' };
-  const scope = info.name !== '' && info.verb !== 'list' && info.verb !== 'watch' ? 'resource' : info.namespace === '' ? 'cluster' : 'namespace';
-  const verb = info.verb === 'create' ? 'POST' : info.verb === 'update' ? 'PUT' : info.verb.toUpperCase();
-  return { verb, group, version, resource, subresource, scope };
+/** Undefined for streams. */
+function sizeOf(body: ApiResponse['body']): number | undefined {
+  if (typeof body === 'function') return undefined;
+  if (Buffer.isBuffer(body)) return body.length;
+  let size = 0;
+  for (const piece of body as readonly Buffer[]) size += piece.length;
+  return size;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- stages
@@ -117,25 +122,54 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
     return;
   }
   if (request.clientCertificateError !== undefined && request.headers['authorization'] === undefined && request.frontProxyCertificate === undefined) throw statusErrors.unauthorized();
-  const found = core.authenticator.authenticate(request);
-  if (found instanceof Promise) return found.then((authenticated) => take(authenticated));
+  const { metrics, clock } = core, begunMs = clock.monotonic();
+  const observe = (result: string): void => metrics.authenticationSeconds.observe(`result="${result}"`, (clock.monotonic() - begunMs) / 1000);
+  const failed = (error: unknown): never => {
+    observe('error');
+    throw error;
+  };
+  let found;
+  try {
+    found = core.authenticator.authenticate(request);
+  } catch (error) {
+    failed(error);
+  }
+  if (found instanceof Promise) return found.then(take, failed);
   take(found);
 
   function take(authenticated: Authenticated | undefined): void {
+    observe(authenticated ? 'success' : 'failure');
     if (!authenticated) throw statusErrors.unauthorized();
+    const notAfterMs = request.headers['authorization'] === undefined ? request.clientCertificate?.notAfterMs : undefined;
+    if (notAfterMs !== undefined) metrics.certificateSeconds.observe('', (notAfterMs - clock.now()) / 1000);
     context.user = authenticated.user;
     if (authenticated.auditAnnotations) context.auditAnnotations = authenticated.auditAnnotations;
     if (authenticated.warnings) context.warnings.push(...authenticated.warnings);
   }
 }
 
+function limit(context: RequestContext, { limiter, metrics, clock }: ServerCore): void | Promise<void> {
+  const admitted = limiter.admit(context);
+  if (!admitted) return;
+  const kind = isMutating(context.info) ? 'mutating' : 'readOnly', begunMs = clock.monotonic();
+  metrics.queued[kind]++;
+  return admitted.finally(() => {
+    metrics.queued[kind]--;
+    context.queuedMs = clock.monotonic() - begunMs;
+  });
+}
+
 function authorize(context: RequestContext, core: ServerCore): void | Promise<void> {
   const attributes = attributesOf(context);
+  const { metrics, clock } = core, begunMs = clock.monotonic();
   const decision = core.authorizer.authorize(attributes);
   if (decision instanceof Promise) return decision.then((result) => check(result));
   check(decision);
 
   function check(result: AuthorizationDecision): void {
+    const outcome = OUTCOMES[result.decision];
+    metrics.authorizationAttempts.add(outcome);
+    metrics.authorizationSeconds.observe(outcome, (clock.monotonic() - begunMs) / 1000);
     if (context.audit) {
       context.audit.annotate('authorization.k8s.io/decision', result.decision === 'allow' ? 'allow' : 'forbid');
       context.audit.annotate('authorization.k8s.io/reason', result.reason);
@@ -143,6 +177,9 @@ function authorize(context: RequestContext, core: ServerCore): void | Promise<vo
     if (result.decision !== 'allow') throw refusal(attributes, result);
   }
 }
+
+/** Decisions as upstream's metrics call them. */
+const OUTCOMES: Readonly<Record<AuthorizationDecision['decision'], string>> = { allow: 'result="allowed"', deny: 'result="denied"', 'no-opinion': 'result="no-opinion"' };
 
 function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
   const { verb, group, version, resource, subresource, namespace, name, path, isResourceRequest, query } = info;
@@ -192,6 +229,8 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
         if (outcome instanceof Promise) await outcome;
       }
       const extension = core.aggregator.serviceFor(request.path);
+      // Refused or ended, the socket is closed in the end.
+      socket.once('close', core.metrics.longRunning(labelsOf(context.info)));
       if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
       else await upgradeResource(context, { core, socket, head });
       context.audit?.upgraded(socket);

@@ -25,6 +25,7 @@ import type { ProxyClientCertificate } from './aggregation/extension-service.ts'
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
 import type { Authorizer } from './authz/authorizer.ts';
 import { bootstrapCluster, type PublishedRequestHeader } from './bootstrap.ts';
+import { MAX_WINDOW_EVENTS } from './cache/events.ts';
 import { WatchCache } from './cache/watch-cache.ts';
 import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial } from './carriers/tls.ts';
 import { Catalogue } from './catalogue.ts';
@@ -33,7 +34,8 @@ import type { AuditSink, ServerCore } from './context.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
 import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
-import { createPathRouter, type PathHandler } from './discovery/paths.ts';
+import { createPathRouter, versionInfo, type PathHandler } from './discovery/paths.ts';
+import { Counter, Gauge, label } from './instruments.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
 import type { InternalApi } from './internal.ts';
@@ -163,7 +165,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   core.running.add(() => flow.stop());
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
-  metrics.collect(() => storageLines(catalogue));
+  metrics.collect(() => storageLines(catalogue, cache));
+  metrics.collect(() => services.metrics());
+  metrics.collect(() => versionLines(options.programVersion ?? '0.0.0'));
   metrics.isServed = ({ group, version, resource, subresource }) => {
     const endpoint = catalogue.find(group, version, resource);
     return endpoint !== undefined && (subresource === '' || endpoint.served.subresources.has(subresource));
@@ -311,14 +315,39 @@ function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: S
   health.addReadiness({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
 }
 
-function storageLines(catalogue: Catalogue): string {
-  const lines = ['# HELP apiserver_storage_objects Stored objects, by resource.', '# TYPE apiserver_storage_objects gauge', '# HELP apiserver_resource_objects Stored objects, by group and resource.', '# TYPE apiserver_resource_objects gauge'];
+function versionLines(programVersion: string): string {
+  const { major, minor, emulationMajor, emulationMinor, minCompatibilityMajor, minCompatibilityMinor, gitVersion, gitCommit, gitTreeState, buildDate, goVersion, compiler, platform } = versionInfo(programVersion);
+  const build = Object.entries({ build_date: buildDate, compiler, git_commit: gitCommit, git_tree_state: gitTreeState, git_version: gitVersion, go_version: goVersion, major, minor, platform });
+  const versions = Object.entries({ binary: gitVersion.replace(/^v/, ''), component: 'kube', emulation: `${emulationMajor}.${emulationMinor}`, min_compat: `${minCompatibilityMajor}.${minCompatibilityMinor}` });
+  const labels = (of: readonly (readonly [name: string, value: string])[]): string => of.map(([name, value]) => label(name, value)).join(',');
+  return [
+    '# HELP kubernetes_build_info Version of this program; the value is 1.', '# TYPE kubernetes_build_info gauge', `kubernetes_build_info{${labels(build)}} 1`,
+    '# HELP version_info Which version of Kubernetes it behaves as; the value is 1.', '# TYPE version_info gauge', `version_info{${labels(versions)}} 1`,
+  ].join('\n');
+}
+
+/** What is stored and what the caches of it have seen, by resource. */
+function storageLines(catalogue: Catalogue, cache: WatchCache): string {
+  const objects = new Gauge('apiserver_storage_objects', 'Stored objects, by resource.');
+  const byGroup = new Gauge('apiserver_resource_objects', 'Stored objects, by group and resource.');
+  const stored = new Counter('apiserver_storage_events_received_total', 'Writes that the store told of, by group and resource.');
+  const received = new Counter('apiserver_watch_cache_events_received_total', 'Writes that the watch cache took in, by group and resource.');
+  const fills = new Counter('apiserver_watch_cache_initializations_total', 'How often the watch cache was filled, by group and resource.');
+  const revision = new Gauge('apiserver_watch_cache_resource_version', 'Revision up to which the watch cache knows all, by group and resource.');
+  const capacity = new Gauge('watch_cache_capacity', 'Events that watches can resume from, by group and resource.');
   const seen = new Set<string>();
-  for (const { cache, groupResource: { group, resource } } of catalogue.endpoints) {
+  for (const { cache: entries, groupResource: { group, resource } } of catalogue.endpoints) {
     const name = group === '' ? resource : `${resource}.${group}`;
-    if (!cache || seen.has(name)) continue;
+    if (!entries || seen.has(name)) continue;
     seen.add(name);
-    lines.push(`apiserver_storage_objects{resource="${name}"} ${cache.entries.size}`, `apiserver_resource_objects{group="${group}",resource="${resource}"} ${cache.entries.size}`);
+    const labels = `group="${group}",resource="${resource}"`;
+    objects.set(`resource="${name}"`, entries.entries.size);
+    byGroup.set(labels, entries.entries.size);
+    stored.add(labels, entries.eventsReceived);
+    received.add(labels, entries.eventsReceived);
+    fills.add(labels, entries.fills);
+    revision.set(labels, cache.revision);
+    capacity.set(labels, MAX_WINDOW_EVENTS);
   }
-  return lines.join('\n');
+  return [objects, byGroup, stored, received, fills, revision, capacity].flatMap((family) => family.render()).join('\n');
 }

@@ -36,6 +36,20 @@ export class ServiceAllocation {
     this.ports = new PortRange(nodePorts);
   }
 
+  /** Lines of /metrics, under upstream's names. */
+  metrics(): string {
+    const allocated = 'kube_apiserver_clusterip_allocator_allocated_ips', available = 'kube_apiserver_clusterip_allocator_available_ips';
+    const usage = this.addresses.usage();
+    return [
+      `# HELP ${allocated} Addresses that services hold, by range.`, `# TYPE ${allocated} gauge`, ...usage.map(({ cidr, held }) => `${allocated}{cidr="${cidr}"} ${held}`),
+      `# HELP ${available} Addresses that are free, by range.`, `# TYPE ${available} gauge`, ...usage.map(({ cidr, free }) => `${available}{cidr="${cidr}"} ${free}`),
+      '# HELP kube_apiserver_nodeport_allocator_allocated_ports Node ports that services hold.', '# TYPE kube_apiserver_nodeport_allocator_allocated_ports gauge',
+      `kube_apiserver_nodeport_allocator_allocated_ports ${this.ports.held}`,
+      '# HELP kube_apiserver_nodeport_allocator_available_ports Node ports that are free.', '# TYPE kube_apiserver_nodeport_allocator_available_ports gauge',
+      `kube_apiserver_nodeport_allocator_available_ports ${this.ports.free}`,
+    ].join('\n');
+  }
+
   /** Takes what stored Services hold. Called when the cache is filled. */
   rebuild(cache: ResourceCache): void {
     this.addresses.clear();
@@ -238,6 +252,8 @@ export class AddressRange {
 
   get free(): number { return this.#size - this.#held.size; }
 
+  get held(): number { return this.#held.size; }
+
   clear(): void {
     this.#held.clear();
   }
@@ -285,6 +301,10 @@ export class AddressRanges {
 
   /** The kubernetes Service's. */
   get first(): string { return this.#own.first; }
+
+  usage(): readonly { readonly cidr: string; readonly held: number; readonly free: number }[] {
+    return Array.from(this.#ranges.values(), ({ cidr, held, free }) => ({ cidr, held, free }));
+  }
 
   /** These and no others are allocated from. What they hold stays held. */
   use(cidrs: readonly string[]): void {
@@ -345,6 +365,10 @@ export class PortRange {
     this.#to = to;
     this.#reserved = reservedFor(to - from + 1, { divisor: 32, most: 128, least: 16 });
   }
+
+  get held(): number { return this.#held.size; }
+
+  get free(): number { return this.#to - this.#from + 1 - this.#held.size; }
 
   clear(): void {
     this.#held.clear();

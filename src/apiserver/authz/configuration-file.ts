@@ -10,7 +10,8 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
 import { AuthorizationConfigurationError, parseAuthorizationConfiguration, type ConfiguredAuthorizer } from './configuration.ts';
 import { compileMatchConditions } from './match-conditions.ts';
-import { label, type AuthorizationMetrics } from './metrics.ts';
+import { label } from '../instruments.ts';
+import type { AuthorizationMetrics } from './metrics.ts';
 
 export interface FollowOptions {
   readonly metrics: AuthorizationMetrics;

@@ -14,7 +14,8 @@ import { Lru } from '#stdx/lru.ts';
 import { WebhookCallError, withRetries, type KubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, UserRules } from './authorizer.ts';
 import type { MatchConditions } from './match-conditions.ts';
-import { label, type AuthorizationMetrics, type EvaluationResult } from './metrics.ts';
+import { label } from '../instruments.ts';
+import type { AuthorizationMetrics, EvaluationResult } from './metrics.ts';
 import { reviewSpecOf, type AccessReviewSpec } from './review-spec.ts';
 
 const CACHE_ENTRIES = 8192;

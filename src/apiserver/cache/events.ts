@@ -54,7 +54,7 @@ export class CacheEvent {
 }
 
 /** The window of one resource forgets its oldest events above either bound. */
-const MAX_EVENTS = 8192;
+export const MAX_WINDOW_EVENTS = 8192;
 const MAX_PREVIOUS_BYTES = 8 * 1024 * 1024;
 
 export class EventWindow {
@@ -71,7 +71,7 @@ export class EventWindow {
   push(event: CacheEvent): void {
     this.#events.push(event);
     this.#previousBytes += event.previous?.byteLength ?? 0;
-    while (this.#events.length - this.#head > MAX_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES) this.#forgetOldest();
+    while (this.#events.length - this.#head > MAX_WINDOW_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES) this.#forgetOldest();
     if (this.#head > 1024 && this.#head * 2 > this.#events.length) {
       this.#events = this.#events.slice(this.#head);
       this.#head = 0;

@@ -35,6 +35,9 @@ export class ResourceCache {
   /** Keys that are stored but not among the entries, and why: see unreadable.ts. */
   readonly unreadable = new Map<string, string>();
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
+  /** Writes taken in, and how often the cache was filled. */
+  eventsReceived = 0;
+  fills = 0;
   /** The newest write to this resource, or what the cache was filled at. */
   lastRevision = 0;
   #window = new EventWindow(0);
@@ -76,6 +79,7 @@ export class ResourceCache {
   }
 
   fill(entries: readonly CacheEntry[], revision: number): void {
+    this.fills++;
     this.entries.load(entries);
     this.lastRevision = revision;
     this.#window = new EventWindow(revision);
@@ -92,6 +96,7 @@ export class ResourceCache {
   /** Takes a committed write in and hands it out. touched gathers listeners to flush. */
   apply(event: StoreEvent, { object, touched }: { readonly object: KubeObject | undefined; readonly touched: Set<CacheListener> }): void {
     const { key, revision, value } = event;
+    this.eventsReceived++;
     let current: CacheEntry | undefined;
     let previous: CacheEntry | undefined;
     if (value !== undefined) {

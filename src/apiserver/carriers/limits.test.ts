@@ -60,7 +60,7 @@ test('a client that is sent away has its answer first, and is served on a new co
 });
 
 test('too long a body is 413, too many bytes of headers are 431', async (t) => {
-  const to = await start(t);
+  const to = await start(t, { maxHeaderBytes: 64 * 1024 });
   const long = Buffer.alloc(3 * 1024 * 1024 + 1, 0x20);
   const refused = await send(to, { method: 'POST', path: '/api/v1/namespaces', headers: { 'content-type': 'application/json', 'content-length': String(long.length) }, body: long });
   const { reason, message, code } = JSON.parse(refused.text) as { reason: string; message: string; code: number };
@@ -72,6 +72,12 @@ test('too long a body is 413, too many bytes of headers are 431', async (t) => {
   await assert.rejects(new Promise((resolve, reject) => {
     session.request({ ':path': '/version', ...Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-long-${i}`, 'x'.repeat(4000)])) }).on('response', resolve).on('error', reject);
   }), 'HTTP/2 refuses it, too');
+});
+
+test('selectors may be as long as upstream takes them: headers up to a MiB', async (t) => {
+  const to = await start(t);
+  assert.equal((await send(to, { path: `/api/v1/namespaces?labelSelector=a%20in%20(${'x,'.repeat(250_000)}y)` })).status, 200);
+  assert.equal((await send(to, { headers: { 'x-long': 'x'.repeat(1_100_000) } })).status, 431);
 });
 
 test('HTTP/1.1: a client that goes away while it waits is known of; others leave nothing behind on their connection', async (t) => {

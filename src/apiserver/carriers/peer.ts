@@ -42,7 +42,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
   if (Array.isArray(uids)) return { remoteAddress, certificate: undefined, certificateError: `expected 1 UID, but found multiple: [${uids.join(' ')}]`, frontProxy: undefined };
   const commonName = Array.isArray(CN) ? CN.at(-1) ?? '' : CN ?? '';
   const organizations = Array.isArray(O) ? O : O === undefined ? [] : [O];
-  const own = { commonName, organizations, fingerprint: certificate.fingerprint256, ...(uids ? { uid: uids } : {}) };
+  const own = { commonName, organizations, fingerprint: certificate.fingerprint256, notAfterMs: Date.parse(certificate.valid_to), ...(uids ? { uid: uids } : {}) };
   if (!authorities) return { remoteAddress, certificate: own, certificateError: undefined, frontProxy: undefined };
   const isClient = isIssuedBy(socket, authorities.client), isFrontProxy = isIssuedBy(socket, authorities.frontProxy);
   return {

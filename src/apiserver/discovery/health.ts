@@ -2,7 +2,10 @@
 import { statusErrors } from '#machinery/errors.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
+import { Counter, Gauge, label } from '../instruments.ts';
 import { textResponse } from '../respond.ts';
+
+const ROOTS = ['healthz', 'livez', 'readyz'] as const;
 
 export interface HealthCheck {
   readonly name: string;
@@ -24,6 +27,8 @@ export class HealthChecks {
   readonly #healthz: HealthCheck[] = [];
   readonly #start: HealthCheck[] = [];
   readonly #readyOnly: HealthCheck[] = [];
+  readonly #results = new Gauge('kubernetes_healthcheck', 'What a health check last came to: 1 where all is well, by name and type.');
+  readonly #counts = new Counter('kubernetes_healthchecks_total', 'Health checks made, by name, type and status.');
 
   add(check: HealthCheck): void {
     this.#healthz.push(check);
@@ -43,8 +48,21 @@ export class HealthChecks {
     return this.#of('readyz').every(({ check }) => check() === undefined);
   }
 
+  /** Of every check as it is now, and of those that were asked for: /metrics/slis. */
+  metrics(): string {
+    for (const type of ROOTS) for (const check of this.#of(type)) this.#run(type, check);
+    return `${[...this.#results.render(), ...this.#counts.render()].join('\n')}\n`;
+  }
+
+  #run(type: string, { name, check }: HealthCheck): string | undefined {
+    const problem = check(), labels = `${label('name', name)},${label('type', type)}`;
+    this.#results.set(labels, problem === undefined ? 1 : 0);
+    this.#counts.add(`${label('name', name)},status="${problem === undefined ? 'success' : 'error'}",${label('type', type)}`);
+    return problem;
+  }
+
   paths(): string[] {
-    return ['healthz', 'livez', 'readyz'].flatMap((root) => [`/${root}`, ...this.#of(root).map(({ name }) => `/${root}/${name}`)]);
+    return ROOTS.flatMap((root) => [`/${root}`, ...this.#of(root).map(({ name }) => `/${root}/${name}`)]);
   }
 
   #of(root: string): HealthCheck[] {
@@ -59,24 +77,27 @@ export class HealthChecks {
     if (single !== '') {
       const check = checks.find(({ name }) => name === single);
       if (!check) throw statusErrors.pathNotFound();
-      const problem = check.check();
+      const problem = this.#run(root!, check);
       return problem === undefined ? textResponse(200, 'ok') : textResponse(500, `internal server error: ${problem}\n`);
     }
     const excluded = new Set(new URLSearchParams(request.query).getAll('exclude'));
     const unknown = Array.from(excluded).filter((name) => !checks.some((check) => check.name === name));
-    return report(root!, { checks, excluded, unknown, verbose: info.query['verbose'] !== undefined });
+    return report(root!, { checks, run: (check) => this.#run(root!, check), excluded, unknown, verbose: info.query['verbose'] !== undefined });
   }
 }
 
-function report(root: string, { checks, excluded, unknown, verbose }: { readonly checks: readonly HealthCheck[]; readonly excluded: ReadonlySet<string>; readonly unknown: readonly string[]; readonly verbose: boolean }): ApiResponse {
+interface Asked { readonly checks: readonly HealthCheck[]; run(check: HealthCheck): string | undefined; readonly excluded: ReadonlySet<string>; readonly unknown: readonly string[]; readonly verbose: boolean }
+
+function report(root: string, { checks, run, excluded, unknown, verbose }: Asked): ApiResponse {
   const lines: string[] = [];
   let failed = false;
-  for (const { name, check } of checks) {
+  for (const check of checks) {
+    const { name } = check;
     if (excluded.has(name)) {
       lines.push(`[+]${name} excluded: ok\n`);
       continue;
     }
-    const problem = check();
+    const problem = run(check);
     if (problem === undefined) lines.push(`[+]${name} ok\n`);
     else {
       failed = true;

@@ -37,6 +37,8 @@ export function createPathRouter(options: PathOptions): PathHandler {
   const version = versionInfo(options.programVersion);
   const exact: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(context, version),
+    '/statusz': (context) => statusz(context, version),
+    '/metrics/slis': () => textResponse(200, options.health.metrics(), 'text/plain; version=0.0.4; charset=utf-8'),
     '/metrics': () => textResponse(200, options.metrics.render(), 'text/plain; version=0.0.4; charset=utf-8'),
     '/.well-known/openid-configuration': (context) => issuerDocument(context, options.tokenIssuer?.openidConfiguration(), 'application/json'),
     '/openid/v1/jwks': (context) => issuerDocument(context, options.tokenIssuer?.jwks(), 'application/jwk-set+json'),
@@ -64,12 +66,29 @@ export function createPathRouter(options: PathOptions): PathHandler {
   };
 }
 
-function versionInfo(programVersion: string): Record<string, string> {
+export interface VersionInfo extends Readonly<Record<string, string>> {
+  readonly major: string; readonly minor: string; readonly emulationMajor: string; readonly emulationMinor: string; readonly minCompatibilityMajor: string; readonly minCompatibilityMinor: string;
+  readonly gitVersion: string; readonly gitCommit: string; readonly gitTreeState: string; readonly buildDate: string; readonly goVersion: string; readonly compiler: string; readonly platform: string;
+}
+
+export function versionInfo(programVersion: string): VersionInfo {
   const gitVersion = `v1.36.0+capstan.${programVersion.replace(/^v/, '')}`;
   return {
     ...KUBERNETES_VERSION, emulationMajor: '1', emulationMinor: '36', minCompatibilityMajor: '1', minCompatibilityMinor: '35', gitVersion, gitCommit: '', gitTreeState: 'clean',
     buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`, compiler: 'node', platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
   };
+}
+
+/** For people: since when it runs, and as what. In upstream's layout. */
+function statusz({ request }: RequestContext, { goVersion, gitVersion, emulationMajor, emulationMinor }: VersionInfo): ApiResponse {
+  if (!parseAccept(request.headers['accept'] ?? '*/*').some(({ type }) => type === 'text/plain' || type === 'text/*' || type === '*/*')) throw statusErrors.notAcceptable(['text/plain']);
+  const seconds = Math.floor(process.uptime()), two = (value: number): string => String(value).padStart(2, '0');
+  const [weekday, day, month, year, time] = new Date(Date.now() - seconds * 1000).toUTCString().replace(',', '').split(' ');
+  return textResponse(200, [
+    '', 'apiserver statusz', 'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.', '',
+    `Started  ${weekday} ${month} ${day!.replace(/^0/, ' ')} ${time} UTC ${year}`, `Up  ${Math.floor(seconds / 3600)} hr ${two(Math.floor(seconds / 60) % 60)} min ${two(seconds % 60)} sec`,
+    `Go version  ${goVersion}`, `Binary version  ${gitVersion.replace(/^v/, '')}`, `Emulation version  ${emulationMajor}.${emulationMinor}`, 'Paths  /healthz /livez /metrics /readyz /statusz /version', '',
+  ].join('\n'));
 }
 
 function json({ request, info }: RequestContext, value: unknown): ApiResponse {
@@ -82,7 +101,7 @@ function issuerDocument(_context: RequestContext, document: Record<string, unkno
 }
 
 function allPaths({ documents, health, extra = {} }: PathOptions): string[] {
-  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/version'].toSorted();
+  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/statusz', '/version'].toSorted();
 }
 
 // ------------------------------------------------------------------------------------------------------------- discovery

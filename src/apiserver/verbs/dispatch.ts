@@ -33,7 +33,10 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   if (!endpoint) throw statusErrors.pathNotFound();
   demandServedPrefix(context);
   const { deprecation } = endpoint.resource.behaviour;
-  if (deprecation !== undefined) context.warnings.push(deprecation);
+  if (deprecation !== undefined) {
+    context.warnings.push(deprecation);
+    core.metrics.deprecatedApi(info);
+  }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
   const { namespaced } = endpoint.resource;

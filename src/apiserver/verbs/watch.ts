@@ -17,8 +17,10 @@ import type { CacheListener } from '../cache/resource-cache.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse, ResponseSink } from '../http.ts';
+import type { Metrics, RequestLabels } from '../metrics.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
+import { labelsOf } from '../request-labels.ts';
 import { statusOf } from '../respond.ts';
 import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { Broadcast, type BroadcastMember } from './broadcast.ts';
@@ -47,7 +49,7 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   const { cache } = endpoint;
   const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
   const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
-  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options), begun: context.release });
+  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options), labels: labelsOf(context.info), begun: context.release });
   // It holds its seat until the objects there are were written.
   context.release = undefined;
   try {
@@ -154,6 +156,8 @@ interface WatcherOptions {
   readonly filter: EntryFilter | undefined;
   readonly bookmarks: boolean;
   readonly timeoutMs: number;
+  /** What it is counted under while it runs. */
+  readonly labels: RequestLabels;
   /** Called, once or more, when the stream is live or has ended. */
   readonly begun: (() => void) | undefined;
 }
@@ -179,6 +183,8 @@ class Watcher implements CacheListener, BroadcastMember {
   #pending: Buffer[] = [];
   #sink: ResponseSink | undefined;
   #ended = false;
+  readonly #counts: ReturnType<Metrics['watchSeries']>;
+  readonly #left: () => void;
   readonly #stop = (): void => this.end();
   readonly #timers: { cancel(): void }[] = [];
 
@@ -186,6 +192,8 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#options = options;
     this.#matches = options.filter;
     this.keyPrefix = options.keyPrefix;
+    this.#counts = options.core.metrics.watchSeries(options.endpoint.gvr);
+    this.#left = options.core.metrics.longRunning(options.labels);
   }
 
   /** Fixes where the stream begins: from now on no event is missed. Throws 410 where the past is forgotten. */
@@ -288,6 +296,7 @@ class Watcher implements CacheListener, BroadcastMember {
       if (this.#ended) return;
       const frame = frameOf(item);
       if (frame) {
+        this.#count(frame);
         frames.push(frame);
         size += frame.length;
       }
@@ -319,7 +328,9 @@ class Watcher implements CacheListener, BroadcastMember {
       return;
     }
     const frame = this.#frameOf(event);
-    if (frame) this.#pending.push(frame);
+    if (!frame) return;
+    this.#count(frame);
+    this.#pending.push(frame);
   }
 
   flush(): void {
@@ -340,7 +351,13 @@ class Watcher implements CacheListener, BroadcastMember {
     this.end();
   }
 
+  #count({ length }: Buffer): void {
+    this.#counts.events.value++;
+    this.#counts.bytes.observe(length);
+  }
+
   #cut(why: string): void {
+    this.#counts.cutOff.value++;
     this.#options.core.log.warn('ended a watch', { resource: this.#options.endpoint.resource.plural, why });
     this.end();
   }
@@ -372,6 +389,7 @@ class Watcher implements CacheListener, BroadcastMember {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#left();
     this.#unsubscribe?.();
     this.#options.begun?.();
     this.#options.core.running.delete(this.#stop);
