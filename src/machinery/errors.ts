@@ -72,7 +72,8 @@ export const statusErrors = {
   unsupportedMediaType: (accepted: readonly string[]) =>
     failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`),
   requestEntityTooLarge: (message: string) => failure(413, 'RequestEntityTooLarge', `Request entity is too large: ${message}`),
-  tooManyRequests: (message: string, retryAfterSeconds: number) => failure(429, 'TooManyRequests', message, retryAfterSeconds ? { retryAfterSeconds } : {}),
+  /** Without retryAfterSeconds the client is told nothing of when. */
+  tooManyRequests: (message: string, retryAfterSeconds?: number) => failure(429, 'TooManyRequests', message, retryAfterSeconds === undefined ? undefined : retryAfterSeconds ? { retryAfterSeconds } : {}),
   /** A watch or list from a revision that is compacted. */
   expired: (message: string) => failure(410, 'Expired', message),
   gone: (message: string) => failure(410, 'Gone', message),

@@ -11,7 +11,6 @@ export type EventLimitType = 'Server' | 'Namespace' | 'User' | 'SourceAndObject'
 export interface EventLimit { readonly type: EventLimitType; /** Events a second. */ readonly qps: number; readonly burst: number; /** Default 4096. */ readonly cacheSize?: number | undefined }
 
 const DEFAULT_CACHE_SIZE = 4096;
-const RETRY_SECONDS = 1;
 
 const KEYS: Readonly<Record<EventLimitType, (attributes: AdmissionAttributes) => string>> = {
   Server: () => '',
@@ -29,7 +28,7 @@ export function eventRateLimit(limits: readonly EventLimit[], nowMs: () => numbe
       if (attributes.dryRun) return;
       // Each counts it, whatever the others say.
       const reached = limiters.flatMap((limiter) => limiter.refusal(attributes) ?? []);
-      if (reached.length > 0) throw statusErrors.tooManyRequests(aggregate(reached), RETRY_SECONDS);
+      if (reached.length > 0) throw statusErrors.tooManyRequests(`Too many requests: ${aggregate(reached)}`);
     },
   };
 }

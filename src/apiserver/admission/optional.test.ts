@@ -72,7 +72,7 @@ test('EventRateLimit', async () => {
   await event('red', 'a');
   await event('red', 'b');
   await assert.rejects(event('red', 'b'), (error: { message: string; code: number }) => {
-    assert.equal(error.message, '[limit reached on type Namespace for key red, limit reached on type SourceAndObject for key mePodb]');
+    assert.equal(error.message, 'Too many requests: [limit reached on type Namespace for key red, limit reached on type SourceAndObject for key mePodb]');
     return error.code === 429;
   });
   await event('blue', 'c');
@@ -85,6 +85,11 @@ test('ExtendedResourceToleration', async () => {
   const bench = new AdmissionBench(extendedResourceToleration);
   const made = await bench.run({ resource: 'pods', object: pod({ containers: [{ name: 'c', resources: { requests: { 'example.com/gpu': '1', cpu: '1', 'kubernetes.io/x': '1' } } }] }) });
   assert.deepEqual(made.spec?.tolerations, [{ key: 'example.com/gpu', operator: 'Exists', effect: 'NoSchedule' }]);
+  // A wider one is the pod's own, and stays.
+  const wide = { key: 'example.com/gpu', operator: 'Exists' } as const;
+  const own = await bench.run({ resource: 'pods', object: pod({ tolerations: [wide], containers: [{ name: 'c', resources: { requests: { 'example.com/gpu': '1' } } }] }) });
+  assert.deepEqual(own.spec?.tolerations, [wide, { ...wide, effect: 'NoSchedule' }]);
+  assert.deepEqual((await bench.run({ operation: 'UPDATE', resource: 'pods', object: own, oldObject: own })).spec?.tolerations, own.spec?.tolerations);
 });
 
 test('LimitPodHardAntiAffinityTopology', async () => {
@@ -121,7 +126,9 @@ test('PodTolerationRestriction', async () => {
   assert.deepEqual((await bench.run({ resource: 'pods', object: pod() })).spec?.tolerations, [{ key: 'cluster', operator: 'Exists' }]);
   const burstable = await bench.run({ resource: 'pods', object: pod({ containers: [{ name: 'c', resources: { requests: { cpu: '1' } } }] }, { namespace: 'blue' }) });
   assert.deepEqual(burstable.spec?.tolerations?.map(({ key }) => key), ['own', 'node.kubernetes.io/memory-pressure']);
-  await assert.rejects(bench.run({ resource: 'pods', object: pod({ tolerations: [{ key: 'x', operator: 'Exists', effect: 'NoExecute' }] }) }), /conflict with its namespace whitelist/);
+  await assert.rejects(bench.run({ resource: 'pods', object: pod({ tolerations: [{ key: 'x', operator: 'Exists', effect: 'NoExecute' }] }) }), /conflict with its cluster whitelist/);
+  bench.internal.put(NAMESPACES, { metadata: { name: 'green', annotations: { 'scheduler.alpha.kubernetes.io/tolerationsWhitelist': '[{"key":"own","operator":"Exists"}]' } } });
+  await assert.rejects(bench.run({ resource: 'pods', object: pod({ tolerations: [{ key: 'x', operator: 'Exists' }] }, { namespace: 'green' }) }), /conflict with its namespace whitelist/);
   assert.ok(!impliesToleration({ key: 'a', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 5 }, { key: 'a', operator: 'Exists', effect: 'NoExecute' }));
   assert.deepEqual(mergeTolerations([{ key: 'a', operator: 'Equal', value: 'b' }], [{ operator: 'Exists' }]), [{ operator: 'Exists' }]);
 });
@@ -151,13 +158,16 @@ test('OwnerReferencesPermissionEnforcement, in a server', async () => {
     const user = { name: 'jane', groups: [] };
     const owner = { apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'r', uid: 'u', blockOwnerDeletion: true };
     const create = (reference: object): Promise<{ status: number; body: { message?: string } }> => server.request('POST /api/v1/namespaces/default/configmaps', { user, body: { metadata: { name: 'a', ownerReferences: [reference] } } });
-    assert.match((await create(owner)).body.message ?? '', /configmaps "a" is forbidden: cannot set an ownerRef on a resource you can't delete: nobody said so, <nil>/);
-    allowed.add('delete configmaps a');
     assert.match((await create(owner)).body.message ?? '', /cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: nobody said so, <nil>/);
     assert.match((await create({ ...owner, kind: 'Nothing' })).body.message ?? '', /cannot find RESTMapping for APIVersion apps\/v1 Kind Nothing/);
     allowed.add('update replicasets/finalizers r');
     assert.equal((await create(owner)).status, 201);
-    assert.ok(asked.includes('update replicasets/finalizers r'));
+    assert.ok(asked.includes('update replicasets/finalizers r') && !asked.includes('delete configmaps a'), 'whoever makes it need not be allowed to delete it');
+    const change = (): Promise<{ status: number; body: { message?: string } }> => server.request('PUT /api/v1/namespaces/default/configmaps/a', { user, body: { metadata: { name: 'a', ownerReferences: [{ ...owner, uid: 'v' }] } } });
+    allowed.add('update configmaps a');
+    assert.match((await change()).body.message ?? '', /configmaps "a" is forbidden: cannot set an ownerRef on a resource you can't delete: nobody said so, <nil>/);
+    allowed.add('delete configmaps a');
+    assert.equal((await change()).status, 200);
   } finally {
     await server.stop();
   }

@@ -1,5 +1,5 @@
 /**
- * OwnerReferencesPermissionEnforcement: who changes an object's owners must be allowed to delete the object, and who makes it hold up an owner's
+ * OwnerReferencesPermissionEnforcement: who changes an existing object's owners must be allowed to delete the object, and who makes it hold up an owner's
  * deletion (blockOwnerDeletion) must be allowed to set finalizers on the owner.
  */
 import { assert } from '#stdx/assert.ts';
@@ -30,13 +30,14 @@ function ownersOf(object: KubeObject | undefined): readonly OwnerReference[] {
 }
 
 async function check(attributes: AdmissionAttributes, { kinds, authorizer }: { readonly kinds: AdmissionKinds; readonly authorizer: Authorizer }): Promise<void> {
-  const { user, namespace, name, gvr, subresource } = attributes;
+  const { operation, user, namespace, name, gvr, subresource } = attributes;
   const about = { user, isResourceRequest: true, path: '' };
   const whyNot = async (question: AuthorizationAttributes): Promise<string | undefined> => {
     const { decision, reason } = await authorizer.authorize(question);
     return decision === 'allow' ? undefined : reason;
   };
-  const refused = await whyNot({ ...about, verb: 'delete', group: gvr.group, version: gvr.version, resource: gvr.resource, subresource, namespace, name });
+  // Whoever makes an object may do with it what they like: it is only others' objects that owners would take away.
+  const refused = operation === 'CREATE' ? undefined : await whyNot({ ...about, verb: 'delete', group: gvr.group, version: gvr.version, resource: gvr.resource, subresource, namespace, name });
   if (refused !== undefined) throw forbid(attributes, `cannot set an ownerRef on a resource you can't delete: ${refused}, <nil>`);
   for (const reference of newlyBlocking(attributes)) {
     const { group, version } = parseApiVersion(reference.apiVersion);

@@ -29,9 +29,10 @@ export function podTolerationRestriction(options: PodTolerationRestrictionOption
     validate(attributes) {
       const tolerations = (attributes.object as Pod).spec?.tolerations ?? [];
       if (tolerations.length === 0) return;
-      const allowed = annotated(attributes, ALLOWED) ?? options.whitelist ?? [];
+      const own = annotated(attributes, ALLOWED);
+      const allowed = own ?? options.whitelist ?? [];
       if (allowed.length === 0 || tolerations.every((toleration) => allowed.some((wider) => impliesToleration(wider, toleration)))) return;
-      throw plainError('pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist');
+      throw plainError(`pod tolerations (possibly merged with namespace default tolerations) conflict with its ${own ? 'namespace' : 'cluster'} whitelist`);
     },
   };
 }

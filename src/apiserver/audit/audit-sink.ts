@@ -17,7 +17,7 @@ export interface AuditRecord {
   /** The first value of a key stays. A level: only at that level and above. Bound: may be handed on. */
   readonly annotate: (key: string, value: string, level?: 'Metadata' | 'Request') => void;
   /** The body as it was decoded, before anything changes it. */
-  readonly received: (object: KubeObject) => void;
+  readonly received: (object: KubeObject, applyDefaults?: (object: KubeObject) => void) => void;
   /** A patch, which is no object of its own. */
   patched(patch: unknown): void;
   /** Before the answer is compressed. */

@@ -12,7 +12,7 @@ import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { RequestContext } from '../context.ts';
 import { isLongRunning } from '../flowcontrol/limiter.ts';
-import type { ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
+import type { ApiResponse, ResponseSink } from '../http.ts';
 import type { AuditRecord, AuditSink } from './audit-sink.ts';
 import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
@@ -65,7 +65,7 @@ export class Auditor implements AuditSink {
   unauthenticated(context: RequestContext, status: Status): void | Promise<void> {
     const record = this.#record(context, undefined);
     if (!record) return;
-    record.failed({ ...status, message: authenticationAttempts(context.request) }, { unexpected: false });
+    record.failed(status, { unexpected: false });
     const stored = this.emit(record, 'ResponseStarted');
     if (stored instanceof Promise) return stored.then(() => {});
   }
@@ -108,16 +108,6 @@ export class Auditor implements AuditSink {
   }
 }
 
-/** Which ways in the request tried: they all failed. */
-function authenticationAttempts({ headers, clientCertificate, clientCertificateError }: ApiRequest): string {
-  const [scheme = ''] = (headers['authorization'] ?? '').split(' ');
-  const tried = [
-    ...(scheme.toLowerCase() === 'basic' ? ['basic'] : scheme.toLowerCase() === 'bearer' ? ['bearer'] : scheme === '' ? [] : [scheme.toLowerCase()]),
-    ...(clientCertificate || clientCertificateError !== undefined ? ['x509'] : []),
-  ];
-  return tried.length === 0 ? 'Authentication failed, no credentials provided' : `Authentication failed, attempted: ${tried.join(', ')}`;
-}
-
 const RANK: Readonly<Partial<{ [level in AuditLevel]: number }>> = Object.fromEntries(LEVELS.map((level, rank) => [level, rank]));
 
 class Record implements AuditRecord {
@@ -153,11 +143,13 @@ class Record implements AuditRecord {
     (this.#annotations ??= Object.create(null) as { [key: string]: string })[key] ??= value;
   };
 
-  readonly received = (object: KubeObject): void => {
+  readonly received = (object: KubeObject, applyDefaults?: (object: KubeObject) => void): void => {
     this.#ref = completeRef(this.#ref, object);
     if (!this.#reaches('Request')) return;
-    // As it came: admission and defaulting change the object itself.
-    this.#requestObject = JSON.parse(JSON.stringify(this.rule.omitManagedFields ? withoutManagedFields(object) : object)) as unknown;
+    // As it came, with defaults: admission changes the object itself.
+    const copy = JSON.parse(JSON.stringify(this.rule.omitManagedFields ? withoutManagedFields(object) : object)) as KubeObject;
+    applyDefaults?.(copy);
+    this.#requestObject = copy;
   };
 
   patched(patch: unknown): void {

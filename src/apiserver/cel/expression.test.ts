@@ -35,11 +35,11 @@ test('what does not compile says where, in cel-go\'s words', () => {
   assert.match(refusal('name.startsWith(1)'), /found no matching overload for 'startsWith' applied to 'string\.\(int\)'/);
   assert.match(refusal('name ='), /Syntax error/);
   assert.match(refusal('name == "" ? 1 : name'), /^ERROR: <input>:1:12: found no matching overload for '_\?_:_' applied to '\(bool, int, string\)'/);
-  assert.equal(refusal('name', 'bool'), 'must evaluate to bool');
+  assert.equal(refusal('name', 'bool'), 'must evaluate to bool but got string');
   assert.equal(refusal('object.spec', 'bool'), '');
   for (const type of ['list', 'list<string>']) assert.equal(refusal('[]', type), '', type);
-  assert.equal(refusal('[1]', 'list<string>'), 'must evaluate to list(string)');
-  assert.equal(refusal('{}', 'list'), 'must evaluate to list');
+  assert.equal(refusal('[1]', 'list<string>'), 'must evaluate to list(string) but got list(int)');
+  assert.match(refusal('{}', 'list'), /^must evaluate to list but got map/);
 });
 
 test('a schema says which fields there are', () => {

@@ -66,7 +66,7 @@ export function compileExpression(source: string, { variables, result, costLimit
   const scope = scopeOf(variables);
   const { evaluate, type } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source });
   const wanted = result === undefined ? undefined : [result].flat();
-  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamName(wanted[0]!) : `one of [${wanted.map(upstreamName).join(' ')}]`}`);
+  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamName(wanted[0]!) : `one of [${wanted.map(upstreamName).join(' ')}]`} but got ${upstreamName(type)}`);
   const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
     const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
     return bounded(() => evaluate(scope.convert(values)), { allowed, budget });

@@ -56,12 +56,17 @@ function bodyEncoding({ request }: RequestContext): Encoding {
 }
 
 /** The body as an object of the endpoint's kind and version. */
-export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
+export async function readObject(endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode' | 'isStorageVersion' | 'resource'>, context: RequestContext, mode: MutationOptions['fieldValidation']): Promise<KubeObject> {
   const encoding = bodyEncoding(context);
   const bytes = await context.request.body(MAX_BODY_BYTES);
   const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode, warn: (message) => void context.warnings.push(message) });
-  context.audit?.received(object);
+  context.audit?.received(object, defaultsOf(endpoint));
   return object;
+}
+
+/** Known for the version that is stored: other versions are completed after their conversion. */
+function defaultsOf({ isStorageVersion, resource }: Pick<Endpoint, 'isStorageVersion' | 'resource'>): ((object: KubeObject) => void) | undefined {
+  return isStorageVersion ? (object) => resource.applyDefaults(object) : undefined;
 }
 
 export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
@@ -102,7 +107,7 @@ export async function update(endpoint: StoredEndpoint, { context, core, objects,
   const read = (): KubeObject => {
     const warn = first ? (message: string) => void context.warnings.push(message) : () => {};
     const object = decodeBody({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, { bytes, encoding, mode: options.fieldValidation, warn });
-    if (first) context.audit?.received(object);
+    if (first) context.audit?.received(object, defaultsOf(endpoint));
     first = false;
     checkName(object.metadata, target, endpoint.resource.namespaced);
     return toStorage(endpoint, object);

@@ -2,6 +2,7 @@
  * What admission policies and their bindings share. CEL expressions are compiled, and so checked, by the API server. After
  * upstream's pkg/apis/admissionregistration validation.
  */
+import { fieldErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { NamedRuleWithOperations, ParamKind, RuleWithOperations, Variable } from '#api/types.ts';
 import { validateCIdentifier, validateDNS1035Label, validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
@@ -72,7 +73,7 @@ function checkVariables(variables: readonly Variable[], at: Path, errors: Errors
   if (variables.length > VARIABLES_MAX) errors.tooMany(at, variables.length, VARIABLES_MAX);
   variables.forEach(({ name = '', expression = '' }, i) => {
     if (name === '') errors.required(at.index(i).child('name'), 'name is not specified');
-    else if (validateCIdentifier(name).length > 0) errors.invalid(at.index(i).child('name'), name, 'name is not a valid CEL identifier');
+    else if (validateCIdentifier(name).length > 0) errors.invalid(at.index(i).child('name'), name, 'must be a valid CEL identifier');
     if (expression.trim() === '') errors.required(at.index(i).child('expression'), 'expression is not specified');
   });
   eachRepeated(variables.map(({ name }) => name ?? ''), (name, i) => errors.duplicate(at.index(i).child('name'), name));
@@ -85,9 +86,9 @@ export function checkBinding(spec: Json, errors: Errors): void {
   const ref = spec['paramRef'], path = SPEC.child('paramRef');
   if (!ref) return;
   if (ref['name']) errors.invalidEach(path.child('name'), ref['name'], validatePathSegmentName(ref['name']));
-  if (ref['name'] && ref['selector']) errors.forbidden(path.child('name'), 'name and selector are mutually exclusive');
+  if (ref['name'] && ref['selector']) for (const field of ['name', 'selector']) errors.forbidden(path.child(field), 'name and selector are mutually exclusive');
   if (!ref['name'] && !ref['selector']) errors.required(path, 'one of name or selector must be specified');
   checkLabelSelector(ref['selector'], path.child('selector'), errors);
   if (!ref['parameterNotFoundAction']) errors.required(path.child('parameterNotFoundAction'));
-  else if (!['Allow', 'Deny'].includes(ref['parameterNotFoundAction'])) errors.notSupported(path.child('parameterNotFoundAction'), ref['parameterNotFoundAction'], ['Deny', 'Allow']);
+  else if (!['Allow', 'Deny'].includes(ref['parameterNotFoundAction'])) errors.list.push(fieldErrors.notSupported(path.child('parameterNotFoundAction').toString(), ref['parameterNotFoundAction'], ['Deny', 'Allow']));
 }

@@ -8,13 +8,13 @@ import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
-const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge', 'Unauthorized'];
+const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge'];
 const ANNOTATIONS_MAX = 20;
 
 function checkValidation({ expression = '', message = '', messageExpression = '', reason }: Validation, at: Path, errors: Errors): void {
   if (expression.trim() === '') errors.required(at.child('expression'), 'expression is not specified');
-  if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'message must be non-empty if specified');
-  else if (/[\r\n]/.test(message.trim())) errors.invalid(at.child('message'), message, 'message must not contain line breaks');
+  if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'must be non-empty if specified');
+  else if (/[\r\n]/.test(message.trim())) errors.invalid(at.child('message'), message, 'must not contain line breaks');
   else if (/[\r\n]/.test(expression.trim()) && message.trim() === '') errors.required(at.child('message'), 'message must be specified if expression contains line breaks');
   if (messageExpression !== '' && messageExpression.trim() === '') errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
   if (reason !== undefined && !REASONS.includes(reason)) errors.notSupported(at.child('reason'), reason, REASONS);
@@ -26,7 +26,10 @@ function checkAuditAnnotations(annotations: readonly AuditAnnotation[], { policy
   annotations.forEach(({ key = '', valueExpression = '' }, i) => {
     if (key === '') errors.required(at.index(i).child('key'), 'key is not specified');
     // As it is written to the audit log.
-    else errors.invalidEach(at.index(i).child('key'), key, validateQualifiedName(policy === '' ? key : `${policy}/${key}`));
+    else {
+      const written = policy === '' ? key : `${policy}/${key}`;
+      errors.invalidEach(at.index(i).child('key'), written, validateQualifiedName(written));
+    }
     if (valueExpression.trim() === '') errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
   });
   eachRepeated(annotations.map(({ key }) => key), (key, i) => errors.duplicate(at.index(i).child('key'), key));
@@ -53,7 +56,7 @@ export const validatingadmissionpolicies = defineResource({
     const errors = new Errors(), spec = specOf(policy);
     checkPolicy(spec, errors);
     const validations = (spec['validations'] ?? []) as readonly Validation[], annotations = (spec['auditAnnotations'] ?? []) as readonly AuditAnnotation[];
-    if (validations.length === 0 && annotations.length === 0) errors.required(SPEC.child('validations'), 'validations or auditAnnotations must contain at least one item');
+    if (validations.length === 0 && annotations.length === 0) for (const field of ['validations', 'auditAnnotations']) errors.required(SPEC.child(field), 'validations or auditAnnotations must contain at least one item');
     validations.forEach((validation, i) => checkValidation(validation, SPEC.child('validations').index(i), errors));
     checkAuditAnnotations(annotations, { policy: policy.metadata?.name ?? '', errors });
     return errors.list;

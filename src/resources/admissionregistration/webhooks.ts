@@ -84,9 +84,9 @@ export function checkClientConfig(config: WebhookClientConfig, path: Path, error
   if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
   if (urlPath === undefined) return;
   if (!urlPath.startsWith('/')) errors.invalid(at.child('path'), urlPath, "must start with a '/'");
-  else if (urlPath.length > 1) {
+  if (urlPath !== '' && urlPath !== '/') {
     const segments = urlPath.slice(1).split('/');
-    if (segments.at(-1) === '') segments.pop();
+    if (segments.length > 1 && segments.at(-1) === '') segments.pop();
     segments.forEach((segment, i) => {
       if (segment === '') errors.invalid(at.child('path'), urlPath, `segment[${i}] may not be empty`);
       else errors.invalidEach(at.child('path'), urlPath, validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`));

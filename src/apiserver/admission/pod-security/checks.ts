@@ -242,6 +242,7 @@ const BASELINE: readonly Control[] = [
 const RESTRICTED: readonly Control[] = [
   { name: 'allowPrivilegeEscalation', versions: [{ sinceMinor: 8, check: allowPrivilegeEscalation }, { sinceMinor: 25, check: unless(isWindows, allowPrivilegeEscalation) }] },
   { name: 'capabilities_restricted', replaces: 'capabilities_baseline', versions: [{ sinceMinor: 22, check: capabilitiesRestricted }, { sinceMinor: 25, check: unless(isWindows, capabilitiesRestricted) }] },
+  { name: 'procMount_restricted', replaces: 'procMount', versions: [{ sinceMinor: 35, check: procMount }] },
   { ...always('restrictedVolumes', restrictedVolumes), replaces: 'hostPathVolumes' },
   { name: 'runAsNonRoot', versions: [{ sinceMinor: 0, check: runAsNonRoot }, { sinceMinor: 35, check: unless(hasUserNamespace, runAsNonRoot) }] },
   { name: 'runAsUser', versions: [{ sinceMinor: 23, check: runAsUser }, { sinceMinor: 35, check: unless(hasUserNamespace, runAsUser) }] },

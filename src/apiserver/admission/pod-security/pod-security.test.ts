@@ -90,6 +90,7 @@ test('a version has the rules of its time', () => {
     { what: 'hosts of probes', level: 'baseline', spec: { containers: [{ name: 'c', livenessProbe: { tcpSocket: { host: '10.0.0.1', port: 1 } } }] }, refusedIn: ['v1.34', 'latest'], allowedIn: ['v1.33'] },
     { what: 'seccomp fields', level: 'baseline', spec: { ...BARE, securityContext: { seccompProfile: { type: 'Unconfined' } } }, refusedIn: ['v1.19'], allowedIn: ['v1.18'] },
     { what: 'seccomp annotations', level: 'baseline', spec: BARE, metadata: { annotations: { 'seccomp.security.alpha.kubernetes.io/pod': 'unconfined' } }, refusedIn: ['v1.18'], allowedIn: ['v1.19'] },
+    { what: 'procMount in a user namespace, restricted', level: 'restricted', spec: { ...GOOD, hostUsers: false, containers: [{ ...GOOD.containers[0]!, securityContext: { ...GOOD.containers[0]!.securityContext, procMount: 'Unmasked' } }] }, refusedIn: ['v1.30', 'v1.34', 'v1.35', 'latest'], allowedIn: [] },
     { what: 'procMount in a user namespace', level: 'baseline', spec: { hostUsers: false, containers: [{ name: 'c', securityContext: { procMount: 'Unmasked' } }] }, refusedIn: ['v1.34'], allowedIn: ['v1.35', 'latest'] },
     { what: 'all capabilities', level: 'restricted', spec: { ...GOOD, containers: [{ name: 'c', securityContext: { allowPrivilegeEscalation: false } }] }, refusedIn: ['v1.22'], allowedIn: ['v1.21'] },
     { what: 'a bare Windows pod', level: 'restricted', spec: { os: { name: 'windows' }, securityContext: { runAsNonRoot: true }, containers: [{ name: 'c' }] }, refusedIn: ['v1.24'], allowedIn: ['v1.25'] },

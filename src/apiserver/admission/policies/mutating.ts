@@ -17,7 +17,7 @@ import { Composition, evaluated } from './composition.ts';
 import { denial } from './denial.ts';
 import { countConditions, PolicyMetrics, type ErrorType } from './metrics.ts';
 import { applyConfiguration, MUTATION_OPTIONS, patchObject, type Mutation } from './mutations.ts';
-import { collectParams } from './params.ts';
+import { collectParams, ConfigurationError } from './params.ts';
 import { PolicySource, type BoundBinding, type BoundPolicy, type PolicySpec } from './policy.ts';
 import { admissionValues } from './values.ts';
 
@@ -110,7 +110,8 @@ async function mutateByPolicy(policy: BoundPolicy<Mutator>, round: Round): Promi
       if (!await mutateByBinding({ policy, binding, match }, round)) continue;
     } catch (error) {
       errorType = error instanceof MutationError ? error.errorType : 'invalid_error';
-      refuse(policy, { binding, error, round, what: 'binding', started });
+      const ofPolicy = error instanceof ConfigurationError && error.ofPolicy;
+      refuse(policy, { ...(ofPolicy ? {} : { binding }), error, round, what: ofPolicy ? 'policy' : 'binding', started });
     }
     round.metrics.observe({ policy: policy.name, binding: binding.name, enforcement: 'allow', errorType }, (performance.now() - started) / 1000);
   }

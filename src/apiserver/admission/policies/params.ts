@@ -5,7 +5,15 @@ import type { AdmissionAttributes, AdmissionStart } from '../plugin.ts';
 import type { ParamKind, ParamRef } from './policy.ts';
 
 /** The binding cannot be used as it is; failurePolicy decides. */
-export class ConfigurationError extends Error {}
+export class ConfigurationError extends Error {
+  /** It is the policy's own fault, whichever binding it is used by. */
+  readonly ofPolicy: boolean;
+
+  constructor(message: string, { ofPolicy = false }: { readonly ofPolicy?: boolean } = {}) {
+    super(message);
+    this.ofPolicy = ofPolicy;
+  }
+}
 
 export interface ParamsOptions {
   readonly paramKind: ParamKind | undefined;
@@ -20,7 +28,7 @@ export async function collectParams({ paramKind, paramRef, attributes, context }
   const { internal, kinds } = context;
   const gvk = { ...parseApiVersion(paramKind.apiVersion ?? ''), kind: paramKind.kind ?? '' };
   const resource = kinds.resourceOf(gvk);
-  if (!resource) throw new ConfigurationError(`failed to find resource referenced by paramKind: '${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}'`);
+  if (!resource) throw new ConfigurationError(`failed to find resource referenced by paramKind: '${gvk.group === '' ? '' : `${gvk.group}/`}${gvk.version}, Kind=${gvk.kind}'`, { ofPolicy: true });
   const { gvr, namespaced } = resource;
   if (!namespaced && paramRef.namespace) throw new ConfigurationError('paramRef.namespace must not be provided for a cluster-scoped `paramKind`');
   const namespace = namespaced ? paramRef.namespace || attributes.namespace : '';

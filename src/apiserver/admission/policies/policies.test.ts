@@ -227,7 +227,7 @@ describe('ValidatingAdmissionPolicy', () => {
     assert.equal((await post(CONFIGMAPS, configMap({ a: '1' }, { name: 'other' }))).status, 201);
     await clear();
     await validating({ paramKind: { apiVersion: 'example.com/v1', kind: 'Unheard' }, validations: [{ expression: 'true' }] }, { paramRef: { name: 'x', parameterNotFoundAction: 'Allow' } });
-    assert.match((await post(CONFIGMAPS, { ...many, metadata: { name: 'unheard' } })).body.message, /failed to configure binding: failed to find resource referenced by paramKind: 'example\.com\/v1, Kind=Unheard'/);
+    assert.match((await post(CONFIGMAPS, { ...many, metadata: { name: 'unheard' } })).body.message, /failed to configure policy: failed to find resource referenced by paramKind: 'example\.com\/v1, Kind=Unheard'/);
     await server.request('DELETE /api/v1/namespaces/default/secrets/limits');
   });
 
@@ -263,19 +263,19 @@ describe('ValidatingAdmissionPolicy', () => {
       return body.details.causes.map(({ field, message }: Json) => `${field}: ${message.split('\n')[0]}`);
     };
     assert.deepEqual(await refusal({ validations: [{ expression: 'object.x ==' }, { expression: '1' }, { expression: 'true', messageExpression: '3' }] }), [
-      'spec.validations[0].expression: Invalid value: "object.x ==": compilation failed: ERROR: <input>:1:12: Syntax error: Unexpected token: EOF', 'spec.validations[1].expression: Invalid value: "1": must evaluate to bool', 'spec.validations[2].messageExpression: Invalid value: "3": must evaluate to string',
+      'spec.validations[0].expression: Invalid value: "object.x ==": compilation failed: ERROR: <input>:1:12: Syntax error: Unexpected token: EOF', 'spec.validations[1].expression: Invalid value: "1": must evaluate to bool but got int', 'spec.validations[2].messageExpression: Invalid value: "3": must evaluate to string but got int',
     ]);
     assert.deepEqual(await refusal({ variables: [{ name: 'a', expression: 'variables.a' }, { name: 'b', expression: 'variables.c' }, { name: 'c', expression: 'true' }, { name: 'in-valid', expression: '1' }] }), [
-      'spec.variables[3].name: Invalid value: "in-valid": name is not a valid CEL identifier',
+      'spec.variables[3].name: Invalid value: "in-valid": must be a valid CEL identifier',
       'spec.variables[0].expression: Invalid value: "variables.a": compilation failed: ERROR: <input>:1:10: undefined field \'a\'', 'spec.variables[1].expression: Invalid value: "variables.c": compilation failed: ERROR: <input>:1:10: undefined field \'c\'',
     ]);
     assert.deepEqual(await refusal({ matchConditions: [{ name: 'c', expression: 'params.x' }] }), ['spec.matchConditions[0].expression: Invalid value: "params.x": compilation failed: ERROR: <input>:1:1: undeclared reference to \'params\' (in container \'\')']);
-    assert.deepEqual(await refusal({ auditAnnotations: [{ key: 'k', valueExpression: '1' }] }), ['spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type]']);
+    assert.deepEqual(await refusal({ auditAnnotations: [{ key: 'k', valueExpression: '1' }] }), ['spec.auditAnnotations[0].valueExpression: Invalid value: "1": must evaluate to one of [string null_type] but got int']);
     assert.deepEqual(await refusal({ validations: [{ expression: 'request.nope == ""' }] }), ['spec.validations[0].expression: Invalid value: "request.nope == \\"\\"": compilation failed: ERROR: <input>:1:8: undefined field \'nope\'']);
     assert.deepEqual(await refusal({ mutations: [{ patchType: 'ApplyConfiguration', applyConfiguration: { expression: 'Other{a: 1}' } }, { patchType: 'JSONPatch', jsonPatch: { expression: '[JSONPatch{op: "add", where: "/"}]' } }, { patchType: 'JSONPatch', jsonPatch: { expression: 'Object{}' } }] }, 'mutating'), [
       'spec.mutations[0].applyConfiguration.expression: Invalid value: "Other{a: 1}": compilation failed: ERROR: <input>:1:6: undeclared reference to \'Other\' (in container \'\')',
       'spec.mutations[1].jsonPatch.expression: Invalid value: "[JSONPatch{op: \\"add\\", where: \\"/\\"}]": compilation failed: ERROR: <input>:1:23: undefined field \'where\'',
-      'spec.mutations[2].jsonPatch.expression: Invalid value: "Object{}": must evaluate to list(JSONPatch)',
+      'spec.mutations[2].jsonPatch.expression: Invalid value: "Object{}": must evaluate to list(JSONPatch) but got Object',
     ]);
   });
 

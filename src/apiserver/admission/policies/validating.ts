@@ -173,7 +173,7 @@ async function validateBinding({ policy, binding, match }: Bound, round: Round):
     }
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    misconfigured(policy, { binding, error, round });
+    misconfigured(policy, { ...(error.ofPolicy ? {} : { binding }), error, round });
   }
 }
 

@@ -112,7 +112,7 @@ interface Mutation { readonly invocation: Invocation; readonly response: Respons
 async function mutate(attributes: AdmissionAttributes, { invocation: { hook, seen, objects }, response: { patch, patchType }, context: { kinds }, place }: Mutation): Promise<boolean> {
   if (patch === undefined) return false;
   const { name } = hook.spec;
-  const operations = parsePatch(patch);
+  const operations = parsePatch(patch, name);
   if (operations.length === 0) return false;
   const { object } = attributes;
   if (!object || !objects.object) throw statusErrors.internal(`admission webhook ${JSON.stringify(name)} attempted to modify the object, which is not supported for this operation`);
@@ -129,14 +129,16 @@ async function mutate(attributes: AdmissionAttributes, { invocation: { hook, see
   return changed;
 }
 
-function parsePatch(text: string): unknown[] {
+/** One that cannot be read is as no answer at all: failurePolicy decides. */
+function parsePatch(text: string, hook: string): unknown[] {
+  const undecodable = (why: string, cause?: unknown): Error => new CallingWebhookError(hook, `received undecodable patch in webhook response: ${why}`, { code: 422, cause });
   let patch: unknown;
   try {
     patch = JSON.parse(text);
   } catch (error) {
-    throw statusErrors.internal(errorMessage(error));
+    throw undecodable(errorMessage(error), error);
   }
-  if (!Array.isArray(patch)) throw statusErrors.internal('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
+  if (!Array.isArray(patch)) throw undecodable('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
   return patch;
 }
 

@@ -297,8 +297,6 @@ describe('failures', () => {
     });
   }
   const wrongPatches: readonly { readonly name: string; readonly response: Record<string, unknown>; readonly says: RegExp }[] = [
-    { name: 'no JSON', response: { allowed: true, patchType: 'JSONPatch', patch: Buffer.from('[{').toString('base64') }, says: /^Internal error occurred: / },
-    { name: 'no list', response: { allowed: true, patchType: 'JSONPatch', patch: Buffer.from('{}').toString('base64') }, says: /cannot unmarshal the patch/ },
     { name: 'an absent path', response: patching({ op: 'replace', path: '/spec/x', value: 1 }), says: /replace operation does not apply/ },
     { name: 'a wrong type', response: patching({ op: 'add', path: '/data', value: 'text' }), says: /cannot unmarshal/ },
     { name: 'nested without end', response: { allowed: true, patchType: 'JSONPatch', patch: Buffer.from(`[{"op":"add","path":"/data/x","value":${'['.repeat(200_000)}${']'.repeat(200_000)}}]`).toString('base64') }, says: /exceeded max depth/ },
@@ -306,6 +304,15 @@ describe('failures', () => {
     { name: 'more operations than are taken', response: patching(...Array.from({ length: 10_001 }, () => ({ op: 'test', path: '/data/a', value: '1' }))), says: /allowed maximum operations in a JSON patch is 10000/ },
     { name: 'another kind', response: patching({ op: 'replace', path: '/kind', value: 'Secret' }), says: /^Internal error occurred: / },
   ];
+  for (const [name, text] of [['no JSON', '[{'], ['no list', '{}']] as const) {
+    test(`a patch that cannot be read (${name}) is as no answer: failurePolicy decides`, async () => {
+      const response = { allowed: true, patchType: 'JSONPatch', patch: Buffer.from(text).toString('base64') };
+      const refused = await failing(response, { failurePolicy: 'Fail' });
+      assert.equal(refused.status, 500, refused.text);
+      assert.match(refused.body.message, /^Internal error occurred: failed calling webhook ".*": received undecodable patch in webhook response: /);
+      assert.equal((await failing(response, { failurePolicy: 'Ignore' })).status, 201);
+    });
+  }
   for (const { name, response, says } of wrongPatches) {
     test(`a patch that is wrong (${name}) is refused whatever the failurePolicy`, async () => {
       const refused = await failing(response, { failurePolicy: 'Ignore' });

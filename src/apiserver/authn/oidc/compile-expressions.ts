@@ -12,12 +12,22 @@ const VARIABLES = {
 } as const;
 
 export const compileClaimExpression: ExpressionCompiler = (source, { variable, result }): ClaimExpression => {
-  const expression = cel().compileExpression(source, { variables: VARIABLES[variable], ...(result === 'bool' ? { result } : {}) });
+  const expression = compiled(source, { variables: VARIABLES[variable], ...(result === 'bool' ? { result } : {}) });
   return {
     evaluate: (value) => expression.evaluate({ [variable]: value }),
     uses: (field) => selects(source, { variable, field }),
   };
 };
+
+/** Upstream says here only what should be, not what it is. */
+function compiled(source: string, options: Parameters<ReturnType<typeof cel>['compileExpression']>[1]): ReturnType<ReturnType<typeof cel>['compileExpression']> {
+  try {
+    return cel().compileExpression(source, options);
+  } catch (error) {
+    if (error instanceof Error) error.message = error.message.replace(/^(must evaluate to .*) but got .*$/, '$1');
+    throw error;
+  }
+}
 
 /** Whether `variable.field` or `variable.?field` occurs outside of texts and comments. */
 function selects(source: string, { variable, field }: { readonly variable: string; readonly field: string }): boolean {
