@@ -260,6 +260,31 @@ describe('node agent with real containers', { skip }, () => {
     await Promise.all(['no-image', 'never', 'no-config', 'no-volume', 'no-command', 'too-big', 'root'].map((name) => remove(name)));
   });
 
+  test('what the runtime refuses to create is tried again every few seconds, however often its pod changes', async () => {
+    const beganMs = Date.now();
+    await create('refused', { containers: [{ command: ['sh'], securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'no/such.json' } } }] });
+    await until('refused', (status) => first(status)?.state?.waiting?.reason === 'CreateContainerError');
+    const wake = (round: number): Promise<Pod> => cluster.api.patch(pods, { name: 'refused', namespace: 'default' }, { type: 'merge', patch: { metadata: { labels: { round: String(round) } } } });
+    for (let round = 0; round < 20; round += 1) {
+      await wake(round);
+      await realClock.sleep(20);
+    }
+    const failed = (await cluster.api.list(events, { namespace: 'default' })).items.filter(({ reason, involvedObject }) => reason === 'Failed' && involvedObject.name === 'refused');
+    const attempts = failed.reduce((sum, { count }) => sum + (count ?? 1), 0);
+    assert.ok(attempts >= 1 && attempts <= 1 + (Date.now() - beganMs) / 5_000, `${attempts} attempts`);
+    await remove('refused');
+  });
+
+  test('a pod\'s group without a user, and a privileged ephemeral container in a pod that is not', async () => {
+    await create('grouped', { securityContext: { runAsGroup: 5 }, containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    await until('grouped', (status) => conditionOf(status, 'Ready') === 'True');
+    assert.equal(await run('grouped', 'id -u; id -g'), '0\n5\n');
+    const debugging = { name: 'debugger', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['sh', '-c', RUN_ON], securityContext: { privileged: true } };
+    await cluster.api.patch(pods, { name: 'grouped', namespace: 'default' }, { type: 'strategic', patch: { spec: { ephemeralContainers: [debugging] } }, subresource: 'ephemeralcontainers' });
+    await until('grouped', (status) => status.ephemeralContainerStatuses?.[0]?.state?.running !== undefined);
+    await remove('grouped');
+  });
+
   test('hooks, grace periods and sidecars', async () => {
     const out = join(dir, 'words');
     await writeFile(out, '');

@@ -9,7 +9,7 @@ import { expand } from './expand.ts';
 import { podAmounts, qosClassOf } from './quality-of-service.ts';
 import { linuxResources, milliCpuToQuota, milliCpuToShares, oomScoreAdj, podCgroup, sharesToWeight } from './resources.ts';
 import { sandboxConfig } from './sandbox.ts';
-import { containerSecurity, verifyNonRoot } from './security.ts';
+import { containerSecurity, sandboxSecurity, verifyNonRoot } from './security.ts';
 import { serviceEnvironment } from './service-environment.ts';
 
 const GIB = 2 ** 30;
@@ -121,6 +121,23 @@ test('security: the container over its pod', () => {
   const nonRoot = podOf({ securityContext: { runAsNonRoot: true } });
   assert.throws(() => verifyNonRoot({ pod: nonRoot, container: { name: 'c' }, imageUser: { uid: undefined, username: 'app' } }), /non-numeric user \(app\)/);
   verifyNonRoot({ pod: nonRoot, container: { name: 'c' }, imageUser: { uid: 7, username: '' } });
+});
+
+test('security: a group alone goes with the image\'s user, as the runtime wants both', () => {
+  const as = (imageUser: { readonly uid: number | undefined; readonly username: string }, own = {}): unknown[] => {
+    const { runAsUser, runAsUsername, runAsGroup } = containerSecurity({ pod: podOf({ securityContext: { runAsGroup: 5 } }), container: { name: 'c', securityContext: own }, seccompDir: '/s', imageUser });
+    return [runAsUser?.value, runAsUsername, runAsGroup?.value];
+  };
+  assert.deepEqual(as({ uid: undefined, username: '' }), [0, undefined, 5]);
+  assert.deepEqual(as({ uid: 7, username: '' }), [7, undefined, 5]);
+  assert.deepEqual(as({ uid: undefined, username: 'app' }), [undefined, 'app', 5]);
+  assert.deepEqual(as({ uid: 7, username: '' }, { runAsUser: 8 }), [8, undefined, 5]);
+});
+
+test('security: a privileged container of any kind makes the sandbox\'s configuration privileged', () => {
+  const of = (spec: Partial<PodSpec>): boolean | undefined => sandboxSecurity(podOf(spec)).privileged;
+  const privileged = { name: 'x', securityContext: { privileged: true } };
+  assert.deepEqual([of({}), of({ containers: [privileged] }), of({ initContainers: [privileged] }), of({ ephemeralContainers: [privileged] })], [false, true, true, true]);
 });
 
 test('sandbox and container as the runtime gets them', () => {

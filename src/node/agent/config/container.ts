@@ -4,7 +4,7 @@ import type { ContainerConfig, CriInput, LinuxContainerResources, Mount, Signal 
 import { ANNOTATIONS, LABELS } from '../labels.ts';
 import { containerHash } from '../pod/restart-policy.ts';
 import { expand } from './expand.ts';
-import { containerSecurity } from './security.ts';
+import { containerSecurity, type ImageUser } from './security.ts';
 import type { EnvironmentVariable } from './service-environment.ts';
 
 export interface ContainerOptions {
@@ -19,6 +19,7 @@ export interface ContainerOptions {
   readonly seccompDir: string;
   /** The id of the container an ephemeral one looks into. */
   readonly targetId?: string | undefined;
+  readonly imageUser?: ImageUser;
 }
 
 /** Relative to the sandbox's log directory. */
@@ -46,7 +47,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
     },
     logPath: containerLogPath(container.name, restartCount),
     stdin: container.stdin ?? false, stdinOnce: container.stdinOnce ?? false, tty: container.tty ?? false,
-    linux: { resources: options.resources, securityContext: containerSecurity({ pod, container, seccompDir: options.seccompDir, targetId: options.targetId }) },
+    linux: { resources: options.resources, securityContext: containerSecurity({ pod, container, seccompDir: options.seccompDir, targetId: options.targetId, ...(options.imageUser ? { imageUser: options.imageUser } : {}) }) },
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal as Signal } : {}),
   };
 }

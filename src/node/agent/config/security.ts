@@ -27,9 +27,14 @@ export interface SecurityOptions {
   readonly seccompDir: string;
   /** Of an ephemeral container that looks into another one's processes. */
   readonly targetId?: string | undefined;
+  /** Whom the image runs as; absent: root. */
+  readonly imageUser?: ImageUser;
 }
 
-export function containerSecurity({ pod, container, seccompDir, targetId }: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
+/** Neither number nor name: root. */
+export interface ImageUser { readonly uid: number | undefined; readonly username: string }
+
+export function containerSecurity({ pod, container, seccompDir, targetId, imageUser = { uid: undefined, username: '' } }: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
   const security = effectiveSecurity(pod, container);
   const privileged = security.privileged ?? false;
   const unmasked = privileged || security.procMount === 'Unmasked';
@@ -37,8 +42,7 @@ export function containerSecurity({ pod, container, seccompDir, targetId }: Secu
     privileged,
     capabilities: { addCapabilities: security.capabilities?.add ?? [], dropCapabilities: security.capabilities?.drop ?? [] },
     namespaceOptions: targetId === undefined ? podNamespaces(pod) : { ...podNamespaces(pod), pid: 'TARGET', targetId },
-    ...(security.runAsUser === undefined ? {} : { runAsUser: { value: security.runAsUser } }),
-    ...(security.runAsGroup === undefined ? {} : { runAsGroup: { value: security.runAsGroup } }),
+    ...userAndGroup(security, imageUser),
     readonlyRootfs: security.readOnlyRootFilesystem ?? false,
     supplementalGroups: supplementalGroups(pod),
     supplementalGroupsPolicy: pod.spec?.securityContext?.supplementalGroupsPolicy === 'Strict' ? 'Strict' : 'Merge',
@@ -50,11 +54,20 @@ export function containerSecurity({ pod, container, seccompDir, targetId }: Secu
   };
 }
 
+/** The runtime takes a group only together with a user; that is the image's own where the pod names none. */
+function userAndGroup({ runAsUser, runAsGroup }: SecurityContext, imageUser: ImageUser): CriInput<Pick<LinuxContainerSecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsUsername'>> {
+  if (runAsGroup === undefined) return runAsUser === undefined ? {} : { runAsUser: { value: runAsUser } };
+  const group = { runAsGroup: { value: runAsGroup } };
+  if (runAsUser !== undefined) return { runAsUser: { value: runAsUser }, ...group };
+  return imageUser.uid === undefined && imageUser.username !== '' ? { runAsUsername: imageUser.username, ...group } : { runAsUser: { value: imageUser.uid ?? 0 }, ...group };
+}
+
 export function sandboxSecurity(pod: Pod): CriInput<LinuxSandboxSecurityContext> {
   const { runAsUser, runAsGroup, seLinuxOptions } = pod.spec?.securityContext ?? {};
   return {
     namespaceOptions: podNamespaces(pod),
-    privileged: [...pod.spec?.containers ?? [], ...pod.spec?.initContainers ?? []].some(({ securityContext }) => securityContext?.privileged),
+    // The runtime goes by the configuration that comes with each container, so one that debugs a pod that runs counts too.
+    privileged: [...pod.spec?.containers ?? [], ...pod.spec?.initContainers ?? [], ...pod.spec?.ephemeralContainers ?? []].some(({ securityContext }) => securityContext?.privileged),
     supplementalGroups: supplementalGroups(pod),
     seccomp: { profileType: 'RuntimeDefault' },
     // CRI takes a group only together with a user.
@@ -86,7 +99,7 @@ function profileType(type: string): SecurityProfile['profileType'] {
 }
 
 /** Throws ConfigError when runAsNonRoot does not hold; user is the image's own, '' when it names none. */
-export function verifyNonRoot({ pod, container, imageUser }: { readonly pod: Pod; readonly container: Container; readonly imageUser: { readonly uid: number | undefined; readonly username: string } }): void {
+export function verifyNonRoot({ pod, container, imageUser }: { readonly pod: Pod; readonly container: Container; readonly imageUser: ImageUser }): void {
   const { runAsNonRoot, runAsUser } = effectiveSecurity(pod, container);
   if (!runAsNonRoot) return;
   const where = `(pod: "${pod.metadata?.name ?? ''}_${pod.metadata?.namespace ?? ''}(${pod.metadata?.uid ?? ''})", container: ${container.name})`;

@@ -108,8 +108,8 @@ interface Prepared { readonly container: Container | EphemeralContainer; readonl
 
 async function prepareConfig(parts: AgentParts, request: StartRequest, { container, image, restartCount }: Prepared) {
   const { pod, podIPs, runtime } = request;
-  const uid = image.uid?.value;
-  verifyNonRoot({ pod, container, imageUser: { uid, username: image.username } });
+  const imageUser = { uid: image.uid?.value, username: image.username };
+  verifyNonRoot({ pod, container, imageUser });
   const context: DownwardContext = { pod, podIPs, hostIPs: parts.hostIPs, nodeName: parts.nodeName, allocatable: parts.allocatable() };
   const environment = await containerEnvironment({ container, context, objects: parts.objects, services: parts.services() });
   sayInvalidKeys(parts, pod, environment);
@@ -121,7 +121,7 @@ async function prepareConfig(parts: AgentParts, request: StartRequest, { contain
   ];
   const target = 'targetContainerName' in container && container.targetContainerName ? latestContainer(runtime, container.targetContainerName) : undefined;
   return containerConfig({
-    pod, container, restartCount, imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id,
+    pod, container, restartCount, imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id, imageUser,
     resources: linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes: parts.machineMemoryBytes, cgroupVersion: parts.cgroups.version }),
   });
 }

@@ -51,6 +51,8 @@ export class PodWorker {
   readonly #probes: PodProbes;
   readonly #waiting = new Map<string, WaitingReason>();
   readonly #backoffs = new Map<string, BackoffRecord>();
+  /** Containers the runtime refused to create, by name: not before then again, whatever wakes the worker meanwhile (their own status does). */
+  readonly #refusedUntilMs = new Map<string, number>();
   readonly #messages = new Map<string, string>();
   #pod: Pod;
   #status: PodStatus | undefined;
@@ -283,6 +285,11 @@ export class PodWorker {
     let current = runtime;
     for (const { name, endedMs } of plan.start) {
       this.#step.signal.throwIfAborted();
+      const untilMs = this.#refusedUntilMs.get(name) ?? 0;
+      if (untilMs > this.#parts.clock.now()) {
+        retryAtMs = Math.min(retryAtMs, untilMs);
+        continue;
+      }
       if (plan.kill.length > 0) current = await this.#parts.view.pod(this.uid);
       retryAtMs = Math.min(retryAtMs, await this.#start(name, current, endedMs));
     }
@@ -341,6 +348,7 @@ export class PodWorker {
       });
       if (endedMs !== undefined) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs));
       this.#waiting.delete(name);
+      this.#refusedUntilMs.delete(name);
       await this.#removeOldRuns(name);
       return Infinity;
     } catch (error) {
@@ -348,6 +356,7 @@ export class PodWorker {
       this.#waiting.set(name, { reason: error.reason, message: error.message });
       if (error.reason === 'RunContainerError' || error.startedId) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs ?? this.#parts.clock.now()));
       if (error.startedId) await this.#stopAfterHook(error);
+      if (error.reason === 'CreateContainerError' && error.retryAtMs !== undefined) this.#refusedUntilMs.set(name, error.retryAtMs);
       return error.retryAtMs ?? this.#parts.clock.now();
     }
   }
