@@ -36,6 +36,21 @@ describe('the command line', () => {
     assert.equal(complete('capstan image lo'), 'load');
     assert.equal(complete('capstan user cr'), 'create');
     assert.match(complete('capstan login --ker'), /^--kerberos --kerberos-service$/);
+    assert.equal(complete('capstan up --data-dir /tmp --ru'), '--runtime', 'the value of an option is no command');
+    assert.equal(complete('capstan apiserver --storage l'), 'lmdb');
+    assert.equal(complete('capstan scheduler --leader-elect f'), 'false');
+    assert.equal(complete('capstan completion z'), 'zsh');
+    assert.equal(complete(`capstan image load ${join(ROOT, 'package.js')}`), join(ROOT, 'package.json'));
+    assert.equal(complete(`capstan up --data-dir ${join(ROOT, 'sr')}`), join(ROOT, 'src'));
+  });
+
+  it('help says each default once', () => {
+    for (const words of [['user', 'create'], ['scheduler'], ['node'], ['apiserver']]) {
+      for (const entry of capstan([...words, '--help']).stdout.split(/\n(?= {2}-)/)) {
+        assert.ok((entry.match(/\(default|default: /g) ?? []).length <= 1, entry);
+        assert.doesNotMatch(entry, /preset/);
+      }
+    }
   });
 
   const refused: readonly { readonly words: readonly string[]; readonly says: RegExp }[] = [
@@ -46,7 +61,8 @@ describe('the command line', () => {
     { words: ['up', '--bind-address', 'localhost', '--data-dir', '/nonexistent/x'], says: /--bind-address is "localhost"; it should be an IP address/ },
     { words: ['up', '--bind-address', '192.0.2.1', '--data-dir', '/nonexistent/x'], says: /192\.0\.2\.1 is not an address of this machine/ },
     { words: ['up', '--data-dir', ''], says: /--data-dir is empty/ },
-    { words: ['up', 'now'], says: /too many arguments for 'up'/ },
+    { words: ['up', 'now'], says: /too many arguments for 'up'.*\n\(capstan up --help lists its options\)/ },
+    { words: ['image', 'lod'], says: /unknown command 'lod'\n\(Did you mean load\?\)\n\(capstan image --help lists the commands\)/ },
     { words: ['down', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
     { words: ['delete', '--yes', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x: the directory does not exist/ },
     { words: ['delete', '--yes', '--data-dir', '/'], says: /\/ is not a Capstan data directory .*: nothing was removed/ },

@@ -3,7 +3,17 @@ import type { Command } from 'commander';
 import { Argument } from 'commander';
 import { print } from './context.ts';
 
-interface Node { readonly path: string; readonly words: readonly string[] }
+type Value = { readonly kind: 'file' } | { readonly kind: 'directory' } | { readonly kind: 'one of'; readonly words: readonly string[] } | undefined;
+
+interface Node {
+  /** 'capstan image load' */
+  readonly path: string;
+  readonly commands: readonly string[];
+  /** Each with what its value may be; undefined: it takes none, or any. */
+  readonly options: ReadonlyMap<string, Value>;
+  /** Of its arguments, which are all of one kind here. */
+  readonly argument: Value;
+}
 
 export function register(program: Command): void {
   program
@@ -13,42 +23,64 @@ export function register(program: Command): void {
     .action((shell: string) => print(shell === 'fish' ? fishScript(program) : bashScript(program, shell)));
 }
 
-/** Every command with what may follow it: subcommands and options. */
+/** Every command with what may follow it. */
 function tree(command: Command, path = 'capstan'): Node[] {
   const visible = command.commands.filter((child) => !(child as unknown as { _hidden?: boolean })._hidden);
-  const options = command.options.filter((option) => !option.hidden).map((option) => option.long ?? option.short ?? '').filter((word) => word !== '');
-  const own = { path, words: [...visible.map((child) => child.name()), ...options, '--help'] };
+  const options = command.options.filter((option) => !option.hidden && option.long).map((option): [string, Value] => [option.long ?? '', valueOf(option.flags, option.argChoices)]);
+  const [argument] = command.registeredArguments;
+  const own: Node = {
+    path, commands: visible.map((child) => child.name()), options: new Map([...options, ['--help', undefined]]),
+    argument: argument && valueOf(`<${argument.name()}>`, argument.argChoices),
+  };
   return [own, ...visible.flatMap((child) => tree(child, `${path} ${child.name()}`))];
 }
 
+/** flags: as they stand in --help, '--data-dir <dir>'. */
+function valueOf(flags: string, choices: readonly string[] | undefined): Value {
+  if (choices) return { kind: 'one of', words: choices };
+  if (flags.includes('[true|false]')) return { kind: 'one of', words: ['true', 'false'] };
+  if (/<dir>/.test(flags)) return { kind: 'directory' };
+  return /<file\b/.test(flags) ? { kind: 'file' } : undefined;
+}
+
 function bashScript(program: Command, shell: string): string {
-  const cases = tree(program).map((node) => `    '${node.path}') words='${node.words.join(' ')}' ;;`);
+  const nodes = tree(program);
+  const values = nodes.flatMap(({ path, options }) => [...options].flatMap(([option, value]) => value ? [`    '${path} ${option}') ${bashReply(value)}; return ;;`] : []));
+  const positions = nodes.map(({ path, commands, options, argument }) => `    '${path}') ${argument ? `case $current in -*) ;; *) ${bashReply(argument)}; return ;; esac; ` : ''}words='${[...commands, ...options.keys()].join(' ')}' ;;`);
   return [
     ...(shell === 'zsh' ? ['autoload -U +X bashcompinit && bashcompinit'] : []),
     '_capstan() {',
-    "  local path='capstan' word words=''",
+    "  local path='capstan' word words='' current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}",
     '  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
-    '    case $word in -*) ;; *) path="$path $word" ;; esac',
+    // Values of options are no commands.
+    `    case "$path $word" in ${nodes.slice(1).map(({ path }) => `'${path}'`).join('|')}) path="$path $word" ;; esac`,
     '  done',
-    '  case "${COMP_WORDS[COMP_CWORD-1]}" in',
-    '    --data-dir) COMPREPLY=($(compgen -d -- "${COMP_WORDS[COMP_CWORD]}")); return ;;',
-    '    load|--kubeconfig) COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")); return ;;',
-    '    --runtime) words="auto cri simulated" ;;',
-    '    completion) words="bash zsh fish" ;;',
+    '  case "$path $previous" in',
+    ...values,
     '  esac',
-    '  [ -n "$words" ] || case $path in',
-    ...cases,
+    '  case $path in',
+    ...positions,
     '  esac',
-    '  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))',
+    '  COMPREPLY=($(compgen -W "$words" -- "$current"))',
     '}',
     'complete -F _capstan capstan ./capstan',
   ].join('\n');
 }
 
+function bashReply(value: NonNullable<Value>): string {
+  const flag = value.kind === 'file' ? '-f' : value.kind === 'directory' ? '-d' : `-W '${value.words.join(' ')}'`;
+  return `COMPREPLY=($(compgen ${flag} -- "$current"))`;
+}
+
 function fishScript(program: Command): string {
-  return tree(program).flatMap((node) => {
-    const commands = node.path.split(' ').slice(1);
-    const condition = commands.length === 0 ? '__fish_use_subcommand' : commands.map((name) => `__fish_seen_subcommand_from ${name}`).join('; and ');
-    return node.words.map((word) => word.startsWith('--') ? `complete -c capstan -n '${condition}' -l ${word.slice(2)}` : `complete -c capstan -f -n '${condition}' -a ${word}`);
+  return tree(program).flatMap(({ path, commands, options, argument }) => {
+    const words = path.split(' ').slice(1);
+    const condition = words.length === 0 ? '__fish_use_subcommand' : words.map((name) => `__fish_seen_subcommand_from ${name}`).join('; and ');
+    const line = (rest: string): string => `complete -c capstan -n '${condition}' ${rest}`;
+    return [
+      ...commands.map((name) => line(`-f -a ${name}`)),
+      ...argument?.kind === 'one of' ? [line(`-f -a '${argument.words.join(' ')}'`)] : [],
+      ...[...options].map(([option, value]) => line(`-l ${option.slice(2)}${value === undefined ? '' : value.kind === 'one of' ? ` -x -a '${value.words.join(' ')}'` : ' -r'}`)),
+    ];
   }).join('\n');
 }

@@ -21,7 +21,7 @@ export function register(program: Command): void {
       }
       // Also after a crash: the daemon is gone, its containers may not be.
       if (settings?.runtime === 'cri') await (await import('#cmd/node-control.ts')).stopNode({ dir, settings });
-      print(pid === undefined ? `The cluster in ${dir.path} was not running.` : `The cluster in ${dir.path} is stopped; its data is kept.`);
+      print(pid === undefined ? `The cluster in ${dir.path} was not running${settings?.runtime === 'cri' ? ', and none of its containers runs now; its data is kept' : ''}.` : `The cluster in ${dir.path} is stopped; its data is kept.`);
       if (damage) print(`Before it can start again: ${damage.message}`);
     }));
 }

@@ -1,5 +1,5 @@
 /** The command line: one file per command, folders as the command tree. Commands are loaded by name only when called, so that each starts quickly. */
-import { Command } from 'commander';
+import { Command, type Option } from 'commander';
 import { CAPSTAN_VERSION, KUBERNETES_VERSION } from '#cmd/version.ts';
 import { fail, type Register } from './context.ts';
 
@@ -25,20 +25,34 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   dns: () => import('./dns.ts'),
 };
 
+/** Without commander's remark on what an option means that is given alone, and with the default said once. */
+function describeOption(option: Option): string {
+  const choices = option.argChoices ? [`choices: ${option.argChoices.map((choice) => JSON.stringify(choice)).join(', ')}`] : [];
+  const isSaid = option.defaultValue === undefined || option.negate || option.description.includes('(default:');
+  const extra = [...choices, ...isSaid ? [] : [`default: ${option.defaultValueDescription ?? String(option.defaultValue)}`]];
+  return extra.length === 0 ? option.description : `${option.description} (${extra.join(', ')})`;
+}
+
 async function main(): Promise<void> {
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const program = new Command('capstan')
     .description('A Kubernetes 1.36 cluster in one program')
     .version(`${CAPSTAN_VERSION} (Kubernetes ${KUBERNETES_VERSION})`, '-V, --version')
-    .showHelpAfterError('(capstan --help lists the commands)')
-    .configureHelp({ sortSubcommands: false })
+    .configureHelp({ sortSubcommands: false, optionDescription: describeOption })
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'capstan: ')) });
   const called = process.argv[2] ?? '';
   const only = COMMANDS[called];
   for (const load of only && called !== 'completion' ? [only] : Object.values(COMMANDS)) (await load()).register(program);
+  explainErrors(program, 'capstan');
   if (process.argv.length <= 2) return program.outputHelp();
   await program.parseAsync();
+}
+
+/** After a bad word: the help of the command that got it. */
+function explainErrors(command: Command, path: string): void {
+  command.showHelpAfterError(command.commands.length > 0 ? `(${path} --help lists the commands)` : `(${path} --help lists its options)`);
+  for (const child of command.commands) explainErrors(child, `${path} ${child.name()}`);
 }
 
 main().catch(fail);

@@ -1,6 +1,7 @@
 /** Progress of `up`: one line a step; on a terminal the running step is shown and overwritten, elsewhere only finished steps are printed. */
 
-export interface StepMessage { readonly name: string; readonly state: 'started' | 'done' | 'failed'; readonly detail?: string }
+/** Why a step failed is not shown here: it is the sentence `up` ends with. */
+export interface StepMessage { readonly name: string; readonly state: 'started' | 'done' | 'failed' }
 
 export interface Progress {
   step(message: StepMessage): void;
@@ -21,13 +22,13 @@ export function createProgress(out: NodeJS.WriteStream = process.stderr): Progre
     shown = true;
   };
   return {
-    step({ name, state, detail }) {
+    step({ name, state }) {
       clear();
       if (state === 'started') started.set(name, performance.now());
       else {
         const seconds = ((performance.now() - (started.get(name) ?? performance.now())) / 1000).toFixed(1);
         started.delete(name);
-        out.write(`  ${state === 'done' ? '✓' : '✗'} ${name}${detail ? `: ${detail}` : ''} (${seconds} s)\n`);
+        out.write(`  ${state === 'done' ? '✓' : '✗'} ${name} (${seconds} s)\n`);
       }
       showRunning();
     },

@@ -49,9 +49,11 @@ async function up(options: UpOptions): Promise<void> {
   const dir = dataDir(options.dataDir);
   const before = readSettings(dir);
   const pid = runningPid(dir);
-  if (pid !== undefined && options.apiserverArg) throw new UserError(`The cluster in ${dir.path} is running (process ${pid}): stop it with 'capstan down' before its --apiserver-arg are changed.`);
-  if (pid !== undefined) return alreadyRunning(dir, pid);
   checkOptions(options, { dir, stored: before });
+  if (pid !== undefined) {
+    requireSameOptions(options, { dir, pid, stored: before });
+    return alreadyRunning(dir, pid);
+  }
   const apiServer = await readApiServerArgs(options.apiserverArg ?? before?.apiServerArgs ?? []);
   await requireFreePort({ bindAddress: options.bindAddress ?? before?.bindAddress ?? DEFAULT_BIND_ADDRESS, httpsPort: options.httpsPort ?? before?.httpsPort ?? DEFAULT_HTTPS_PORT });
   prepareDataDir(dir);
@@ -68,6 +70,7 @@ async function up(options: UpOptions): Promise<void> {
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
+  process.on('SIGHUP', interrupt);
   let ready;
   try {
     ready = await daemon.ready;
@@ -81,14 +84,30 @@ async function up(options: UpOptions): Promise<void> {
   if (options.detach) {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
+    process.off('SIGHUP', interrupt);
     return;
   }
   print('Press Ctrl-C to stop the cluster.');
   await stayUntilEnd(dir, daemon.child);
 }
 
+/** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */
+function requireSameOptions(options: UpOptions, { dir, pid, stored }: { readonly dir: DataDir; readonly pid: number; readonly stored: ClusterSettings | undefined }): void {
+  const asked: Readonly<Record<string, { readonly given: string | number | undefined; readonly has: string | number | undefined }>> = {
+    '--https-port': { given: options.httpsPort, has: stored?.httpsPort },
+    '--bind-address': { given: options.bindAddress, has: stored?.bindAddress },
+    '--nodes': { given: options.nodes, has: stored?.nodes },
+    '--apiserver-arg': { given: options.apiserverArg?.filter((arg) => arg !== 'none').join(' '), has: (stored?.apiServerArgs ?? []).join(' ') },
+  };
+  const [other] = Object.entries(asked).filter(([, { given, has }]) => given !== undefined && given !== has);
+  if (other) throw new UserError(`The cluster in ${dir.path} is running (process ${pid}) with another ${other[0]}: stop it with 'capstan down' before that is changed.`);
+}
+
+const PHASES = { starting: 'starting', stopping: 'stopping', failed: 'ending after a failure' } as const;
+
 function alreadyRunning(dir: DataDir, pid: number): void {
   const state = readState(dir);
+  if (state?.pid === pid && state.phase !== 'ready') throw new UserError(`The cluster in ${dir.path} is ${PHASES[state.phase]} (process ${pid}): run this again in a moment.`);
   print(`The cluster in ${dir.path} is already running (process ${pid}${state ? `, ${state.server}` : ''}).`);
   print(`Use it:  export KUBECONFIG=${dir.kubeconfig}`);
 }

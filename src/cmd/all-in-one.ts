@@ -5,7 +5,7 @@
  *   lock ─► certificates ─► store ─► API server ─► ready          SIGTERM: node (containers too) ─► control ─► API server ─► store ─► unlock
  *     '───► threads load meanwhile ─► connect when the API is there      kill -9: containers run on and are adopted at the next start
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -70,7 +70,7 @@ class Cluster {
     try {
       const pki = await this.#step('certificates', () => this.#certificates(network));
       this.#startThreads({ pki, network, handler });
-      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, log: log.with({ component: 'store' }) }));
+      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, mayCreate: !hasRun(this.#dir), log: log.with({ component: 'store' }) }));
       this.#store = store;
       if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
       await this.#step('API server', async () => {
@@ -212,6 +212,11 @@ function hostOf(base: string, host: number): string {
 
 function isSpecific(address: string): boolean {
   return address !== '0.0.0.0' && address !== '::';
+}
+
+/** The administrator's kubeconfig is written when the API server answers for the first time, which is after the store was made. */
+function hasRun(dir: DataDir): boolean {
+  return existsSync(dir.kubeconfig);
 }
 
 function send(message: DaemonMessage): void {

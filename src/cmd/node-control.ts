@@ -1,5 +1,5 @@
 /** What the command line does to a node of this machine from outside: stop its containers, remove all its traces, load an image. */
-import { createReadStream, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
@@ -8,6 +8,7 @@ import { containerdLayout } from '#node/containerd/layout.ts';
 import { chooseSnapshotter, findTool } from '#node/containerd/machine.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import { createCriClient } from '#node/cri/client.ts';
+import { isCriError } from '#node/cri/errors.ts';
 import { ImageError } from '#node/images/errors.ts';
 import { importImage } from '#node/images/import.ts';
 import { destroyServiceProxy } from '#proxy/destroy.ts';
@@ -33,25 +34,31 @@ export async function destroyNode({ dir, settings }: Target): Promise<void> {
   if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${dir.path} stays; try again: ${problems.join('; ')}`);
 }
 
-/** Names of the images in the archive, now known to the node. */
-export async function loadImage({ dir, file }: Target & { readonly file: string }): Promise<readonly string[]> {
-  try {
-    if (!statSync(file).isFile()) throw new UserError(`${file} is not a file; it should be an image archive made by docker save, or an OCI layout in a tar file.`);
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(`${file} cannot be read: ${errorMessage(error)}`, error);
-  }
-  const layout = containerdLayout({ dir: containerdDir(dir) });
+/** Names of the images in the archive, now known to the node. node: its directory, DIR/node of a cluster or the --data-dir of `capstan node`. */
+export async function loadImage({ node, file }: { readonly node: string; readonly file: string }): Promise<readonly string[]> {
+  requireReadableFile(file);
+  const layout = containerdLayout({ dir: containerdDir({ node }) });
   const cri = createCriClient({ socketPath: layout.socketPath });
   try {
     const snapshotter = await chooseSnapshotter({ root: layout.root, rememberIn: layout.snapshotterPath });
     const ctr = findTool('ctr');
-    const images = await importImage(createReadStream(file), { address: layout.socketPath, cri, snapshotter, ...(ctr ? { ctr } : {}) });
+    const images = await importImage(file, { address: layout.socketPath, cri, snapshotter, ...(ctr ? { ctr } : {}) });
     return images.map((image) => image.name);
   } catch (error) {
     if (error instanceof ImageError || error instanceof ContainerdError) throw new UserError(error.message, error);
+    if (isCriError(error, 'unavailable')) throw new UserError(`The container runtime of ${node} does not answer: is the node running?`, error);
     throw error;
   } finally {
     cri.close();
+  }
+}
+
+function requireReadableFile(file: string): void {
+  try {
+    if (!statSync(file).isFile()) throw new UserError(`${file} is not a file; it should be an image archive made by docker save, or an OCI layout in a tar file.`);
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${file} cannot be read: ${errorMessage(error)}`, error);
   }
 }

@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { UserError } from '#deploy/data-dir.ts';
 import { ensureBridge } from '#node/containerd/bridge.ts';
+import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
@@ -26,7 +27,7 @@ export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, Kubelet
 }
 
 export async function runNode(flags: NodeFlags): Promise<void> {
-  if (flags.runtime === 'cri') return runRealNode(flags);
+  if (flags.runtime === 'cri') return runRealNode(flags).catch((error: unknown) => { throw explained(error); });
   const names = nodeNames(flags);
   const [nodeName = ''] = names;
   if (flags.bootstrapKubeconfig !== undefined && names.length > 1) throw new UserError('--bootstrap-kubeconfig is for one node: each has credentials of its own.');
@@ -67,6 +68,12 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
     },
   });
   await node?.leave();
+}
+
+/** What the machine lacks is said in a sentence. */
+function explained(error: unknown): unknown {
+  if (!(error instanceof ContainerdError)) return error;
+  return new UserError(error.code === 'network' && error.message.endsWith('choose another pod range') ? `${error.message} with --pod-cidr.` : error.message, error);
 }
 
 function requireFlag(value: string | undefined, { flag, why }: { readonly flag: string; readonly why: string }): string {

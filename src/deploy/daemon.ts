@@ -54,6 +54,9 @@ export interface StartOptions {
 /** A young generation of 24 MB instead of 48 costs the API server hardly any throughput and leaves the machine 60 MB. As in the launcher. */
 export const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
 
+/** How long a program that could not start may take to end. */
+const GIVING_UP_TIMEOUT_MS = 10_000;
+
 export function startDaemon(options: StartOptions): StartedDaemon {
   const log = openLog(options.dir);
   const child = spawn(process.execPath, [...NODE_FLAGS, options.program, '--data-dir', options.dir.path, ...(options.words ?? [])], {
@@ -89,9 +92,21 @@ function waitUntilReady(child: ChildProcess, options: StartOptions): Promise<{ s
       const message = raw as DaemonMessage;
       if (message.type === 'step') return options.onStep(message);
       letGo();
-      return message.type === 'ready' ? resolve({ server: message.server, millis: message.millis }) : reject(new UserError(message.message));
+      if (message.type === 'ready') return resolve({ server: message.server, millis: message.millis });
+      whenEnded(child, () => reject(new UserError(message.message)));
     });
   });
+}
+
+/** A program that gave up lets go of its directory first: whoever tries again at once must not find it still held. */
+function whenEnded(child: ChildProcess, then: () => void): void {
+  const late = setTimeout(then, GIVING_UP_TIMEOUT_MS);
+  const ended = (): void => {
+    clearTimeout(late);
+    then();
+  };
+  if (child.exitCode !== null || child.signalCode !== null) ended();
+  else child.once('exit', ended);
 }
 
 /** SIGTERM, then waits until the process is gone. False when it did not go within the bound. */

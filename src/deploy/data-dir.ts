@@ -104,12 +104,18 @@ function nearestExisting(path: string): string {
 
 /** One sentence for an error of the file system about path. */
 export function describeDiskError(path: string, error: unknown): UserError {
-  const code = (error as NodeJS.ErrnoException).code;
+  const code = codeOf(error);
   if (code === 'ENOSPC' || code === 'EDQUOT') return new UserError(`The disk that holds ${path} is full: free some space and run this again; nothing was lost.`, error);
   if (code === 'EROFS') return new UserError(`${path} is on a read-only file system: mount it writable or choose another directory with --data-dir.`, error);
   if (code === 'EACCES' || code === 'EPERM') return new UserError(`${path} may not be read or written by this user: run as its owner or choose another directory with --data-dir.`, error);
   if (code === 'ENOTDIR' || code === 'EEXIST') return new UserError(`${path} is in the way: a file stands where a directory should be; choose another directory with --data-dir.`, error);
   return new UserError(`${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`, error);
+}
+
+/** Node's recursive removal says neither code nor path of some errors, only the system's words. */
+function codeOf(error: unknown): string | undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code || (/Read-only file system/.test(message) ? 'EROFS' : undefined);
 }
 
 /** The stored settings, or undefined for a new directory. UserError when damaged or of a newer version. */

@@ -109,12 +109,12 @@ export interface Store {
 }
 
 /**
- * locked: another process holds the store · corrupt: damaged (kept as it is) · version: made by a newer program ·
+ * locked: another process holds the store · missing: there was one, and it is gone · corrupt: damaged (kept as it is) · version: made by a newer program ·
  * no-space / read-only / io: the disk refused · closed: the store is closed · too-large: one value above the driver's bound ·
  * unavailable: a remote store cannot be reached, or too many bytes wait for the disk already (try again later).
  */
 export type StoreErrorCode =
-  | 'conflict' | 'not-found' | 'compacted' | 'future' | 'locked' | 'corrupt' | 'version' | 'no-space' | 'read-only' | 'io' | 'closed'
+  | 'conflict' | 'not-found' | 'compacted' | 'future' | 'locked' | 'missing' | 'corrupt' | 'version' | 'no-space' | 'read-only' | 'io' | 'closed'
   | 'too-large' | 'unavailable';
 
 export class StoreError extends Error {

@@ -4,7 +4,6 @@
  */
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import type { DetailedPeerCertificate } from 'node:tls';
 import { isIP } from 'node:net';
 import { isJsonObject } from '#machinery/json.ts';
 import type { EndpointSlice, Service, WebhookClientConfig } from '#api/types.ts';
@@ -139,7 +138,7 @@ async function post(target: Target, call: Post): Promise<string> {
       const wasStale = attempt === 1 && sent.request?.reusedSocket === true && sent.answered !== true && ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '');
       if (wasStale && !signal.aborted) continue;
       if (error instanceof ClientConfigError) throw error;
-      const why = timeout.aborted ? 'context deadline exceeded' : call.signal?.aborted ? 'context canceled' : describeFailure(error as NodeJS.ErrnoException, target.serverName);
+      const why = timeout.aborted ? 'context deadline exceeded' : call.signal?.aborted ? 'context canceled' : describeFailure(error as NodeJS.ErrnoException);
       throw new ClientConfigError(`Post ${JSON.stringify(shown(target, call.timeoutMs))}: ${why}`, { isCanceled: !timeout.aborted && call.signal?.aborted === true, cause: error });
     }
   }
@@ -212,16 +211,7 @@ function statusMessage(text: string): string | undefined {
   }
 }
 
-const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set(['SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE']);
-
 /** In the words that operators know from upstream. */
-function describeFailure(error: NodeJS.ErrnoException & { readonly cert?: DetailedPeerCertificate }, serverName: string): string {
-  const code = error.code ?? '';
-  if (UNKNOWN_AUTHORITY.has(code)) return 'tls: failed to verify certificate: x509: certificate signed by unknown authority';
-  if (error.message === 'socket hang up') return 'EOF';
-  switch (code) {
-    case 'CERT_HAS_EXPIRED': case 'CERT_NOT_YET_VALID': return 'tls: failed to verify certificate: x509: certificate has expired or is not yet valid';
-    case 'ERR_TLS_CERT_ALTNAME_INVALID': return `tls: failed to verify certificate: x509: certificate is valid for ${error.cert?.subjectaltname?.replaceAll(/(DNS|IP Address):/g, '') ?? 'no names'}, not ${serverName}`;
-    default: return describe(error);
-  }
+function describeFailure(error: NodeJS.ErrnoException): string {
+  return error.message === 'socket hang up' ? 'EOF' : describe(error);
 }

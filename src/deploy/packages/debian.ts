@@ -10,6 +10,7 @@ const CNI_PLACES = ['/usr/lib/cni', '/opt/cni/bin'];
 
 export const NODE_PROGRAMS: readonly RequiredProgram[] = [
   { program: 'containerd', package: 'containerd', places: PATH_PLACES },
+  { program: 'ctr', package: 'containerd', places: PATH_PLACES },
   { program: 'runc', package: 'runc', places: PATH_PLACES },
   { program: 'bridge', package: 'containernetworking-plugins', places: CNI_PLACES },
   { program: 'host-local', package: 'containernetworking-plugins', places: CNI_PLACES },

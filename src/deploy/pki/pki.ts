@@ -30,12 +30,14 @@ export const RENEW_BEFORE_MS = 90 * DAY_MS;
 /** The group kubeadm's admin certificate carries since 1.29; bound to cluster-admin by a ClusterRoleBinding of the same name. */
 export const CLUSTER_ADMINS_GROUP = 'kubeadm:cluster-admins';
 
+const FROM_A_COPY = 'restore it from a copy';
+
 export class PkiError extends Error {
   /** unreadable: damaged or not readable · expired · mismatched: certificate and key do not belong together · incomplete: a part is missing. */
   readonly code: 'unreadable' | 'expired' | 'mismatched' | 'incomplete';
   readonly path: string;
-  constructor(code: PkiError['code'], path: string, message: string) {
-    super(message);
+  constructor(code: PkiError['code'], path: string, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = 'PkiError';
     this.code = code;
     this.path = path;
@@ -207,7 +209,7 @@ class PkiFolder {
     if (certificatePem !== undefined && keyPem === undefined) {
       throw new PkiError('incomplete', this.#path(name, 'key'), `${this.#path(name, 'crt')} is there but its key ${this.#path(name, 'key')} is missing: put the key back, or remove the certificate to have a new one issued`);
     }
-    if (keyPem !== undefined) this.#parseKey(name, keyPem);
+    if (keyPem !== undefined) this.#parseKey(name, keyPem, this.#orAnew(name));
     if (certificatePem !== undefined && keyPem !== undefined) {
       const why = this.#reasonToReissue(name, { certificatePem, keyPem }, { authority, definition });
       if (why === undefined) return { certificatePem, keyPem };
@@ -221,7 +223,7 @@ class PkiFolder {
   }
 
   #reasonToReissue(name: string, pair: KeyPair, { authority, definition }: { readonly authority: KeyPair; readonly definition: LeafDefinition }): string | undefined {
-    const certificate = this.#parseCertificate(this.#path(name, 'crt'), pair.certificatePem);
+    const certificate = this.#parseCertificate(this.#path(name, 'crt'), pair.certificatePem, this.#orAnew(name));
     this.#checkPair(name, certificate, this.#parseKey(name, pair.keyPem));
     const authorityCertificate = new X509Certificate(authority.certificatePem);
     if (!certificate.verify(authorityCertificate.publicKey)) return 'it was signed by another authority';
@@ -235,20 +237,25 @@ class PkiFolder {
     return missingName(certificate, definition.altNames);
   }
 
-  #parseCertificate(path: string, pem: string): X509Certificate {
+  /** A leaf can always be made anew. */
+  #orAnew(name: string): string {
+    return `${FROM_A_COPY}, or remove ${this.#path(name, 'crt')} and ${this.#path(name, 'key')} to have new ones made`;
+  }
+
+  #parseCertificate(path: string, pem: string, wayOut = FROM_A_COPY): X509Certificate {
     try {
       return new X509Certificate(pem);
     } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is not a PEM certificate: ${(error as Error).message}`);
+      throw new PkiError('unreadable', path, `${path} is damaged (no PEM certificate): ${wayOut}`, { cause: error });
     }
   }
 
-  #parseKey(name: string, pem: string): KeyObject {
+  #parseKey(name: string, pem: string, wayOut = FROM_A_COPY): KeyObject {
     const path = this.#path(name, 'key');
     try {
       return createPrivateKey(pem);
     } catch (error) {
-      throw new PkiError('unreadable', path, `${path} is not a private key in PEM: ${(error as Error).message}`);
+      throw new PkiError('unreadable', path, `${path} is damaged (no private key in PEM): ${wayOut}`, { cause: error });
     }
   }
 

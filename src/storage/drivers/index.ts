@@ -5,6 +5,8 @@ import type { Store } from '../store.ts';
 interface DriverOptions extends LocalStoreOptions {
   /** Where a driver keeps its files; `memory` has none. */
   readonly dir?: string | undefined;
+  /** False: what is missing is not made. A driver without files has nothing to miss. */
+  readonly mayCreate?: boolean;
 }
 
 /** Imported only when it is asked for: a driver may bring native code. */

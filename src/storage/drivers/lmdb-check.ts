@@ -236,6 +236,6 @@ class Check {
   }
 
   #fail(problem: string): never {
-    throw new StoreError('corrupt', `${this.#what}: it is damaged (${problem}); it was left as it is`);
+    throw new StoreError('corrupt', `${this.#what}: it is damaged (${problem}); it was left as it is; restore it from a copy`);
   }
 }

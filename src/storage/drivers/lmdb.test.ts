@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -308,6 +308,14 @@ async function startHolder(dir: string): Promise<ChildProcess> {
 }
 
 describe('lmdb store: a damaged or foreign file', () => {
+  test('is not made anew where there has been one', async () => {
+    const dir = newDir();
+    await assert.rejects(openLmdbStore({ dir, mayCreate: false }), { code: 'missing', message: /^Cannot open store .*: store\.mdb is missing/ });
+    assert.equal(existsSync(join(dir, 'store.mdb')), false);
+    await (await openLmdbStore({ dir })).close();
+    await (await openLmdbStore({ dir, mayCreate: false })).close();
+  });
+
   /** Opens a copy after `damage`; it must be refused and left as it is, or be sound. */
   async function damaged(dir: string, damage: (file: string) => void): Promise<string> {
     const copy = newDir();

@@ -29,6 +29,8 @@ import {
 export interface LmdbStoreOptions extends LocalStoreOptions {
   /** Made when it does not exist. */
   readonly dir: string;
+  /** False where there has been a store: then a missing one is an error rather than a new, empty cluster. Default true. */
+  readonly mayCreate?: boolean;
   /** How many heads gather in memory before they go into their table (lmdb-heads.ts); for tests. */
   readonly gatherHeads?: number;
 }
@@ -49,7 +51,7 @@ const EIO = 5;
 /** One commit writes no more than about this. */
 const FULL_BELOW_BYTES = 16 * 1024 * 1024;
 
-/** Fails with StoreError locked, corrupt, version, read-only, no-space or io; then the directory is as it was. */
+/** Fails with StoreError locked, missing, corrupt, version, read-only, no-space or io; then the directory is as it was. */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const dir = resolve(options.dir);
   const what = `Cannot open store ${dir}`;
@@ -59,7 +61,8 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     lock = lockDir(dir);
     const file = join(dir, 'store.mdb');
     if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
-    else await createFile(dir, file);
+    else if (options.mayCreate ?? true) await createFile(dir, file);
+    else throw new StoreError('missing', `${what}: store.mdb is missing, though this cluster has run before; put the directory back from a copy, or mount the disk it is on`);
     return new LocalStore(new LmdbBackend({ dir, file, lock, gather: options.gatherHeads ?? GATHERED_HEADS }), options);
   } catch (error) {
     lock?.release();

@@ -51,7 +51,7 @@ export async function loadImages(path: string): Promise<void> {
     await Promise.all(images.map(async ({ tar }, index) => {
       const file = join(archives, `${index}.tar`);
       await writeFile(file, tar);
-      await loadImage({ dir, settings, file });
+      await loadImage({ node: dir.node, file });
     }));
   } finally {
     await rm(archives, { recursive: true, force: true });

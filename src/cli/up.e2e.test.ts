@@ -1,0 +1,104 @@
+/** `up` as its user meets it when something is not as it was: a cluster that runs already, a terminal that closes, a directory that lost a part. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createClient } from '#client/create.ts';
+import { createKubeconfigTransport } from '#client/kubeconfig.ts';
+import { configMaps } from '#client/refs.ts';
+import { capstan, freePort, until, type CommandResult } from '#testing/cluster.ts';
+
+const KEPT = { name: 'kept', namespace: 'default' };
+
+let dir: string;
+let port: number;
+
+before(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'capstan-up-'));
+  port = await freePort();
+});
+
+after(async () => {
+  await capstan(['down', '--data-dir', dir]);
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function up(...words: readonly string[]): Promise<CommandResult> {
+  return capstan(['up', '--data-dir', dir, '--detach', ...words]);
+}
+
+function down(): Promise<CommandResult> {
+  return capstan(['down', '--data-dir', dir]);
+}
+
+async function withClient<T>(use: (api: ReturnType<typeof createClient>) => Promise<T>): Promise<T> {
+  const api = createClient(createKubeconfigTransport({ path: join(dir, 'admin.kubeconfig') }), { userAgent: 'test' });
+  try {
+    return await use(api);
+  } finally {
+    await api.close();
+  }
+}
+
+/** It ends with code 1 and says `says`, once. */
+async function refuses(what: Promise<CommandResult>, says: RegExp): Promise<void> {
+  const { code, stderr } = await what;
+  assert.equal(code, 1, stderr);
+  assert.match(stderr, says);
+  assert.equal(stderr.match(new RegExp(says.source, 'g'))?.length, 1, stderr);
+  assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
+}
+
+test('a cluster that runs takes the options it has, and refuses others rather than ignore them', async () => {
+  const own = ['--runtime', 'simulated', '--https-port', String(port), '--nodes', '2'];
+  const first = await up(...own);
+  assert.equal(first.code, 0, first.stderr);
+  await withClient((api) => api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: KEPT, data: { a: 'b' } }));
+  for (const words of [own, []]) {
+    const { code, stdout } = await up(...words);
+    assert.equal(code, 0);
+    assert.match(stdout, /is already running \(process \d+, https:\/\/127\.0\.0\.1:\d+\)/);
+  }
+  for (const [option, value] of [['--nodes', '3'], ['--bind-address', '0.0.0.0'], ['--https-port', '1234'], ['--apiserver-arg', 'event-ttl=2h']] as const) {
+    await refuses(up(option, value), new RegExp(`is running \\(process \\d+\\) with another ${option}: stop it with 'capstan down' before that is changed`));
+  }
+  await refuses(up('--runtime', 'cri'), /runs with --runtime simulated; that cannot be changed/);
+  await refuses(up('--bind-address', 'x'), /--bind-address is "x"/);
+});
+
+test('a store that is gone is not taken for a new cluster', async () => {
+  await down();
+  renameSync(join(dir, 'store'), join(dir, 'elsewhere'));
+  await refuses(up(), /Cannot open store .*: store\.mdb is missing, though this cluster has run before/);
+  rmSync(join(dir, 'store'), { recursive: true, force: true });
+  renameSync(join(dir, 'elsewhere'), join(dir, 'store'));
+  const again = await up();
+  assert.equal(again.code, 0, again.stderr);
+  assert.deepEqual((await withClient((api) => api.get(configMaps, KEPT))).data, { a: 'b' });
+});
+
+test('what is damaged is said once, with a way out', async () => {
+  await down();
+  const file = join(dir, 'pki/apiserver.crt');
+  const whole = readFileSync(file);
+  writeFileSync(file, 'x');
+  await refuses(up(), /apiserver\.crt is damaged \(no PEM certificate\): restore it from a copy, or remove .*apiserver\.crt and .*apiserver\.key to have new ones made/);
+  writeFileSync(file, whole);
+  const again = await up();
+  assert.equal(again.code, 0, again.stderr);
+});
+
+test('closing the terminal of a cluster in the foreground stops it, as Ctrl-C does', async () => {
+  await down();
+  const child = spawn(resolve(import.meta.dirname, '../../capstan'), ['up', '--data-dir', dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise<number | null>((done) => child.once('exit', done));
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (more: string) => { text += more; });
+  await until('the cluster', () => text.includes('Press Ctrl-C'));
+  child.kill('SIGHUP');
+  assert.equal(await ended, 0);
+  assert.match(text, /The cluster is stopped; its data is kept/);
+  assert.match((await capstan(['status', '--data-dir', dir])).stdout, /running {5}no/);
+});
