@@ -30,6 +30,11 @@ const CASES: readonly (readonly [request: string, expected: string])[] = [
   ['DELETE /api/v1/watch/namespaces/default/pods/web', 'watch /v1 pods// ns=default name=web'],
   ['POST /api/v1/proxy/namespaces/default/pods/web/x', 'proxy /v1 pods// ns=default name=web'],
   ['GET /api/v1/namespaces/default/services/web/proxy/a/b/', 'get /v1 services/proxy//a/b/ ns=default name=web'],
+  ['GET /api/v1/namespaces/a/services/web/proxy', 'get /v1 services/proxy/ ns=a name=web'],
+  ['GET /api/v1/namespaces/a%2Fservices/web/proxy/b%2Fc/d', 'get /v1 services/proxy//b%2Fc/d ns=a name=web'],
+  ['GET /apis/ext.example.com/v1/namespaces/blue%2Fsecrets/pods', 'get ext.example.com/v1 secrets// ns=blue name=pods'],
+  ['GET /apis/ext.example.com%2fv1%2Fthings', 'list ext.example.com/v1 things// ns= name='],
+  ['GET /api/v1/namespaces/a/configmaps/b%252Fc', 'get /v1 configmaps// ns=a name=b%2Fc'],
   ['GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Aadmin', 'get rbac.authorization.k8s.io/v1 clusterroles// ns= name=system:admin'],
 ];
 

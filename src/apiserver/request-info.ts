@@ -45,6 +45,7 @@ function decode(text: string): string {
 }
 
 function decodePercent(text: string): string {
+  if (!text.includes('%')) return text;
   try {
     return decodeURIComponent(text);
   } catch {
@@ -58,19 +59,16 @@ const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize']);
 
 export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | 'query'>): RequestInfo {
   const query = parseQuery(request.query);
-  const parts = request.path.split('/');
+  // Decoded first, then taken apart, as upstream does and every server behind this one: what is authorized here must be what they see.
+  const path = decodePercent(request.path);
+  const parts = path.split('/');
   parts.shift();
   if (parts.at(-1) === '') parts.pop();
   const prefix = parts[0];
   const isCore = prefix === 'api';
   const minimum = isCore ? 3 : 4;
   if ((!isCore && prefix !== 'apis') || parts.length < minimum) return nonResource(request, query);
-  const encoded = request.path.includes('%');
-  const rawParts = parts;
-  const at = (index: number): string => {
-    const part = rawParts[index] ?? '';
-    return encoded ? decodePercent(part) : part;
-  };
+  const at = (index: number): string => parts[index] ?? '';
   const group = isCore ? '' : at(1);
   const version = isCore ? at(1) : at(2);
   let index = minimum - 1;
@@ -86,7 +84,7 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
   const resource = at(index);
   let name = at(index + 1);
   const subresource = verb === 'proxy' ? '' : at(index + 2);
-  const rest = parts.length > index + 3 ? `/${rawParts.slice(index + 3).join('/')}${request.path.endsWith('/') ? '/' : ''}` : '';
+  const rest = parts.length > index + 3 ? fromSeparator(request.path, index + 4) : '';
   if (name === '' && verb === 'get') {
     verb = isTrue(query['watch']) ? 'watch' : 'list';
     name = nameOfFieldSelector(query['fieldSelector']);
@@ -94,7 +92,14 @@ export function parseRequestInfo(request: Pick<ApiRequest, 'method' | 'path' | '
     // By no name, whatever is selected: who may delete one object may not delete by selector.
     verb = 'deletecollection';
   }
-  return { isResourceRequest: true, path: encoded ? decodePercent(request.path) : request.path, verb, group, version, resource, subresource, namespace, name, rest, query, verbInPath };
+  return { isResourceRequest: true, path, verb, group, version, resource, subresource, namespace, name, rest, query, verbInPath };
+}
+
+/** The path as it was sent from its nth separator on, encoded ones counted. */
+function fromSeparator(path: string, n: number): string {
+  let count = 0;
+  for (const { index, 0: separator } of path.matchAll(/\/|%2f/gi)) if (++count === n) return `/${path.slice(index + separator.length)}`;
+  return '';
 }
 
 function nonResource(request: Pick<ApiRequest, 'method' | 'path'>, query: Query): RequestInfo {
