@@ -141,9 +141,9 @@ export const typeDescriptions: Table = {
 
 /** Fields that mean the same wherever they are. */
 export const commonFields: Table = {
-  apiVersion: 'The group and version of the kind, such as apps/v1; v1 for the core group.',
+  apiVersion: 'APIVersion defines the group and version of the kind, such as apps/v1; v1 for the core group.',
   kind: 'The kind of the object, such as Pod.',
-  metadata: 'The object\'s name, namespace, labels and what else all objects have.',
+  metadata: 'Standard object\'s metadata: name, namespace, labels and what else all objects have.',
   spec: 'What is wanted.',
   status: 'What is known of the current state. Written by the system.',
   items: 'The objects of the list.',
@@ -168,7 +168,7 @@ export const fieldDescriptions: Table = {
   'ObjectMeta.uid': 'An identifier that no other object ever has, given by the server.',
   'ObjectMeta.resourceVersion': 'The version of the stored object, different after every change. Send it back to make sure nobody changed it meanwhile.',
   'ObjectMeta.generation': 'Counts the changes of what is wanted.',
-  'ObjectMeta.creationTimestamp': 'When the server created the object.',
+  'ObjectMeta.creationTimestamp': 'CreationTimestamp is a timestamp: when the server created the object.',
   'ObjectMeta.deletionTimestamp': 'When the object will be, or should have been, gone. Set by the server when deletion was asked for; it cannot be undone.',
   'ObjectMeta.deletionGracePeriodSeconds': 'How many seconds the object is given to end well before it is removed.',
   'ObjectMeta.labels': 'Names and values by which objects are selected.',

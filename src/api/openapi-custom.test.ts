@@ -30,3 +30,10 @@ test('a custom resource has a document like the built-in ones', () => {
   assert.equal(Object.hasOwn(schema.properties, 'metadata'), false, 'the author\'s schema is not changed');
   for (const name of definitionsIn(document)) assert.ok(schemas[name], `${name} is defined`);
 });
+
+test('lists are of the kind that their author gave them', () => {
+  const document = customResourceDocument({ group: 'stable.example.com', version: 'v1' }, [{ facts, listKind: 'Timetable' }]);
+  const list = document.paths['/apis/stable.example.com/v1/crontabs']!['get'] as Operation;
+  assert.deepEqual(list.responses['200']!.content!['application/json'], { schema: { $ref: '#/components/schemas/com.example.stable.v1.Timetable' } });
+  assert.ok(document.components.schemas!['com.example.stable.v1.Timetable']);
+});

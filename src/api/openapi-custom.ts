@@ -25,7 +25,7 @@ export function customDefinitionName({ group, version, kind }: GroupVersionKind)
 /** The document of one group and version, all of whose resources are custom. */
 export function customResourceDocument(gv: { readonly group: string; readonly version: string }, resources: readonly CustomResource[]): OpenapiV3Document {
   const definitionOf = definitionFinder(resources);
-  const paths = Object.assign({}, ...resources.map(({ facts }) => resourcePaths(facts, { definitionOf, encodings: 'custom' }))) as Paths;
+  const paths = Object.assign({}, ...resources.map(({ facts, listKind }) => resourcePaths(facts, { definitionOf, encodings: 'custom', ...(listKind && { listKind }) }))) as Paths;
   paths[`/${groupVersionPath(gv)}/`] = { get: {
     description: 'Lists the resources of this version.', operationId: `get${operationPrefix(gv)}APIResources`, tags: [tagOf(gv)],
     responses: { 200: { description: 'OK', content: { 'application/json': { schema: schemaReference(`${metaV1}.APIResourceList`, { openapi: 3 }) } } }, 401: { description: 'Unauthorized' } },

@@ -29,6 +29,8 @@ export interface PathOptions {
   readonly definitionOf: (kind: GroupVersionKind) => string;
   /** What a custom resource speaks is JSON and YAML, without strategic merge patch. */
   readonly encodings?: 'built-in' | 'custom';
+  /** The kind of lists. Default: kind + 'List'. */
+  readonly listKind?: string;
 }
 
 const metaV1 = 'io.k8s.apimachinery.pkg.apis.meta.v1';
@@ -219,7 +221,7 @@ class ResourcePaths {
     const scope = tail === '' ? this.#scope : '';
     return this.#operation({
       action: 'list', id: `list${this.#prefix}${scope}${this.#facts.kind}${tail}`, media: this.#media.stream,
-      answer: schemaReference(this.#options.definitionOf({ ...this.#kind, kind: `${this.#facts.kind}List` }), style),
+      answer: schemaReference(this.#options.definitionOf({ ...this.#kind, kind: this.#options.listKind ?? `${this.#facts.kind}List` }), style),
     });
   }
 

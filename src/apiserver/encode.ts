@@ -71,7 +71,7 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   decoded.object.kind = found.kind;
   decoded.object.apiVersion = apiVersionOf(found);
   if (mode !== 'ignore') {
-    const problems = json === undefined ? [...textual, ...decoded.problems] : strictProblems(decoded, json);
+    const problems = json === undefined ? [...textual, ...decoded.problems] : strictProblems(decoded, { ...json, schema: target.decode && schema === target.schema ? undefined : schema });
     if (problems.length > 0) {
       if (mode === 'strict') throw cannotBeHandled(schema, value, `strict decoding error: ${problems.join(', ')}`);
       for (const problem of problems) warn(problem);

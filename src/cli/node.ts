@@ -13,6 +13,7 @@ export function register(program: Command): void {
     .addOption(new Option('--nodes <n>', 'simulated: how many (default: 1)').argParser(wholeNumber('nodes', { min: 1, max: 10_000 })))
     .option('--data-dir <dir>', "cri: where containerd and the pods' files live")
     .option('--pod-cidr <range>', "cri: addresses of this node's pods (default: 10.244.0.0/24)")
+    .option('--cluster-cidr <range>', "cri: addresses of all pods of the cluster, which see each other's own (default: those of --pod-cidr)")
     .option('--node-ip <address>', 'cri: where the API server reaches this node (default: the address of the pods\' bridge)')
     .option('--cluster-dns <address>', 'cri: resolver of the pods (default: 10.96.0.10)')
     .option('--bootstrap-kubeconfig <file>', 'joins with this one (a token, say) where --kubeconfig is not there yet or its certificate has expired, and writes it')

@@ -144,7 +144,7 @@ class Cluster {
     return {
       ...shared, simulatedNodes: 0,
       real: {
-        nodeName: hostname().toLowerCase(), address: network.advertise, gateway: network.gateway, podCIDR: network.nodePodCIDR, clusterDNS: network.dns,
+        nodeName: hostname().toLowerCase(), address: network.advertise, gateway: network.gateway, podCIDR: network.nodePodCIDR, clusterCIDR: this.#settings.podCIDR, clusterDNS: network.dns,
         dir: this.#dir.node, containerdDir: containerdDir(this.#dir), serving: { pkiDir: this.#dir.pki }, caPem: pki.ca.certificatePem,
       },
     };

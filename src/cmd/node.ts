@@ -21,6 +21,8 @@ export interface NodeFlags extends ComponentFlags, NodeCertificateFlags, Kubelet
   /** The rest is for real containers. */
   readonly dataDir?: string;
   readonly podCidr?: string;
+  /** Range of all pods of the cluster. Default: podCidr. */
+  readonly clusterCidr?: string;
   /** Default: the bridge's address. */
   readonly nodeIp?: string;
   readonly clusterDns?: string;
@@ -59,7 +61,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
       const serving = given ?? await keptServing(flags, { nodeName, address, nowMs: context.clock.now() });
       const made = await createRealNode({
         ...context,
-        data: { nodeName, address, gateway, podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving, kubelet },
+        data: { nodeName, address, gateway, podCIDR, clusterCIDR: flags.clusterCidr ?? podCIDR, clusterDNS: flags.clusterDns ?? '10.96.0.10', dir, containerdDir, caPem: ca.toString(), serving, kubelet },
       });
       node = made;
       const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };

@@ -19,6 +19,8 @@ export interface RealNodeData {
   /** The bridge's address: where pods reach this machine. */
   readonly gateway: string;
   readonly podCIDR: string;
+  /** Range of all pods of the cluster. */
+  readonly clusterCIDR: string;
   readonly clusterDNS: string;
   /** The node's directory; the agent's files lie in `kubelet` below it. */
   readonly dir: string;
@@ -51,9 +53,9 @@ const API_SERVER = 'kube-apiserver-kubelet-client';
 
 /** Starts containerd, or adopts the one that runs. Throws ContainerdError and PkiError. */
 export async function createRealNode({ data, ...context }: RealNodeOptions): Promise<RealNode> {
-  const { nodeName, address, podCIDR, clusterDNS, dir, containerdDir, caPem, kubelet: { streamIdleMs, ...tls } = {} } = data;
+  const { nodeName, address, podCIDR, clusterCIDR, clusterDNS, dir, containerdDir, caPem, kubelet: { streamIdleMs, ...tls } = {} } = data;
   const { clock, log } = context;
-  const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clock, log });
+  const containerd = createContainerd({ dir: containerdDir, podCIDRs: [podCIDR], clusterCIDRs: [clusterCIDR], clock, log });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
   const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({

@@ -46,13 +46,18 @@ test('values are normalised, empties dropped, defaults filled', () => {
 test('unknown and duplicate fields are reported with their place', () => {
   const text = '{"speck":1,"spec":{"ports":[{},{"prot":1}],"paused":true,"paused":true,"raw":{"x":1}},"metadata":{"Name":"a"},"__proto__":{}}';
   const decoded = decodeObject(thing, JSON.parse(text), 'strict');
-  assert.deepEqual(strictProblems(decoded, { text, fields: parseJsonCounted(text).fields }), ['duplicate field "spec.paused"', 'unknown field "metadata.Name"', 'unknown field "spec.ports[1].prot"', 'unknown field "speck"', 'unknown field "__proto__"']);
+  assert.deepEqual(strictProblems(decoded, { text, fields: parseJsonCounted(text).fields, schema: thing }), ['unknown field "speck"', 'unknown field "spec.ports[1].prot"', 'duplicate field "spec.paused"', 'unknown field "metadata.Name"', 'unknown field "__proto__"']);
   assert.equal('speck' in decoded.object, false);
   // Found by counting; what was not counted is looked through.
-  for (const repeated of ['{"spec":{"paused":true,"paused":true}}', '{"metadata":{"name":"a","name":"a"}}', '{"spec":{"limits":{"cpu":1,"cpu":1}}}', '{"spec":{"raw":{"x":{"y":1,"y":2}}}}', '{"spec":{"ports":[{"port":1}]},"spec":{}}']) {
+  for (const repeated of ['{"spec":{"paused":true,"paused":true}}', '{"metadata":{"name":"a","name":"a"}}', '{"spec":{"limits":{"cpu":1,"cpu":1}}}', '{"spec":{"ports":[{"port":1}]},"spec":{}}']) {
     const { value, fields } = parseJsonCounted(repeated);
-    assert.equal(strictProblems(decodeObject(thing, value, 'strict'), { text: repeated, fields }).length, 1, repeated);
+    assert.equal(strictProblems(decodeObject(thing, value, 'strict'), { text: repeated, fields, schema: thing }).length, 1, repeated);
   }
+  // What an unknown field holds, and what the type holds as it is, is not looked into; any JSON is.
+  const inside = '{"spec":{"raw":{"x":{"y":1,"y":2}}},"speck":{"a":1,"a":2}}';
+  const { value, fields } = parseJsonCounted(inside);
+  assert.deepEqual(strictProblems(decodeObject(thing, value, 'strict'), { text: inside, fields, schema: thing }), ['unknown field "speck"']);
+  assert.deepEqual(strictProblems(decodeObject(thing, JSON.parse(inside), 'strict'), { text: inside, fields }), ['duplicate field "spec.raw.x.y"', 'duplicate field "speck.a"', 'unknown field "speck"']);
   assert.deepEqual(decode(JSON.parse(text) as object, 'ignore').problems, []);
 });
 

@@ -6,7 +6,7 @@
 import { StatusError, statusErrors } from './errors.ts';
 import { formatGoDuration, GoDurationError, parseGoDuration } from './go-duration.ts';
 import { deepClone, isJsonObject, setOwn, type JsonObject } from './json.ts';
-import { findDuplicateFields } from './json-syntax.ts';
+import { fieldPath, findDuplicateFields, walkFields } from './json-syntax.ts';
 import type { KubeObject } from './object.ts';
 import { canonicalQuantity, QuantityError } from './quantity.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
@@ -70,12 +70,52 @@ export function decodeObject(schema: ObjectSchema, value: unknown, mode: DecodeM
   }
 }
 
+export interface StrictText {
+  readonly text: string;
+  /** parseJsonCounted's. */
+  readonly fields: number;
+  /** What the text was decoded by; absent for custom resources, which are read as any JSON before they are pruned. */
+  readonly schema?: ObjectSchema | undefined;
+}
+
 /**
- * 'unknown field …' and 'duplicate field …' of a JSON body, for strict and warn. fields: parseJsonCounted's. A text that has as many fields as
- * were found in its value repeats none, which spares looking at each.
+ * 'unknown field …' and 'duplicate field …' of a JSON body, for strict and warn: of a type in the order in which they stand, of a custom
+ * resource the repeated ones first. A text that has as many fields as were found in its value repeats none, which spares looking at each.
  */
-export function strictProblems(decoded: Decoded, { text, fields }: { readonly text: string; readonly fields: number }): readonly string[] {
-  return decoded.fields === fields ? decoded.problems : [...findDuplicateFields(text), ...decoded.problems];
+export function strictProblems(decoded: Decoded, { text, fields, schema }: StrictText): readonly string[] {
+  if (decoded.fields === fields && decoded.problems.length < 2) return decoded.problems;
+  return schema ? problemsInOrder(text, schema) : [...findDuplicateFields(text), ...decoded.problems];
+}
+
+/** What stands in unknown fields and in opaque values is nobody's business. */
+function problemsInOrder(text: string, schema: ObjectSchema): string[] {
+  const problems = new Set<string>();
+  walkFields(text, (pathOf, isRepeated) => {
+    const path = pathOf();
+    const place = placeIn(schema, path);
+    if (place === 'unknown') problems.add(`unknown field ${JSON.stringify(fieldPath(path))}`);
+    else if (place === 'known' && isRepeated) problems.add(`duplicate field ${JSON.stringify(fieldPath(path))}`);
+    return problems.size < MAXIMUM_PROBLEMS;
+  });
+  return [...problems];
+}
+
+/** Of a field: known or unknown to its type, or inside something that is unknown or opaque. */
+function placeIn(schema: ObjectSchema, path: readonly (string | number)[]): 'known' | 'unknown' | 'inside' {
+  let at: ValueSchema | 'unknown' = { kind: 'object', type: () => schema };
+  for (const part of path) {
+    if (at === 'unknown' || at.kind === 'scalar') return 'inside';
+    if (at.kind === 'list') at = at.items;
+    else if (at.kind === 'map') at = at.values;
+    else at = innerOf(at.type(), String(part));
+  }
+  return at === 'unknown' ? 'unknown' : 'known';
+}
+
+const OPAQUE: ValueSchema = { kind: 'scalar', type: 'json' };
+
+function innerOf(schema: ObjectSchema, name: string): ValueSchema | 'unknown' {
+  return schema.byName.get(name)?.value ?? (schema.open ? OPAQUE : 'unknown');
 }
 
 /** The 400 for a body that can't be decoded as its kind; also for strict decoding, with `strict decoding error: …`. */
@@ -157,15 +197,8 @@ function handleUnknown({ input, output, schema, open }: { input: JsonObject; out
   for (const key of Object.keys(input)) {
     if (schema.byName.has(key) || input[key] === undefined) continue;
     if (open) setOwn(output, key, input[key]);
-    else if (context.reportsUnknown && context.problems.length < MAXIMUM_PROBLEMS) context.problems.push(`unknown field ${JSON.stringify(problemPath(context.path, key))}`);
+    else if (context.reportsUnknown && context.problems.length < MAXIMUM_PROBLEMS) context.problems.push(`unknown field ${JSON.stringify(fieldPath([...context.path, key]))}`);
   }
-}
-
-/** spec.containers[0].imagee */
-function problemPath(path: readonly (string | number)[], key: string): string {
-  let text = '';
-  for (const part of [...path, key]) text += typeof part === 'number' ? `[${part}]` : text === '' ? part : `.${part}`;
-  return text;
 }
 
 function compileField(schema: ObjectSchema, field: FieldSchema): FieldPlan {

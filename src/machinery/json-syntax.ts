@@ -153,7 +153,7 @@ export function structureOf(text: string): { readonly depth: number; readonly fi
   return { depth: deepest, fields };
 }
 
-interface Level { readonly keys: Set<string> | undefined; readonly path: string; index: number; key: string }
+interface Level { readonly keys: Set<string> | undefined; readonly path: readonly (string | number)[]; index: number; key: string }
 
 /** Upstream reports no more strict errors than this for one body. */
 const MAXIMUM_PROBLEMS = 100;
@@ -161,25 +161,38 @@ const MAXIMUM_PROBLEMS = 100;
 /** 'duplicate field "spec.replicas"' for every field that stands more than once in its object, in well-formed text. Each path once. */
 export function findDuplicateFields(text: string): string[] {
   const problems = new Set<string>();
+  walkFields(text, (path, isRepeated) => {
+    if (isRepeated) problems.add(`duplicate field ${JSON.stringify(fieldPath(path()))}`);
+    return problems.size < MAXIMUM_PROBLEMS;
+  });
+  return [...problems];
+}
+
+/** path: names and list positions down to the field; made when asked for. isRepeated: its object had it before. false ends the walk. */
+export type FieldVisitor = (path: () => readonly (string | number)[], isRepeated: boolean) => boolean;
+
+/** Visits every field of well-formed text in the order in which they stand. */
+export function walkFields(text: string, visit: FieldVisitor): void {
   const levels: Level[] = [];
   let level: Level | undefined;
-  for (let index = 0; index < text.length && problems.size < MAXIMUM_PROBLEMS; index++) {
+  for (let index = 0; index < text.length; index++) {
     switch (text.charCodeAt(index)) {
       case 0x22: {
         const end = endOfString(text, index);
         if (level?.keys && isKey(text, end)) {
           const raw = text.slice(index + 1, end);
-          const key = raw.includes('\\') ? JSON.parse(`"${raw}"`) as string : raw;
-          level.key = key;
-          if (level.keys.has(key)) problems.add(`duplicate field ${JSON.stringify(pathOf(level))}`);
-          level.keys.add(key);
+          const at = level;
+          at.key = raw.includes('\\') ? JSON.parse(`"${raw}"`) as string : raw;
+          const isRepeated = level.keys.has(at.key);
+          level.keys.add(at.key);
+          if (!visit(() => placeOf(at), isRepeated)) return;
         }
         index = end;
         break;
       }
       case 0x7b: case 0x5b:
         if (level) levels.push(level);
-        level = { keys: text.charCodeAt(index) === 0x7b ? new Set() : undefined, path: level ? pathOf(level) : '', index: 0, key: '' };
+        level = { keys: text.charCodeAt(index) === 0x7b ? new Set() : undefined, path: level ? placeOf(level) : [], index: 0, key: '' };
         break;
       case 0x7d: case 0x5d:
         level = levels.pop();
@@ -190,7 +203,6 @@ export function findDuplicateFields(text: string): string[] {
       default:
     }
   }
-  return [...problems];
 }
 
 function isKey(text: string, closingQuote: number): boolean {
@@ -199,7 +211,13 @@ function isKey(text: string, closingQuote: number): boolean {
   return text.charCodeAt(SPACE.lastIndex) === 0x3a;
 }
 
-function pathOf(level: Level): string {
-  if (!level.keys) return `${level.path}[${level.index}]`;
-  return level.path === '' ? level.key : `${level.path}.${level.key}`;
+function placeOf({ path, keys, key, index }: Level): (string | number)[] {
+  return [...path, keys ? key : index];
+}
+
+/** spec.containers[0].image */
+export function fieldPath(path: readonly (string | number)[]): string {
+  let text = '';
+  for (const part of path) text += typeof part === 'number' ? `[${part}]` : text === '' ? part : `.${part}`;
+  return text;
 }

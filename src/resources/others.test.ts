@@ -32,6 +32,10 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
   ['admissionregistration.k8s.io/validatingwebhookconfigurations', { webhooks: [{ name: 'a.b', clientConfig: { url: 'http://x' }, admissionReviewVersions: [] }] },
     'webhooks[0].name: Invalid value: "a.b": should be a domain with at least three segments separated by dots', 'webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun',
     "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]", 'webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1'],
+  // An empty path is a service's root.
+  ['admissionregistration.k8s.io/mutatingwebhookconfigurations', { webhooks: ['', '/', 'x'].map((path, index) => ({
+    name: `w${index}.example.com`, sideEffects: 'None', admissionReviewVersions: ['v1'], clientConfig: { service: { name: 's', namespace: 'n', path } },
+  })) }, "webhooks[2].clientConfig.service.path: Invalid value: \"x\": must start with a '/'", 'webhooks[2].clientConfig.service.path: Invalid value: "x": segment[0] may not be empty'],
   ['apiregistration.k8s.io/apiservices', { metadata: { name: 'v1.example.com' }, spec: { group: 'example.com', version: 'v1', groupPriorityMinimum: 0, versionPriority: 1 } }, 'spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000'],
   ['certificates.k8s.io/certificatesigningrequests', { spec: { request: '', signerName: 'x', usages: ['fly'] } },
     'spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST',

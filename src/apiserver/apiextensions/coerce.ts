@@ -31,26 +31,31 @@ export function envelopeSchema(name: string): ObjectSchema {
 /** envelope: of envelopeSchema, which names the type in messages. The given value is consumed. */
 export function decodeCustom(value: unknown, { node, envelope, mode }: { readonly node: Structural; readonly envelope: ObjectSchema; readonly mode: DecodeMode }): Decoded {
   const decoded = decodeObject(envelope, value, mode);
-  const problems = [...decoded.problems];
-  prune(decoded.object as JsonObject, { node, root: true, path: '', problems: mode === 'ignore' ? undefined : problems, envelope });
+  const unknown: Unknown | undefined = mode === 'ignore' ? undefined : { pruned: [], ofEmbedded: [] };
+  prune(decoded.object as JsonObject, { node, root: true, path: '', unknown, envelope });
   applyDefaults(decoded.object as JsonObject, node);
-  return { object: decoded.object, problems };
+  // Upstream looks at metadata, then prunes, then reads embedded metadata; what it pruned it sorts.
+  return { object: decoded.object, problems: unknown ? [...decoded.problems, ...unknown.pruned.toSorted(), ...unknown.ofEmbedded] : [] };
 }
 
 /** Prunes and defaults in place: after admission changed an object, and for objects as they come from the store. */
 export function normalise(object: KubeObject, node: Structural): void {
-  prune(object as JsonObject, { node, root: true, path: '', problems: undefined, envelope: undefined });
+  prune(object as JsonObject, { node, root: true, path: '', unknown: undefined, envelope: undefined });
   applyDefaults(object as JsonObject, node);
 }
 
 // --------------------------------------------------------------------------------------------------------------- pruning
+
+/** 'unknown field "spec.foo"', by where they were found. */
+interface Unknown { readonly pruned: string[]; readonly ofEmbedded: string[] }
 
 interface PruneContext {
   readonly node: Structural | undefined;
   /** Of a whole object, or an embedded one. */
   readonly root: boolean;
   readonly path: string;
-  readonly problems: string[] | undefined;
+  /** Where problems are noted, if they are. */
+  readonly unknown: Unknown | undefined;
   /** Set where embedded metadata is to be read as its type. */
   readonly envelope: ObjectSchema | undefined;
 }
@@ -62,8 +67,8 @@ function prune(value: unknown, context: PruneContext): void {
 }
 
 function pruneObject(object: JsonObject, context: PruneContext): void {
-  const { node, root, path, problems, envelope } = context;
-  if (node?.embedded && envelope) coerceEmbedded(object, { path, problems, envelope });
+  const { node, root, path, unknown, envelope } = context;
+  if (node?.embedded && envelope) coerceEmbedded(object, { path, unknown, envelope });
   for (const key of Object.keys(object)) {
     if (root && META_FIELDS.has(key)) continue;
     const inner = fieldOf(node, key);
@@ -72,17 +77,17 @@ function pruneObject(object: JsonObject, context: PruneContext): void {
     else if (node?.additional === true) prune(object[key], { ...context, node: undefined, root: false, path: at });
     else if (node?.preserves !== true) {
       delete object[key];
-      if (problems && problems.length < MAX_PROBLEMS) problems.push(`unknown field ${JSON.stringify(at)}`);
+      if (unknown && unknown.pruned.length < MAX_PROBLEMS) unknown.pruned.push(`unknown field ${JSON.stringify(at)}`);
     }
   }
 }
 
-function coerceEmbedded(object: JsonObject, { path, problems, envelope }: { readonly path: string; readonly problems: string[] | undefined; readonly envelope: ObjectSchema }): void {
-  const decoded = decodeObject(envelope, { ...object }, problems ? 'strict' : 'ignore');
+function coerceEmbedded(object: JsonObject, { path, unknown, envelope }: { readonly path: string; readonly unknown: Unknown | undefined; readonly envelope: ObjectSchema }): void {
+  const decoded = decodeObject(envelope, { ...object }, unknown ? 'strict' : 'ignore');
   const { metadata } = decoded.object;
   if (metadata === undefined) delete object['metadata'];
   else object['metadata'] = metadata;
-  for (const problem of decoded.problems) problems?.push(problem.replace('"', `"${path}.`));
+  for (const problem of decoded.problems) unknown?.ofEmbedded.push(problem.replace('"', `"${path}.`));
 }
 
 // ------------------------------------------------------------------------------------------------------------ defaulting

@@ -37,8 +37,6 @@ export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: Reques
   if (config.apiVersion !== wanted || config.kind !== endpoint.gvk.kind) {
     throw statusErrors.badRequest(`Incorrect version specified in apply patch. Specified patch version: ${config.apiVersion}, expected: ${wanted}`);
   }
-  const { metadata }: { readonly metadata?: unknown } = config;
-  if (metadata !== undefined && metadata !== null && !isJsonObject(metadata)) throw statusErrors.badRequest(`failed to create typed patch object (${wanted}, Kind=${endpoint.gvk.kind}): .metadata: expected map, got ${JSON.stringify(metadata)}`);
   if ((config.metadata?.managedFields ?? []).length > 0) throw statusErrors.badRequest('metadata.managedFields must be nil');
   return { config, manager: options.fieldManager, force: isTrue(context.info.query['force'] ?? 'false') };
 }

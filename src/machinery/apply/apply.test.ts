@@ -102,7 +102,32 @@ test('reset fields and server fields are owned by nobody; a configuration has no
   const written = managedFieldsAfterUpdate({ ...base, live: undefined, manager: 'm', resetFields: [['status']], next: { ...head, metadata: { name: 'x', uid: 'u' }, status: { phase: 'A' }, spec: { replicas: 1 } } });
   assert.deepEqual(written[0]?.fieldsV1, { 'f:spec': { 'f:replicas': {} } });
   assert.throws(() => apply(undefined, 'a', { metadata: { managedFields: [] } }), /metadata.managedFields must be nil/);
-  assert.throws(() => apply(undefined, 'a', { spec: { containers: [{ image: 'x' }] } }), /omits key field "name"/);
+});
+
+test('a configuration that does not fit its type is refused as a whole, with every place named', () => {
+  const refusal = (config: object): string => {
+    try {
+      apply(undefined, 'a', config);
+    } catch (error) {
+      assert.ok(isStatusError(error));
+      assert.deepEqual([error.code, error.status.reason], [500, undefined]);
+      return error.message;
+    }
+    return '';
+  };
+  assert.equal(refusal({ metadata: { name: 'x' }, spec: { surplus: 1 } }), 'failed to create typed patch object (/x; x/v1, Kind=Thing): .spec.surplus: field not declared in schema');
+  assert.equal(refusal({ metadata: { labels: { a: 1 }, finalizers: ['f', 'f'] }, spec: { replicas: 'two', containers: [{ name: 'c', ports: [{ port: 80 }, { port: 80, protocol: 'TCP' }] }] } }), [
+    'failed to create typed patch object (/; x/v1, Kind=Thing): errors:',
+    '  .metadata.labels.a: expected string, got &value.valueUnstructured{Value:1}',
+    '  .metadata.finalizers: duplicate entries for key [="f"]',
+    '  .spec.replicas: expected numeric (int or float), got string',
+    '  .spec.containers[name="c"].ports: duplicate entries for key [port=80,protocol="TCP"]',
+  ].join('\n'));
+  assert.match(refusal({ metadata: 7 }), /: \.metadata: expected map, got &\{7\}$/);
+  assert.match(refusal({ spec: { containers: { b: [1, null], a: true } } }), /: \.spec\.containers: expected list, got &\{map\[a:true b:\[1 <nil>\]\]\}$/);
+  assert.match(refusal({ spec: { containers: ['x'] } }), /: \.spec\.containers: element 0: associative list with keys may not have non-map elements$/);
+  // What a key is when it is not said is known here.
+  assert.equal(refusal({ spec: { containers: [{ image: 'x' }], replicas: null } }), '');
 });
 
 test('merged lists keep the configuration\'s order and the places of the others', () => {

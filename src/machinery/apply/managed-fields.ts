@@ -12,6 +12,7 @@ import { FieldSet, printPath, type Path } from './field-set.ts';
 import { takenOver, withLastApplied } from './last-applied.ts';
 import { blankOf, fieldsOfNew } from './new-fields.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
+import { checkTypedPatch } from './typed-patch.ts';
 import { UNMANAGED_PATHS } from './unmanaged.ts';
 
 export interface WriteContext {
@@ -54,6 +55,7 @@ export function applyConfiguration(request: ApplyRequest): KubeObject {
 function merged(request: ApplyRequest): KubeObject {
   const { live, config, schema, force } = request;
   if (config.metadata?.managedFields !== undefined) throw statusErrors.badRequest('metadata.managedFields must be nil');
+  checkTypedPatch(config, schema);
   const type: ValueSchema = { kind: 'object', type: () => schema };
   const before = withoutManagedFields(live ?? {});
   const owners = readOwners(live);

@@ -43,9 +43,9 @@ export function itemElement(item: unknown, list: ValueSchema & { readonly kind: 
   const keys: JsonObject = {};
   for (const key of sortedKeys(list)) {
     const value = getOwn(item, key) ?? keyDefault(list, key);
-    if (value === undefined) throw statusErrors.badRequest(`associative list with keys has an element that omits key field ${JSON.stringify(key)} (and doesn't have default value)`);
-    keys[key] = value;
+    if (value !== undefined) keys[key] = value;
   }
+  if (Object.keys(keys).length === 0) throw statusErrors.badRequest(`associative list with keys has an element that omits all key fields ${JSON.stringify(list.mapKeys ?? [])} (and doesn't have default values for any key fields)`);
   return `k:${JSON.stringify(keys)}`;
 }
 
@@ -60,7 +60,7 @@ function sortedKeys({ mapKeys = [] }: ValueSchema & { readonly kind: 'list' }): 
 
 function keyDefault(list: ValueSchema & { readonly kind: 'list' }, key: string): unknown {
   const field = list.items.kind === 'object' ? list.items.type().byName.get(key) : undefined;
-  return field?.zero === 'written' ? undefined : field?.default;
+  return field?.default;
 }
 
 interface Item { readonly element: string; readonly value: unknown }

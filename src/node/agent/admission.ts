@@ -1,6 +1,7 @@
 /** Whether this node takes a pod that was bound to it: the scheduler may have been wrong, or someone else bound it. Pure; upstream's lifecycle predicates. */
 import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { hostPortsTaken } from './config/host-ports.ts';
 import { podAmounts } from './config/quality-of-service.ts';
 
 export interface Rejection { readonly reason: string; readonly message: string }
@@ -17,7 +18,7 @@ export interface AdmissionOptions {
 const NAMES: Readonly<Record<string, string>> = { cpu: 'cpu', memory: 'memory', 'ephemeral-storage': 'ephemeral-storage' };
 
 export function rejection(options: AdmissionOptions): Rejection | undefined {
-  return unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options);
+  return unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options);
 }
 
 /** Refused by name: running it without what it asks for would be a lie. */
@@ -33,6 +34,12 @@ function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefine
   if (!labels) return undefined;
   const mismatch = Object.entries(pod.spec?.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value);
   return mismatch ? { reason: 'NodeAffinity', message: 'Predicate NodeAffinity failed: node(s) didn\'t match Pod\'s node affinity/selector' } : undefined;
+}
+
+function portsTaken({ pod, others }: AdmissionOptions): Rejection | undefined {
+  const specs = others.flatMap(({ spec }) => (spec ? [spec] : []));
+  if (!pod.spec || !hostPortsTaken(pod.spec, specs)) return undefined;
+  return { reason: 'NodePorts', message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" };
 }
 
 function insufficient({ pod, others, allocatable }: AdmissionOptions): Rejection | undefined {

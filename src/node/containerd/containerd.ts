@@ -42,6 +42,8 @@ export interface ContainerdOptions {
   readonly dir: string;
   /** Ranges of this node's pods; may come later by configureNetwork. */
   readonly podCIDRs?: readonly string[];
+  /** Ranges of all pods of the cluster; what goes there keeps its source address. Default: this node's. */
+  readonly clusterCIDRs?: readonly string[];
   readonly registries?: readonly RegistryHosts[];
   /** cgroupfs by default, also under systemd: see docs of renderConfig. With 'systemd' cgroup parents must be slices. */
   readonly cgroupDriver?: CgroupDriver;
@@ -134,7 +136,7 @@ class ContainerdRuntime implements Containerd {
   async configureNetwork(podCIDRs: readonly string[]): Promise<void> {
     this.#machine ??= await inspectMachine();
     if (!this.#machine.iptables) this.#log.warn('iptables is not installed: pods with a hostPort will not get it (apt-get install iptables)');
-    await configureNetwork(this.layout, { network: { podCIDRs, portmap: this.#machine.iptables }, log: this.#log });
+    await configureNetwork(this.layout, { network: { podCIDRs, clusterCIDRs: this.#options.clusterCIDRs, portmap: this.#machine.iptables }, log: this.#log });
   }
 
   async importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]> {

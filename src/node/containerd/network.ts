@@ -14,15 +14,17 @@ import { run } from './run.ts';
 export interface PodNetwork {
   /** One per address family: ['10.244.0.0/24'] or with an IPv6 range too. */
   readonly podCIDRs: readonly string[];
+  /** Of the whole cluster: pods of other nodes see the pods' own addresses. Default: the node's pods only. */
+  readonly clusterCIDRs?: readonly string[] | undefined;
   readonly portmap: boolean;
 }
 
 /** Idempotent; pods that run keep their addresses. Throws ContainerdError 'network'. */
 export async function configureNetwork(layout: ContainerdLayout, { network, log }: { readonly network: PodNetwork; readonly log: Logger }): Promise<void> {
-  for (const cidr of network.podCIDRs) parseCidr(cidr);
+  for (const cidr of [...network.podCIDRs, ...network.clusterCIDRs ?? []]) parseCidr(cidr);
   await refuseOverlap(layout, network.podCIDRs);
   const bridgeFiltered = await prepareKernel(network.podCIDRs, log);
-  await applyNft(renderNft({ layout, podCIDRs: network.podCIDRs, bridgeFiltered }));
+  await applyNft(renderNft({ layout, network, bridgeFiltered }));
   await writeCniConfig(layout, network);
 }
 
@@ -128,12 +130,15 @@ async function setSysctl(path: string, value: string): Promise<void> {
 }
 
 /** Replaces the whole table in one transaction: add makes the delete succeed where there is none yet. */
-export function renderNft(of: { readonly layout: ContainerdLayout; readonly podCIDRs: readonly string[]; readonly bridgeFiltered: boolean }): string {
+export function renderNft(of: { readonly layout: ContainerdLayout; readonly network: Pick<PodNetwork, 'podCIDRs' | 'clusterCIDRs'>; readonly bridgeFiltered: boolean }): string {
   const table = `inet ${of.layout.nftTable}`;
-  const rules = of.podCIDRs.flatMap((cidr) => {
+  const { podCIDRs, clusterCIDRs = [] } = of.network;
+  const rules = podCIDRs.flatMap((cidr) => {
     const family = cidr.includes(':') ? 'ip6' : 'ip';
     const multicast = family === 'ip6' ? 'ff00::/8' : '224.0.0.0/4';
-    const leaving = `${family} saddr ${cidr} ${family} daddr != { ${cidr}, ${multicast} } oifname != "${of.layout.bridge}" masquerade`;
+    const kept = [multicast, cidr, ...clusterCIDRs.filter((range) => range !== cidr && range.includes(':') === cidr.includes(':'))];
+    // One match each: a range inside another is refused in an anonymous set.
+    const leaving = `${family} saddr ${cidr} ${kept.map((range) => `${family} daddr != ${range}`).join(' ')} oifname != "${of.layout.bridge}" masquerade`;
     const samePortBack = `ct status dnat ${family} saddr ${cidr} ${family} daddr ${cidr} masquerade`;
     return of.bridgeFiltered ? [leaving] : [leaving, samePortBack];
   });

@@ -82,9 +82,10 @@ export function checkClientConfig(config: WebhookClientConfig, path: Path, error
   if (!name) errors.required(at.child('name'), 'service name is required');
   if (!namespace) errors.required(at.child('namespace'), 'service namespace is required');
   if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
-  if (urlPath === undefined) return;
+  // Empty is '/', as upstream has it.
+  if (!urlPath) return;
   if (!urlPath.startsWith('/')) errors.invalid(at.child('path'), urlPath, "must start with a '/'");
-  if (urlPath !== '' && urlPath !== '/') {
+  if (urlPath !== '/') {
     const segments = urlPath.slice(1).split('/');
     if (segments.length > 1 && segments.at(-1) === '') segments.pop();
     segments.forEach((segment, i) => {

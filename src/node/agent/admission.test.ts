@@ -1,0 +1,30 @@
+/** Pods that a node does not take although they were bound to it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Container, Pod } from '#api/types.ts';
+import { rejection, type Rejection } from './admission.ts';
+
+const allocatable = { cpu: '1', memory: '1Gi', pods: '3' };
+
+function pod(containers: Partial<Container>[], more: Partial<Pod['spec']> = {}): Pod {
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' }, spec: { containers: containers.map((container) => ({ name: 'c', image: 'i', ...container })), ...more } };
+}
+
+function refused(one: Pod, others: readonly Pod[]): Rejection | undefined {
+  return rejection({ pod: one, others, node: undefined, allocatable });
+}
+
+const port = (hostPort: number, more: object = {}): Partial<Container> => ({ ports: [{ containerPort: 80, hostPort, ...more }] });
+const NO_PORT: Rejection = { reason: 'NodePorts', message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" };
+
+test('a host port that another pod holds is not given twice', () => {
+  assert.deepEqual(refused(pod([port(8080)]), [pod([port(8080)])]), NO_PORT);
+  assert.deepEqual(refused(pod([port(8080, { hostIP: '127.0.0.1' })]), [pod([port(8080)])]), NO_PORT);
+  assert.deepEqual(refused(pod([{}], { initContainers: [{ name: 's', image: 'i', restartPolicy: 'Always', ...port(8080) }] }), [pod([port(8080)])]), NO_PORT);
+});
+
+test('other ports, protocols and addresses are no conflict, nor are ports of pods alone', () => {
+  for (const other of [port(8081), port(8080, { protocol: 'UDP' }), port(8080, { hostIP: '127.0.0.2' }), { ports: [{ containerPort: 8080 }] }]) {
+    assert.equal(refused(pod([port(8080, { hostIP: '127.0.0.1' })]), [pod([other])]), undefined, JSON.stringify(other));
+  }
+});
