@@ -4,13 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
 import { AuthorizationConfigurationError, parseAuthorizationConfiguration, type ConfiguredAuthorizer } from './configuration.ts';
 import { compileMatchConditions } from './match-conditions.ts';
 import { label } from '../instruments.ts';
+import { SERVER_ID_LABEL } from '../server-id.ts';
 import type { AuthorizationMetrics } from './metrics.ts';
 
 export interface FollowOptions {
@@ -23,14 +23,13 @@ export interface FollowOptions {
 
 /** Throws an AuthorizationConfigurationError for a file that cannot be used at the start. */
 export function followConfiguration(path: string, { metrics, log, clock, use }: FollowOptions): { look(): boolean; close(): void } {
-  const server = label('apiserver_id_hash', `sha256:${createHash('sha256').update(hostname()).digest('hex')}`);
   const load = (text: string): void => {
     use(parseAuthorizationConfiguration(text, compileMatchConditions));
-    metrics.configInfo.only(`${server},${label('hash', `sha256:${createHash('sha256').update(text).digest('hex')}`)}`, 1);
+    metrics.configInfo.only(`${SERVER_ID_LABEL},${label('hash', `sha256:${createHash('sha256').update(text).digest('hex')}`)}`, 1);
   };
   const reloaded = (status: 'success' | 'failure'): void => {
-    metrics.reloads.add(`${server},status="${status}"`);
-    metrics.reloadTime.set(`${server},status="${status}"`, clock.now() / 1000);
+    metrics.reloads.add(`${SERVER_ID_LABEL},status="${status}"`);
+    metrics.reloadTime.set(`${SERVER_ID_LABEL},status="${status}"`, clock.now() / 1000);
   };
   const reload = (text: string): void => {
     try {

@@ -1,9 +1,6 @@
 /** What encryption at rest counts, under upstream's names. */
-import { createHash } from 'node:crypto';
-import { hostname } from 'node:os';
+import { SERVER_ID_LABEL } from '../server-id.ts';
 
-/** Which of several servers it is. */
-const SERVER = `apiserver_id_hash="sha256:${createHash('sha256').update(hostname()).digest('hex')}"`;
 const DURATION_BUCKETS = [...Array(25).keys()].map((power) => 5e-6 * 2 ** power);
 const LATENCY_BUCKETS = [...Array(15).keys()].map((power) => 1e-4 * 2 ** power);
 
@@ -54,14 +51,14 @@ export class TransformationMetrics {
   }
 
   reloaded(status: 'success' | 'failure', nowMs: number): void {
-    this.#count('apiserver_encryption_config_controller_automatic_reloads_total', 'Reloads of the encryption configuration, by status.', `${SERVER},status="${status}"`);
-    this.#set('apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds', 'When the encryption configuration was reloaded last, by status.', { labels: `${SERVER},status="${status}"`, value: nowMs / 1000 });
+    this.#count('apiserver_encryption_config_controller_automatic_reloads_total', 'Reloads of the encryption configuration, by status.', `${SERVER_ID_LABEL},status="${status}"`);
+    this.#set('apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds', 'When the encryption configuration was reloaded last, by status.', { labels: `${SERVER_ID_LABEL},status="${status}"`, value: nowMs / 1000 });
   }
 
   /** The configuration in use. */
   using(hash: string): void {
     this.#values.delete('apiserver_encryption_config_controller_last_config_info');
-    this.#set('apiserver_encryption_config_controller_last_config_info', 'Hash of the encryption configuration in use.', { labels: `${SERVER},hash=${quoted(hash)}`, value: 1 });
+    this.#set('apiserver_encryption_config_controller_last_config_info', 'Hash of the encryption configuration in use.', { labels: `${SERVER_ID_LABEL},hash=${quoted(hash)}`, value: 1 });
   }
 
   render(): string {

@@ -1,5 +1,6 @@
 /** How the tokens of one issuer fare, and how its keys are fetched, under upstream's names. Issuers are shown as hashes: their URLs may tell of tenants. */
 import { createHash } from 'node:crypto';
+import { SERVER_ID_LABEL } from '../../server-id.ts';
 
 type Result = 'success' | 'failure';
 
@@ -42,8 +43,8 @@ export class IssuerMetrics {
       BUCKETS.forEach((bound, index) => lines.push(`${BASE}_latency_seconds_bucket{${label},result="${result}",le="${bound}"} ${cumulative += buckets[index]!}`));
       lines.push(`${BASE}_latency_seconds_bucket{${label},result="${result}",le="+Inf"} ${count}`, `${BASE}_latency_seconds_sum{${label},result="${result}"} ${sum}`, `${BASE}_latency_seconds_count{${label},result="${result}"} ${count}`);
     }
-    for (const [result, ms] of Object.entries(this.#fetchedMs)) lines.push(`${BASE}_jwks_fetch_last_timestamp_seconds{${label},result="${result}"} ${ms / 1000}`);
-    if (this.#keySetHash !== undefined) lines.push(`${BASE}_jwks_fetch_last_key_set_info{${label},hash="${this.#keySetHash}"} 1`);
+    for (const [result, ms] of Object.entries(this.#fetchedMs)) lines.push(`${BASE}_jwks_fetch_last_timestamp_seconds{${SERVER_ID_LABEL},${label},result="${result}"} ${ms / 1000}`);
+    if (this.#keySetHash !== undefined) lines.push(`${BASE}_jwks_fetch_last_key_set_info{${SERVER_ID_LABEL},${label},hash="${this.#keySetHash}"} 1`);
     return lines;
   }
 }

@@ -15,6 +15,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles, type WatchedFiles } from '#stdx/watched-files.ts';
 import type { TokenAuthenticator } from '../token.ts';
 import { configurationFromFlags, readConfiguration, type AuthenticationConfiguration, type OidcFlags } from './configuration.ts';
+import { SERVER_ID_LABEL } from '../../server-id.ts';
 import { renderIssuers } from './issuer-metrics.ts';
 import { JwtAuthenticator } from './jwt-authenticator.ts';
 import { JwtAuthenticators } from './jwt-authenticators.ts';
@@ -103,10 +104,10 @@ class Source implements JwtSource {
     const base = 'apiserver_authentication_config_controller';
     const lines = [`# HELP ${base}_automatic_reloads_total Reloads of the authentication configuration, by status.`, `# TYPE ${base}_automatic_reloads_total counter`];
     const outcomes = Object.entries(this.#outcomes).filter(([, { count }]) => count > 0);
-    for (const [status, { count }] of outcomes) lines.push(`${base}_automatic_reloads_total{status="${status}"} ${count}`);
+    for (const [status, { count }] of outcomes) lines.push(`${base}_automatic_reloads_total{${SERVER_ID_LABEL},status="${status}"} ${count}`);
     lines.push(`# HELP ${base}_automatic_reload_last_timestamp_seconds When the authentication configuration was reloaded last, by status.`, `# TYPE ${base}_automatic_reload_last_timestamp_seconds gauge`);
-    for (const [status, { lastMs }] of outcomes) lines.push(`${base}_automatic_reload_last_timestamp_seconds{status="${status}"} ${lastMs / 1000}`);
-    lines.push(`# HELP ${base}_last_config_info The configuration in use.`, `# TYPE ${base}_last_config_info gauge`, `${base}_last_config_info{hash="sha256:${this.#hash}"} 1`);
+    for (const [status, { lastMs }] of outcomes) lines.push(`${base}_automatic_reload_last_timestamp_seconds{${SERVER_ID_LABEL},status="${status}"} ${lastMs / 1000}`);
+    lines.push(`# HELP ${base}_last_config_info The configuration in use.`, `# TYPE ${base}_last_config_info gauge`, `${base}_last_config_info{${SERVER_ID_LABEL},hash="sha256:${this.#hash}"} 1`);
     return [...lines, ...(issuers === '' ? [] : [issuers])].join('\n');
   }
 

@@ -79,6 +79,7 @@ test('by flags: a token makes the user that its claims and the prefixes say', as
   assert.deepEqual(source.tokens.authenticateToken(token, AUDIENCES), expected, 'remembered: answered at once');
   assert.deepEqual((await login(source, issuer.token({ roles: 'dev' })))?.user.groups, ['oidc:dev']);
   assert.equal(await login(source, token, ['other']), undefined, 'not for those audiences');
+  assert.match(source.metrics(), /jwks_fetch_last_timestamp_seconds\{apiserver_id_hash="sha256:[0-9a-f]{64}",jwt_issuer_hash=/);
   assert.match(source.metrics(), /jwt_authenticator_latency_seconds_count\{jwt_issuer_hash="sha256:[0-9a-f]{64}",result="success"\} 2\n[^]*jwks_fetch_last_timestamp_seconds\{[^}]*result="success"\} \d[^]*jwks_fetch_last_key_set_info\{/);
   await refused(source, issuer.token({ roles: [1] }), /oidc: parse groups claim "roles": json: cannot unmarshal number/);
   assert.equal(await login(source, 'not.a.jwt'), undefined);
@@ -334,13 +335,13 @@ test('by file: followed while it runs; a bad one keeps the old', async (t) => {
   writeFileSync(file, 'jwt: [');
   await look('the log says so', () => lines.some((line) => line.includes('failed to load authentication config')));
   assert.ok(await login(source, token), 'the old one stays');
-  assert.match(source.metrics(), /automatic_reloads_total\{status="failure"\} 1/);
+  assert.match(source.metrics(), /automatic_reloads_total\{apiserver_id_hash="sha256:[0-9a-f]{64}",status="failure"\} 1/);
   writeFileSync(file, configuration([first, second], ',"anonymous":{"enabled":true,"conditions":[{"path":"/livez"}]}'));
   await look('the second issuer', async () => Boolean(await login(source, second.token()).catch(() => undefined)));
   assert.ok(await login(source, token));
   assert.equal(first.asked.filter((path) => path === '/keys').length, 1, 'an issuer that did not change keeps its keys');
   assert.deepEqual(source.anonymous, { enabled: true, paths: ['/livez'] });
-  assert.match(source.metrics(), /automatic_reloads_total\{status="success"\} 1[^]*last_config_info\{hash="sha256:[0-9a-f]{64}"\} 1/);
+  assert.match(source.metrics(), /automatic_reloads_total\{apiserver_id_hash="sha256:[0-9a-f]{64}",status="success"\} 1[^]*last_config_info\{apiserver_id_hash="[^"]*",hash="sha256:[0-9a-f]{64}"\} 1/);
   writeFileSync(file, configuration([second]));
   await look('the first issuer is gone', async () => await login(source, token) === undefined);
 });
