@@ -22,6 +22,8 @@ export interface ApiRequest {
   headerValues?(name: string): readonly string[];
   /** Registers a callback for when the client went away. */
   onAbort(callback: () => void): void;
+  /** Registers a callback, called once, for when the whole answer is with the operating system or nobody reads it any more. Absent: the carrier cannot tell, or is done at once. */
+  onSent?(callback: () => void): void;
   readonly remoteAddress: string;
   /** The verified client certificate's subject (CN and O values), where one was presented and chains to the client CA. */
   readonly clientCertificate?: { readonly commonName: string; readonly organizations: readonly string[]; readonly fingerprint: string; readonly notAfterMs?: number; readonly uid?: string } | undefined;

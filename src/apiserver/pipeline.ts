@@ -60,7 +60,7 @@ export function createHandler(core: ServerCore): ApiHandler {
       response = errorResponse(status, request);
       if (response.status === 401 && core.authenticator.challenges?.length) response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
     }
-    context?.release?.();
+    if (context) giveBack(context, response, core);
     if (context) finish(context, { response, core, startedMs });
     return context?.audit ? context.audit.answered(response) : response;
   };
@@ -102,6 +102,29 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
     code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000, queuedSeconds: context.queuedMs / 1000,
     bodyBytes: headers['content-length'] === undefined ? undefined : Number(headers['content-length']), responseBytes: sizeOf(response.body),
   });
+}
+
+/** From this size on, sending an answer is the most of its work. */
+const LONG_ANSWER_BYTES = 64 * 1024;
+/** A reader that takes longer keeps its seat no longer. */
+const MAX_SENDING_MS = 30_000;
+
+/** A request has its seat until its answer is sent: whoever asks for more than goes out has to wait in the queue, not in front of everybody's answers. */
+function giveBack(context: RequestContext, { body }: ApiResponse, { clock }: ServerCore): void {
+  const { request, release } = context;
+  if (!release) return;
+  const size = sizeOf(body);
+  if (!request.onSent || (size !== undefined && size < LONG_ANSWER_BYTES)) return release();
+  context.release = undefined;
+  let isOver = false;
+  const end = (): void => {
+    if (isOver) return;
+    isOver = true;
+    timer.cancel();
+    release();
+  };
+  const timer = clock.after(MAX_SENDING_MS, end);
+  request.onSent(end);
 }
 
 /** Undefined for streams. */

@@ -230,6 +230,11 @@ class Http1Request implements ApiRequest {
 
   bodyStream(): Readable { return this.#message; }
 
+  onSent(callback: () => void): void {
+    if (!this.#response || this.#response.destroyed) callback();
+    else this.#response.once('close', callback);
+  }
+
   onAbort(callback: () => void): void {
     const response = this.#response;
     if (!response) return void this.#message.socket.once('close', callback);

@@ -74,6 +74,11 @@ class TranslatedRequest implements ApiRequest {
   get user(): ApiRequest['user'] { return this.#inner.user; }
   onAbort(callback: () => void): void { this.#inner.onAbort(callback); }
 
+  onSent(callback: () => void): void {
+    if (this.#inner.onSent) this.#inner.onSent(callback);
+    else callback();
+  }
+
   headerValues(name: string): readonly string[] {
     const value = this.#inner.headers[name];
     return this.#inner.headerValues?.(name) ?? (value === undefined ? [] : [value]);

@@ -232,3 +232,22 @@ test('a watch holds its seat only while it begins', async (t) => {
   assert.match(text, /request_execution_seconds_count\{flow_schema="global-default",priority_level="global-default",type="watch"\} 1/);
   watch.close();
 });
+
+test('a long answer keeps its seat until it is sent, a short one does not; a reader that never comes loses it', async (t) => {
+  const clock = new FakeClock();
+  const server = await start(t, { clock, requestLimits: { priorityAndFairness: false, maxRequestsInFlight: 1, maxMutatingRequestsInFlight: 1 } });
+  const maps = '/api/v1/namespaces/long/configmaps', user = { name: 'jane', groups: ['system:authenticated'] };
+  assert.equal((await server.request(`POST ${maps}`, { user, body: { metadata: { name: 'long' }, data: { k: 'x'.repeat(70_000) } } })).status, 201);
+  let sent = (): void => {};
+  const read = async (path: string): Promise<number> => (await server.server.handler({
+    method: 'GET', path, query: '', headers: {}, remoteAddress: '127.0.0.1', onAbort() {}, body: () => Promise.resolve(Buffer.alloc(0)), user, onSent: (callback) => void (sent = callback),
+  })).status;
+  assert.equal(await read('/api/v1/namespaces/none/configmaps'), 200);
+  assert.equal(await read(maps), 200);
+  assert.equal(await read(maps), 429);
+  sent();
+  assert.equal(await read(maps), 200);
+  assert.equal(await read(maps), 429);
+  await clock.advance(30_000);
+  assert.equal(await read(maps), 200);
+});

@@ -263,6 +263,10 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     else this.#closes.push(callback);
   }
 
+  onSent(callback: () => void): void {
+    this.onClose(callback);
+  }
+
   /** A whole body; the list stays the caller's, who must not change it any more. */
   enqueueAll(pieces: readonly Buffer[], bytes: number): void {
     this.#queue = pieces;
