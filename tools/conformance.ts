@@ -14,7 +14,7 @@ function main(): void {
   for (const { part, behaviours } of BEHAVIOURS) {
     for (const [title, proof] of behaviours) if (proof.kind === 'open') needs.set(proof.needs, [...needs.get(proof.needs) ?? [], `${part}: ${title}`]);
   }
-  console.log('\nopen, for they need');
+  if (needs.size > 0) console.log('\nopen, for they need');
   for (const [what, titles] of [...needs].toSorted(([, left], [, right]) => right.length - left.length)) {
     console.log(`${String(titles.length).padStart(4)}  ${what}`);
     if (process.argv.includes('--open')) for (const title of titles) console.log(`        ${title}`);

@@ -60,6 +60,7 @@ export async function createRealNode({ data, ...context }: RealNodeOptions): Pro
   const agentDir = join(dir, 'kubelet');
   const component = createNodeAgent({
     context, nodeName, cri: containerd.cri, cgroupRoot: containerd.cgroupRoot, dir: agentDir, imageDir: containerd.layout.root, registryDir: containerd.layout.registryDir,
+    imageMounts: containerd.imageMounts,
     podCIDR, clusterDNS: [clusterDNS], clusterDomain: CLUSTER_DOMAIN, address, kubeletVersion: KUBERNETES_VERSION,
     tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] }, streamIdleMs,
   });

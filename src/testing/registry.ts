@@ -37,8 +37,14 @@ export async function startRegistry(): Promise<Registry> {
 /** Returns the name to pull it by. */
 export async function pushImage(registry: Registry, { from, as }: { readonly from: string; readonly as: string }): Promise<string> {
   const name = `${registry.host}/${as}`;
-  const [repository = '', tag = 'latest'] = as.split(':');
   const { tar } = await buildBusyboxImage({ name, busybox: from });
+  return pushArchive(registry, { tar, as });
+}
+
+/** Returns the name to pull it by. */
+export async function pushArchive(registry: Registry, { tar, as }: { readonly tar: Buffer; readonly as: string }): Promise<string> {
+  const name = `${registry.host}/${as}`;
+  const [repository = '', tag = 'latest'] = as.split(':');
   const files = await untar(tar);
   const index = JSON.parse(files.get('index.json')?.toString('utf8') ?? '{}') as { manifests: { digest: string; mediaType: string }[] };
   const [descriptor] = index.manifests;

@@ -3,6 +3,7 @@ import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { hostPortsTaken } from './config/host-ports.ts';
 import { podAmounts } from './config/quality-of-service.ts';
+import type { ResizeRefusal } from './pod/resize.ts';
 
 export interface Rejection { readonly reason: string; readonly message: string }
 
@@ -19,6 +20,17 @@ const NAMES: Readonly<Record<string, string>> = { cpu: 'cpu', memory: 'memory', 
 
 export function rejection(options: AdmissionOptions): Rejection | undefined {
   return unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options);
+}
+
+/** For a pod that runs here and wants other resources: whether they are there now, or will ever be. Upstream's words. */
+export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefined {
+  const wanted = podAmounts(options.pod.spec ?? { containers: [] }, 'requests');
+  for (const name of ['cpu', 'memory']) {
+    const [requested, capacity] = [wanted[name] ?? Quantity.zero, tryParseQuantity(options.allocatable[name] ?? '0') ?? Quantity.zero];
+    if (requested.compare(capacity) > 0) return { reason: 'Infeasible', message: `Node didn't have enough capacity: ${name}, requested: ${shown(name, requested)}, capacity: ${shown(name, capacity)}` };
+  }
+  const lacking = insufficient(options);
+  return lacking && { reason: 'Deferred', message: lacking.message };
 }
 
 /** Refused by name: running it without what it asks for would be a lie. */
@@ -53,8 +65,11 @@ function insufficient({ pod, others, allocatable }: AdmissionOptions): Rejection
     const total = tryParseQuantity(allocatable[name] ?? '0') ?? Quantity.zero;
     const used = others.map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero).reduce((sum, one) => sum.add(one), Quantity.zero);
     if (used.add(amount).compare(total) <= 0) continue;
-    const shown = (quantity: Quantity): number => (name === 'cpu' ? quantity.milliValue() : quantity.value());
-    return { reason: `OutOf${NAMES[name] ?? name}`, message: `Node didn't have enough resource: ${name}, requested: ${shown(amount)}, used: ${shown(used)}, capacity: ${shown(total)}` };
+    return { reason: `OutOf${NAMES[name] ?? name}`, message: `Node didn't have enough resource: ${name}, requested: ${shown(name, amount)}, used: ${shown(name, used)}, capacity: ${shown(name, total)}` };
   }
   return undefined;
+}
+
+function shown(name: string, quantity: Quantity): number {
+  return name === 'cpu' ? quantity.milliValue() : quantity.value();
 }

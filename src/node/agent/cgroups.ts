@@ -13,6 +13,8 @@ const CONTROLLERS = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb'];
 export interface Cgroups {
   readonly version: 1 | 2;
   ensure(cgroup: PodCgroup): Promise<void>;
+  /** Changes one that is there. Throws when the kernel refuses. */
+  update(cgroup: PodCgroup): Promise<void>;
   /** Best effort: a cgroup is busy for a moment after its last process ended. */
   remove(path: string): Promise<void>;
   /** The pods' cgroups that are there, below this root: path and pod uid. */
@@ -70,6 +72,18 @@ export function createCgroups(log: Logger): Cgroups {
         await write(join(cpu, path, 'cpu.cfs_quota_us'), String(cpuQuota));
       }
       if (memory && memoryLimitBytes > 0) await write(join(memory, path, 'memory.limit_in_bytes'), String(memoryLimitBytes));
+    },
+    async update({ path, cpuShares, cpuQuota, memoryLimitBytes }) {
+      const memory = hierarchyOf('memory');
+      const cpu = hierarchyOf('cpu');
+      await setShares(path, cpuShares);
+      if (version === 2) {
+        await writeFile(join(BASE, path, 'cpu.max'), `${cpuQuota > 0 ? cpuQuota : 'max'} ${PERIOD}`);
+        await writeFile(join(BASE, path, 'memory.max'), memoryLimitBytes > 0 ? String(memoryLimitBytes) : 'max');
+        return;
+      }
+      if (cpu) await writeFile(join(cpu, path, 'cpu.cfs_quota_us'), String(cpuQuota > 0 ? cpuQuota : -1));
+      if (memory) await writeFile(join(memory, path, 'memory.limit_in_bytes'), String(memoryLimitBytes > 0 ? memoryLimitBytes : -1));
     },
     async remove(path) {
       for (const hierarchy of hierarchies) await removeTree(join(hierarchy, path));

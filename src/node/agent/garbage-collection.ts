@@ -9,6 +9,8 @@ export interface GarbageCollectorOptions {
   readonly parts: AgentParts;
   /** Whether the pod of this uid is still someone's concern. */
   readonly keeps: (uid: string) => boolean;
+  /** References of images that are in use though no container runs from them. */
+  readonly imagesUsed: () => readonly string[];
 }
 
 const PERIOD_MS = 60_000;
@@ -24,7 +26,7 @@ export class GarbageCollector {
   constructor(options: GarbageCollectorOptions) {
     this.#options = options;
     const { cri, clock, log } = options.parts;
-    this.#images = new ImageGarbageCollector({ cri, clock, log });
+    this.#images = new ImageGarbageCollector({ cri, clock, log, alsoUsed: options.imagesUsed });
     this.#lastImagesMs = clock.monotonic();
   }
 

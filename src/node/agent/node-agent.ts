@@ -16,8 +16,10 @@ import { assert } from '#stdx/assert.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
-import { rejection } from './admission.ts';
+import type { ImageMounts } from '../images/mount.ts';
+import { rejection, resizeRefusal } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
+import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
 import { podAmounts, qosClassOf } from './config/quality-of-service.ts';
 import { GarbageCollector } from './garbage-collection.ts';
@@ -49,6 +51,8 @@ export interface NodeAgentOptions {
   readonly imageDir: string;
   /** containerd's registry directory; with it registries on loopback are spoken to in plain HTTP. */
   readonly registryDir?: string | undefined;
+  /** Without it, volumes of images are refused. */
+  readonly imageMounts?: ImageMounts;
   readonly podCIDR?: string | undefined;
   /** Empty: pods resolve names as the machine does. */
   readonly clusterDNS: readonly string[];
@@ -120,13 +124,15 @@ class Agent implements NodeAgent {
     });
     this.#parts = {
       api, cri, clock, log, events: this.#events, view: this.#view, images, objects: this.#objects, tokens, nodeName, cgroupRoot: options.cgroupRoot,
-      volumes: new PodVolumes({ dir: join(dir, 'pods'), clock, objects: this.#objects, tokens }),
+      volumes: new PodVolumes({ dir: join(dir, 'pods'), clock, objects: this.#objects, tokens, imageMounts: options.imageMounts }),
       statuses: new StatusWriter({ api, clock, log }), cgroups: createCgroups(log), hostIPs: [options.address], machineMemoryBytes: memoryBytes(),
       logsDir: join(dir, 'log', 'pods'), seccompDir: join(dir, 'seccomp'),
-      dns: () => this.#dns(), services: () => api.informer(services).list(), allocatable: () => this.#allocatable, expectChange: () => this.#relist.expectChange(),
+      dns: () => this.#dns(), services: () => api.informer(services).list(), allocatable: () => this.#allocatable,
+      resizeRefusal: (pod) => resizeRefusal({ pod, others: this.#others(pod.metadata?.uid ?? ''), node: undefined, allocatable: this.#allocatable }),
+      allocationChanged: () => this.#balance(), expectChange: () => this.#relist.expectChange(),
     };
     this.#registration = new NodeRegistration({ api, clock, log, nodeName, podCIDR: options.podCIDR, measure: (before) => this.#measure(before) });
-    this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid) });
+    this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid), imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)) });
     this.#logs = new LogRotation({ cri, clock, log });
     this.#server = new KubeletServer({
       parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
@@ -211,12 +217,16 @@ class Agent implements NodeAgent {
     const { clock } = this.#options.context;
     // It was taken before, or will not run any more.
     if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return false;
-    const others = [...this.#workers.values()].filter(({ finished }) => !finished).map((worker) => worker.pod);
-    const refused = rejection({ pod, others, node: this.#registration.node, allocatable: this.#allocatable });
+    const refused = rejection({ pod, others: this.#others(pod.metadata?.uid ?? ''), node: this.#registration.node, allocatable: this.#allocatable });
     if (!refused) return false;
     this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
     this.#parts.statuses.set(pod, rejectedStatus(pod, { ...refused, nowMs: clock.now() }));
     return true;
+  }
+
+  /** Pods that hold something of this node, but this one. */
+  #others(uid: string): Pod[] {
+    return [...this.#workers.values()].filter((worker) => !worker.finished && worker.uid !== uid).map((worker) => worker.pod);
   }
 
   #gone(pod: Pod): void {
@@ -231,8 +241,9 @@ class Agent implements NodeAgent {
     void worker?.stop();
   }
 
-  /** Burstable pods together weigh what they ask for. */
+  /** Burstable pods together weigh what they ask for; who waits for room looks again. */
   #balance(): void {
+    for (const worker of this.#workers.values()) worker.allocationChanged();
     const burstable = [...this.#workers.values()].filter(({ finished }) => !finished).map(({ pod }) => pod.spec ?? { containers: [] }).filter((spec) => qosClassOf(spec) === 'Burstable');
     const milli = burstable.reduce((sum, spec) => sum + (podAmounts(spec, 'requests')['cpu']?.milliValue() ?? 0), 0);
     void this.#parts.cgroups.setBurstableMilliCpu(this.#options.cgroupRoot, milli).catch((error: unknown) => this.#log.debug('burstable cgroup not set', { error: errorMessage(error) }));

@@ -19,6 +19,7 @@ import { createCriClient } from '../cri/client.ts';
 import type { CriClient } from '../cri/client.ts';
 import { isCriError } from '../cri/errors.ts';
 import { importImage } from '../images/import.ts';
+import { createImageMounts, type ImageMounts } from '../images/mount.ts';
 import type { ImportedImage } from '../images/import.ts';
 import { hostArchitecture } from '../images/build.ts';
 import { writeRegistryHosts } from '../images/registry-hosts.ts';
@@ -65,6 +66,8 @@ export interface Containerd {
   /** Writes the pods' network; runs again when the ranges change. */
   configureNetwork(podCIDRs: readonly string[]): Promise<void>;
   importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]>;
+  /** Images as directories; valid once start() has resolved. */
+  readonly imageMounts: ImageMounts;
   setRegistries(registries: readonly RegistryHosts[]): Promise<void>;
   /** Ends the supervision and leaves containerd and the pods running. */
   stop(): Promise<void>;
@@ -94,6 +97,7 @@ class ContainerdRuntime implements Containerd {
   readonly cgroupDriver: CgroupDriver;
   readonly socketPath: string;
   readonly cri: CriClient;
+  readonly imageMounts: ImageMounts;
   readonly #options: ContainerdOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -115,6 +119,7 @@ class ContainerdRuntime implements Containerd {
     this.cgroupDriver = options.cgroupDriver ?? 'cgroupfs';
     this.socketPath = this.layout.socketPath;
     this.cri = createCriClient({ socketPath: this.socketPath });
+    this.imageMounts = createImageMounts(() => ({ ctr: this.#machine?.ctr ?? 'ctr', address: this.socketPath, snapshotter: this.#snapshotter }));
   }
 
   async start(): Promise<{ readonly adopted: boolean; readonly snapshotter: Snapshotter; readonly machine: Machine }> {

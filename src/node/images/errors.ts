@@ -9,7 +9,7 @@ export type ImageErrorCode =
   /** What it asks for is not there: another architecture, a name that the archive does not carry. */
   | 'unsupported'
   /** The runtime refused it, or its tool is missing. */
-  | 'import-failed' | 'tool-missing';
+  | 'import-failed' | 'mount-failed' | 'tool-missing';
 
 export class ImageError extends Error {
   readonly code: ImageErrorCode;

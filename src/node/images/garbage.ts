@@ -8,6 +8,7 @@ import type { Logger } from '#stdx/log.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
+import { normalizeReference } from './reference.ts';
 import { SANDBOX_IMAGE } from './sandbox-image.ts';
 
 export interface ImageGarbageOptions {
@@ -19,6 +20,8 @@ export interface ImageGarbageOptions {
   readonly lowThresholdPercent?: number;
   /** Images seen for a shorter time stay: 2 min. */
   readonly minAgeMs?: number;
+  /** References of images in use by others than containers. */
+  readonly alsoUsed?: () => readonly string[];
   /** The file system of a path: statfs by default. */
   readonly usage?: (path: string) => Promise<FileSystemUsage>;
 }
@@ -32,7 +35,7 @@ export class ImageGarbageCollector {
   readonly #records = new Map<string, ImageRecord>();
 
   constructor(options: ImageGarbageOptions) {
-    this.#options = { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, usage: fileSystemUsage, ...options };
+    this.#options = { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, alsoUsed: () => [], usage: fileSystemUsage, ...options };
   }
 
   /** Images by when they were last used, the longest unused first. Call it now and then: unused time counts from calls. */
@@ -88,7 +91,8 @@ export class ImageGarbageCollector {
   async #detect(now: number): Promise<ReadonlySet<string>> {
     const { cri } = this.#options;
     const [{ images }, { containers }] = await Promise.all([cri.listImages({}), cri.listContainers({})]);
-    const used = new Set(containers.flatMap(({ imageRef, imageId, image }) => [imageRef, imageId, image?.image ?? '']));
+    const others = this.#options.alsoUsed().map((reference) => normalizeReference(reference) ?? reference);
+    const used = new Set([...others, ...containers.flatMap(({ imageRef, imageId, image }) => [imageRef, imageId, image?.image ?? ''])]);
     const inUse = new Set(images.filter((image) => [image.id, ...image.repoTags, ...image.repoDigests].some((name) => used.has(name))).map(({ id }) => id));
     for (const image of images) {
       const record = this.#records.get(image.id) ?? { image, firstDetected: now, lastUsed: 0 };

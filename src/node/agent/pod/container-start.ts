@@ -16,6 +16,7 @@ import { runtimeErrorText } from '../cri-text.ts';
 import { ImageFailure } from '../image-puller.ts';
 import { latestContainer, type PodRuntime } from '../runtime-view.ts';
 import { VolumeError } from '../volumes/errors.ts';
+import { imageVolumesOf } from '../volumes/image-volumes.ts';
 import { bindSubPath } from '../volumes/sub-path.ts';
 import { runHook } from './hooks.ts';
 import { fieldPathOf, podLogDirectory, type AgentParts } from './parts.ts';
@@ -66,9 +67,13 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
     if (!(error instanceof ImageFailure)) throw error;
     throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
   });
+  const images = await mountImages(parts, request, container).catch((error: unknown) => {
+    if (error instanceof ImageFailure) throw fail(error.reason, error, { retryAtMs: error.retryAtMs });
+    throw signal.aborted ? error : fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
+  });
   signal.throwIfAborted();
   const restartCount = nextRestartCount(pod, runtime, name);
-  const config = await prepareConfig(parts, request, { container, image, restartCount }).catch((error: unknown) => {
+  const config = await prepareConfig(parts, { ...request, volumes: new Map([...request.volumes, ...images]) }, { container, image, restartCount }).catch((error: unknown) => {
     throw fail('CreateContainerConfigError', error, { retryAtMs: clock.now() + CONFIG_RETRY_MS });
   });
   signal.throwIfAborted();
@@ -87,6 +92,16 @@ export async function startContainer(parts: AgentParts, request: StartRequest): 
     events.event(pod, { type: 'Warning', reason: 'FailedPostStartHook', message: `PostStartHook failed: ${errorMessage(error)}`, fieldPath });
     throw new StartFailure('PostStartHookError', errorMessage(error), { startedId: containerId });
   });
+}
+
+/** The volumes of this container that are images: pulled as a container's own is, and where they are mounted. */
+async function mountImages(parts: AgentParts, request: StartRequest, container: Container | EphemeralContainer): Promise<Map<string, string>> {
+  const paths = new Map<string, string>();
+  for (const { name, source } of imageVolumesOf(request.pod, container)) {
+    const { id } = await imageFor(parts, request, { name: container.name, image: source.reference ?? '', ...(source.pullPolicy ? { imagePullPolicy: source.pullPolicy } : {}) });
+    paths.set(name, await parts.volumes.mountImage(request.pod, { volume: name, image: id }));
+  }
+  return paths;
 }
 
 async function imageFor({ images, objects }: AgentParts, { pod, sandboxConfig, signal, name }: StartRequest, container: Container | EphemeralContainer): Promise<Image> {
@@ -154,10 +169,10 @@ async function volumeMounts(parts: AgentParts, { pod, volumes }: StartRequest, {
   return mounts;
 }
 
-/** What the node itself keeps up to date, containers only read. */
+/** What the node itself keeps up to date, and what images hold, containers only read. */
 function isWrittenByNode({ spec }: Pod, name: string): boolean {
   const volume = spec?.volumes?.find((one) => one.name === name);
-  return (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI) !== undefined;
+  return (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI ?? volume?.image) !== undefined;
 }
 
 function absolute(path: string): string {

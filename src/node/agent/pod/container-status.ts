@@ -1,5 +1,5 @@
 /** From what the runtime says of a container to its entry in a pod's status. Pure; follows upstream's convertToAPIContainerStatuses. */
-import type { ContainerState, ContainerStateTerminated, ContainerStatus, Pod, VolumeMountStatus } from '#api/types.ts';
+import type { ContainerState, ContainerStateTerminated, ContainerStatus, Pod, ResourceRequirements, VolumeMountStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
 import { initRestartsAfter, isSidecar, restartsAfter, type AnyContainer } from './restart-policy.ts';
@@ -18,6 +18,8 @@ export interface StatusFacts {
   readonly isStarted: (container: RuntimeContainer) => boolean;
   /** Nothing of the pod will run any more. */
   readonly terminal: boolean;
+  /** What a running container has, by name; undefined: what its pod says, which is what is allocated. */
+  readonly actualResources?: (name: string) => ResourceRequirements | undefined;
 }
 
 /** As containerd's ids are shown: 'containerd://<id>'. */
@@ -49,7 +51,7 @@ function containerStatus(facts: StatusFacts, container: AnyContainer, kind: 'ini
     ready: isContainerReady(facts, { container, kind, latest, started }),
     restartCount: Math.max(latest.restartCount, before?.restartCount ?? 0),
     image: latest.image || (container.image ?? ''), imageID: latest.imageRef, containerID: `${RUNTIME_NAME}://${latest.id}`, started,
-    ...resourcesOf(container, running),
+    ...resourcesOf(container, running ? facts.actualResources?.(container.name) : undefined),
     ...(running && latest.user ? { user: { linux: { uid: latest.user.uid, gid: latest.user.gid, supplementalGroups: [...latest.user.supplementalGroups] } } } : {}),
     ...volumeMountsOf(container),
   };
@@ -112,10 +114,9 @@ function previousStatus(pod: Pod, name: string, kind: 'init' | 'container' | 'ep
   return { init: initContainerStatuses, container: regular, ephemeral: ephemeralContainerStatuses }[kind]?.find((status) => status.name === name);
 }
 
-function resourcesOf(container: AnyContainer, running: boolean): Pick<ContainerStatus, 'allocatedResources' | 'resources'> {
-  if (!running) return {};
-  const { limits, requests } = container.resources ?? {};
-  return { ...(requests ? { allocatedResources: requests } : {}), resources: { ...(limits ? { limits } : {}), ...(requests ? { requests } : {}) } };
+function resourcesOf({ resources: allocated }: AnyContainer, actual: ResourceRequirements | undefined): Pick<ContainerStatus, 'allocatedResources' | 'resources'> {
+  const { limits, requests } = actual ?? allocated ?? {};
+  return { ...(allocated?.requests ? { allocatedResources: allocated.requests } : {}), resources: { ...(limits ? { limits } : {}), ...(requests ? { requests } : {}) } };
 }
 
 function volumeMountsOf(container: AnyContainer): { volumeMounts?: VolumeMountStatus[] } {

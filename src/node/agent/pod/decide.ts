@@ -25,9 +25,11 @@ export interface Situation {
   /** By container name. */
   readonly backoffs: ReadonlyMap<string, BackoffRecord>;
   readonly nowMs: number;
+  /** Names of running containers whose new resources need a new container. */
+  readonly resized?: ReadonlySet<string>;
 }
 
-export interface ContainerKill { readonly container: RuntimeContainer; readonly message: string; readonly reason: 'liveness' | 'startup' | 'changed' | 'unknown' }
+export interface ContainerKill { readonly container: RuntimeContainer; readonly message: string; readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'unknown' }
 export interface ContainerStart { readonly name: string; readonly kind: 'init' | 'container' | 'ephemeral'; /** When the run before ended. */ readonly endedMs: number | undefined }
 export interface ContainerWait { readonly name: string; readonly untilMs: number; readonly delayMs: number }
 
@@ -181,8 +183,9 @@ class Plan {
   }
 
   #killChanged(container: AnyContainer, status: RuntimeContainer, kind: ContainerStart['kind']): boolean {
-    if (status.hash === '' || status.hash === containerHash(container)) return false;
-    this.#kill.push({ container: status, reason: 'changed', message: `Container ${container.name} definition changed, will be restarted` });
+    if (this.#situation.resized?.has(container.name)) this.#kill.push({ container: status, reason: 'resized', message: `Container ${container.name} resize requires restart` });
+    else if (status.hash === '' || status.hash === containerHash(container)) return false;
+    else this.#kill.push({ container: status, reason: 'changed', message: `Container ${container.name} definition changed, will be restarted` });
     this.#start.push({ name: container.name, kind, endedMs: undefined });
     return true;
   }

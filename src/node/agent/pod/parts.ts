@@ -12,6 +12,7 @@ import type { ReferencedObjects } from '../referenced-objects.ts';
 import type { RuntimeView } from '../runtime-view.ts';
 import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import type { ServiceAccountTokens } from '../volumes/service-account-tokens.ts';
+import type { ResizeRefusal } from './resize.ts';
 import type { StatusWriter } from './status-writer.ts';
 
 export interface AgentParts {
@@ -38,6 +39,10 @@ export interface AgentParts {
   dns(): Promise<DnsOptions>;
   services(): readonly Service[];
   allocatable(): Readonly<Record<string, string>>;
+  /** Why the pod cannot have what it asks for now, beside the others; undefined: it can. */
+  resizeRefusal(pod: Pod): ResizeRefusal | undefined;
+  /** A pod has another allocation now: others may have room. */
+  allocationChanged(): void;
   /** The runtime is about to change: look closely for a while. */
   expectChange(): void;
 }

@@ -25,6 +25,7 @@ import type { WaitingReason } from './container-status.ts';
 import { decide, type ContainerKill, type PodPlan } from './decide.ts';
 import { podLogDirectory, podText, type AgentParts } from './parts.ts';
 import { goSeconds, nextBackoff, type BackoffRecord } from './restart-backoff.ts';
+import { PodResize } from './resize.ts';
 import { findContainer } from './restart-policy.ts';
 import { isFinished, podStatus } from './status.ts';
 import { terminationMessage } from './termination-message.ts';
@@ -32,7 +33,7 @@ import { terminationMessage } from './termination-message.ts';
 const RETRY = { initialMs: 500, maximumMs: 122_000 };
 const SANDBOX_RETRY = { initialMs: 1_000, maximumMs: 60_000 };
 const REFRESH_MS = 60_000;
-const OWN_CONDITIONS = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']);
+const OWN_CONDITIONS = new Set(['PodResizePending', 'PodResizeInProgress', 'PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']);
 /** Decide, act, look again: so often at once at most. */
 const MAX_ROUNDS = 4;
 
@@ -49,11 +50,14 @@ export class PodWorker {
   readonly #onRemoved: () => void;
   readonly #runner: SerialRunner;
   readonly #probes: PodProbes;
+  readonly #resize: PodResize;
   readonly #waiting = new Map<string, WaitingReason>();
   readonly #backoffs = new Map<string, BackoffRecord>();
   /** Containers the runtime refused to create, by name: not before then again, whatever wakes the worker meanwhile (their own status does). */
   readonly #refusedUntilMs = new Map<string, number>();
   readonly #messages = new Map<string, string>();
+  /** As the API has it, and as the node runs it: with the resources that are allocated. */
+  #desired: Pod;
   #pod: Pod;
   #status: PodStatus | undefined;
   #failure: { readonly reason: string; readonly message: string } | undefined;
@@ -71,7 +75,9 @@ export class PodWorker {
   constructor({ parts, pod, onRemoved }: PodWorkerOptions) {
     this.uid = pod.metadata?.uid ?? '';
     this.#parts = parts;
-    this.#pod = pod;
+    this.#desired = pod;
+    this.#resize = new PodResize(parts, pod);
+    this.#pod = this.#resize.allocated(pod);
     this.#onRemoved = onRemoved;
     this.#runner = new SerialRunner({ clock: parts.clock, work: () => this.#run() });
     this.#probes = new PodProbes({ cri: parts.cri, clock: parts.clock, events: parts.events, onChange: () => this.wake() });
@@ -89,9 +95,16 @@ export class PodWorker {
 
   wake(): void { this.#runner.wake(); }
 
+  /** Another pod gave something back. */
+  allocationChanged(): void {
+    if (this.#resize.deferred) this.wake();
+  }
+
   update(pod: Pod): void {
     const before = this.#pod;
-    this.#pod = pod;
+    this.#desired = pod;
+    this.#considerResize();
+    this.#pod = this.#resize.allocated(pod);
     this.#parts.objects.retain(pod);
     if (pod.metadata?.deletionTimestamp && !before.metadata?.deletionTimestamp) this.#interrupt('the pod is being deleted');
     this.#shorten(pod.metadata?.deletionTimestamp ? pod.metadata.deletionGracePeriodSeconds ?? 0 : Infinity);
@@ -172,9 +185,17 @@ export class PodWorker {
     this.#checkDeadline();
     if (this.#pod.metadata?.deletionTimestamp || this.#failure || isFinished(this.#known().status)) return this.#end(runtime);
     this.#syncProbes(runtime);
+    this.#considerResize();
     const computed = this.#report(runtime);
     if (isFinished(computed)) return this.#end(runtime);
     return this.#work(runtime);
+  }
+
+  /** At once when another generation comes: a status that says that it was seen also says what became of its resources. */
+  #considerResize(): void {
+    if (this.ending || this.finished || !this.#resize.consider(this.#desired)) return;
+    this.#pod = this.#resize.allocated(this.#desired);
+    this.#parts.allocationChanged();
   }
 
   #checkDeadline(): void {
@@ -220,6 +241,7 @@ export class PodWorker {
     for (const name of this.#waiting.keys()) if (latestContainer(runtime, name)?.phase === 'running') this.#waiting.delete(name);
     return podStatus({
       pod: this.#known(), runtime, waiting: this.#waiting, messages: this.#messages, terminal, hostIPs, nowMs: clock.now(), failure: this.#failure,
+      resize: terminal ? [] : this.#resize.conditions(), actualResources: (name) => this.#resize.actual(name),
       isReady: (container) => this.#probes.isReady(container), isStarted: (container) => this.#probes.isStarted(container),
     });
   }
@@ -237,7 +259,9 @@ export class PodWorker {
     await this.#prepareVolumes(runtime);
     if (this.#volumes?.renewAtMs !== undefined) nextAtMs = Math.min(nextAtMs, this.#volumes.renewAtMs);
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
-      const plan = decide({ pod: this.#pod, runtime, probes: this.#probes.states(), backoffs: this.#backoffs, nowMs: clock.now() });
+      const { restart, retryAtMs } = await this.#resize.actuate(this.#pod, runtime);
+      nextAtMs = Math.min(nextAtMs, retryAtMs);
+      const plan = decide({ pod: this.#pod, runtime, probes: this.#probes.states(), backoffs: this.#backoffs, nowMs: clock.now(), resized: restart });
       for (const { untilMs } of plan.wait) nextAtMs = Math.min(nextAtMs, untilMs);
       this.#noteWaiting(plan);
       const acted = await this.#act(plan, runtime);
@@ -315,7 +339,9 @@ export class PodWorker {
 
   async #createSandbox(attempt: number): Promise<void> {
     const { cri, cgroups, cgroupRoot, clock, events } = this.#parts;
-    await cgroups.ensure(podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid }));
+    const cgroup = podCgroup(this.#pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: this.uid });
+    await cgroups.ensure(cgroup);
+    this.#resize.cgroupMade(cgroup);
     const [config, runtimeHandler] = await Promise.all([this.#sandboxConfig(attempt), this.#runtimeHandler()]);
     this.#parts.expectChange();
     try {
@@ -346,6 +372,7 @@ export class PodWorker {
         pod: this.#known(), name, runtime, sandboxId: sandbox.id, sandboxConfig: await this.#sandboxConfig(sandbox.attempt),
         podIPs: this.#podIPs(runtime), volumes: this.#volumes?.paths ?? new Map(), signal: this.#step.signal,
       });
+      this.#resize.started(name);
       if (endedMs !== undefined) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs));
       this.#waiting.delete(name);
       this.#refusedUntilMs.delete(name);

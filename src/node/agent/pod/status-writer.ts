@@ -23,6 +23,8 @@ interface Entry {
 const RETRY = { initialMs: 200, maximumMs: 10_000 };
 /** Removed from a status by a patch that does not name them. */
 const CLEARED = ['reason', 'message', 'podIP'] as const;
+/** Conditions that the node takes back altogether. */
+const PASSING = new Set(['PodResizePending', 'PodResizeInProgress']);
 
 export class StatusWriter {
   readonly #api: Client;
@@ -119,10 +121,11 @@ export class StatusWriter {
 
 /** Conditions merge by type: what one of them says no more has to be taken back. */
 function withCleared(before: readonly PodCondition[] = [], after: readonly PodCondition[] = []): object[] {
-  return after.map((condition) => {
+  const gone = before.filter(({ type }) => PASSING.has(type) && !after.some((condition) => condition.type === type)).map(({ type }) => ({ type, $patch: 'delete' }));
+  return [...gone, ...after.map((condition) => {
     const known = before.find(({ type }) => type === condition.type);
     return { ...(known?.reason ? { reason: null } : {}), ...(known?.message ? { message: null } : {}), ...condition };
-  });
+  })];
 }
 
 /** These lists merge by address: one that changes must say that it replaces. */

@@ -9,6 +9,8 @@ import { initRestartsAfter, isSidecar, restartsAfter } from './restart-policy.ts
 export interface PodFacts extends StatusFacts {
   readonly hostIPs: readonly string[];
   readonly nowMs: number;
+  /** Of a resize under way. */
+  readonly resize?: readonly PodCondition[];
   /** The node gave the pod up: 'DeadlineExceeded', 'Evicted', 'OutOfcpu'. */
   readonly failure?: { readonly reason: string; readonly message: string } | undefined;
 }
@@ -111,7 +113,8 @@ function conditionsOf(facts: PodFacts, lists: Lists & { readonly phase: string }
     ContainersReady: containersReady,
     PodScheduled: { value: true },
   };
-  return Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict));
+  const passing = (facts.resize ?? []).map(({ type, reason, message }) => condition(facts, type, { value: true, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }));
+  return [...Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict)), ...passing];
 }
 
 function sandboxIsUp({ pod, runtime }: PodFacts): boolean {

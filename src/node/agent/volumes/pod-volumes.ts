@@ -13,8 +13,10 @@ import { errorMessage } from '#stdx/log.ts';
 import type { ObjectReader } from '../config/environment.ts';
 import type { DownwardContext } from '../config/downward.ts';
 import { writeAtomically } from './atomic-writer.ts';
+import type { ImageMounts } from '../../images/mount.ts';
 import { VolumeError } from './errors.ts';
 import { prepareHostPath } from './host-path.ts';
+import { mountsBelow } from '../../containerd/teardown.ts';
 import { isOwnFileSystem, mount, unmountBelow } from './mounts.ts';
 import { payloadOf } from './payload.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
@@ -25,6 +27,8 @@ export interface PodVolumesOptions {
   readonly clock: Clock;
   readonly objects: ObjectReader;
   readonly tokens: ServiceAccountTokens;
+  /** Absent: volumes of images are refused. */
+  readonly imageMounts?: ImageMounts | undefined;
 }
 
 export interface PreparedVolumes {
@@ -62,6 +66,8 @@ export class PodVolumes {
     const uid = pod.metadata?.uid ?? '';
     await mkdir(join(this.podDir(uid), 'volumes'), { recursive: true, mode: 0o750 });
     for (const volume of pod.spec?.volumes ?? []) {
+      // Mounted by the first container that wants it: like a container's own, its image may have to be pulled.
+      if (volume.image) continue;
       try {
         const made = await this.#prepareOne(pod, volume, downward);
         paths.set(volume.name, made.path);
@@ -91,11 +97,25 @@ export class PodVolumes {
     return { path, renewAtMs: payload?.renewAtMs };
   }
 
+  /** The files of an image that is there, read-only. Idempotent. Throws VolumeError and ImageError. */
+  async mountImage(pod: Pod, { volume, image }: { readonly volume: string; readonly image: string }): Promise<string> {
+    const { imageMounts } = this.#options;
+    if (!imageMounts) throw new VolumeError('image volumes are not supported by this node');
+    const path = join(this.#imagesDir(pod.metadata?.uid ?? ''), volume);
+    await mkdir(path, { recursive: true, mode: 0o755 });
+    if (!(await mountsBelow([path])).includes(path)) await imageMounts.mountImage(image, path);
+    return path;
+  }
+
+  #imagesDir(uid: string): string { return join(this.podDir(uid), 'volumes', 'kubernetes.io~image'); }
+
   /** Unmounts and removes everything of a pod. Idempotent. */
   async remove(uid: string): Promise<void> {
     const dir = this.podDir(uid);
     if (!await lstat(dir).catch(() => undefined)) return;
+    const images = await readdir(this.#imagesDir(uid)).catch((): string[] => []);
     await unmountBelow(dir);
+    for (const name of images) await this.#options.imageMounts?.unmountImage(join(this.#imagesDir(uid), name));
     await rm(dir, { recursive: true, force: true });
   }
 

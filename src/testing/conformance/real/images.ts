@@ -7,15 +7,13 @@ import { join, resolve } from 'node:path';
 import { loadImage } from '#cmd/node-control.ts';
 import { dataDir, readSettings } from '#deploy/data-dir.ts';
 import { buildBusyboxImage } from '#node/images/busybox-image.ts';
-import { buildImage, type LayerEntry } from '#node/images/build.ts';
+import type { LayerEntry } from '#node/images/build.ts';
 import { BUSYBOX, nameServiceLayer } from '../../busybox.ts';
 
 export { BUSYBOX };
 export const SERVER = 'capstan.test/server:1';
 /** Says 'image entrypoint' and its arguments; by default those are 'image arguments'. Its /bin/setuid-id is `id` for everybody with root's rights. */
 export const ENTRYPOINT = 'capstan.test/entrypoint:1';
-/** Files only: /dir/file holds 'one'. */
-export const FILES = 'capstan.test/files:1';
 
 /** A program of this machine, and the libraries that it was linked against. */
 function programLayer(program: string, { path, mode = 0o755 }: { readonly path: string; readonly mode?: number }): { readonly entries: readonly LayerEntry[] } {
@@ -44,7 +42,6 @@ export async function loadImages(path: string): Promise<void> {
     await buildBusyboxImage({ ...base, name: BUSYBOX }),
     await buildBusyboxImage({ ...base, name: SERVER, layers: [...base.layers, ...serverLayers()], config: { Entrypoint: ['/usr/bin/node', '--disable-warning=ExperimentalWarning', '/server.ts'], Cmd: ['serve'] } }),
     await buildBusyboxImage({ ...base, name: ENTRYPOINT, layers: [...base.layers, programLayer('/usr/bin/id', { path: 'bin/setuid-id', mode: 0o4755 })], config: { Entrypoint: ['/bin/echo', 'image entrypoint'], Cmd: ['image arguments'] } }),
-    await buildImage({ name: FILES, layers: [{ entries: [{ path: 'dir', type: 'directory' }, { path: 'dir/file', content: 'one' }] }] }),
   ];
   const archives = await mkdtemp(join(tmpdir(), 'capstan-images-'));
   try {

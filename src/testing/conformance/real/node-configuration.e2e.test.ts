@@ -1,6 +1,9 @@
 /** What a container is started with, as it sees it: command, environment, hosts, rights, kernel settings, expanded paths, files of images. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { buildImage, type LayerSource } from '#node/images/build.ts';
+import { pushArchive, startRegistry } from '../../registry.ts';
 import type { Json } from '../bare-client.ts';
 import { BUSYBOX, ENTRYPOINT } from './images.ts';
 import { idle, server, service, task, type PodOptions } from './manifests.ts';
@@ -149,5 +152,22 @@ describe('conformance in real containers: configuration', { skip: missing, concu
     assert.equal(await place.sh('later', 'ls /whole/mypath'), 'foo');
     await world.del(`${place.core}/pods/later`);
     await place.podGone('later');
+  }));
+
+  it('Image Volume', { skip: existsSync('/usr/bin/docker-registry') ? false : 'needs the Debian package docker-registry' }, inPlace(async (place) => {
+    const registry = await startRegistry();
+    try {
+      const layer = (content: string): LayerSource => ({ entries: [{ path: 'dir', type: 'directory' }, { path: `dir/${content}`, content }] });
+      const { tar } = await buildImage({ name: `${registry.host}/files:1`, layers: [layer('one'), layer('two')] });
+      const reference = await pushArchive(registry, { tar, as: 'files:1' });
+      const volumes = [{ name: 'files', image: { reference, pullPolicy: 'Always' } }];
+      await place.run(idle('reading', { spec: { volumes }, container: { volumeMounts: [{ name: 'files', mountPath: '/files' }, { name: 'files', mountPath: '/dir', subPath: 'dir' }] } }));
+      assert.equal(await place.sh('reading', 'cat /files/dir/one /files/dir/two /dir/one'), 'onetwoone');
+      assert.match((await place.exec('reading', 'echo three > /files/dir/three')).stderr, /Read-only file system/);
+      await world.del(`${place.core}/pods/reading`);
+      await place.podGone('reading');
+    } finally {
+      await registry.stop();
+    }
   }));
 });

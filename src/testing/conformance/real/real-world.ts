@@ -19,7 +19,7 @@ export const missing = process.platform !== 'linux' || process.getuid?.() !== 0 
 
 /** Tests at the same time, on two processors. */
 export const CONCURRENCY = 8;
-const WAIT_MS = 180_000;
+const WAIT_MS = 300_000;
 
 export interface ExecResult { readonly code: number; readonly stdout: string; readonly stderr: string }
 

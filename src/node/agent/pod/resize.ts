@@ -1,0 +1,265 @@
+/**
+ * Resizing a pod in place: what its spec asks for is allocated when the node has room for it, then its running containers and its cgroup are brought
+ * to it. Containers whose policy says so are replaced instead. What was allocated stands in the pod's status, so that a new agent goes on from there.
+ *
+ *   spec differs ──room──► allocated ──cgroup up, containers, cgroup down──► actuated      PodResizeInProgress while they differ, with reason Error when it fails
+ *        '──no room──► PodResizePending: Deferred (now) or Infeasible (ever) on this node ──others leave──► tried again
+ */
+import type { Container, Pod, PodCondition, ResourceRequirements } from '#api/types.ts';
+import { tryParseQuantity } from '#machinery/quantity.ts';
+import { isCriError } from '../../cri/errors.ts';
+import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
+import { linuxResources, podCgroup, type PodCgroup } from '../config/resources.ts';
+import { runtimeErrorText } from '../cri-text.ts';
+import { latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
+import type { AgentParts } from './parts.ts';
+import { isSidecar } from './restart-policy.ts';
+
+/** By container name; '' is the pod's own. */
+type Resources = ReadonlyMap<string, ResourceRequirements>;
+
+/** Why a resize has to wait, or will not be. */
+export interface ResizeRefusal { readonly reason: 'Deferred' | 'Infeasible'; readonly message: string }
+
+interface Progress { readonly reason?: 'Error'; readonly message?: string }
+
+/** What a container runs with; id undefined: it was just started and not seen yet. */
+interface Actual { readonly id: string | undefined; readonly resources: ResourceRequirements | undefined }
+
+const RESIZABLE = ['cpu', 'memory'] as const;
+const RETRY_MS = 10_000;
+
+export class PodResize {
+  readonly #parts: AgentParts;
+  #allocated: Resources;
+  #pending: ResizeRefusal | undefined;
+  #progress: Progress | undefined;
+  readonly #actual = new Map<string, Actual>();
+  /** What the pod's cgroup was last set to; undefined: not known to this agent. */
+  #cgroup: PodCgroup | undefined;
+
+  constructor(parts: AgentParts, pod: Pod) {
+    this.#parts = parts;
+    this.#allocated = allocatedBefore(pod);
+    if (pod.status?.conditions?.some(({ type }) => type === 'PodResizeInProgress')) this.#progress = {};
+  }
+
+  /** The pod as the node runs it: with what is allocated. */
+  allocated(pod: Pod): Pod {
+    return withResources(pod, this.#allocated);
+  }
+
+  get deferred(): boolean { return this.#pending?.reason === 'Deferred'; }
+
+  conditions(): PodCondition[] {
+    return [
+      ...(this.#pending ? [{ type: 'PodResizePending', status: 'True', ...this.#pending }] : []),
+      ...(this.#progress ? [{ type: 'PodResizeInProgress', status: 'True', ...this.#progress }] : []),
+    ];
+  }
+
+  /** What a container that runs has; undefined: as allocated. */
+  actual(name: string): ResourceRequirements | undefined {
+    return this.#actual.get(name)?.resources;
+  }
+
+  /** A container was started with what is allocated. */
+  started(name: string): void {
+    this.#actual.set(name, { id: undefined, resources: this.#allocated.get(name) });
+  }
+
+  /** The pod's cgroup was made for what is allocated. */
+  cgroupMade(cgroup: PodCgroup): void {
+    this.#cgroup = cgroup;
+  }
+
+  /** Allocates what the pod asks for, where the node has room for it. True when what is allocated changed. */
+  consider(desired: Pod): boolean {
+    const wanted = resourcesOf(desired);
+    if (sameAll(wanted, this.#allocated)) {
+      this.#allocated = wanted;
+      this.#pending = undefined;
+      return false;
+    }
+    const refusal = this.#parts.resizeRefusal(desired);
+    if (refusal) {
+      if (refusal.reason !== this.#pending?.reason) this.#event(`Resize${refusal.reason}`, desired, refusal.message);
+      this.#pending = refusal;
+      return false;
+    }
+    this.#pending = undefined;
+    this.#allocated = wanted;
+    this.#progress = {};
+    this.#event('ResizeStarted', desired);
+    return true;
+  }
+
+  /** Brings what runs to what is allocated. Names of containers to be replaced for it, and when to try again. */
+  async actuate(pod: Pod, runtime: PodRuntime): Promise<{ readonly restart: ReadonlySet<string>; readonly retryAtMs: number }> {
+    const changes = this.#changes(pod, runtime);
+    const restart = new Set(changes.filter(({ replace }) => replace).map(({ container }) => container.name));
+    // An agent before this one was in the middle of it.
+    if (changes.length > 0) this.#progress ??= {};
+    if (!this.#progress) return { restart, retryAtMs: Infinity };
+    try {
+      await this.#checkMemory(changes);
+      await this.#update(pod, changes);
+      this.#progress = {};
+    } catch (error) {
+      const message = isCriError(error) ? runtimeErrorText(error) : (error as Error).message;
+      if (this.#progress.message !== message) this.#event('ResizeError', pod, message);
+      this.#progress = { reason: 'Error', message };
+      return { restart: new Set(), retryAtMs: this.#parts.clock.now() + RETRY_MS };
+    }
+    if (restart.size === 0) {
+      this.#progress = undefined;
+      this.#event('ResizeCompleted', pod);
+    }
+    return { restart, retryAtMs: Infinity };
+  }
+
+  /** Running containers that have something else than is allocated. */
+  #changes(pod: Pod, runtime: PodRuntime): Change[] {
+    const changes: Change[] = [];
+    for (const container of resizable(pod)) {
+      const running = latestContainer(runtime, container.name);
+      if (running?.phase !== 'running') continue;
+      const wanted = this.#kernel(pod, container);
+      const actual = this.#adopt(container, running, wanted);
+      if (actual.resources && same(actual.resources, container.resources ?? {})) continue;
+      changes.push({ container, running, wanted, before: actual.resources, replace: needsReplacement(container, actual.resources) });
+    }
+    return changes;
+  }
+
+  /** What this running container has: as it was started or last updated here, else by what the runtime says of it. */
+  #adopt(container: Container, running: RuntimeContainer, wanted: CriInput<LinuxContainerResources>): Actual {
+    const known = this.#actual.get(container.name);
+    if (known?.id === running.id) return known;
+    const adopted: Actual = known && known.id === undefined ? { ...known, id: running.id }
+      : { id: running.id, resources: running.resources && !sameKernel(running.resources, wanted) ? undefined : container.resources ?? {} };
+    this.#actual.set(container.name, adopted);
+    return adopted;
+  }
+
+  #kernel(pod: Pod, container: Container): CriInput<LinuxContainerResources> {
+    const { machineMemoryBytes, cgroups } = this.#parts;
+    const { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes } = linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes, cgroupVersion: cgroups.version });
+    return { cpuShares, cpuPeriod, cpuQuota, memoryLimitInBytes };
+  }
+
+  /** A limit below what is used would kill, or be refused by the kernel after half of the work. */
+  async #checkMemory(changes: readonly Change[]): Promise<void> {
+    const problems: string[] = [];
+    for (const { container, running, wanted, before, replace } of changes) {
+      const limit = wanted.memoryLimitInBytes ?? 0;
+      if (replace || limit === 0 || limit >= bytes(before?.limits?.['memory'])) continue;
+      const { stats } = await this.#parts.cri.containerStats({ containerId: running.id });
+      const usage = stats?.memory?.usageBytes?.value ?? 0;
+      if (usage >= limit) problems.push(`attempting to set container "${container.name}" memory limit (${limit}) below current usage (${usage})`);
+    }
+    if (problems.length > 0) throw new Error(`cannot decrease memory limits: ${problems.join(', ')}`);
+  }
+
+  /** Never is a container's limit above its pod's. */
+  async #update(pod: Pod, changes: readonly Change[]): Promise<void> {
+    const { cri, cgroups, cgroupRoot } = this.#parts;
+    const wanted = podCgroup(pod.spec ?? { containers: [] }, { root: cgroupRoot, uid: pod.metadata?.uid ?? '' });
+    await cgroups.update(largerOf(this.#cgroup, wanted));
+    for (const { container, running, wanted: linux, replace } of changes) {
+      if (replace) continue;
+      await cri.updateContainerResources({ containerId: running.id, linux });
+      this.#actual.set(container.name, { id: running.id, resources: container.resources ?? {} });
+    }
+    await cgroups.update(wanted);
+    this.#cgroup = wanted;
+  }
+
+  #event(reason: string, pod: Pod, error?: string): void {
+    const summary = (containers: readonly Container[] = []): object[] => containers.map(({ name, resources = {} }) => ({ name, resources }));
+    const { initContainers = [], containers = [] } = pod.spec ?? {};
+    const text = JSON.stringify({ ...(initContainers.length > 0 ? { initContainers: summary(initContainers) } : {}), containers: summary(containers), generation: pod.metadata?.generation ?? 0, ...(error ? { error } : {}) });
+    const title = { ResizeStarted: 'started', ResizeCompleted: 'completed', ResizeError: 'error', ResizeDeferred: 'Deferred', ResizeInfeasible: 'Infeasible' }[reason];
+    this.#parts.events.event(pod, { type: reason === 'ResizeStarted' || reason === 'ResizeCompleted' ? 'Normal' : 'Warning', reason, message: `Pod resize ${title}: ${text}` });
+  }
+}
+
+interface Change {
+  readonly container: Container;
+  readonly running: RuntimeContainer;
+  readonly wanted: CriInput<LinuxContainerResources>;
+  readonly before: ResourceRequirements | undefined;
+  readonly replace: boolean;
+}
+
+function resizable({ spec }: Pod): Container[] {
+  return [...(spec?.initContainers ?? []).filter(isSidecar), ...spec?.containers ?? []];
+}
+
+function resourcesOf({ spec }: Pod): Map<string, ResourceRequirements> {
+  const found = new Map([...spec?.initContainers ?? [], ...spec?.containers ?? []].map(({ name, resources = {} }) => [name, resources]));
+  if (spec?.resources) found.set('', spec.resources);
+  return found;
+}
+
+function withResources(pod: Pod, resources: Resources): Pod {
+  if (!pod.spec) return pod;
+  const own = <T extends Container>(container: T): T => ({ ...container, resources: resources.get(container.name) ?? container.resources ?? {} });
+  const { initContainers, containers } = pod.spec;
+  const ofPod = resources.get('');
+  return { ...pod, spec: { ...pod.spec, ...(initContainers ? { initContainers: initContainers.map(own) } : {}), containers: containers.map(own), ...(ofPod ? { resources: ofPod } : {}) } };
+}
+
+/** Of a pod that an agent before this one ran: its status says what was allocated. */
+function allocatedBefore(pod: Pod): Resources {
+  const resources = resourcesOf(pod);
+  for (const { name, allocatedResources, resources: shown } of [...pod.status?.containerStatuses ?? [], ...pod.status?.initContainerStatuses ?? []]) {
+    const desired = resources.get(name);
+    if (!desired || !allocatedResources || sameAmounts(allocatedResources, desired.requests)) continue;
+    resources.set(name, { ...desired, requests: allocatedResources, ...(shown?.limits ? { limits: shown.limits } : {}) });
+  }
+  return resources;
+}
+
+function sameAll(one: Resources, other: Resources): boolean {
+  return one.size === other.size && [...one].every(([name, resources]) => same(resources, other.get(name) ?? {}));
+}
+
+function same(one: ResourceRequirements, other: ResourceRequirements): boolean {
+  return sameAmounts(one.requests, other.requests) && sameAmounts(one.limits, other.limits);
+}
+
+type Amounts = Readonly<Record<string, string>> | undefined;
+
+function sameAmounts(one: Amounts, other: Amounts): boolean {
+  return RESIZABLE.every((name) => sameAmount(one?.[name], other?.[name]));
+}
+
+function sameAmount(one: string | undefined, other: string | undefined): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  const [left, right] = [tryParseQuantity(one), tryParseQuantity(other)];
+  return left !== undefined && right !== undefined && left.equals(right);
+}
+
+/** As the runtime reports it, where it does. Absent amounts are zero. */
+function sameKernel(one: LinuxContainerResources, other: CriInput<LinuxContainerResources>): boolean {
+  return (['cpuShares', 'cpuQuota', 'memoryLimitInBytes'] as const).every((field) => Math.max(0, one[field]) === (other[field] ?? 0));
+}
+
+/** One of the resources that change may only change with a new container. */
+function needsReplacement({ resizePolicy = [], resources }: Container, before: ResourceRequirements | undefined): boolean {
+  return resizePolicy.some(({ resourceName, restartPolicy }) => restartPolicy === 'RestartContainer'
+    && !(sameAmount(before?.requests?.[resourceName], resources?.requests?.[resourceName]) && sameAmount(before?.limits?.[resourceName], resources?.limits?.[resourceName])));
+}
+
+/** No limit: more than every limit. */
+function bytes(text: string | undefined): number {
+  return text === undefined ? Infinity : tryParseQuantity(text)?.value() ?? Infinity;
+}
+
+/** In each amount the larger one; 0 is no limit. Before is not known: no limits at all. */
+function largerOf(before: PodCgroup | undefined, after: PodCgroup): PodCgroup {
+  const limit = (one: number, other: number): number => (one === 0 || other === 0 ? 0 : Math.max(one, other));
+  if (!before) return { ...after, cpuQuota: 0, memoryLimitBytes: 0 };
+  return { ...after, cpuQuota: limit(before.cpuQuota, after.cpuQuota), memoryLimitBytes: limit(before.memoryLimitBytes, after.memoryLimitBytes) };
+}

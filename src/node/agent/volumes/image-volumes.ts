@@ -1,0 +1,15 @@
+/** Volumes that are images: whose they are, and what a container wants of them. Pure. */
+import type { Container, EphemeralContainer, ImageVolumeSource, Pod } from '#api/types.ts';
+
+export interface ImageVolume { readonly name: string; readonly source: ImageVolumeSource }
+
+/** References of the images that the pod's volumes are. */
+export function imagesOfVolumes({ spec }: Pod): string[] {
+  return (spec?.volumes ?? []).flatMap(({ image }) => (image?.reference ? [image.reference] : []));
+}
+
+/** Those that this container mounts. */
+export function imageVolumesOf({ spec }: Pod, container: Container | EphemeralContainer): ImageVolume[] {
+  const wanted = new Set((container.volumeMounts ?? []).map(({ name }) => name));
+  return (spec?.volumes ?? []).flatMap(({ name, image }) => (image && wanted.has(name) ? [{ name, source: image }] : []));
+}
