@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { customResourceDocument } from './openapi-custom.ts';
+import { customResourceDocument, customSchemas } from './openapi-custom.ts';
 import type { Operation } from './openapi-paths.ts';
 import { definitionsIn } from './openapi-v3.ts';
 import type { ResourceFacts } from './resources.ts';
@@ -36,4 +36,12 @@ test('lists are of the kind that their author gave them', () => {
   const list = document.paths['/apis/stable.example.com/v1/crontabs']!['get'] as Operation;
   assert.deepEqual(list.responses['200']!.content!['application/json'], { schema: { $ref: '#/components/schemas/com.example.stable.v1.Timetable' } });
   assert.ok(document.components.schemas!['com.example.stable.v1.Timetable']);
+});
+
+test('an object that takes any field has none of its own in version 2, and none at all without a schema', () => {
+  const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+  const of = (openapi: 2 | 3, schema?: object): object => customSchemas([{ facts, ...(schema && { schema: { ...schema } }) }], { paths: {}, style: { openapi } })['com.example.stable.v1.CronTab']!;
+  const bare = { type: 'object', 'x-kubernetes-group-version-kind': [{ group: 'stable.example.com', kind: 'CronTab', version: 'v1' }] };
+  assert.deepEqual([of(2), of(3), of(2, open)], [bare, bare, bare]);
+  assert.deepEqual(Object.keys((of(3, open) as { properties: object }).properties), ['apiVersion', 'kind', 'metadata']);
 });

@@ -47,7 +47,7 @@ function definitionFinder(resources: readonly CustomResource[]): (kind: GroupVer
   return (kind) => (custom.has(`${kind.group}/${kind.version}/${kind.kind}`) ? customDefinitionName(kind) : definitionOfKind(kind));
 }
 
-function resourceSchemas({ facts, listKind, schema = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } }: CustomResource, style: SchemaStyle): Record<string, JsonSchema> {
+function resourceSchemas({ facts, listKind, schema }: CustomResource, style: SchemaStyle): Record<string, JsonSchema> {
   const { group, version, kind } = facts;
   const listName = listKind ?? `${kind}List`;
   const name = customDefinitionName({ group, version, kind });
@@ -59,12 +59,11 @@ function resourceSchemas({ facts, listKind, schema = { type: 'object', 'x-kubern
     const ref = schemaReference(definition, style);
     return style.openapi === 3 ? { description, allOf: [ref] } : { description, ...ref };
   };
+  // Of an object that takes any field, version 2 names none: clients would refuse all others.
+  const isOpen = schema === undefined || (style.openapi === 2 && schema['x-kubernetes-preserve-unknown-fields'] === true);
+  const properties = isOpen ? undefined : { ...(schema['properties'] as JsonSchema | undefined), ...typeFields, metadata: reference(`${metaV1}.ObjectMeta`, commonFields['metadata']) };
   return {
-    [name]: {
-      ...schema,
-      properties: { ...(schema['properties'] as JsonSchema | undefined), ...typeFields, metadata: reference(`${metaV1}.ObjectMeta`, commonFields['metadata']) },
-      'x-kubernetes-group-version-kind': [{ group, kind, version }],
-    },
+    [name]: { ...(isOpen ? { type: 'object' } : schema), ...(properties && { properties }), 'x-kubernetes-group-version-kind': [{ group, kind, version }] },
     [customDefinitionName({ group, version, kind: listName })]: {
       description: describeType(listName), type: 'object', required: ['items'],
       properties: {

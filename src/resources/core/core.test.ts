@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, ReplicationController, Secret, Service, ServiceAccount } from '#api/types.ts';
+import type { Condition, ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, ReplicationController, Secret, Service, ServiceAccount } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { resourceByPath } from '../registry.ts';
 import { create, row, update } from '../write-case.ts';
@@ -62,6 +62,11 @@ const services: readonly (readonly [what: string, spec: object, ...errors: strin
 ];
 
 for (const [what, spec, ...errors] of services) test(`service: ${what}`, () => assert.deepEqual(create('services', { metadata: meta('s'), spec }).errors, errors));
+
+test('conditions of services are taken as they come', () => {
+  const { object } = create<Service>('services', { metadata: meta('s'), spec: { ports: [{ port: 80 }] } });
+  assert.deepEqual(update<Service>('services', object, (next) => { next.status = { conditions: [{ type: 'Any', status: 'True', reason: 'R', message: 'm' } as Condition] }; }, 'status').errors, []);
+});
 
 test('services keep what was allocated, and let go what their type has not', () => {
   const { object } = create<Service>('services', { metadata: meta('s'), spec: { type: 'NodePort', ports: [{ port: 80 }] } });

@@ -2,7 +2,7 @@
 import type { Service, ServicePort, ServiceSpec } from '#api/types.ts';
 import { isIP, isIPv6 } from 'node:net';
 import {
-  checkCIDR, checkConditionList, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkNonSpecialIP, checkPortNumber, checkPortNumberOrName,
+  checkCIDR, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkNonSpecialIP, checkPortNumber, checkPortNumberOrName,
   checkQualifiedName, eachRepeated, isDualStack, PROTOCOLS,
 } from '../checks.ts';
 import { addressWarnings, rangeWarnings } from '../address-warnings.ts';
@@ -57,7 +57,6 @@ export const services = defineResource<Service>({
     validateUpdate: (next) => {
       const errors = new Errors();
       checkLoadBalancerStatus(next, errors);
-      checkConditionList(next.status?.conditions, STATUS.child('conditions'), errors);
       return errors.list;
     },
   },
