@@ -84,13 +84,14 @@ export class Distribution {
     this.#buckets = new Float64Array(bounds.length);
   }
 
-  observe(value: number): void {
-    this.#count++;
-    this.#sum += value;
+  /** times: the same value so often. */
+  observe(value: number, times = 1): void {
+    this.#count += times;
+    this.#sum += value * times;
     const bounds = this.#bounds;
     for (let i = 0; i < bounds.length; i++) {
       if (value <= bounds[i]!) {
-        this.#buckets[i]!++;
+        this.#buckets[i]! += times;
         return;
       }
     }

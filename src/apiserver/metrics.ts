@@ -45,6 +45,9 @@ interface Series {
   readonly responseBytes: Distribution;
 }
 
+/** What watchers of one resource count. */
+export interface WatchSeries { readonly events: Value; readonly bytes: Distribution; readonly cutOff: Value }
+
 export type Collector = () => string;
 
 /** Verbs that stand in metrics as they are: a client may send any method. */
@@ -112,7 +115,7 @@ export class Metrics {
   }
 
   /** What watchers of a resource count; kept for as long as one watches. */
-  watchSeries({ group, version, resource }: { readonly group: string; readonly version: string; readonly resource: string }): { readonly events: Value; readonly bytes: Distribution; readonly cutOff: Value } {
+  watchSeries({ group, version, resource }: { readonly group: string; readonly version: string; readonly resource: string }): WatchSeries {
     const labels: Labels = `${label('group', group)},${label('resource', resource)},${label('version', version)}`;
     return { events: this.#watchEvents.of(labels), bytes: this.#watchBytes.of(labels), cutOff: this.#endedWatchers.of(`${label('group', group)},${label('resource', resource)}`) };
   }

@@ -35,6 +35,7 @@ import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
 import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
 import { createPathRouter, versionInfo, type PathHandler } from './discovery/paths.ts';
+import { IdentityLease } from './identity-lease.ts';
 import { Counter, Gauge, label } from './instruments.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
@@ -253,6 +254,7 @@ class Bootstrap {
   readonly #core: ServerCore;
   readonly #options: ApiServerOptions;
   readonly #addresses: ServiceAddresses;
+  readonly #identity: IdentityLease;
   #running: Promise<void> | undefined;
   done = false;
 
@@ -260,10 +262,12 @@ class Bootstrap {
     this.#core = core;
     this.#options = options;
     const { internal, catalogue, services: allocation, clock, log } = core;
+    this.#identity = new IdentityLease({ internal, address: options.advertiseAddress ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}` : '', clock, log });
     this.#addresses = new ServiceAddresses({ internal, catalogue, allocation, cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, clock, log });
   }
 
   stop(): Promise<void> {
+    this.#identity.stop();
     return this.#addresses.stop();
   }
 
@@ -302,6 +306,7 @@ class Bootstrap {
         this.#options.bootstrap?.(internal),
       ]);
       await this.#addresses.start();
+      await this.#identity.start();
     } else await this.#options.bootstrap?.(internal);
   }
 }

@@ -182,7 +182,7 @@ export class ServiceAddresses {
     if (!finalizers.includes(FINALIZER)) await this.#modify(name, ({ metadata }) => void (metadata!.finalizers = [...metadata!.finalizers ?? [], FINALIZER]));
     const unusable = (object.spec?.cidrs ?? []).filter((cidr) => !isAllocatable(cidr));
     if (unusable.length > 0) await this.#setReady(name, { status: 'False', reason: 'NotSupported', message: `service addresses are IPv4 in ranges of 8 to 30 bits: nothing is allocated from ${unusable.join(', ')}` }, clock.now());
-    else if (!object.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) await this.#setReady(name, { status: 'True', reason: '', message: 'Kubernetes Service CIDR is ready' }, clock.now());
+    else if (!object.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) await this.#setReady(name, { status: 'True', reason: '', message: name === DEFAULT_SERVICE_CIDR_NAME ? 'Kubernetes default Service CIDR is ready' : 'Kubernetes Service CIDR is ready' }, clock.now());
   }
 
   /** Some address of its own would be left in no range. */

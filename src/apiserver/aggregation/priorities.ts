@@ -10,7 +10,7 @@ const GROUPS: Readonly<Record<string, number>> = {
 };
 
 const VERSIONS: Readonly<Record<string, number>> = {
-  '/v1': 1, 'autoscaling/v2': 30, 'autoscaling/v1': 15, 'flowcontrol.apiserver.k8s.io/v1': 21, 'resource.k8s.io/v1': 20, 'resource.k8s.io/v1beta2': 15,
+  '/v1': 1, 'autoscaling/v2': 30, 'autoscaling/v1': 15, 'flowcontrol.apiserver.k8s.io/v1': 21, 'resource.k8s.io/v1': 21, 'resource.k8s.io/v1beta2': 15,
 };
 
 /** Of every version of a group that CustomResourceDefinitions define. */

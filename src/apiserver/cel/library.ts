@@ -25,6 +25,7 @@ export class CelCIDR { readonly block: CIDRBlock; constructor(block: CIDRBlock) 
 export class CelQuantity { readonly value: Quantity; constructor(value: Quantity) { this.value = value; } }
 export class CelURL { readonly url: URL; readonly text: string; constructor(url: URL, text: string) { this.url = url; this.text = text; } }
 export class CelFormat { readonly name: string; readonly check: (text: string) => string[]; constructor(name: string, check: (text: string) => string[]) { this.name = name; this.check = check; } }
+class StringsNamespace {}
 class SetsNamespace {}
 class ListsNamespace {}
 class FormatNamespace {}
@@ -44,6 +45,7 @@ function makeLibrary(): Environment {
   const env = new Environment({ enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } });
   // Signatures are checked by the evaluator when they are registered.
   const add = (signature: string, handler: (...args: never[]) => unknown): void => void env.registerFunction(signature, handler, { async: false } as never);
+  env.registerType('k8s.Strings', { ctor: StringsNamespace, fields: {} }).registerConstant('strings', 'k8s.Strings', new StringsNamespace());
   addStrings(add);
   addRegularExpressions(add);
   addLists(add);
@@ -95,9 +97,16 @@ function addStrings(add: Add): void {
   });
   add('string.replace(string, string): string', (text: string, from: string, to: string) => text.replaceAll(from, () => to));
   add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => replaceSome(text, { from, to, times: Number(times) }));
-  add('string.reverse(): string', (text: string) => Array.from(text).toReversed().join(''));
   add('string.format(list): string', (template: string, args: readonly unknown[]) => format(template, args));
-  add('string.quote(): string', (text: string) => JSON.stringify(text));
+  add('k8s.Strings.quote(string): string', (_: StringsNamespace, text: string) => quoted(text));
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { '\u0007': '\\a', '\b': '\\b', '\f': '\\f', '\n': '\\n', '\r': '\\r', '\t': '\\t', '\v': '\\v', '\\': '\\\\', '"': '\\"' };
+
+/** As a literal; what is no character becomes the replacement one. */
+function quoted(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return `"${text.toWellFormed().replaceAll(/[\u0007\b\f\n\r\t\v\\"]/g, (character) => ESCAPES[character]!)}"`;
 }
 
 function replaceSome(text: string, { from, to, times }: { readonly from: string; readonly to: string; readonly times: number }): string {

@@ -39,7 +39,7 @@ test('values have the types of their schema', () => {
 test('Kubernetes functions', () => {
   for (const expression of [
     'self.ints.isSorted() && self.ints.sum() == 6 && self.ints.min() == 1 && self.ints.max() == 3 && self.ints.indexOf(2) == 1', '!self.list.isSorted()', 'self.s.matches("^h.*o$") && matches(self.s, "ell")',
-    'self.s.find("l+") == "ll" && self.s.findAll("l").size() == 2', 'self.s.replace("l", "L") == "heLLo" && self.s.replace("l", "L", 1) == "heLlo"', 'self.s.charAt(1) == "e" && self.s.reverse() == "olleh"', '"%s=%d".format([self.s, self.n]) == "hello=3"',
+    'self.s.find("l+") == "ll" && self.s.findAll("l").size() == 2', 'self.s.replace("l", "L") == "heLLo" && self.s.replace("l", "L", 1) == "heLlo"', 'self.s.charAt(1) == "e"', '"%s=%d".format([self.s, self.n]) == "hello=3"',
     'sets.contains(self.ints, [1, 2]) && sets.intersects(self.ints, [3, 4]) && sets.equivalent(self.ints, [3, 2, 1])', 'url("https://u@example.com:80/p?q=1").getHost() == "example.com:80" && url("https://example.com:80/p").getPort() == "80" && url("/p").getEscapedPath() == "/p" && isURL("https://x") && !isURL("no url")',
     'ip("127.0.0.1").isLoopback() && ip("::1").family() == 6 && isIP("1.2.3.4") && !isIP("1.2.3") && ip.isCanonical("1.2.3.4")', 'cidr("10.0.0.0/8").containsIP("10.1.2.3") && cidr("10.0.0.0/8").containsCIDR("10.1.0.0/16") && cidr("10.1.2.3/8").masked() == cidr("10.0.0.0/8") && cidr("10.0.0.0/8").prefixLength() == 8',
     'quantity("1Gi").isGreaterThan(quantity("1G")) && quantity("1").add(2).compareTo(quantity("3")) == 0 && quantity("5").asInteger() == 5 && isQuantity("5m") && !isQuantity("x") && quantity("1500m").asApproximateFloat() == 1.5',

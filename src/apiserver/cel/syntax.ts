@@ -2,7 +2,7 @@
 import { TypeError as CelTypeError, type ParseResult } from '@marcbachmann/cel-js';
 import { charge, TOTAL_LIMIT, traversal } from './budget.ts';
 import { equalValues } from './equality.ts';
-import { LINEAR_MATCHES } from './library.ts';
+import { compiledPattern, LINEAR_MATCHES } from './library.ts';
 
 /** What is used of the evaluator's nodes; args by op as its documentation has them. */
 export interface SyntaxNode {
@@ -41,8 +41,21 @@ export function rewriteMatches(node: SyntaxNode): void {
   if (node.op === 'rcall' && FOREIGN.has((node.args as string[])[0]!)) {
     throw new CelTypeError({ code: 'unknown_variable', message: `Unknown function: ${(node.args as string[])[0]}`, node } as never);
   }
-  if ((node.op === 'rcall' || node.op === 'call') && (node.args as unknown[])[0] === 'matches') (node.args as unknown[])[0] = LINEAR_MATCHES;
+  if ((node.op === 'rcall' || node.op === 'call') && (node.args as unknown[])[0] === 'matches') {
+    requirePattern(childrenOf(node).at(-1));
+    (node.args as unknown[])[0] = LINEAR_MATCHES;
+  }
   for (const child of childrenOf(node)) rewriteMatches(child);
+}
+
+/** A pattern that stands in the expression is looked at before it is ever used. */
+function requirePattern(node: SyntaxNode | undefined): void {
+  if (node?.op !== 'value' || typeof node.args !== 'string') return;
+  try {
+    compiledPattern(node.args);
+  } catch {
+    throw new CelTypeError('invalid matches argument', node as never);
+  }
 }
 
 /** Before the check: node becomes what template is, in its place in the tree. */

@@ -22,6 +22,8 @@ export interface BroadcastForm {
   /** Equal for all members. */
   readonly encoding: string;
   frame(type: ChangeType, entry: CacheEntry): Buffer;
+  /** A frame is sent to so many. */
+  sent?(bytes: number, watchers: number): void;
 }
 
 export interface BroadcastOptions { readonly cache: ResourceCache; readonly keyPrefix: string; readonly form: BroadcastForm; readonly clock: Clock }
@@ -101,6 +103,8 @@ export class Broadcast implements CacheListener {
     this.#pending = [];
     this.#pendingBytes = 0;
     const frames = pending.length === 1 ? pending[0]! : Buffer.concat(pending);
+    const { form } = this.#options;
+    if (form.sent) for (const { length } of pending) form.sent(length, this.#members.size);
     for (const member of this.#members) member.write(frames);
     const restMs = Math.min(MAX_REST_MS, this.#members.size * REST_MS_PER_MEMBER);
     if (restMs >= MIN_REST_MS) this.#restsUntilMs = this.#options.clock.monotonic() + restMs;

@@ -17,7 +17,7 @@ import type { CacheListener } from '../cache/resource-cache.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse, ResponseSink } from '../http.ts';
-import type { Metrics, RequestLabels } from '../metrics.ts';
+import type { RequestLabels, WatchSeries } from '../metrics.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { labelsOf } from '../request-labels.ts';
@@ -183,7 +183,7 @@ class Watcher implements CacheListener, BroadcastMember {
   #pending: Buffer[] = [];
   #sink: ResponseSink | undefined;
   #ended = false;
-  readonly #counts: ReturnType<Metrics['watchSeries']>;
+  readonly #counts: WatchSeries;
   readonly #left: () => void;
   readonly #stop = (): void => this.end();
   readonly #timers: { cancel(): void }[] = [];
@@ -265,10 +265,10 @@ class Watcher implements CacheListener, BroadcastMember {
   /** In the tick in which nothing is left to be written: alone, or together with all who see the same. */
   #goLive(): void {
     this.#backlog = undefined;
-    const { endpoint: { cache }, core, form } = this.#options;
+    const { endpoint: { cache }, core, form } = this.#options, counts = this.#counts;
     if (this.#ended || this.#matches || form.encoding === undefined || this.#replayedUpTo > core.cache.revision) return;
     this.#unsubscribe?.();
-    const broadcast = Broadcast.join(this, { cache, keyPrefix: this.keyPrefix, form: { encoding: form.encoding, frame: (type, entry) => form.frame(type, entry) }, clock: core.clock });
+    const broadcast = Broadcast.join(this, { cache, keyPrefix: this.keyPrefix, form: { encoding: form.encoding, frame: (type, entry) => form.frame(type, entry), sent: (bytes, watchers) => count(counts, bytes, watchers) }, clock: core.clock });
     this.#broadcast = broadcast;
     this.#unsubscribe = () => broadcast.leave(this);
   }
@@ -296,7 +296,7 @@ class Watcher implements CacheListener, BroadcastMember {
       if (this.#ended) return;
       const frame = frameOf(item);
       if (frame) {
-        this.#count(frame);
+        count(this.#counts, frame.length, 1);
         frames.push(frame);
         size += frame.length;
       }
@@ -329,7 +329,7 @@ class Watcher implements CacheListener, BroadcastMember {
     }
     const frame = this.#frameOf(event);
     if (!frame) return;
-    this.#count(frame);
+    count(this.#counts, frame.length, 1);
     this.#pending.push(frame);
   }
 
@@ -349,11 +349,6 @@ class Watcher implements CacheListener, BroadcastMember {
 
   reset(): void {
     this.end();
-  }
-
-  #count({ length }: Buffer): void {
-    this.#counts.events.value++;
-    this.#counts.bytes.observe(length);
   }
 
   #cut(why: string): void {
@@ -399,6 +394,11 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#wake?.();
     this.#sink?.end();
   }
+}
+
+function count({ events, bytes }: WatchSeries, size: number, watchers: number): void {
+  events.value += watchers;
+  bytes.observe(size, watchers);
 }
 
 /** All that an event's frame may be made of. */

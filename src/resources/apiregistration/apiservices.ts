@@ -1,6 +1,7 @@
 /** APIService: who serves a group and version. */
 import type { APIService } from '#api/types.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
@@ -13,10 +14,10 @@ export const apiservices = defineResource<APIService>({
   nameRule: 'path-segment',
   allowUnconditionalUpdate: false,
   applyDefaults: ({ spec }) => { if (spec?.service) spec.service.port ??= 443; },
-  prepareForCreate: (service) => {
+  prepareForCreate: (service, { nowMs }) => {
     service.status = {};
     // What this server serves itself is always there.
-    if (!service.spec?.service) service.status.conditions = [{ type: 'Available', status: 'True', reason: 'Local', message: 'Local APIServices are always available' }];
+    if (!service.spec?.service) service.status.conditions = [{ type: 'Available', status: 'True', lastTransitionTime: formatTime(nowMs), reason: 'Local', message: 'Local APIServices are always available' }];
   },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (service) => {
