@@ -104,6 +104,11 @@ export class Catalogue {
     return this.#endpoints.get(`${group}/${version}/${plural}`);
   }
 
+  /** Whether any version of it is served. */
+  servesGroup(group: string): boolean {
+    return this.endpoints.some(({ gvr }) => gvr.group === group);
+  }
+
   /** In the version objects are stored as, or else the preferred one; also when it is switched off for clients. */
   byGroup(group: string, plural: string): Endpoint | undefined {
     return this.#endpoints.get(`${group}//${plural}`);

@@ -54,6 +54,19 @@ export function negotiateWithoutTable(accept: string | undefined): Accepted {
   return found.view === 'table' ? choose(accept ?? '', { serves: (view) => view !== 'table' }) : found;
 }
 
+/**
+ * Upstream's routes look at Accept before its handlers do, and more simply: one of the types produced must be named, or anything be taken. Qualities and
+ * parameters do not count, nor do ranges such as application/*.
+ */
+export function acceptsRoute(accept: string | undefined, produced: readonly string[]): boolean {
+  if (accept === undefined || accept === '') return true;
+  return accept.split(',').some((clause) => {
+    const semicolon = clause.indexOf(';');
+    const type = (semicolon < 0 ? clause : clause.slice(0, semicolon)).trim();
+    return type === '*/*' || produced.includes(type);
+  });
+}
+
 interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
 
 export function parseAccept(accept: string): Clause[] {

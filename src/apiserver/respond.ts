@@ -24,6 +24,11 @@ export function textResponse(status: number, text: string, contentType = 'text/p
   return { status, headers: { 'content-type': contentType, 'x-content-type-options': 'nosniff', 'cache-control': 'no-cache, private' }, body: Buffer.from(text) };
 }
 
+/** For paths that are nobody's: no part of any API group, so no Status. */
+export function pageNotFound(): ApiResponse {
+  return textResponse(404, '404 page not found\n');
+}
+
 export function successStatus(details: Status['details']): Status {
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', ...(details ? { details } : {}), code: 200 };
 }

@@ -69,6 +69,8 @@ export const statusErrors = {
   pathMethodNotAllowed: () => failure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {}),
   notAcceptable: (accepted: readonly string[]) =>
     failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`),
+  /** As notAcceptable, of a route that produces nothing of what is accepted. */
+  noRepresentation: (produced: readonly string[]) => failure(406, 'NotAcceptable', `406: Not Acceptable\n\nAvailable representations: ${produced.join(', ')}`, {}),
   unsupportedMediaType: (accepted: readonly string[]) =>
     failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`),
   requestEntityTooLarge: (message: string) => failure(413, 'RequestEntityTooLarge', `Request entity is too large: ${message}`),

@@ -114,14 +114,24 @@ describe('discovery', () => {
     }
   });
 
-  it('what is off stays off, and HEAD is GET without a body', async () => {
+  it('what is off stays off; plain handlers take any method, routes only GET', async () => {
     for (const path of ['/logs', '/logs/', '/logs/kube.log', '/apis/none', '/apis/apps/v9', '/openapi/v3/apis/none/v1']) assert.equal((await get(path)).status, 404, path);
-    for (const path of ['/version', '/api', '/api/v1', '/apis/apps', '/openapi/v2', '/openapi/v3', '/openapi/v3/apis/apps/v1', '/healthz', '/livez/ping', '/metrics', '/openid/v1/jwks']) {
+    for (const path of ['/version', '/api', '/api/v1', '/apis/apps/v1', '/openid/v1/jwks', '/api/v1/namespaces', '/api/v1/namespaces/default']) {
+      for (const method of ['HEAD', 'OPTIONS']) assert.equal((await get(path, { method })).status, 405, path);
+    }
+    for (const path of ['/nope', '/apis/nope', '/apis/nope/v1/things', '/healthz/', '/livez/nope', '/metrics/']) {
+      const { status, text, headers } = await get(path, { method: 'GET' });
+      assert.deepEqual([status, text, headers['content-type']], [404, '404 page not found\n', 'text/plain; charset=utf-8'], path);
+    }
+    for (const path of ['/api/v9', '/apis/apps/v9', '/apis/apps/v1/nope']) assert.match((await get(path)).text, /"message":"the server could not find the requested resource"/, path);
+    for (const path of ['/apis', '/apis/apps', '/openapi/v2', '/openapi/v3', '/openapi/v3/apis/apps/v1', '/healthz', '/livez/ping', '/metrics']) {
       const { status, text, headers } = await get(path, { method: 'HEAD' });
       assert.deepEqual([status, text], [200, ''], path);
       assert.ok(headers['content-type'], path);
     }
-    assert.equal((await get('/apis', { method: 'POST' })).status, 405);
+    assert.equal((await get('/apis', { method: 'POST' })).status, 200);
+    const refused = await get('/api/v1/namespaces', { accept: 'application/xml' });
+    assert.deepEqual([refused.status, JSON.parse(refused.text).message], [406, '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch']);
     const version = await json('/version');
     assert.deepEqual(Object.keys(version).sort(), ['buildDate', 'compiler', 'emulationMajor', 'emulationMinor', 'gitCommit', 'gitTreeState', 'gitVersion', 'goVersion', 'major', 'minCompatibilityMajor', 'minCompatibilityMinor', 'minor', 'platform']);
   });
@@ -151,8 +161,7 @@ describe('OpenAPI', () => {
     assert.equal((await get(url, { 'if-none-match': document.headers.etag! })).status, 304);
     const old = await get('/openapi/v3/apis/apps/v1?hash=OLD');
     assert.deepEqual([old.status, old.headers.location], [301, url]);
-    const index = await get('/openapi/v3');
-    assert.equal((await get('/openapi/v3', { 'if-none-match': index.headers.etag! })).status, 304);
+    assert.equal((await get('/openapi/v3')).headers['content-type'], 'text/plain; charset=utf-8');
   });
 
   const definitionOf = async (group: string, version: string, kind: string): Promise<object | undefined> => {

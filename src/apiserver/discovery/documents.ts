@@ -39,6 +39,12 @@ export class DiscoveryDocuments {
     return this.#make(path, () => this.#classic(path));
   }
 
+  /** Whether any version of it is served, here or by an extension server. */
+  hasGroup(group: string): boolean {
+    this.#refresh();
+    return this.#groups.some(({ name }) => name === group);
+  }
+
   /** Of '/api' or '/apis', as apidiscovery.k8s.io of this version. */
   aggregated(path: '/api' | '/apis', version: string): DiscoveryDocument {
     this.#refresh();

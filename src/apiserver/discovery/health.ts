@@ -1,9 +1,8 @@
 /** /healthz, /livez and /readyz: named checks, upstream's text answers, ?verbose and ?exclude, one path for each check. */
-import { statusErrors } from '#machinery/errors.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { Counter, Gauge, label } from '../instruments.ts';
-import { textResponse } from '../respond.ts';
+import { pageNotFound, textResponse } from '../respond.ts';
 
 const ROOTS = ['healthz', 'livez', 'readyz'] as const;
 
@@ -74,9 +73,9 @@ export class HealthChecks {
     const [, root, ...rest] = info.path.split('/');
     const checks = this.#of(root!);
     const single = rest.join('/');
-    if (single !== '') {
+    if (rest.length > 0) {
       const check = checks.find(({ name }) => name === single);
-      if (!check) throw statusErrors.pathNotFound();
+      if (!check) return pageNotFound();
       const problem = this.#run(root!, check);
       return problem === undefined ? textResponse(200, 'ok') : textResponse(500, `internal server error: ${problem}\n`);
     }

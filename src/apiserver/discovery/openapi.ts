@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { openapiV3Document, openapiV3Hash, openapiV3Index } from '#api/openapi-v3.ts';
 import { encodeOpenapiV2 } from '#api/openapi-v2-protobuf.ts';
-import { statusErrors } from '#machinery/errors.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import type { ExtensionOpenapi } from '../aggregation/aggregator.ts';
 import { mergeV2, type V2Part } from '../aggregation/extension-openapi.ts';
@@ -49,6 +48,7 @@ export class OpenapiDocuments {
 
   v2(context: RequestContext): ApiResponse {
     const form = formOf(context.request.headers['accept']);
+    if (form === undefined) return notAcceptable();
     this.#refresh();
     const document = this.#of(`v2 ${form}`, () => {
       if (form === 'protobuf') return encodeOpenapiV2(JSON.parse(this.#v2Json().bytes.toString()) as Record<string, unknown>);
@@ -64,11 +64,11 @@ export class OpenapiDocuments {
 
   /** name: '' is the index, else 'api/v1', 'apis/apps/v1', …. Documents of extension servers are asked of them: not in here. */
   v3(context: RequestContext, name: string): ApiResponse {
-    requireJson(context.request.headers['accept']);
     this.#refresh();
-    if (name === '') return respond(context, this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))), { contentType: 'application/json' });
+    if (name === '') return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))).bytes };
     const document = this.#options.custom.document(name) ?? this.#ofExtension(name) ?? this.#ofBuiltin(name);
-    if (!document) throw statusErrors.pathNotFound();
+    if (!document) return { status: 404, headers: { 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
+    if (!takesJson(context.request.headers['accept'])) return notAcceptable();
     const wanted = context.info.query['hash'];
     if (wanted !== undefined && wanted !== document.hash) {
       return { status: 301, headers: { location: `${OPENAPI_V3}/${name}?hash=${document.hash}` }, body: Buffer.alloc(0) };
@@ -138,17 +138,21 @@ function respond({ request }: RequestContext, { bytes, hash }: Document, { conte
   return { status: 200, headers: { ...headers, 'content-type': contentType }, body: bytes };
 }
 
-function formOf(accept: string | undefined): 'json' | 'protobuf' {
+/** Without a word: these documents are for programs, which offer what there is. */
+function notAcceptable(): ApiResponse {
+  return { status: 406, headers: { 'cache-control': 'no-cache, private', vary: 'Accept' }, body: Buffer.alloc(0) };
+}
+
+function formOf(accept: string | undefined): 'json' | 'protobuf' | undefined {
   if (accept === undefined || accept === '') return 'json';
   for (const { type } of parseAccept(accept)) {
     const form = V2_FORMS[type];
     if (form) return form;
   }
-  throw statusErrors.notAcceptable(['application/json', V2_PROTOBUF]);
+  return undefined;
 }
 
 /** Clients offer v3's protobuf beside JSON; JSON is what all of them understand. */
-function requireJson(accept: string | undefined): void {
-  if (accept === undefined || accept === '' || parseAccept(accept).some(({ type }) => type === 'application/json' || type === '*/*' || type === 'application/*')) return;
-  throw statusErrors.notAcceptable(['application/json']);
+function takesJson(accept: string | undefined): boolean {
+  return accept === undefined || accept === '' || parseAccept(accept).some(({ type }) => type === 'application/json' || type === '*/*' || type === 'application/*');
 }

@@ -8,8 +8,8 @@ import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { Metrics } from '../metrics.ts';
-import { negotiate, parseAccept } from '../negotiate.ts';
-import { isPretty, jsonResponse, prettyJson, textResponse } from '../respond.ts';
+import { acceptsRoute, MEDIA_TYPES, negotiate, parseAccept } from '../negotiate.ts';
+import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson, textResponse } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
 import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
@@ -35,36 +35,67 @@ export type PathHandler = (context: RequestContext) => ApiResponse | Promise<Api
 export function createPathRouter(options: PathOptions): PathHandler {
   const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions });
   const version = versionInfo(options.programVersion);
-  const exact: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
-    '/version': (context) => json(context, version),
-    '/statusz': (context) => statusz(context, version),
-    '/metrics/slis': () => textResponse(200, options.health.metrics(), 'text/plain; version=0.0.4; charset=utf-8'),
-    '/metrics': () => textResponse(200, options.metrics.render(), 'text/plain; version=0.0.4; charset=utf-8'),
-    '/.well-known/openid-configuration': (context) => issuerDocument(context, options.tokenIssuer?.openidConfiguration(), 'application/json'),
+  const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
+    '/version': (context) => json(demandProduced(context, CONTENT_TYPE_JSON), version),
+    '/.well-known/openid-configuration': (context) => issuerDocument(context, options.tokenIssuer?.openidConfiguration(), CONTENT_TYPE_JSON),
     '/openid/v1/jwks': (context) => issuerDocument(context, options.tokenIssuer?.jwks(), 'application/jwk-set+json'),
-    '/openapi/v2': (context) => openapi.v2(context),
-    [OPENAPI_V3]: (context) => openapi.v3(context, ''),
-    '/': (context) => json(context, { paths: allPaths(options) }),
+  };
+  const index: PathHandler = (context) => json(context, { paths: allPaths(options) });
+  const handlers: Readonly<Record<string, PathHandler>> = {
+    '/': index, '/index.html': index, '/openapi/v2': (context) => openapi.v2(context), [OPENAPI_V3]: (context) => openapi.v3(context, ''), '/statusz': (context) => statusz(context, version),
+    '/metrics/slis': () => metricsPage(options.health.metrics()), '/metrics': () => metricsPage(options.metrics.render()),
   };
   return (context) => {
     const { request, info } = context;
-    const extra = options.extra && Object.hasOwn(options.extra, info.path) ? options.extra[info.path] : undefined;
-    if (extra) return extra(context);
-    if (request.method !== 'GET' && request.method !== 'HEAD') throw statusErrors.pathMethodNotAllowed();
+    const own = options.extra && Object.hasOwn(options.extra, info.path) ? options.extra[info.path] : Object.hasOwn(handlers, info.path) ? handlers[info.path] : undefined;
+    if (own) return own(context);
+    if (info.path.startsWith(`${OPENAPI_V3}/`)) return openapi.v3(context, info.path.slice(OPENAPI_V3.length + 1));
+    if (/^\/(healthz|livez|readyz)(\/|$)/.test(info.path)) return options.health.respond(context);
     const path = info.path.length > 1 && info.path.endsWith('/') ? info.path.slice(0, -1) : info.path;
-    const found = exact[path];
-    if (found) return found(context);
-    if (path.startsWith(`${OPENAPI_V3}/`)) return openapi.v3(context, path.slice(OPENAPI_V3.length + 1));
-    if (/^\/(healthz|livez|readyz)(\/|$)/.test(path)) return options.health.respond(context);
-    if (path === '/api' || path === '/apis') {
-      const aggregated = wantedDiscovery(request.headers['accept']);
-      if (aggregated) return aggregatedResponse(context, options.documents.aggregated(path, aggregated), aggregated);
+    const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+    if (route) {
+      demandGet(request.method);
+      return route(context);
     }
-    const document = /^\/apis?(\/|$)/.test(path) ? options.documents.classic(path) : undefined;
-    if (!document) throw statusErrors.pathNotFound();
-    return discoveryResponse(context, document);
+    return discovery(context, path, options.documents);
   };
 }
+
+/** Routes, unlike the plain handlers beside them, are of one method: not even of HEAD. */
+function demandGet(method: string): void {
+  if (method !== 'GET') throw statusErrors.pathMethodNotAllowed();
+}
+
+/** A route says what it produces; who accepts none of it is told before anything else. */
+function demandProduced(context: RequestContext, produced: string): RequestContext {
+  if (!acceptsRoute(context.request.headers['accept'], [produced])) throw statusErrors.noRepresentation([produced]);
+  return context;
+}
+
+function metricsPage(page: string): ApiResponse {
+  return { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private' }, body: Buffer.from(page) };
+}
+
+/** The documents of groups are plain handlers, those of versions (and of the core group) are routes. */
+function discovery(context: RequestContext, path: string, documents: DiscoveryDocuments): ApiResponse {
+  const { request } = context;
+  const [, root = '', group, version] = path.split('/');
+  const document = root === 'api' || root === 'apis' ? documents.classic(path) : undefined;
+  if (!document) {
+    if (root === 'api' || (root === 'apis' && group !== undefined && documents.hasGroup(group))) throw statusErrors.pathNotFound();
+    return pageNotFound();
+  }
+  const isRoute = root === 'api' || version !== undefined;
+  if (isRoute) demandGet(request.method);
+  if (path === '/api' || path === '/apis') {
+    const aggregated = wantedDiscovery(request.headers['accept']);
+    if (aggregated) return aggregatedResponse(context, documents.aggregated(path, aggregated), aggregated);
+  }
+  if (isRoute && path !== '/api' && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES)) throw statusErrors.noRepresentation(DOCUMENT_TYPES);
+  return discoveryResponse(context, document);
+}
+
+const DOCUMENT_TYPES = Object.values(MEDIA_TYPES);
 
 export interface VersionInfo extends Readonly<Record<string, string>> {
   readonly major: string; readonly minor: string; readonly emulationMajor: string; readonly emulationMinor: string; readonly minCompatibilityMajor: string; readonly minCompatibilityMinor: string;
@@ -86,8 +117,8 @@ function statusz({ request }: RequestContext, { goVersion, gitVersion, emulation
   const [weekday, day, month, year, time] = new Date(Date.now() - seconds * 1000).toUTCString().replace(',', '').split(' ');
   return textResponse(200, [
     '', 'apiserver statusz', 'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.', '',
-    `Started  ${weekday} ${month} ${day!.replace(/^0/, ' ')} ${time} UTC ${year}`, `Up  ${Math.floor(seconds / 3600)} hr ${two(Math.floor(seconds / 60) % 60)} min ${two(seconds % 60)} sec`,
-    `Go version  ${goVersion}`, `Binary version  ${gitVersion.replace(/^v/, '')}`, `Emulation version  ${emulationMajor}.${emulationMinor}`, 'Paths  /healthz /livez /metrics /readyz /statusz /version', '',
+    `Started: ${weekday} ${month} ${day!.replace(/^0/, ' ')} ${time} UTC ${year}`, `Up: ${Math.floor(seconds / 3600)} hr ${two(Math.floor(seconds / 60) % 60)} min ${two(seconds % 60)} sec`,
+    `Go version: ${goVersion}`, `Binary version: ${gitVersion.replace(/^v/, '')}`, `Emulation version: ${emulationMajor}.${emulationMinor}`, 'Paths: /healthz /livez /metrics /readyz /statusz /version', '',
   ].join('\n'));
 }
 
@@ -95,8 +126,9 @@ function json({ request, info }: RequestContext, value: unknown): ApiResponse {
   return jsonResponse(200, isPretty(info.query, request) || info.path === '/version' || info.path === '/' ? prettyJson(value) : Buffer.from(JSON.stringify(value)));
 }
 
-function issuerDocument(_context: RequestContext, document: Record<string, unknown> | undefined, contentType: string): ApiResponse {
-  if (!document) throw statusErrors.pathNotFound();
+function issuerDocument(context: RequestContext, document: Record<string, unknown> | undefined, contentType: string): ApiResponse {
+  if (!document) return pageNotFound();
+  demandProduced(context, contentType);
   return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' }, body: Buffer.from(JSON.stringify(document)) };
 }
 

@@ -9,6 +9,8 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { Objects, type StoredEndpoint } from '../objects.ts';
 import { VIRTUAL } from '../virtual/virtual.ts';
+import { acceptsRoute, MEDIA_TYPES } from '../negotiate.ts';
+import { pageNotFound } from '../respond.ts';
 import { get } from './get.ts';
 import { list } from './list.ts';
 import { patch } from './patch.ts';
@@ -30,7 +32,10 @@ export function objectsFor(core: ServerCore): Objects {
 export function handleResource(context: RequestContext, core: ServerCore): Answer {
   const { info } = context;
   const endpoint = core.catalogue.find(info.group, info.version, info.resource);
-  if (!endpoint) throw statusErrors.pathNotFound();
+  if (!endpoint) {
+    if (!core.catalogue.servesGroup(info.group)) return pageNotFound();
+    throw statusErrors.pathNotFound();
+  }
   demandServedPrefix(context);
   const { deprecation } = endpoint.resource.behaviour;
   if (deprecation !== undefined) {
@@ -38,7 +43,9 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     core.metrics.deprecatedApi(info);
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
+  demandRoutedMethod(context);
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
+  demandRepresentation(endpoint, context);
   const { namespaced } = endpoint.resource;
   const namespace = namespaced ? info.namespace : '';
   if (!namespaced && info.namespace !== '' && info.resource !== 'namespaces') throw statusErrors.pathNotFound();
@@ -60,6 +67,22 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     case 'deletecollection': return removeCollection(stored, call(context, core, target));
     default: throw statusErrors.pathMethodNotAllowed();
   }
+}
+
+/** HEAD is a get to those who authorize, but no route has it. */
+function demandRoutedMethod({ request }: RequestContext): void {
+  if (request.method === 'HEAD') throw statusErrors.pathMethodNotAllowed();
+}
+
+const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
+/** Of collections, which can be watched. */
+const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, `${MEDIA_TYPES.json};stream=watch`, `${MEDIA_TYPES.protobuf};stream=watch`];
+
+/** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
+function demandRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
+  if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
+  const isWatchable = !resource.virtual && (info.verb === 'list' || info.verb === 'watch');
+  throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
 }
 
 function call(context: RequestContext, core: ServerCore, target: WriteCall['target']): WriteCall {
@@ -90,7 +113,9 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
     if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log')) throw statusErrors.pathMethodNotAllowed();
     return connect(context, core, endpoint);
   }
+  demandRoutedMethod(context);
   if (!served.verbs.includes(verb)) throw statusErrors.pathMethodNotAllowed();
+  demandRepresentation(endpoint, context);
   const special = SUBRESOURCES[`${info.group}/${pair}`];
   if (special && (verb === 'create' || special.verbs?.includes(verb))) return special.run(stored, call(context, core, target));
   if (subresource === 'scale') {
