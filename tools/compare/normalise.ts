@@ -30,8 +30,13 @@ export function normalise(answer: Answer, options: NormaliseOptions): Normalised
   if (answer.broken !== undefined) return { status: 0, headers: {}, body: `(no answer: ${answer.broken})` };
   const text = textNormaliser(options);
   const headers = Object.entries(answer.headers).filter(([name]) => !IGNORED_HEADERS.has(name))
-    .map(([name, values]) => [name, PRESENT_HEADERS.has(name) ? '(present)' : values.length === 1 ? text(values[0]!) : values.map(text).toSorted()] as const);
+    .map(([name, values]) => [name, PRESENT_HEADERS.has(name) ? '(present)' : name === 'warning' ? warningsOf(values).map(text).toSorted() : values.length === 1 ? text(values[0]!) : values.map(text).toSorted()] as const);
   return { status: answer.status, headers: Object.fromEntries(headers), body: normaliseBody(decodeBody(answer), { ...options, text }) };
+}
+
+/** Several may stand in one header, which is the same to clients. */
+function warningsOf(values: readonly string[]): string[] {
+  return values.flatMap((value) => value.match(/\d+ \S+ "(?:[^"\\]|\\.)*"/g) ?? [value]);
 }
 
 interface Context extends NormaliseOptions { readonly text: (text: string) => string }
@@ -45,7 +50,7 @@ export function normaliseBody(body: unknown, options: NormaliseOptions & { reado
 
 /** Documents and tables whose descriptions are each server's own words. */
 function hasOwnWords(body: unknown): boolean {
-  return typeof body === 'object' && body !== null && ('openapi' in body || 'swagger' in body || 'columnDefinitions' in body || (Array.isArray(body) && body.some((event: { object?: { kind?: unknown } } | null) => event?.object?.kind === 'Table')));
+  return typeof body === 'object' && body !== null && ('openapi' in body || 'swagger' in body || 'columnDefinitions' in body || [body].flat().some((event: { object?: { kind?: unknown } } | null) => event?.object?.kind === 'Table'));
 }
 
 const UUID = /\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/g;

@@ -15,6 +15,14 @@ export interface Group {
 
 const GRAVITY: readonly DifferenceKind[] = ['status', 'reason', 'cause', 'message', 'body', 'header', 'order'];
 const MAX_SCENARIOS = 6;
+/** What concerns every kind comes first, what hardly matters to anyone last. */
+const FIRST: readonly string[] = ['wire', 'list and watch', 'patch and apply', 'managed fields', 'documents', 'rbac and authorization', 'custom resources', 'subresources'];
+const LAST: readonly string[] = ['decoder words', 'Go values in messages', 'order of fields'];
+
+function weightOf(area: string): number {
+  const first = FIRST.indexOf(area), last = LAST.indexOf(area);
+  return first >= 0 ? first : last >= 0 ? 1000 + last : 100;
+}
 
 export class Report {
   readonly #groups = new Map<string, { finding: Finding; count: number; scenarios: Set<string> }>();
@@ -23,7 +31,9 @@ export class Report {
   add(finding: Finding): void {
     this.#findings += 1;
     const { kind, path, reference, subject } = finding.difference;
-    const key = [areaOf(finding), kind, generalPath(path), generalText(reference), generalText(subject)].join('\0');
+    // Of an order it is said where; the fields are in the example.
+    const words = kind === 'order' && path !== '' ? [] : [generalText(reference), generalText(subject)];
+    const key = [areaOf(finding), kind, generalPath(path), ...words].join('\0');
     const known = this.#groups.get(key) ?? { finding, count: 0, scenarios: new Set<string>() };
     known.count += 1;
     if (known.scenarios.size < 200) known.scenarios.add(finding.scenario);
@@ -38,7 +48,7 @@ export class Report {
     return [...this.#groups].map(([key, { finding, count, scenarios }]) => ({
       area: areaOf(finding), kind: finding.difference.kind, signature: key.split('\0').slice(2).join(' | '), count, example: finding,
       scenarios: [...scenarios].toSorted((left, right) => left.length - right.length || left.localeCompare(right)).slice(0, MAX_SCENARIOS),
-    })).toSorted((left, right) => left.area.localeCompare(right.area) || GRAVITY.indexOf(left.kind) - GRAVITY.indexOf(right.kind) || right.count - left.count);
+    })).toSorted((left, right) => weightOf(left.area) - weightOf(right.area) || left.area.localeCompare(right.area) || GRAVITY.indexOf(left.kind) - GRAVITY.indexOf(right.kind) || right.count - left.count);
   }
 }
 
@@ -46,7 +56,9 @@ export class Report {
  * Fields inside a pod template are a pod's, whatever kind holds the template. What is the same for every kind has areas of its own: the words of Go's
  * JSON decoder, and values that messages show as Go structures (upper-case fields, nulls).
  */
-function areaOf({ area, difference: { path, reference, subject } }: Finding): string {
+function areaOf({ area, difference: { kind, path, reference, subject } }: Finding): string {
+  if (kind === 'order' && path !== '') return 'order of fields';
+  if (path.includes('managedFields')) return 'managed fields';
   if (reference.includes(GO_DECODER) && subject.includes(GO_DECODER)) return 'decoder words';
   if (reference !== subject && withoutValues(reference) === withoutValues(subject) && /[{[]/.test(reference)) return 'Go values in messages';
   return TEMPLATE.test(path) ? 'core/Pod' : area;
@@ -62,6 +74,8 @@ function withoutValues(text: string): string {
 const TEMPLATE = /^(?:spec\.)?(?:jobTemplate\.spec\.)?template\.spec\./;
 
 function generalPath(path: string): string {
+  const managed = /^.*?managedFields(?:\[[^\]]*\])?/.exec(path)?.[0];
+  if (managed !== undefined) return `${managed.replace(/^.*managedFields/, 'managedFields').replaceAll(/\[[^\]]*\]/g, '[*]')}${path.length > managed.length ? path.slice(path.lastIndexOf('"f:') < 0 ? managed.length : path.lastIndexOf('"f:')) : ''}`;
   return path.replace(TEMPLATE, 'spec.').replaceAll(/\[[^\]]*\]/g, '[*]').replaceAll(/"[^"]*"/g, '*');
 }
 
