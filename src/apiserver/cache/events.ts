@@ -12,6 +12,8 @@ export class CacheEvent {
   /** What is stored now; undefined = deleted. */
   readonly current: CacheEntry | undefined;
   readonly previous: CacheEntry | undefined;
+  /** Of the previous state, which nobody else holds; as it was when this was made, for reading it adds to it. */
+  readonly heldBytes: number;
   #departed: CacheEntry | undefined;
   /** Encoded forms, shared by all watchers while the event is handed out, then dropped. */
   #frames: Map<string, Buffer> | undefined;
@@ -21,6 +23,7 @@ export class CacheEvent {
     this.key = key;
     this.current = current;
     this.previous = previous;
+    this.heldBytes = previous?.byteLength ?? 0;
   }
 
   /** The last state before the change with the change's resourceVersion: what DELETED carries. */
@@ -56,22 +59,39 @@ export class CacheEvent {
 /** The window of one resource forgets its oldest events above either bound. */
 export const MAX_WINDOW_EVENTS = 8192;
 const MAX_PREVIOUS_BYTES = 8 * 1024 * 1024;
+/** All windows of a server together: above it whoever takes an event in forgets own ones, but for these. What is forgotten is read from the store's log. */
+const MAX_ALL_PREVIOUS_BYTES = 48 * 1024 * 1024;
+const KEPT_PREVIOUS_BYTES = 256 * 1024;
+
+/** What the windows of one server hold together. */
+export class WindowBudget {
+  readonly #maxBytes: number;
+  bytes = 0;
+
+  constructor(maxBytes = MAX_ALL_PREVIOUS_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get isExceeded(): boolean { return this.bytes > this.#maxBytes; }
+}
 
 export class EventWindow {
   #events: CacheEvent[] = [];
   #head = 0;
   #previousBytes = 0;
   #floor: number;
+  readonly #budget: WindowBudget;
 
   /** floor: the revision after which all events are here. */
-  constructor(floor: number) {
+  constructor(floor: number, budget: WindowBudget) {
     this.#floor = floor;
+    this.#budget = budget;
   }
 
   push(event: CacheEvent): void {
     this.#events.push(event);
-    this.#previousBytes += event.previous?.byteLength ?? 0;
-    while (this.#events.length - this.#head > MAX_WINDOW_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES) this.#forgetOldest();
+    this.#hold(event.heldBytes);
+    while (this.#isOverfull()) this.#forgetOldest();
     if (this.#head > 1024 && this.#head * 2 > this.#events.length) {
       this.#events = this.#events.slice(this.#head);
       this.#head = 0;
@@ -90,11 +110,27 @@ export class EventWindow {
     return this.#events.slice(low);
   }
 
+  /** Gives back what it holds; it is not used after this. */
+  release(): void {
+    this.#hold(-this.#previousBytes);
+    this.#events = [];
+  }
+
+  #isOverfull(): boolean {
+    if (this.#events.length - this.#head > MAX_WINDOW_EVENTS || this.#previousBytes > MAX_PREVIOUS_BYTES) return true;
+    return this.#budget.isExceeded && this.#previousBytes > KEPT_PREVIOUS_BYTES;
+  }
+
+  #hold(bytes: number): void {
+    this.#previousBytes += bytes;
+    this.#budget.bytes += bytes;
+  }
+
   #forgetOldest(): void {
     const event = this.#events[this.#head]!;
     this.#events[this.#head] = undefined as unknown as CacheEvent;
     this.#head++;
     this.#floor = event.revision;
-    this.#previousBytes -= event.previous?.byteLength ?? 0;
+    this.#hold(-event.heldBytes);
   }
 }

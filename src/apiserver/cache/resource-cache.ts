@@ -2,7 +2,7 @@
 import type { KubeObject } from '#machinery/object.ts';
 import type { StoreEvent } from '#storage/store.ts';
 import { CacheEntry } from './entry.ts';
-import { CacheEvent, EventWindow } from './events.ts';
+import { CacheEvent, EventWindow, WindowBudget } from './events.ts';
 import type { ParsedObjects } from './parsed-objects.ts';
 import { jsonForm, type SlabForm } from './slab-forms.ts';
 import { SortedEntries } from './sorted-entries.ts';
@@ -25,6 +25,8 @@ export interface ResourceCacheOptions {
   readonly fieldsOf: (object: KubeObject) => Readonly<Record<string, string>>;
   /** What stored objects begin with and items of lists leave out, in place of their opening brace. */
   readonly itemHead?: Buffer | undefined;
+  /** Shared by all caches of a server. Default: one of its own. */
+  readonly windows?: WindowBudget;
 }
 
 export class ResourceCache {
@@ -40,11 +42,14 @@ export class ResourceCache {
   fills = 0;
   /** The newest write to this resource, or what the cache was filled at. */
   lastRevision = 0;
-  #window = new EventWindow(0);
+  readonly #budget: WindowBudget;
+  #window: EventWindow;
   /** By exact keyPrefix: an event looks up each prefix of its key that listeners have. */
   readonly #listeners = new Map<string, Set<CacheListener>>();
 
-  constructor({ prefix, parsed, fieldsOf, itemHead }: ResourceCacheOptions) {
+  constructor({ prefix, parsed, fieldsOf, itemHead, windows = new WindowBudget() }: ResourceCacheOptions) {
+    this.#budget = windows;
+    this.#window = new EventWindow(0, windows);
     this.jsonForm = jsonForm(itemHead);
     this.prefix = prefix;
     this.parsed = parsed;
@@ -82,7 +87,8 @@ export class ResourceCache {
     this.fills++;
     this.entries.load(entries);
     this.lastRevision = revision;
-    this.#window = new EventWindow(revision);
+    this.#window.release();
+    this.#window = new EventWindow(revision, this.#budget);
     this.endWatches();
   }
 

@@ -10,7 +10,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
 import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
-import { CacheEvent } from './events.ts';
+import { CacheEvent, WindowBudget } from './events.ts';
 import { ParsedObjects } from './parsed-objects.ts';
 import { ResourceCache, type CacheListener, type ResourceCacheOptions } from './resource-cache.ts';
 
@@ -27,6 +27,7 @@ export interface WatchCacheOptions { readonly store: Store; readonly clock: Cloc
 
 export class WatchCache {
   readonly parsed = new ParsedObjects(PARSED_BYTES);
+  readonly #windows = new WindowBudget();
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -57,7 +58,7 @@ export class WatchCache {
   add(prefix: string, { fieldsOf, itemHead }: Pick<ResourceCacheOptions, 'fieldsOf' | 'itemHead'>): ResourceCache {
     let cache = this.#byPrefix.get(prefix);
     if (!cache) {
-      cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead });
+      cache = new ResourceCache({ prefix, parsed: this.parsed, fieldsOf, itemHead, windows: this.#windows });
       this.#byPrefix.set(prefix, cache);
       if (this.#live) cache.fill([], this.#revision);
       const segments = prefix.slice(STORAGE_ROOT.length).split('/');
