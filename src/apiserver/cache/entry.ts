@@ -23,6 +23,8 @@ export class CacheEntry {
   protobufItem: Buffer | undefined;
   /** Kept by ParsedObjects, bounded there. */
   parsed: KubeObject | undefined;
+  /** What ParsedObjects counted for it: its bytes change as they are read and laid out. */
+  parsedBytes = 0;
   /** Second chance of ParsedObjects. */
   touched = false;
   #labels: Readonly<Record<string, string>> | undefined;

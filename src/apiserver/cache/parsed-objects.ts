@@ -28,8 +28,9 @@ export class ParsedObjects {
   keep(entry: CacheEntry, object: KubeObject): void {
     if (entry.parsed !== undefined) return;
     entry.parsed = object;
+    entry.parsedBytes = entry.byteLength;
     this.#queue.push(entry);
-    this.#bytes += entry.byteLength;
+    this.#bytes += entry.parsedBytes;
     while (this.#bytes > this.#maxBytes && this.#head < this.#queue.length) this.#evictOne();
     if (this.#head > 4096 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
@@ -46,6 +47,6 @@ export class ParsedObjects {
       return;
     }
     entry.parsed = undefined;
-    this.#bytes -= entry.byteLength;
+    this.#bytes -= entry.parsedBytes;
   }
 }
