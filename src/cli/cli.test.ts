@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const COMMANDS = ['up', 'down', 'status', 'delete', 'login', 'user', 'user create', 'user list', 'user delete', 'user hash-password', 'image', 'image load', 'access', 'access who-can', 'access explain', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
+const COMMANDS = ['up', 'down', 'status', 'delete', 'reset', 'login', 'user', 'user create', 'user list', 'user delete', 'user hash-password', 'image', 'image load', 'access', 'access who-can', 'access explain', 'test', 'completion', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy', 'dns'];
 
 function capstan(words: readonly string[], env: NodeJS.ProcessEnv = { ...process.env, KUBECONFIG: '' }): SpawnSyncReturns<string> {
   return spawnSync(join(ROOT, 'capstan'), words, { encoding: 'utf8', env, timeout: 60_000 });
@@ -66,6 +66,9 @@ describe('the command line', () => {
     { words: ['down', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x/ },
     { words: ['delete', '--yes', '--data-dir', '/nonexistent/x'], says: /There is no cluster in \/nonexistent\/x: the directory does not exist/ },
     { words: ['delete', '--yes', '--data-dir', '/'], says: /\/ is not a Capstan data directory .*: nothing was removed/ },
+    { words: ['reset', '--yes'], says: /--data-dir DIR \(of capstan node\), or --kubeconfig FILE or --cluster-id ID \(of capstan proxy\) is needed/ },
+    { words: ['reset', '--yes', '--cluster-id', 'x'], says: /--cluster-id is "x"; it should be 8 hexadecimal digits/ },
+    { words: ['reset', '--yes', '--kubeconfig', '/nonexistent/k'], says: /Cannot read kubeconfig \/nonexistent\/k/ },
     { words: ['image', 'load', '/nonexistent/i.tar', '--data-dir', '/nonexistent/x'], says: /There is no cluster in/ },
     { words: ['image', 'load'], says: /missing required argument 'file.tar'/ },
     { words: ['completion', 'tcsh'], says: /Allowed choices are bash, zsh, fish/ },

@@ -1,10 +1,15 @@
-/** `capstan delete`: stop a cluster and remove its data directory and everything it made on the machine. Asks first. */
+/**
+ * `capstan delete`: stop a cluster and remove its data directory and everything it made on the machine. Asks first. Where the settings file is
+ * damaged or gone it goes by what else there is, and says what it could not know; a newer version's directory is left to that version.
+ */
 import { existsSync, rmSync } from 'node:fs';
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import { dataDir, describeDiskError, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
+import { isNodeDir } from '#cmd/containerd-dir.ts';
+import { dataDir, describeDiskError, readSettings, SettingsError, UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import { stopDaemon } from '#deploy/daemon.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
+import { remainsOf } from '#deploy/remains.ts';
+import { confirmRemoval } from './confirm.ts';
 import { action, dataDirOption, print } from './context.ts';
 
 const STOP_TIMEOUT_MS = 120_000;
@@ -17,28 +22,67 @@ export function register(program: Command): void {
     .option('--yes', 'do not ask')
     .action(action(async (options: { readonly dataDir?: string; readonly yes?: boolean }) => {
       const dir = dataDir(options.dataDir);
-      if (!existsSync(dir.path)) throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);
-      const settings = readSettings(dir);
-      if (!settings) throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
-      if (!options.yes && !await confirmed(dir)) throw new UserError('Nothing was removed.');
+      const cluster = await findCluster(dir);
+      for (const line of cluster.unknown) print(line);
+      if (!options.yes) await confirmRemoval(`the cluster in ${dir.path} and all its data`);
       if (!await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })) throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing was removed.`);
-      if (settings.runtime === 'cri') await (await import('#cmd/node-control.ts')).destroyNode({ dir, settings });
-      try {
-        rmSync(dir.path, { recursive: true, force: true });
-      } catch (error) {
-        throw describeDiskError(dir.path, error);
-      }
-      releaseNetworks(settings.id);
+      await remove(dir, cluster);
       print(`The cluster in ${dir.path} is gone.`);
     }));
 }
 
-async function confirmed(dir: DataDir): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new UserError(`This removes the cluster in ${dir.path} and all its data: give --yes to confirm.`);
-  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+interface Found {
+  readonly id: string | undefined;
+  /** Whether it has, or may have, something on the machine beside its files. */
+  readonly hasNode: boolean;
+  /** What the user should know first, a line each. */
+  readonly unknown: readonly string[];
+}
+
+async function findCluster(dir: DataDir): Promise<Found> {
+  if (!existsSync(dir.path)) return findWithoutDir(dir);
+  const settings = settingsOf(dir);
+  if (settings !== undefined && !(settings instanceof SettingsError)) return { id: settings.id, hasNode: settings.runtime === 'cri', unknown: [] };
+  const remains = remainsOf(dir);
+  if (remains) return findDamaged(dir, { id: remains.id, what: `${dir.settingsFile} is ${settings?.code ?? 'missing'}` });
+  if (settings) throw new UserError(`${dir.settingsFile} is ${settings.code}, and nothing else in ${dir.path} shows that it is a cluster's directory: nothing was removed.`);
+  throw new UserError(`${dir.path} is not a Capstan data directory (it has no capstan.json): nothing was removed.`);
+}
+
+/** undefined: there are none, and no trace of a cluster among the files. */
+function settingsOf(dir: DataDir): ClusterSettings | SettingsError | undefined {
   try {
-    return (await prompt.question(`Remove the cluster in ${dir.path} and all its data? Type yes: `)).trim() === 'yes';
-  } finally {
-    prompt.close();
+    return readSettings(dir);
+  } catch (error) {
+    if (error instanceof SettingsError && error.code !== 'newer') return error;
+    throw error;
   }
+}
+
+async function findDamaged(dir: DataDir, { id, what }: { readonly id: string | undefined; readonly what: string }): Promise<Found> {
+  const hasNode = isNodeDir(dir.node) || (await leftOnMachine(dir, id)).length > 0;
+  const lost = id === undefined && hasNode ? ["Not to be known: its id, which names its service rules (an nftables table 'capstan-services-…'); they stay, see: nft list tables"] : [];
+  return { id, hasNode, unknown: [`${what}: going by what else there is.`, ...lost] };
+}
+
+/** Somebody removed the directory by hand: what it made on the machine may still be there. */
+async function findWithoutDir(dir: DataDir): Promise<Found> {
+  const id = remainsOf(dir)?.id;
+  const left = await leftOnMachine(dir, id);
+  if (left.length === 0 && id === undefined) throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);
+  return { id, hasNode: left.length > 0, unknown: [`${dir.path} is gone, but this is left of its cluster: ${[...left, ...left.length === 0 ? ['its claim of address ranges'] : []].join(', ')}.`] };
+}
+
+async function leftOnMachine(dir: DataDir, proxyId: string | undefined): Promise<readonly string[]> {
+  return process.platform === 'linux' ? (await import('#cmd/node-control.ts')).findNode({ node: dir.node, proxyId }) : [];
+}
+
+async function remove(dir: DataDir, { id, hasNode }: Found): Promise<void> {
+  if (hasNode) await (await import('#cmd/node-control.ts')).destroyNode({ node: dir.node, proxyId: id });
+  try {
+    rmSync(dir.path, { recursive: true, force: true });
+  } catch (error) {
+    throw describeDiskError(dir.path, error);
+  }
+  if (id !== undefined) releaseNetworks(id);
 }

@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   down: () => import('./down.ts'),
   status: () => import('./status.ts'),
   delete: () => import('./delete.ts'),
+  reset: () => import('./reset.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
   access: () => import('./access.ts'),

@@ -1,7 +1,8 @@
 /** `up` as its user meets it when something is not as it was: a cluster that runs already, a terminal that closes, a directory that lost a part. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -101,4 +102,51 @@ test('closing the terminal of a cluster in the foreground stops it, as Ctrl-C do
   assert.equal(await ended, 0);
   assert.match(text, /The cluster is stopped; its data is kept/);
   assert.match((await capstan(['status', '--data-dir', dir])).stdout, /running {5}no/);
+});
+
+test('a port that is taken is said with the program that has it', async () => {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  const { port: taken } = server.address() as AddressInfo;
+  try {
+    const { code, stderr } = await capstan(['up', '--detach', '--runtime', 'simulated', '--data-dir', `${dir}-other`, '--https-port', String(taken)]);
+    assert.equal(code, 1);
+    assert.match(stderr, process.platform === 'linux' ? new RegExp(`is already taken by the program .* \\(process ${process.pid}\\): choose another`) : /is already taken by another program/);
+    assert.equal(existsSync(`${dir}-other`), false);
+  } finally {
+    await new Promise((closed) => server.close(closed));
+  }
+});
+
+test('delete goes on without settings, but not with a newer version\'s, nor where nothing shows a cluster', async () => {
+  const copy = `${dir}-copy`;
+  const file = join(copy, 'capstan.json');
+  cpSync(dir, copy, { recursive: true });
+  const remove = (...words: readonly string[]): Promise<CommandResult> => capstan(['delete', '--data-dir', copy, ...words]);
+  writeFileSync(file, JSON.stringify({ format: 99 }));
+  await refuses(remove('--yes'), /was made by a newer Capstan/);
+  writeFileSync(file, '{ "format": 1, "id"');
+  await refuses(remove(), /This removes the cluster in .* and all its data: give --yes to confirm/);
+  const { code, stdout, stderr } = await remove('--yes');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /capstan\.json is damaged: going by what else there is\.\nThe cluster in .* is gone/);
+  assert.equal(existsSync(copy), false);
+  const other = mkdtempSync(join(tmpdir(), 'capstan-no-cluster-'));
+  writeFileSync(join(other, 'capstan.json'), 'of somebody else');
+  await refuses(capstan(['delete', '--yes', '--data-dir', other]), /capstan\.json is damaged, and nothing else in .* shows that it is a cluster's directory: nothing was removed/);
+  assert.equal(readFileSync(join(other, 'capstan.json'), 'utf8'), 'of somebody else');
+  rmSync(other, { recursive: true });
+});
+
+test('a cluster whose directory is removed under it says so and stops', async () => {
+  const other = `${dir}-removed`;
+  const child = spawn(resolve(import.meta.dirname, '../../capstan'), ['up', '--runtime', 'simulated', '--data-dir', other, '--https-port', String(await freePort())], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise<number | null>((done) => child.once('close', done));
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (more: string) => { text += more; });
+  await until('the cluster', () => text.includes('Press Ctrl-C'));
+  rmSync(other, { recursive: true, force: true });
+  assert.equal(await ended, 1);
+  assert.match(text, /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran \(.* is gone\): what is written from now on, nobody would see again\.\n$/);
+  assert.equal(existsSync(other), false);
 });

@@ -7,8 +7,9 @@ import { Option, type Command } from 'commander';
 import {
   createSettings, DATA_FORMAT, dataDir, newClusterId, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings, type DataDir, type RuntimeKind,
 } from '#deploy/data-dir.ts';
-import { readState, runningPid, startDaemon, stopDaemon } from '#deploy/daemon.ts';
-import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks } from '#deploy/networks.ts';
+import { readState, runningPid, startDaemon, stopDaemon, type StartedDaemon } from '#deploy/daemon.ts';
+import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
+import { describePortHolder } from '#deploy/port-holder.ts';
 import { installPackages, missingPackages } from '#deploy/packages/debian.ts';
 import type { ApiServerArgs } from './apiserver-args.ts';
 import { action, dataDirOption, print, wholeNumber } from './context.ts';
@@ -88,7 +89,7 @@ async function up(options: UpOptions): Promise<void> {
     return;
   }
   print('Press Ctrl-C to stop the cluster.');
-  await stayUntilEnd(dir, daemon.child);
+  await stayUntilEnd(dir, daemon);
 }
 
 /** A cluster that runs has its options: others are refused rather than ignored. Those it was started with may be said again. */
@@ -152,12 +153,12 @@ async function settle({ dir, stored, options, apiServerArgs, say }: SettleInput)
   const given = apiServerArgs.length > 0 ? { apiServerArgs } : {};
   if (stored) {
     const { apiServerArgs: _replaced, ...rest } = stored;
-    const settings = { ...rest, ...overrides, ...given };
+    const settings = { ...rest, ...overrides, ...given, ...(runtime === 'simulated' ? { podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: stored.podCIDR }) } : {}) };
     writeSettings(dir, settings);
     return settings;
   }
   const id = newClusterId();
-  const networks = runtime === 'cri' ? await claimNetworks({ id, dataDir: dir.path }) : DEFAULT_NETWORKS;
+  const networks = runtime === 'cri' ? await claimNetworks({ id, dataDir: dir.path }) : { ...DEFAULT_NETWORKS, podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: DEFAULT_NETWORKS.podCIDR }) };
   try {
     const settings = createSettings(dir, { format: DATA_FORMAT, id, runtime, ...overrides, ...given, podCIDR: networks.podCIDR, serviceCIDR: networks.serviceCIDR });
     if (settings.id !== id) releaseNetworks(id);
@@ -205,7 +206,7 @@ async function requireFreePort(settings: Endpoint): Promise<void> {
 }
 
 function portError(error: NodeJS.ErrnoException, { where, settings }: { readonly where: string; readonly settings: Endpoint }): UserError {
-  if (error.code === 'EADDRINUSE') return new UserError(`Port ${where} is already taken by another program: choose another with --https-port.`, error);
+  if (error.code === 'EADDRINUSE') return new UserError(`Port ${where} is already taken by ${describePortHolder(settings.httpsPort)}: choose another with --https-port.`, error);
   if (error.code === 'EADDRNOTAVAIL') return new UserError(`${settings.bindAddress} is not an address of this machine (${hostname()}): choose one with --bind-address.`, error);
   if (error.code === 'EACCES') return new UserError(`Port ${where} needs root: choose a port above 1023 with --https-port.`, error);
   return new UserError(`Cannot listen on ${where}: ${error.message}`, error);
@@ -226,9 +227,11 @@ function summary({ dir, settings, server, millis }: Summary): void {
   print('  kubectl get nodes');
 }
 
-async function stayUntilEnd(dir: DataDir, child: { exitCode: number | null; once(event: 'exit', listener: (code: number | null) => void): unknown }): Promise<void> {
+async function stayUntilEnd(dir: DataDir, { child, lastWords }: StartedDaemon): Promise<void> {
   const code = child.exitCode ?? await new Promise<number | null>((done) => child.once('exit', done));
   if (runningPid(dir) !== undefined) await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS });
+  const why = lastWords();
+  if (why !== undefined) throw new UserError(why);
   if (code !== 0) throw new UserError(`The cluster's program ended by itself (exit code ${code ?? 'none, killed'}); its last words are in ${join(dir.logs, 'capstan.log')}. Start it again with: capstan up --data-dir ${dir.path}`);
   print('The cluster is stopped; its data is kept.');
 }

@@ -11,19 +11,22 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openStore } from '#storage/drivers/index.ts';
 import { StoreError, type Store } from '#storage/store.ts';
-import { dataDir, describeDiskError, readSettings, UserError, writeFileAtomic, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
+import { dataDir, describeDiskError, hasRun, readSettings, UserError, writeFileAtomic, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
 import type { DaemonMessage, DaemonState } from '#deploy/daemon.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { describePortHolder } from '#deploy/port-holder.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
+import { keepFiles, type KeptFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
 import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
 import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
+import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import type { ControlData } from './worker-control.ts';
 import type { NodeThreadData } from './worker-node.ts';
 import { containerdDir } from './containerd-dir.ts';
@@ -47,6 +50,7 @@ class Cluster {
   #server: ComposedApiServer | undefined;
   #control: WorkerHandle | undefined;
   #node: WorkerHandle | undefined;
+  #kept: KeptFiles | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(dir: DataDir, { settings, flags }: { readonly settings: ClusterSettings; readonly flags: ApiServerFlags }) {
@@ -70,7 +74,7 @@ class Cluster {
     try {
       const pki = await this.#step('certificates', () => this.#certificates(network));
       this.#startThreads({ pki, network, handler });
-      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, mayCreate: !hasRun(this.#dir), log: log.with({ component: 'store' }) }));
+      const store = await this.#step('store', () => openStore({ driver: 'lmdb', dir: this.#dir.store, mayCreate: !hasRun(this.#dir, this.#settings), log: log.with({ component: 'store' }) }));
       this.#store = store;
       if (this.#settings.runtime === 'cri') await this.#step('pod network', () => ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), network.nodePodCIDR));
       await this.#step('API server', async () => {
@@ -98,6 +102,7 @@ class Cluster {
     }
     this.#phase = 'ready';
     this.#saveState();
+    this.#kept = keepFiles({ paths: keptFilesOf(this.#dir, this.#dir.store), clock: realClock, onLost: (path) => void this.#lost(path) });
     const millis = Math.round(performance.now() - this.#startedAt);
     log.info('cluster ready', { server: this.url, millis });
     send({ type: 'ready', server: this.url, millis });
@@ -109,6 +114,7 @@ class Cluster {
   }
 
   async #stopAll(): Promise<void> {
+    this.#kept?.close();
     this.#phase = 'stopping';
     this.#saveState();
     await this.#node?.stop(STOP_CONTAINERS);
@@ -116,6 +122,23 @@ class Cluster {
     await this.#server?.stop();
     await this.#store?.close();
     this.#lock?.release();
+  }
+
+  /** No more writes are taken, at once. What a real node has on the machine goes too where the directory is gone: nobody could find it again. */
+  async #lost(path: string): Promise<void> {
+    const message = lostSentence(this.#dir, path);
+    log.error(message);
+    send({ type: 'fatal', message });
+    this.#phase = 'failed';
+    try {
+      await Promise.all([this.#server?.stop(), this.#node?.kill(), this.#control?.kill()]);
+      await this.#store?.close();
+      if (this.#settings.runtime === 'cri' && !existsSync(this.#dir.settingsFile)) await (await import('./node-control.ts')).destroyNode({ node: this.#dir.node, proxyId: this.#settings.id });
+    } catch (error) {
+      log.error('not everything was stopped', { error: errorMessage(error) });
+    }
+    this.#lock?.release();
+    process.exit(1);
   }
 
   #certificates({ service, advertise, gateway }: Addresses): Promise<Pki> {
@@ -214,11 +237,6 @@ function isSpecific(address: string): boolean {
   return address !== '0.0.0.0' && address !== '::';
 }
 
-/** The administrator's kubeconfig is written when the API server answers for the first time, which is after the store was made. */
-function hasRun(dir: DataDir): boolean {
-  return existsSync(dir.kubeconfig);
-}
-
 function send(message: DaemonMessage): void {
   if (process.connected) process.send?.(message, noop);
 }
@@ -233,7 +251,7 @@ function explain(error: unknown, dir: DataDir): string {
   if (error instanceof LockedError) return `The cluster in ${dir.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir.path}`;
   if (error instanceof StoreError || error instanceof PkiError || error instanceof ContainerdError) return error.message;
   const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EADDRINUSE') return `${errorMessage(error)}: another program listens there; choose another port with --https-port.`;
+  if (code === 'EADDRINUSE') return `${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another port with --https-port.`;
   if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES') return describeDiskError(dir.path, error).message;
   return `The cluster could not be started: ${errorMessage(error)} (see ${join(dir.logs, 'capstan.log')})`;
 }

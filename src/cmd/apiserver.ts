@@ -11,14 +11,16 @@ import { openStore, type StorageDriver } from '#storage/drivers/index.ts';
 import { StoreError } from '#storage/store.ts';
 import { writeComponentKubeconfigs } from '#deploy/component-kubeconfigs.ts';
 import {
-  DATA_FORMAT, dataDir, describeDiskError, newClusterId, prepareDataDir, readSettings, UserError, writeFileAtomic, writeSettings, type ClusterSettings, type DataDir,
+  DATA_FORMAT, dataDir, describeDiskError, hasRun, newClusterId, prepareDataDir, readSettings, UserError, writeFileAtomic, writeSettings, type ClusterSettings, type DataDir,
 } from '#deploy/data-dir.ts';
 import type { DaemonState } from '#deploy/daemon.ts';
 import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
+import { describePortHolder } from '#deploy/port-holder.ts';
 import { ensurePki, PkiError, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage, type Logger, type LogLevel } from '#stdx/log.ts';
+import { keepFiles } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError } from '#stdx/process-lock.ts';
 import { serviceAccountTokensFrom, tokenSourcesFrom, type AuthenticationFlags } from './apiserver-flags/authentication.ts';
 import { admissionSettings, type AdmissionFlags } from './apiserver-flags/admission.ts';
@@ -30,6 +32,7 @@ import { requestLimitsFrom, type RequestLimitFlags } from './apiserver-flags/req
 import { aggregationFrom, type AggregationFlags } from './apiserver-flags/aggregation.ts';
 import { servingFrom, type ServingFlags } from './apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerKeys, type ApiServerSettings, type ComposeOptions } from './compose-apiserver.ts';
+import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import { requireIPv4Range } from './proxy.ts';
 import { tlsSettingsFrom, type TlsFlags } from './tls-flags.ts';
 
@@ -76,10 +79,11 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const settings = settingsFrom(flags, dir?.pki);
     const stored = dir ? openDataDir(dir, cleanup) : undefined;
     const plan = planFrom(flags, { dir, stored });
-    if (dir) writeSettings(dir, stored ?? newSettings(plan));
+    const mayCreate = !dir || !hasRun(dir, stored);
+    if (dir) writeSettings(dir, settingsAfter(plan, stored));
     const pki = dir ? await ensurePki(pkiOptions(dir, plan)) : undefined;
     const fromFlags = composeOptionsFrom(flags, { settings, pki });
-    const store = await openStore({ driver: plan.driver, dir: plan.storeDir, log: log.with({ component: 'store' }) });
+    const store = await openStore({ driver: plan.driver, dir: plan.storeDir, mayCreate, log: log.with({ component: 'store' }) });
     cleanup.push(() => store.close());
     const server = await composeApiServer({
       store, ...fromFlags, serviceCIDR: plan.serviceCIDR, listen: [plan.bindAddress], port: plan.port, advertiseAddress: plan.advertiseAddress, clock: realClock, log,
@@ -89,7 +93,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const url = serverUrl(plan);
     if (dir && pki) await publish(dir, { pki, url });
     log.info('ready', { server: url });
-    await stopped;
+    await Promise.race([stopped, ...dir ? [lostFiles(dir, { plan, cleanup })] : []]);
   } catch (error) {
     throw explained(error, { flags, dir });
   } finally {
@@ -136,6 +140,23 @@ function requireAddress(flag: string, text: string): void {
 /** Of a directory that `up` has not made: it has no nodes until some are started. */
 function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings {
   return { format: DATA_FORMAT, id: newClusterId(), httpsPort: port, bindAddress, runtime: 'simulated', nodes: 0, podCIDR: DEFAULT_NETWORKS.podCIDR, serviceCIDR };
+}
+
+/** Rejects when the directory is no longer where it was. */
+function lostFiles(dir: DataDir, { plan, cleanup }: { readonly plan: Plan; readonly cleanup: (() => Promise<void> | void)[] }): Promise<never> {
+  return new Promise((_, reject) => {
+    const kept = keepFiles({
+      paths: keptFilesOf(dir, plan.driver === 'lmdb' ? plan.storeDir : undefined), clock: realClock,
+      onLost: (path) => reject(new UserError(lostSentence(dir, path))),
+    });
+    cleanup.push(() => kept.close());
+  });
+}
+
+/** Of a new directory, or those it has; that it keeps nothing is no longer true once it has had a store. */
+function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): ClusterSettings {
+  const { keepsNothing = stored === undefined, ...settings } = stored ?? newSettings(plan);
+  return keepsNothing && plan.driver === 'memory' ? { ...settings, keepsNothing } : settings;
 }
 
 function pkiOptions(dir: DataDir, { serviceCIDR, bindAddress, advertiseAddress }: Plan): Parameters<typeof ensurePki>[0] {
@@ -270,7 +291,7 @@ function explained(error: unknown, { flags, dir }: { readonly flags: ApiServerFl
   if (error instanceof LockedError) return new UserError(`The cluster in ${dir?.path} is already run by process ${error.holder.pid}; stop it with: capstan down --data-dir ${dir?.path}`, error);
   if (error instanceof StoreError || error instanceof PkiError) return new UserError(error.message, error);
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (code === 'EADDRINUSE') return new UserError(`${errorMessage(error)}: another program listens there; choose another with --secure-port.`, error);
+  if (code === 'EADDRINUSE') return new UserError(`${errorMessage(error)}: ${describePortHolder((error as { port?: number }).port ?? 0)} listens there; choose another with --secure-port.`, error);
   if (code === 'EADDRNOTAVAIL') return new UserError(`${flags.bindAddress ?? ''} is not an address of this machine: choose one with --bind-address.`, error);
   if (code === 'EACCES' && (error as NodeJS.ErrnoException).syscall === 'listen') return new UserError(`${errorMessage(error)}: ports below 1024 need root; choose another with --secure-port.`, error);
   if (['ENOSPC', 'EROFS', 'EACCES', 'EPERM'].includes(code) && dir) return describeDiskError(dir.path, error);

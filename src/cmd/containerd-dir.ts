@@ -1,11 +1,16 @@
 /** Where a cluster's containerd lives. Alone in its file so that naming the place loads no runtime. */
-import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DataDir } from '#deploy/data-dir.ts';
 
 /** True for the --data-dir of `capstan node`, which has a containerd but is no cluster's directory. */
 export function isNodeDir(path: string): boolean {
-  return existsSync(join(containerdDir({ node: path }), 'config.toml'));
+  try {
+    // Not every containerd/config.toml is ours: /etc has one too.
+    return readFileSync(join(containerdDir({ node: path }), 'config.toml'), 'utf8').startsWith('# Written by Capstan');
+  } catch {
+    return false;
+  }
 }
 
 export function containerdDir(dir: Pick<DataDir, 'node'>): string {

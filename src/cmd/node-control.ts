@@ -7,11 +7,13 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { chooseSnapshotter, findTool } from '#node/containerd/machine.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
+import { nodeTraces } from '#node/containerd/traces.ts';
 import { createCriClient } from '#node/cri/client.ts';
 import { isCriError } from '#node/cri/errors.ts';
 import { ImageError } from '#node/images/errors.ts';
 import { importImage } from '#node/images/import.ts';
-import { destroyServiceProxy } from '#proxy/destroy.ts';
+import { destroyServiceProxy, serviceProxyIds } from '#proxy/destroy.ts';
+import { tableName } from '#proxy/nft.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { containerdDir } from './containerd-dir.ts';
 
@@ -26,12 +28,22 @@ export async function stopNode({ dir, settings }: Target): Promise<void> {
   if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);
 }
 
-/** Removes every process, mount, interface, rule and cgroup of the cluster's node. */
-export async function destroyNode({ dir, settings }: Target): Promise<void> {
+/** A node's directory (DIR/node of a cluster, the --data-dir of `capstan node`), and whose service rules go with it. */
+export interface NodeTarget { readonly node: string; readonly proxyId?: string | undefined }
+
+/** What destroyNode would remove, one phrase each; nothing is a good answer too. */
+export async function findNode({ node, proxyId }: NodeTarget): Promise<string[]> {
+  const traces = await nodeTraces(containerdLayout({ dir: containerdDir({ node }) }), node);
+  const rules = proxyId !== undefined && (await serviceProxyIds()).includes(proxyId);
+  return [...traces, ...rules ? [`the service rules (nftables table ${tableName(proxyId)})`] : []];
+}
+
+/** Removes every process, mount, interface, rule and cgroup of the node, and its containerd's files. */
+export async function destroyNode({ node, proxyId }: NodeTarget): Promise<void> {
   // containerd first: its containers hold the pods' volumes, which are mounts below the node's directory.
-  const problems = [...await destroyContainerd({ dir: containerdDir(dir) }), ...await unmountBelow([dir.node])];
-  await destroyServiceProxy(settings.id);
-  if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${dir.path} stays; try again: ${problems.join('; ')}`);
+  const problems = [...await destroyContainerd({ dir: containerdDir({ node }) }), ...await unmountBelow([node])];
+  if (proxyId !== undefined) await destroyServiceProxy(proxyId);
+  if (problems.length > 0) throw new UserError(`Not everything could be removed, so ${node} stays; try again: ${problems.join('; ')}`);
 }
 
 /** Names of the images in the archive, now known to the node. node: its directory, DIR/node of a cluster or the --data-dir of `capstan node`. */

@@ -7,6 +7,7 @@ import { containerdLayout } from '#node/containerd/layout.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { kubeletSettingsFrom, requireKernelDefaults, type KubeletFlags } from './kubelet-flags.ts';
 import { givenServing, joinCluster, keptServing, withClientCertificate, withServingCertificate, type NodeCertificateFlags } from './node-certificates.ts';
+import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './real-node.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
@@ -48,14 +49,32 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   const kubelet = kubeletSettingsFrom(flags);
   await requireKernelDefaults(flags);
   const given = await givenServing(flags);
-  await joinCluster(flags, nodeName);
+  const lock = lockNodeDir(dir);
+  try {
+    await joinCluster(flags, nodeName);
+    await runLockedNode(flags, { dir, podCIDR, nodeName, kubelet, given });
+  } finally {
+    lock.release();
+  }
+}
+
+interface NodePlan {
+  readonly dir: string;
+  readonly podCIDR: string;
+  readonly nodeName: string;
+  readonly kubelet: ReturnType<typeof kubeletSettingsFrom>;
+  readonly given: Awaited<ReturnType<typeof givenServing>>;
+}
+
+async function runLockedNode(flags: NodeFlags, { dir, podCIDR, nodeName, kubelet, given }: NodePlan): Promise<void> {
   const containerdDir = containerdDirOf({ node: dir });
   const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), podCIDR);
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet', flags,
     create: async (context) => {
-      const { ca } = context.connection.options;
+      const { ca, server } = context.connection.options;
+      writeNodeRecord(dir, { server, nodeName });
       if (!ca) throw new UserError(`${context.connection.file} names no certificate authority: the node needs it to know the API server.`);
       const address = flags.nodeIp ?? gateway;
       const serving = given ?? await keptServing(flags, { nodeName, address, nowMs: context.clock.now() });

@@ -1,8 +1,11 @@
 /** `capstan proxy`: the service proxy of this machine as a program of its own. */
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { isIPv4Range, shortHash, UserError } from '#deploy/data-dir.ts';
+import { dirname } from 'node:path';
+import { describeDiskError, isIPv4Range, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy } from '#proxy/service-proxy.ts';
+import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { runComponent, type ComponentFlags } from './run-component.ts';
 
 export interface ProxyFlags extends ComponentFlags {
@@ -20,12 +23,51 @@ export async function runProxy(flags: ProxyFlags): Promise<void> {
   if (missingPrograms().some(({ program }) => program === 'nft')) throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
   if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId)) throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
-  await runComponent({
-    name: 'kube-proxy', flags,
-    create: (context) => createServiceProxy({
-      ...context, nodeName: flags.nodeName ?? hostname().toLowerCase(), podCIDR: flags.clusterCIDR, clusterId: flags.clusterId ?? shortHash(context.connection.options.server),
-    }),
-  });
+  let lock: ProcessLock | undefined;
+  try {
+    await runComponent({
+      name: 'kube-proxy', flags,
+      create: (context) => {
+        const clusterId = flags.clusterId ?? proxyIdOf(context.connection.options.server);
+        lock = lockRules(clusterId);
+        return createServiceProxy({ ...context, nodeName: flags.nodeName ?? hostname().toLowerCase(), podCIDR: flags.clusterCIDR, clusterId });
+      },
+    });
+  } finally {
+    lock?.release();
+  }
+}
+
+/** What the rules of a proxy are named by that serves the cluster of this API server: the address as its kubeconfig has it. */
+export function proxyIdOf(server: string): string {
+  return shortHash(server);
+}
+
+/** The process of `capstan proxy` that writes this cluster's rules, if one does. */
+export function proxyPid(clusterId: string): number | undefined {
+  return liveLockHolder(rulesLock(clusterId))?.pid;
+}
+
+/** Two that write the same rules would undo each other's work. */
+function lockRules(clusterId: string): ProcessLock {
+  const path = rulesLock(clusterId);
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
+    return acquireProcessLock(path);
+  } catch (error) {
+    if (error instanceof LockedError) throw new UserError(`The service rules of this cluster (--cluster-id ${clusterId}) are already written by process ${error.holder.pid}.`, error);
+    throw describeDiskError(path, error);
+  }
+}
+
+/** Rules belong to a network namespace, so several may have such a proxy. */
+function rulesLock(clusterId: string): string {
+  return `/run/capstan/proxies/${clusterId}-${statSync('/proc/self/ns/net').ino}`;
+}
+
+/** Removes what is left of the lock when its proxy is gone. */
+export function removeRulesLock(clusterId: string): void {
+  for (const path of [rulesLock(clusterId), `${rulesLock(clusterId)}.guard`]) rmSync(path, { force: true });
 }
 
 export function requireIPv4Range(flag: string, text: string): void {

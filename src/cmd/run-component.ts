@@ -126,7 +126,8 @@ function stopSignal(log: Logger): { readonly signal: AbortSignal; end(): void } 
   return { signal: controller.signal, end: () => signals.forEach((signal) => process.off(signal, onSignal)) };
 }
 
-function readConnection({ kubeconfig = process.env['KUBECONFIG'], context }: ComponentFlags): Connection {
+/** Where the kubeconfig leads. UserError when there is none, or it cannot be read. */
+export function readConnection({ kubeconfig = process.env['KUBECONFIG'], context }: Pick<ComponentFlags, 'kubeconfig' | 'context'>): Connection {
   if (!kubeconfig) throw new UserError('--kubeconfig FILE is needed: it says where the API server is and who this component is there (capstan up writes one for each into DIR/kubeconfigs).');
   try {
     return { file: kubeconfig, options: resolveContext(loadKubeconfig({ path: kubeconfig }), { context }).options };

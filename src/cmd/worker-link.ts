@@ -26,6 +26,8 @@ export interface WorkerHandle {
   /** Resolves when the worker has ended, with an error message if it was not asked to. */
   readonly ended: Promise<string | undefined>;
   stop(reason: string): Promise<void>;
+  /** Ends it at once, whatever it is doing. */
+  kill(): Promise<void>;
 }
 
 export interface WorkerOptions {
@@ -75,6 +77,11 @@ export function startWorker(options: WorkerOptions): WorkerHandle {
       const late = setTimeout(() => void worker.terminate(), STOP_TIMEOUT_MS);
       await ended;
       clearTimeout(late);
+    },
+    async kill() {
+      stopping = true;
+      await worker.terminate();
+      await ended;
     },
   };
 }

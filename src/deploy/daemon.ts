@@ -27,6 +27,8 @@ export interface StartedDaemon {
   readonly child: ChildProcess;
   /** Resolves when the API is ready, with its address; UserError when the program gave up. */
   readonly ready: Promise<{ readonly server: string; readonly millis: number }>;
+  /** Why it ended by itself after that, where it could still say so. Not of a detached one. */
+  lastWords(): string | undefined;
 }
 
 /** The pid of the process that runs the cluster of this directory, if one does. */
@@ -65,7 +67,13 @@ export function startDaemon(options: StartOptions): StartedDaemon {
     cwd: '/',
   });
   closeSync(log);
-  return { child, ready: waitUntilReady(child, options) };
+  let lastWords: string | undefined;
+  const hear = (message: DaemonMessage): void => { if (message.type === 'fatal') lastWords = message.message; };
+  const ready = waitUntilReady(child, options).then((answer) => {
+    if (!options.detach) child.on('message', hear);
+    return answer;
+  });
+  return { child, ready, lastWords: () => lastWords };
 }
 
 function openLog(dir: DataDir): number {

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { createSettings, DATA_FORMAT, dataDir, prepareDataDir, readSettings, UserError, writeSettings, type ClusterSettings } from './data-dir.ts';
+import { createSettings, DATA_FORMAT, dataDir, prepareDataDir, readSettings, SettingsError, UserError, writeSettings, type ClusterSettings } from './data-dir.ts';
 
 const SETTINGS: ClusterSettings = {
   format: DATA_FORMAT, id: '0123abcd', httpsPort: 6443, bindAddress: '127.0.0.1', runtime: 'simulated', nodes: 1, podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/16',
@@ -58,6 +58,27 @@ describe('the data directory', () => {
     const dir = dataDir(base);
     mkdirSync(dir.store, { recursive: true });
     assert.match(sentence(() => readSettings(dir)), /capstan\.json is missing, but .*store holds a cluster's data/);
+  });
+
+  it('tells what is damaged or missing from what is newer', () => {
+    const dir = dataDir(base);
+    const codeOf = (text: string | undefined): string | undefined => {
+      if (text !== undefined) writeFileSync(dir.settingsFile, text);
+      try {
+        readSettings(dir);
+        return undefined;
+      } catch (error) {
+        return error instanceof SettingsError ? error.code : String(error);
+      }
+    };
+    assert.equal(codeOf('{'), 'damaged');
+    assert.equal(codeOf(JSON.stringify({ ...SETTINGS, id: 'x' })), 'damaged');
+    assert.equal(codeOf(JSON.stringify({ format: DATA_FORMAT + 1 })), 'newer');
+    rmSync(dir.settingsFile);
+    assert.equal(codeOf(undefined), undefined);
+    writeFileSync(dir.kubeconfig, '');
+    assert.equal(codeOf(undefined), 'missing');
+    assert.match(sentence(() => readSettings(dir)), /capstan\.json is missing, but .*admin\.kubeconfig says that there was a cluster/);
   });
 
   it('says that a file is in the way', () => {

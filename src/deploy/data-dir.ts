@@ -29,6 +29,8 @@ export interface ClusterSettings {
   readonly nodes: number;
   readonly podCIDR: string;
   readonly serviceCIDR: string;
+  /** True where its API server has run with --storage memory only. */
+  readonly keepsNothing?: boolean;
   /** 'name=value' each: flags of `capstan apiserver` for this cluster's API server. */
   readonly apiServerArgs?: readonly string[];
 }
@@ -38,6 +40,19 @@ export class UserError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause });
     this.name = 'UserError';
+  }
+}
+
+/**
+ * Why there are no settings to be had: `damaged` and `missing` (though there is a cluster's data) may be mended or deleted, `newer` is whole
+ * and belongs to another version's program.
+ */
+export class SettingsError extends UserError {
+  readonly code: 'damaged' | 'missing' | 'newer';
+  constructor(code: SettingsError['code'], message: string, cause?: unknown) {
+    super(message, cause);
+    this.name = 'SettingsError';
+    this.code = code;
   }
 }
 
@@ -118,7 +133,7 @@ function codeOf(error: unknown): string | undefined {
   return code || (/Read-only file system/.test(message) ? 'EROFS' : undefined);
 }
 
-/** The stored settings, or undefined for a new directory. UserError when damaged or of a newer version. */
+/** The stored settings, or undefined for a new directory. SettingsError when damaged or of a newer version, UserError when it cannot be read. */
 export function readSettings(dir: DataDir): ClusterSettings | undefined {
   let text: string;
   try {
@@ -127,7 +142,8 @@ export function readSettings(dir: DataDir): ClusterSettings | undefined {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOTDIR') throw describeDiskError(dir.path, error);
     if (code !== 'ENOENT') throw describeDiskError(dir.settingsFile, error);
-    if (existsSync(dir.store)) throw new UserError(`${dir.settingsFile} is missing, but ${dir.store} holds a cluster's data: restore the settings file from a copy, or choose another --data-dir.`);
+    const trace = [dir.store, dir.kubeconfig].find((path) => existsSync(path));
+    if (trace) throw new SettingsError('missing', `${dir.settingsFile} is missing, but ${trace} ${trace === dir.store ? "holds a cluster's data" : 'says that there was a cluster'}: restore the settings file from a copy, or choose another --data-dir.`);
     return undefined;
   }
   return parseSettings(dir, text);
@@ -138,12 +154,12 @@ function parseSettings(dir: DataDir, text: string): ClusterSettings {
   try {
     data = JSON.parse(text) as Partial<ClusterSettings>;
   } catch (error) {
-    throw new UserError(`${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`, error);
+    throw new SettingsError('damaged', `${dir.settingsFile} is damaged (${(error as Error).message}): it was left as it is; restore it from a copy or correct it by hand.`, error);
   }
-  if (typeof data !== 'object' || data === null || !Number.isInteger(data.format) || (data.format ?? 0) < 1) throw new UserError(`${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
-  if ((data.format ?? 0) > DATA_FORMAT) throw new UserError(`${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
+  if (typeof data !== 'object' || data === null || !Number.isInteger(data.format) || (data.format ?? 0) < 1) throw new SettingsError('damaged', `${dir.settingsFile} is damaged (no format number): it was left as it is; restore it from a copy.`);
+  if ((data.format ?? 0) > DATA_FORMAT) throw new SettingsError('newer', `${dir.path} was made by a newer Capstan (format ${data.format}; this program reads up to ${DATA_FORMAT}): use that version or another --data-dir.`);
   const problem = settingsProblem(data);
-  if (problem) throw new UserError(`${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`);
+  if (problem) throw new SettingsError('damaged', `${dir.settingsFile} is damaged (${problem}): it was left as it is; restore it from a copy or correct it by hand.`);
   return data as ClusterSettings;
 }
 
@@ -158,6 +174,14 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
   const { apiServerArgs = [] } = data;
   if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string')) return '"apiServerArgs" should be a list of texts';
   return undefined;
+}
+
+/**
+ * Whether this cluster had a store once, so that a missing one is a loss and not a beginning: the administrator's kubeconfig is written when
+ * the API server answers for the first time, which is after the store was made.
+ */
+export function hasRun(dir: DataDir, settings: ClusterSettings | undefined): boolean {
+  return existsSync(dir.kubeconfig) && settings?.keepsNothing !== true;
 }
 
 /** 'a.b.c.d/n' */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UserError } from './data-dir.ts';
-import { claimNetworks, releaseNetworks } from './networks.ts';
+import { claimantsOf, claimedBy, claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from './networks.ts';
 
 const LONG_AGO_SECONDS = 1_600_000_000;
 
@@ -18,6 +18,24 @@ describe('address ranges of clusters side by side', () => {
   });
   afterEach(() => rmSync(base, { recursive: true, force: true }));
   const claim = (id: string, routed: readonly string[] = []): ReturnType<typeof claimNetworks> => claimNetworks({ id, dataDir: base, claimsDir, routed });
+
+  it('tell whose they are, as far as the claims can be read', async () => {
+    await claim('00000001');
+    writeFileSync(join(claimsDir, 'broken.json'), '{');
+    assert.deepEqual(claimantsOf(base, claimsDir), ['00000001']);
+    assert.deepEqual(claimantsOf('/elsewhere', claimsDir), []);
+    assert.equal(claimedBy('00000001', claimsDir), base);
+    assert.equal(claimedBy('00000002', claimsDir), undefined);
+    assert.deepEqual(claimantsOf(base, join(base, 'none')), []);
+  });
+
+  it('have a share for each simulated node, also when a cluster grows', () => {
+    const { podCIDR } = DEFAULT_NETWORKS;
+    assert.equal(simulatedPodCIDR({ nodes: 256, podCIDR }), podCIDR);
+    assert.equal(simulatedPodCIDR({ nodes: 257, podCIDR }), '10.128.0.0/9');
+    assert.equal(simulatedPodCIDR({ nodes: 10_000, podCIDR: '10.128.0.0/9' }), '10.128.0.0/9');
+    assert.equal(simulatedPodCIDR({ nodes: 1, podCIDR: '10.128.0.0/9' }), '10.128.0.0/9', 'what nodes have stays inside');
+  });
 
   it('differ, stay with their cluster, and are free again after its end', async () => {
     const first = await claim('00000001');

@@ -20,6 +20,15 @@ export interface ClusterNetworks { readonly podCIDR: string; readonly serviceCID
 /** Upstream's customary ranges; used where no real network is touched. */
 export const DEFAULT_NETWORKS: ClusterNetworks = { podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/16' };
 
+/** Holds DEFAULT_NETWORKS' pods, so that a cluster may grow into it, and none of its services: shares for 32,768 nodes. */
+const WIDE_POD_CIDR = '10.128.0.0/9';
+
+/** Addresses for the pods of this many simulated nodes, each with a share of 256: the range they have, or a wider one around it. */
+export function simulatedPodCIDR({ nodes, podCIDR }: { readonly nodes: number; readonly podCIDR: string }): string {
+  const shares = 2 ** (24 - parseRange(podCIDR).bits);
+  return nodes > shares && podCIDR === DEFAULT_NETWORKS.podCIDR ? WIDE_POD_CIDR : podCIDR;
+}
+
 interface Claim extends ClusterNetworks { readonly id: string; readonly dataDir: string }
 
 export interface ClaimOptions {
@@ -62,6 +71,27 @@ function freeNetworks(claims: readonly Claim[], used: readonly Range[]): Cluster
   const taken = [...claims.flatMap((claim) => [claim.podCIDR, claim.serviceCIDR]).map(parseRange), ...used];
   const candidates = Array.from({ length: CANDIDATES }, (_, index) => networksAt(index));
   return candidates.find(({ podCIDR, serviceCIDR }) => ![podCIDR, serviceCIDR].map(parseRange).some((range) => taken.some((other) => overlaps(range, other))));
+}
+
+/** Ids of the clusters that claimed ranges for this data directory: what is known of it elsewhere. Claims that cannot be read are passed over. */
+export function claimantsOf(dataDir: string, claimsDir = CLAIMS): string[] {
+  return allClaims(claimsDir).filter((claim) => claim.dataDir === dataDir).map(({ id }) => id);
+}
+
+/** The data directory of this cluster, where it claimed ranges. */
+export function claimedBy(id: string, claimsDir = CLAIMS): string | undefined {
+  return allClaims(claimsDir).find((claim) => claim.id === id)?.dataDir;
+}
+
+function allClaims(claimsDir: string): Claim[] {
+  const names = existsSync(claimsDir) ? readdirSync(claimsDir).filter((name) => name.endsWith('.json')) : [];
+  return names.flatMap((name) => {
+    try {
+      return [readClaim(join(claimsDir, name))];
+    } catch {
+      return [];
+    }
+  });
 }
 
 export function releaseNetworks(id: string, claimsDir = CLAIMS): void {

@@ -1,6 +1,6 @@
 /** Removes a cluster's service rules from the machine; fine when there are none. */
 import { tableName } from './nft.ts';
-import { NftError, runNft } from './run-nft.ts';
+import { listTables, NftError, runNft } from './run-nft.ts';
 
 export async function destroyServiceProxy(clusterId: string): Promise<void> {
   const table = tableName(clusterId);
@@ -9,4 +9,14 @@ export async function destroyServiceProxy(clusterId: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof NftError && error.missing)) throw error;
   }
+}
+
+/** Ids of the clusters that have service rules on this machine. Empty where nft is not installed or may not be used. */
+export async function serviceProxyIds(): Promise<string[]> {
+  const prefix = tableName('');
+  const tables = await listTables().catch((error: unknown) => {
+    if (error instanceof NftError) return [];
+    throw error;
+  });
+  return tables.filter((table) => table.startsWith(prefix)).map((table) => table.slice(prefix.length));
 }

@@ -26,6 +26,12 @@ export async function tableExists(table: string): Promise<boolean> {
   });
 }
 
+/** Names of all tables of family ip. */
+export async function listTables(): Promise<string[]> {
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'tables', 'ip'])) as { readonly nftables: readonly { readonly table?: { readonly name: string } }[] };
+  return nftables.flatMap(({ table }) => table ? [table.name] : []);
+}
+
 export interface TableCounts { readonly rulesOfChain: ReadonlyMap<string, number>; readonly elementsOf: ReadonlyMap<string, number> }
 
 interface Listed {

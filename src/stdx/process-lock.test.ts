@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -52,6 +52,16 @@ describe('process lock', () => {
     await exit;
     assert.equal(liveLockHolder(path), undefined);
     acquireProcessLock(path).release();
+  });
+
+  it('leaves the name of whoever holds another directory that stands in its place now', async () => {
+    const lock = acquireProcessLock(path);
+    rmSync(dir, { recursive: true });
+    mkdirSync(dir);
+    const { child, said } = await taker();
+    assert.equal(said, 'held');
+    lock.release();
+    assert.equal(liveLockHolder(path)?.pid, child.pid);
   });
 
   it('goes to exactly one of several that take it over at the same moment', async () => {

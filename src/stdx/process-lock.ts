@@ -6,6 +6,7 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { fileIdentity } from './kept-files.ts';
 
 export interface LockHolder { readonly pid: number; readonly startTime: string }
 
@@ -19,6 +20,9 @@ export class LockedError extends Error {
 }
 
 export interface ProcessLock { release(): void }
+
+/** A lock lasts until it is released: a guard that nobody refers to would be closed by the garbage collector. */
+const heldGuards = new Set<DatabaseSync>();
 
 const SQLITE_BUSY = 5;
 /** How long a holder that has just taken the lock may need to write its name. */
@@ -39,12 +43,16 @@ export function acquireProcessLock(path: string): ProcessLock {
       throw error;
     }
     let held = true;
+    heldGuards.add(guard);
+    const locked = fileIdentity(`${path}.guard`);
     return {
       release() {
         if (!held) return;
         held = false;
-        rmSync(path, { force: true });
+        // Where another directory stands now, the file there names its own holder.
+        if (fileIdentity(`${path}.guard`) === locked) rmSync(path, { force: true });
         guard.close();
+        heldGuards.delete(guard);
       },
     };
   } finally {

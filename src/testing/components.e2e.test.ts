@@ -1,7 +1,7 @@
 /** Every component as a process of its own, meeting the others only at the API through kubeconfigs; and taking over from one that was killed. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -93,7 +93,7 @@ describe('components as separate processes', () => {
     await refused(['controller-manager', '--kubeconfig', kubeconfig('controller-manager'), '--cluster-signing-key-file', '/x'], /go together/);
     await refused(['dns', '--kubeconfig', kubeconfig('dns'), '--listen', 'localhost:53'], /--listen is "localhost:53"/);
     await refused(['apiserver', '--data-dir', dir], /already run by process \d+/);
-    await refused(['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port], /another program listens there; choose another with --secure-port/);
+    await refused(['apiserver', '--data-dir', join(dir, 'second'), '--secure-port', port], /the program .* \(process \d+\) listens there; choose another with --secure-port/);
     await refused(['apiserver', '--storage', 'memory'], /--tls-cert-file, --tls-private-key-file, --client-ca-file, --service-account-signing-key-file/);
     await refused(['apiserver', '--etcd-servers=http://127.0.0.1:2379'], /--etcd-servers is refused: etcd is not supported yet/);
     await refused(['apiserver', '--data-dir', join(dir, 'third'), '--secure-port', String(await freePort()), '--authorization-mode', 'ABAC'], /authorization-mode ABAC's authorization policy file not passed/);
@@ -105,6 +105,30 @@ describe('components as separate processes', () => {
       part.child.kill('SIGTERM');
       assert.equal(await part.ended, 0, part.output());
     }
+  });
+
+  it('an API server whose store is gone makes no new one', { timeout: 60_000 }, async () => {
+    const refused = async (says: RegExp): Promise<void> => {
+      const { code, stderr } = await runCommand([CAPSTAN, 'apiserver', '--data-dir', dir]);
+      assert.equal(code, 1);
+      assert.match(stderr, says);
+    };
+    await rename(join(dir, 'store'), join(dir, 'elsewhere'));
+    await refused(/Cannot open store .*: store\.mdb is missing, though this cluster has run before/);
+    await rm(join(dir, 'store'), { recursive: true });
+    await rename(join(dir, 'capstan.json'), join(dir, 'kept'));
+    await refused(/capstan\.json is missing, but .*admin\.kubeconfig says that there was a cluster/);
+    await rename(join(dir, 'kept'), join(dir, 'capstan.json'));
+    await rename(join(dir, 'elsewhere'), join(dir, 'store'));
+  });
+
+  it('an API server whose directory is removed under it says so and stops', { timeout: 60_000 }, async () => {
+    const own = join(dir, 'removed');
+    const part = start('apiserver', '--data-dir', own, '--secure-port', String(await freePort()));
+    await until(`the API server (${part.output()})`, () => part.output().includes('ready'));
+    await rm(own, { recursive: true, force: true });
+    assert.equal(await part.ended, 1);
+    assert.match(part.output(), /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran/);
   });
 
   it('says what is wrong in one sentence', { timeout: 60_000 }, async () => {

@@ -85,7 +85,7 @@ export function containerdLayout({ dir: givenDir, runBase = '/run/capstan' }: La
 }
 
 /** The path with symbolic links resolved as far as it exists: one directory has one id, before and after it is made. */
-function canonical(path: string): string {
+export function canonical(path: string): string {
   if (existsSync(path) || dirname(path) === path) return realpathSync(path);
   return join(canonical(dirname(path)), basename(path));
 }

@@ -180,10 +180,11 @@ export async function releaseStaleLeases(layout: ContainerdLayout, liveSandboxId
 /** What CNI remembers of our network's attachments: the only trace of a network namespace when containerd is gone. */
 const CNI_CACHE_DIR = '/var/lib/cni/results';
 
-interface CachedAttachment { readonly path: string; readonly containerId: string; readonly ifName: string; readonly netns: string }
+export interface CachedAttachment { readonly path: string; readonly containerId: string; readonly ifName: string; readonly netns: string }
 interface CachedResult { containerId?: string; ifName?: string; result?: { interfaces?: { sandbox?: string }[] } }
 
-async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
+/** Those of the pods' network of this directory. */
+export async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
   const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) => name.startsWith(`${layout.networkName}-`));
   return Promise.all(names.map(async (name) => {
     const path = join(CNI_CACHE_DIR, name);

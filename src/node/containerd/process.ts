@@ -32,7 +32,8 @@ export async function findProcess(layout: ContainerdLayout): Promise<ContainerdP
     const pid = Number(name);
     const startTime = pid > 0 && isOurs(pid, layout) ? readStartTime(pid) : undefined;
     if (startTime === undefined) continue;
-    await writePidFile(layout.pidPath, { pid, startTime });
+    // Its directory may be gone, or not ours to write: what runs is found all the same.
+    await writePidFile(layout.pidPath, { pid, startTime }).catch(() => {});
     return { pid, startTime };
   }
   return undefined;

@@ -4,11 +4,11 @@
  */
 import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Clock } from '#stdx/clock.ts';
 import type { CriClient } from '../cri/client.ts';
 import { isCriError } from '../cri/errors.ts';
-import type { ContainerdLayout } from './layout.ts';
+import { canonical, type ContainerdLayout } from './layout.ts';
 import { cgroupHierarchies } from './machine.ts';
 import { findShims, isAlive, readStartTime } from './process.ts';
 import { run } from './run.ts';
@@ -111,7 +111,9 @@ export async function removeCgroups(layout: ContainerdLayout, clock: Clock): Pro
 }
 
 /** Mount points at or below these directories, the last mounted first. */
-export async function mountsBelow(directories: readonly string[]): Promise<string[]> {
+export async function mountsBelow(given: readonly string[]): Promise<string[]> {
+  // The kernel's list has no symbolic links.
+  const directories = given.map((dir) => canonical(resolve(dir)));
   const text = await readFile('/proc/self/mountinfo', 'utf8');
   const points = text.split('\n').flatMap((line) => {
     const point = line.split(' ')[4];

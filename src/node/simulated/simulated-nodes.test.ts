@@ -6,6 +6,7 @@ import type { Pod, PodSpec } from '#api/types.ts';
 import { leases, namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';
 import { identities } from '#cmd/identities.ts';
 import { realClock } from '#stdx/clock.ts';
+import { FakeClock } from '#stdx/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createSimulatedNodes } from './simulated-nodes.ts';
@@ -60,6 +61,33 @@ describe('simulated nodes', () => {
     const { items } = await testApi.api.list(nodes);
     assert.deepEqual(items.map((node) => [node.metadata?.name, node.status?.conditions?.find(({ type }) => type === 'Ready')?.status]), [['n1', 'True'], ['n2', 'True'], ['n3', 'True']]);
     assert.equal((await testApi.api.list(leases, { namespace: 'kube-node-lease' })).items.length, 3);
+  });
+
+  it('beat while others still register', async (t) => {
+    const { clientAs, components, api } = await apiFor(t);
+    const clock = new FakeClock();
+    const own = clientAs(identities.simulatedNodes);
+    const { promise: letGo, resolve: go } = Promise.withResolvers<void>();
+    const slow = new Proxy(own, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name) as unknown;
+        if (name !== 'create') return typeof value === 'function' ? value.bind(target) as unknown : value;
+        return async (...words: Parameters<typeof own.create>) => {
+          if (words[1].metadata?.name === 'late') await letGo;
+          return target.create(...words);
+        };
+      },
+    });
+    const component = createSimulatedNodes({ api: slow, clock, log: silentLogger, identity: 'test', names: ['early', 'late'], kubeletVersion: 'v1.36.0' });
+    components.push(component);
+    const started = component.start();
+    const renewed = async (): Promise<string | undefined> => (await api.get(leases, { name: 'early', namespace: 'kube-node-lease' }).catch(() => undefined))?.spec?.renewTime;
+    const first = await until('the lease', renewed);
+    await until('the beat to be set', () => Promise.resolve(clock.pending > 0));
+    await clock.advance(10_000);
+    await until('another beat', async () => (await renewed()) !== first);
+    go();
+    await started;
   });
 
   it('run hundreds of pods, each with its own address, and end deleted ones', async (t) => {

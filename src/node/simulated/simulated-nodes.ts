@@ -71,13 +71,11 @@ class SimulatedNodes implements Component {
   async start(): Promise<void> {
     // Pods' addresses come from their node's range.
     await this.#options.api.informer(nodes, this.#own.nodes).synced(this.#stop.signal);
-    const queue = [...this.#nodes.values()];
+    const queue = [...this.#nodes.values()].entries();
     const worker = async (): Promise<void> => {
-      for (let node = queue.shift(); node && !this.#stop.signal.aborted; node = queue.shift()) await this.#register(node);
+      for (const [index, node] of queue) if (!this.#stop.signal.aborted) await this.#join(node, index);
     };
-    await Promise.all(Array.from({ length: Math.min(REGISTER_PARALLEL, queue.length) }, worker));
-    const interval = this.#heartbeatMs();
-    for (const [index, name] of this.#options.names.entries()) this.#dueNodes.set(name, this.#options.clock.now() + Math.trunc((interval * index) / this.#nodes.size));
+    await Promise.all(Array.from({ length: Math.min(REGISTER_PARALLEL, this.#nodes.size) }, worker));
     const informer = this.#options.api.informer(pods, this.#own.pods);
     this.#unsubscribe = informer.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) });
     await informer.synced(this.#stop.signal);
@@ -98,6 +96,12 @@ class SimulatedNodes implements Component {
   }
 
   #heartbeatMs(): number { return this.#nodes.size > MANY_NODES ? 2 * HEARTBEAT_MS : HEARTBEAT_MS; }
+
+  /** It beats from now on: registering the others may take longer than a node may be silent. Beats are spread over the interval. */
+  async #join(node: NodeState, index: number): Promise<void> {
+    await this.#register(node);
+    if (!this.#stop.signal.aborted) this.#dueNodes.set(node.name, this.#options.clock.now() + Math.trunc((this.#heartbeatMs() * (index + 1)) / this.#nodes.size));
+  }
 
   async #register(node: NodeState): Promise<void> {
     const { api, clock, log } = this.#options;

@@ -1,0 +1,12 @@
+/** A running cluster's directory must stay where it is: which of its files show that it does, and what is said when it does not. */
+import { join } from 'node:path';
+import type { DataDir } from '#deploy/data-dir.ts';
+
+/** The lock's and the store's; both are made once and never replaced while the cluster runs. storeDir: undefined where nothing is stored. */
+export function keptFilesOf(dir: DataDir, storeDir: string | undefined): string[] {
+  return [`${dir.lock}.guard`, ...storeDir === undefined ? [] : [join(storeDir, 'store.mdb')]];
+}
+
+export function lostSentence(dir: DataDir, path: string): string {
+  return `The cluster in ${dir.path} stops, since its files were removed or moved while it ran (${path} is gone): what is written from now on, nobody would see again.`;
+}

@@ -1,0 +1,65 @@
+/**
+ * The --data-dir of `capstan node`: which files in it are the node's, who runs it, and which API server it belongs to.
+ *
+ *   DIR/node.json     the API server's address and the node's name       DIR/containerd/    its containerd (containerd-dir.ts)
+ *   DIR/node.lock     which process runs the node                        DIR/kubelet/, DIR/pki/
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeDiskError, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { acquireProcessLock, LockedError, liveLockHolder, type ProcessLock } from '#stdx/process-lock.ts';
+import { isNodeDir } from './containerd-dir.ts';
+
+export interface NodeRecord { readonly server: string; readonly nodeName: string }
+
+const RECORD = 'node.json';
+const LOCK = 'node.lock';
+/** The record last: while it is there, what was begun can be gone on with. */
+const OWN_FILES = ['containerd', 'kubelet', 'pki', LOCK, `${LOCK}.guard`, RECORD];
+
+/** Makes the directory where it is missing. UserError when another process runs this node, or the disk refuses. */
+export function lockNodeDir(dir: string): ProcessLock {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    return acquireProcessLock(join(dir, LOCK));
+  } catch (error) {
+    if (error instanceof LockedError) throw new UserError(`The node in ${dir} is already run by process ${error.holder.pid}.`, error);
+    throw describeDiskError(dir, error);
+  }
+}
+
+/** The process that runs the node of this directory, if one does. */
+export function nodePid(dir: string): number | undefined {
+  return liveLockHolder(join(dir, LOCK))?.pid;
+}
+
+export function writeNodeRecord(dir: string, record: NodeRecord): void {
+  writeFileAtomic(join(dir, RECORD), `${JSON.stringify(record)}\n`);
+}
+
+/** undefined where there is none, or it is damaged: it only helps. */
+export function readNodeRecord(dir: string): NodeRecord | undefined {
+  try {
+    const { server, nodeName } = JSON.parse(readFileSync(join(dir, RECORD), 'utf8')) as Partial<NodeRecord>;
+    return typeof server === 'string' && typeof nodeName === 'string' ? { server, nodeName } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether `capstan node` has made files here: names such as 'kubelet' alone may be somebody else's. */
+export function isOwnNodeDir(dir: string): boolean {
+  return existsSync(join(dir, RECORD)) || isNodeDir(dir);
+}
+
+/** Removes the node's files, and the directory when nothing else is in it. Returns what else is. */
+export function removeNodeFiles(dir: string): string[] {
+  try {
+    for (const name of OWN_FILES) rmSync(join(dir, name), { recursive: true, force: true });
+    const others = existsSync(dir) ? readdirSync(dir) : [];
+    if (others.length === 0 && existsSync(dir)) rmdirSync(dir);
+    return others;
+  } catch (error) {
+    throw describeDiskError(dir, error);
+  }
+}

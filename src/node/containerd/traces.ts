@@ -1,0 +1,36 @@
+/** What one directory's node has on this machine beside its files, in words: to say what a removal found, and what it removed. Changes nothing. */
+import { existsSync } from 'node:fs';
+import type { ContainerdLayout } from './layout.ts';
+import { cgroupHierarchies } from './machine.ts';
+import { cachedAttachments } from './network.ts';
+import { findProcess, findShims } from './process.ts';
+import { run } from './run.ts';
+import { mountsBelow } from './teardown.ts';
+import { join } from 'node:path';
+
+/** Found by the names of layout.ts, in the order in which it is removed. nodeDir: where the pods' volumes are mounted. */
+export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Promise<string[]> {
+  const containerd = await findProcess(layout);
+  const shims = findShims(layout).length;
+  const attachments = (await cachedAttachments(layout)).length;
+  const mounts = (await mountsBelow([nodeDir, layout.runDir])).length;
+  return [
+    ...containerd ? [`containerd (process ${containerd.pid})`] : [],
+    ...shims > 0 ? [`${counted(shims, 'pod')} with containers`] : [],
+    ...attachments > 0 ? [`the network of ${counted(attachments, 'pod')}`] : [],
+    ...existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : [],
+    ...await hasTable(`inet ${layout.nftTable}`) ? [`the nftables table ${layout.nftTable}`] : [],
+    ...mounts > 0 ? [counted(mounts, 'mount')] : [],
+    ...cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot))) ? [`the cgroup ${layout.cgroupRoot}`] : [],
+    ...[layout.runDir, layout.dir].filter((path) => existsSync(path)),
+  ];
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+async function hasTable(table: string): Promise<boolean> {
+  const { code } = await run(['nft', 'list', 'table', ...table.split(' ')] as [string, ...string[]]);
+  return code === 0;
+}
