@@ -2,7 +2,7 @@
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { Duplex } from 'node:stream';
+import { Transform, type Duplex } from 'node:stream';
 import type { SecureContextOptions } from 'node:tls';
 
 export interface UpgradeRequest {
@@ -68,25 +68,40 @@ export function responseHead(of: { readonly status: number; readonly reason: str
   return `HTTP/1.1 ${of.status} ${of.reason}\r\n${lines.join('')}\r\n`;
 }
 
-/** Copies bytes both ways; when either side ends or breaks, the other ends too, after what was read for it before. */
-export function joinSockets(one: Duplex, other: Duplex): Promise<void> {
+/**
+ * Copies bytes both ways; when either side ends or breaks, the other ends too, after what was read for it before. A backend that is done closes at once,
+ * and a write to it then destroys its socket with what was not read of it: so bytes for it wait until what it had sent was read.
+ */
+export function joinSockets(client: Duplex, backend: Duplex): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let open = 2;
-  const ended = (): void => {
-    open -= 1;
-    if (open === 0) resolve();
-  };
-  for (const [from, to] of [[one, other], [other, one]] as const) {
+  const whenClosed = (from: Duplex, act: () => void): void => {
     from.on('error', () => {}); // its close follows
     from.on('close', () => {
-      if (!to.destroyed) to.end();
-      // Nobody takes what it still says: its own end is to be seen all the same.
-      to.resume();
-      ended();
+      act();
+      open -= 1;
+      if (open === 0) resolve();
     });
-    from.pipe(to);
-  }
-  if (one.destroyed) other.destroy();
-  if (other.destroyed) one.destroy();
+  };
+  const later = nextTurn();
+  whenClosed(backend, () => {
+    // Nobody takes what the client still says: its own end is to be seen all the same.
+    client.unpipe(later);
+    if (!client.destroyed) client.end();
+    client.resume();
+  });
+  whenClosed(client, () => {
+    if (!backend.destroyed) backend.end();
+    backend.resume();
+  });
+  client.pipe(later).pipe(backend);
+  backend.pipe(client);
+  if (client.destroyed) backend.destroy();
+  if (backend.destroyed) client.destroy();
   return promise;
+}
+
+/** Hands each chunk on behind the reads that are due in this turn of the event loop. */
+function nextTurn(): Transform {
+  return new Transform({ transform: (chunk: Buffer, _, done) => void setImmediate(done, null, chunk), flush: (done) => void setImmediate(done) });
 }
