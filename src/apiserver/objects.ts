@@ -328,8 +328,8 @@ export class Objects {
     return { object, bytes, removed: false };
   }
 
-  #hooks({ user, dryRun, subresource }: WriteContext): HookContext {
-    return { user, nowMs: this.#core.clock.now(), dryRun, ...(subresource === '' ? {} : { subresource }) };
+  #hooks({ user, dryRun, subresource, warn }: WriteContext): HookContext {
+    return { user, nowMs: this.#core.clock.now(), dryRun, warn, ...(subresource === '' ? {} : { subresource }) };
   }
 
   #attributes({ operation, endpoint, target, context, object, oldObject, gvk = endpoint.gvk }: {

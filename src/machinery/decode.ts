@@ -230,6 +230,7 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
       return made;
     };
   }
+  if (field.zero === 'omitted' && isZero(fallback)) return undefined;
   if (fallback === undefined || fallback === null) return field.zero === 'written' && value.kind === 'scalar' ? WRITTEN_ZERO[value.type] : undefined;
   const written = value.kind === 'scalar' && fallback === '' ? zeroText(value.type) : fallback;
   if (written === undefined) return undefined;
@@ -238,7 +239,7 @@ function compileAbsent(field: FieldSchema, decode: Decoder): FieldPlan['absent']
 }
 
 /** What Go holds by value and the specifications name no default of. */
-const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = { quantity: () => '0', 'int-or-string': () => 0 };
+const WRITTEN_ZERO: Readonly<Partial<Record<ScalarType, FieldPlan['absent']>>> = { quantity: () => '0', 'int-or-string': () => 0, time: () => null, 'micro-time': () => null };
 
 /** The zero value of what JSON shows as a text; undefined where Go would write null. */
 function zeroText(type: ScalarType): string | undefined {

@@ -57,7 +57,8 @@ export const statusErrors = {
   /** kind is the Kind ('Deployment'), as upstream's Invalid errors carry it. */
   invalid(of: { readonly group: string; readonly kind: string; readonly name: string }, errors: readonly FieldError[]): StatusError {
     const causes = errors.map((error) => ({ reason: error.type, message: fieldErrorBody(error), field: error.field }));
-    const texts = errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`);
+    // What is said twice is said once in the message, and stands twice among the causes.
+    const texts = [...new Set(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`))];
     const list = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
     const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
     return failure(422, 'Invalid', `${qualifiedKind} ${JSON.stringify(of.name)} is invalid${list ? `: ${list}` : ''}`,

@@ -5,7 +5,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
   regexProblem, validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
-  validatePortName, validateQualifiedName,
+  validatePercent, validatePortName, validateQualifiedName,
 } from '#machinery/names.ts';
 import type { Condition, LabelSelector } from '#api/types.ts';
 import { semanticEqual } from './strategy.ts';
@@ -225,12 +225,11 @@ export function isDualStack(values: readonly string[]): boolean {
 }
 
 const PERCENT = /^[0-9]+%$/;
-const NOT_A_PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%',  regex used for validation is '[0-9]+%')";
 
 /** A non-negative count or a percentage. */
 export function checkPositiveIntOrPercent(value: number | string | undefined, path: Path, errors: Errors): void {
   if (typeof value === 'string') {
-    if (!PERCENT.test(value)) errors.invalid(path, value, NOT_A_PERCENT);
+    errors.invalidEach(path, value, validatePercent(value));
   } else if (value !== undefined && value < 0) errors.invalid(path, value, NEGATIVE);
 }
 
@@ -238,9 +237,10 @@ export function checkAtMost100Percent(value: number | string | undefined, path: 
   if (typeof value === 'string' && PERCENT.test(value) && Number.parseInt(value, 10) > 100) errors.invalid(path, value, 'must not be greater than 100%');
 }
 
-/** 5 → 5, '50%' → 50, anything else 0: how upstream looks at 'is it zero'. */
+/** 5 → 5, '50%' → 50, '5' → 5, anything else 0: how upstream looks at 'is it zero'. */
 export function intOrPercentValue(value: number | string | undefined): number {
-  return typeof value === 'number' ? value : value === undefined ? 0 : Number.parseInt(value, 10) || 0;
+  if (typeof value !== 'string') return value ?? 0;
+  return PERCENT.test(value) || /^[-+]?[0-9]+$/.test(value) ? Number.parseInt(value, 10) : 0;
 }
 
 /** Calls back for every item that was in the list before. */

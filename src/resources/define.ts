@@ -15,6 +15,8 @@ export interface HookContext {
   readonly user: UserInfo;
   readonly nowMs: number;
   readonly dryRun: boolean;
+  /** Of the request, for what only preparing sees: 'warnings' is the usual place. */
+  readonly warn: (message: string) => void;
   /** Set for writes to a subresource: 'status', 'scale', 'ephemeralcontainers', 'resize', … */
   readonly subresource?: string;
 }

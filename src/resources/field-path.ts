@@ -87,8 +87,9 @@ export class Errors {
     this.list.push(fieldErrors.forbidden(path.toString(), detail));
   }
 
+  /** valid: in the order that upstream names them, which is not always the alphabet's. */
   notSupported(path: Path, badValue: unknown, valid: readonly string[]): void {
-    this.list.push(fieldErrors.notSupported(path.toString(), badValue, [...valid].sort()));
+    this.list.push(fieldErrors.notSupported(path.toString(), badValue ?? '', valid));
   }
 
   tooLong(path: Path, maxLength: number): void {

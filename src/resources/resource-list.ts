@@ -104,9 +104,9 @@ export function checkPositiveQuantity(value: string | number, path: Path, errors
 
 /** A csi driver's name, or one like it: a subdomain in any case. */
 export function checkDriverName(name: string | undefined, path: Path, errors: Errors): void {
-  if (!name) errors.required(path);
-  if ((name ?? '').length > 63) errors.tooLong(path, 63);
-  errors.invalidEach(path, name ?? '', validateDNS1123Subdomain((name ?? '').toLowerCase()));
+  if (!name) { errors.required(path); return; }
+  if (name.length > 63) errors.tooLong(path, 63);
+  errors.invalidEach(path, name, validateDNS1123Subdomain(name.toLowerCase()));
 }
 
 export function hugePagesProblem(name: string, value: string | number): string | undefined {

@@ -5,7 +5,7 @@ import type { HookContext } from './define.ts';
 import { resourceByGroup } from './registry.ts';
 
 export const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
-const CONTEXT: HookContext = { user: { name: 'tester', groups: ['system:authenticated'] }, nowMs: NOW_MS, dryRun: false };
+const CONTEXT: HookContext = { user: { name: 'tester', groups: ['system:authenticated'] }, nowMs: NOW_MS, dryRun: false, warn: () => {} };
 
 export interface Written<T> { readonly object: T; readonly errors: readonly string[]; readonly warnings: readonly string[] }
 
@@ -22,11 +22,11 @@ function find(path: string): NonNullable<ReturnType<typeof resourceByGroup>> {
 }
 
 export function create<T extends KubeObject>(path: string, given: object): Written<T> {
-  const resource = find(path), object = structuredClone(given) as KubeObject;
+  const resource = find(path), object = structuredClone(given) as KubeObject, early: string[] = [];
   resource.applyDefaults(object);
-  resource.prepareForCreate(object, CONTEXT);
+  resource.prepareForCreate(object, { ...CONTEXT, warn: (message) => void early.push(message) });
   resource.applyDefaults(object);
-  return { object: object as T, errors: texts(resource.validate(object, CONTEXT)), warnings: resource.warnings(object, undefined) };
+  return { object: object as T, errors: texts(resource.validate(object, CONTEXT)), warnings: [...early, ...resource.warnings(object, undefined)] };
 }
 
 /** change() edits a copy of the stored object, as a client would. */

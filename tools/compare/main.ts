@@ -1,7 +1,7 @@
 /**
  * `node tools/compare/main.ts --reference=KUBECONFIG --subject=KUBECONFIG`: sends the same requests to two API servers and lists every difference of
  * their answers. See docs/comparing.md. Both servers are written to: use ones made for it. Ends with 1 where something differs.
- *   --only=TEXT         scenarios whose name contains it
+ *   --only=TEXT,TEXT…   scenarios whose name contains one of them
  *   --seed=N            names of this run's objects, and what --limit leaves; the same seed needs fresh servers
  *   --limit=N           so many scenarios, picked at random
  *   --concurrency=N     scenarios at a time (8)
@@ -46,8 +46,8 @@ async function unservedVersions(servers: readonly Connection[]): Promise<string[
 }
 
 function chosen(names: RunNames, { seed, unserved }: { readonly seed: number; readonly unserved: readonly string[] }): Scenario[] {
-  const only = option('only') ?? '';
-  const all = SOURCES.flatMap((source) => source(names)).filter(({ name }) => name.includes(only) && !unserved.some((version) => name.includes(`/${version}`) && !name.startsWith('documents')));
+  const only = (option('only') ?? '').split(',');
+  const all = SOURCES.flatMap((source) => source(names)).filter(({ name }) => only.some((text) => name.includes(text)) && !unserved.some((version) => name.includes(`/${version}`) && !name.startsWith('documents')));
   const limit = numberOption('limit', all.length);
   return limit >= all.length ? all : shuffled(all, seededRandom(seed)).slice(0, limit);
 }

@@ -26,9 +26,9 @@ export const controllerrevisions = defineResource<ControllerRevision>({
 
 function check(revision: ControllerRevision): Errors {
   const errors = new Errors(), path = Path.root('data');
-  if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
-  else if (typeof revision.data !== 'object') errors.omitted(path, 'must be a valid JSON object');
   checkNonNegative(revision.revision, ROOT, 'revision', errors);
+  if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
+  else if (typeof revision.data !== 'object' || Array.isArray(revision.data)) errors.required(path, 'data must be a valid JSON object');
   return errors;
 }
 

@@ -2,12 +2,13 @@
 import type { DaemonSet, DaemonSetSpec } from '#api/types.ts';
 import { checkAtMost100Percent, checkImmutable, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
+import { checkPodTemplate } from '../core/pod/spec.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGeneration } from '../strategy.ts';
+import { keepAllButStatus, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatLabels, formatSelector, nameOf } from '../tables.ts';
-import { checkSelector, checkTemplate } from './pod-owner.ts';
+import { checkLongRunning, checkSelector, checkTemplateLabels, prepareCreate, prepareUpdate } from './pod-owner.ts';
 
 const NAMES = { kind: 'daemonset', title: 'DaemonSet' };
 const GENERATION_ANNOTATION = 'deprecated.daemonset.template.generation';
@@ -28,13 +29,12 @@ export const daemonsets = defineResource<DaemonSet>({
     defaultPodTemplate(spec.template);
   },
   prepareForCreate: (set) => {
+    prepareCreate(set);
     set.status = { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 };
-    startGeneration(set);
     if (!isCount(set.metadata?.annotations?.[GENERATION_ANNOTATION])) setTemplateGeneration(set, 1);
   },
   prepareForUpdate: (next, previous) => {
-    keepField(next, previous, 'status');
-    bumpGeneration(next, previous);
+    prepareUpdate(next, previous);
     const before = templateGeneration(previous);
     setTemplateGeneration(next, semanticEqual(next.spec?.template, previous.spec?.template) ? before : before + 1);
   },
@@ -92,8 +92,9 @@ function setTemplateGeneration(set: DaemonSet, generation: number): void {
 
 function checkSpec(given: DaemonSetSpec | undefined, errors: Errors): void {
   const spec = given ?? ({} as DaemonSetSpec);
-  checkSelector(spec.selector, NAMES, errors);
-  checkTemplate(spec.template, spec.selector, NAMES, errors);
+  if (checkSelector(spec.selector, NAMES, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
+  checkPodTemplate(spec.template, SPEC.child('template'), errors);
+  checkLongRunning(spec.template, NAMES, errors);
   checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
   checkStrategy(spec, errors);
   checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
@@ -102,15 +103,15 @@ function checkSpec(given: DaemonSetSpec | undefined, errors: Errors): void {
 function checkStrategy(spec: DaemonSetSpec, errors: Errors): void {
   const path = SPEC.child('updateStrategy'), { type, rollingUpdate } = spec.updateStrategy ?? {};
   if (type === 'OnDelete') return;
-  if (type !== 'RollingUpdate') { errors.notSupported(path, spec.updateStrategy ?? {}, ['OnDelete', 'RollingUpdate']); return; }
+  if (type !== 'RollingUpdate') { errors.notSupported(path, spec.updateStrategy ?? {}, ['RollingUpdate', 'OnDelete']); return; }
   const at = path.child('rollingUpdate');
   if (!rollingUpdate) { errors.required(at); return; }
   const { maxUnavailable, maxSurge } = rollingUpdate;
   checkPositiveIntOrPercent(maxUnavailable, at.child('maxUnavailable'), errors);
   checkPositiveIntOrPercent(maxSurge, at.child('maxSurge'), errors);
   const hasUnavailable = intOrPercentValue(maxUnavailable) !== 0, hasSurge = intOrPercentValue(maxSurge) !== 0;
-  if (hasUnavailable && hasSurge) errors.invalid(at.child('maxSurge'), maxSurge, 'may not be set when maxUnavailable is non-zero');
-  if (!hasUnavailable && !hasSurge) errors.required(at.child('maxUnavailable'), 'cannot be 0 when maxSurge is 0');
   checkAtMost100Percent(maxUnavailable, at.child('maxUnavailable'), errors);
   checkAtMost100Percent(maxSurge, at.child('maxSurge'), errors);
+  if (hasUnavailable && hasSurge) errors.invalid(at.child('maxSurge'), maxSurge, 'may not be set when maxUnavailable is non-zero');
+  if (!hasUnavailable && !hasSurge) errors.required(at.child('maxUnavailable'), 'cannot be 0 when maxSurge is 0');
 }

@@ -6,9 +6,9 @@ import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, metaOf, semanticEqual } from '../strategy.ts';
+import { keepAllButStatus, metaOf, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkCounts, checkSelector, checkTemplate, prepareCreate, replicasScale } from './pod-owner.ts';
+import { checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
 
@@ -31,9 +31,8 @@ export const deployments = defineResource<Deployment>({
   },
   prepareForCreate: prepareCreate,
   prepareForUpdate: (next, previous) => {
-    keepField(next, previous, 'status');
+    prepareUpdate(next, previous);
     // Changed annotations count too: controllers copy them down.
-    bumpGeneration(next, previous);
     if (next.metadata?.generation === previous.metadata?.generation && !semanticEqual(next.metadata?.annotations, previous.metadata?.annotations)) {
       metaOf(next).generation = (previous.metadata?.generation ?? 0) + 1;
     }
@@ -73,10 +72,10 @@ export const deployments = defineResource<Deployment>({
 });
 
 function checkSpec(spec: DeploymentSpec, errors: Errors): void {
-  checkCounts(spec, errors);
-  checkSelector(spec.selector, NAMES, errors);
-  checkTemplate(spec.template, spec.selector, NAMES, errors);
+  checkNonNegative(spec.replicas, SPEC, 'replicas', errors);
+  checkPodOwner(spec, NAMES, errors);
   checkStrategy(spec, errors);
+  checkNonNegative(spec.minReadySeconds, SPEC, 'minReadySeconds', errors);
   checkNonNegative(spec.revisionHistoryLimit, SPEC, 'revisionHistoryLimit', errors);
   const deadline = spec.progressDeadlineSeconds, path = SPEC.child('progressDeadlineSeconds');
   if (deadline === undefined) return;

@@ -1,7 +1,8 @@
 /** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
-import type { LabelSelector, PodTemplateSpec, Volume } from '#api/types.ts';
+import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { checkLabelSelector, checkNonNegative, selectorIsEmpty, selectorMatches } from '../checks.ts';
+import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { type Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
@@ -9,31 +10,46 @@ import { formatSelector } from '../tables.ts';
 
 const TEMPLATE = SPEC.child('template');
 
-export interface PodOwnerNames {
+interface PodOwnerNames {
   /** 'deployment': upstream says 'empty selector is invalid for deployment'. */
   readonly kind: string;
   /** 'ReplicaSet': 'activeDeadlineSeconds in ReplicaSet is not Supported'. */
   readonly title: string;
-  /** What its pods mount besides the template's volumes. */
-  readonly furtherVolumes?: readonly Volume[];
+  /** What is said of a selector that cannot be read. */
+  readonly unreadable?: string;
 }
 
-export function checkSelector(selector: LabelSelector | undefined, { kind }: PodOwnerNames, errors: Errors): void {
-  if (!selector) { errors.required(SPEC.child('selector')); return; }
+interface PodOwnerSpec { readonly selector?: LabelSelector; readonly template?: PodTemplateSpec }
+
+/** What a selector that cannot be read would select is not known: the template is not looked at then. */
+export function checkPodOwner({ selector, template = {} }: PodOwnerSpec, names: PodOwnerNames, errors: Errors): void {
+  if (!selector) errors.required(SPEC.child('selector'));
+  if (!checkSelector(selector, names, errors)) { errors.invalid(SPEC.child('selector'), selector, names.unreadable ?? 'invalid label selector'); return; }
+  checkTemplateLabels(template.metadata?.labels, selector, errors);
+  checkPodTemplate(template, TEMPLATE, errors);
+  checkLongRunning(template, names, errors);
+}
+
+/** False when the selector cannot be read. */
+export function checkSelector(selector: LabelSelector | undefined, { kind }: PodOwnerNames, errors: Errors): boolean {
+  if (!selector) return true;
+  const before = errors.list.length;
   checkLabelSelector(selector, SPEC.child('selector'), errors);
+  const readable = errors.list.length === before;
   if (selectorIsEmpty(selector)) errors.invalid(SPEC.child('selector'), selector, `empty selector is invalid for ${kind}`);
+  return readable;
 }
 
-export function checkTemplate(template: PodTemplateSpec | undefined, selector: LabelSelector | undefined, { title, furtherVolumes }: PodOwnerNames, errors: Errors): void {
-  if (!template) { errors.required(TEMPLATE); return; }
-  const labels = template.metadata?.labels;
-  if (selector && !selectorIsEmpty(selector) && !selectorMatches(selector, labels)) {
-    errors.invalid(TEMPLATE.child('metadata').child('labels'), labels ?? {}, '`selector` does not match template `labels`');
-  }
-  checkPodTemplate(template, TEMPLATE, errors, furtherVolumes);
-  const restartPolicy = template.spec?.restartPolicy;
+/** No selector matches nothing, an empty one everything. */
+export function checkTemplateLabels(labels: Record<string, string> | undefined, selector: LabelSelector | undefined, errors: Errors): void {
+  if (!selectorMatches(selector, labels)) errors.invalid(TEMPLATE.child('metadata').child('labels'), labels, '`selector` does not match template `labels`');
+}
+
+/** Pods that are kept running are not ones that end. */
+export function checkLongRunning(template: PodTemplateSpec | undefined, { title }: PodOwnerNames, errors: Errors): void {
+  const restartPolicy = template?.spec?.restartPolicy;
   if (restartPolicy !== 'Always') errors.notSupported(TEMPLATE.child('spec').child('restartPolicy'), restartPolicy ?? '', ['Always']);
-  if (template.spec?.activeDeadlineSeconds !== undefined) errors.forbidden(TEMPLATE.child('spec').child('activeDeadlineSeconds'), `activeDeadlineSeconds in ${title} is not Supported`);
+  if (template?.spec?.activeDeadlineSeconds !== undefined) errors.forbidden(TEMPLATE.child('spec').child('activeDeadlineSeconds'), `activeDeadlineSeconds in ${title} is not Supported`);
 }
 
 export function checkCounts(spec: { replicas?: number; minReadySeconds?: number }, errors: Errors): void {
@@ -45,11 +61,18 @@ export function checkCounts(spec: { replicas?: number; minReadySeconds?: number 
 export function prepareCreate(object: KubeObject): void {
   object['status'] = {};
   startGeneration(object);
+  dropDisabledTemplateFields(templateOf(object), undefined);
 }
 
 export function prepareUpdate(next: KubeObject, previous: KubeObject): void {
   keepField(next, previous, 'status');
+  dropDisabledTemplateFields(templateOf(next), templateOf(previous));
   bumpGeneration(next, previous);
+}
+
+/** spec.template, which the kinds here have. */
+function templateOf(object: KubeObject): PodTemplateSpec | undefined {
+  return (object['spec'] as PodOwnerSpec | undefined)?.template;
 }
 
 interface Scalable { spec?: { replicas?: number; selector?: LabelSelector }; status?: { replicas?: number } }

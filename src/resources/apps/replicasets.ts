@@ -5,9 +5,9 @@ import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { keepAllButStatus, startGeneration } from '../strategy.ts';
+import { keepAllButStatus } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkCounts, checkSelector, checkTemplate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkCounts, checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 import { checkReplicaStatus } from './replica-status.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
@@ -21,8 +21,8 @@ export const replicasets = defineResource<ReplicaSet>({
     defaultPodTemplate(spec.template);
   },
   prepareForCreate: (set) => {
+    prepareCreate(set);
     set.status = { replicas: 0 };
-    startGeneration(set);
   },
   prepareForUpdate: prepareUpdate,
   validate: (set) => {
@@ -52,6 +52,5 @@ export const replicasets = defineResource<ReplicaSet>({
 function checkSpec(given: ReplicaSetSpec | undefined, errors: Errors): void {
   const spec = given ?? ({} as ReplicaSetSpec);
   checkCounts(spec, errors);
-  checkSelector(spec.selector, NAMES, errors);
-  checkTemplate(spec.template, spec.selector, NAMES, errors);
+  checkPodOwner(spec, NAMES, errors);
 }

@@ -9,7 +9,10 @@ const set = (spec: object = {}): object => ({ metadata: { name: 's', namespace: 
 const refused: readonly (readonly [spec: object, ...errors: string[]])[] = [
   [{ podManagementPolicy: 'Random' }, "spec.podManagementPolicy: Invalid value: \"Random\": must be 'OrderedReady' or 'Parallel'"],
   [{ updateStrategy: { type: 'OnDelete', rollingUpdate: { partition: 1 } } }, "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'"],
-  [{ updateStrategy: { rollingUpdate: { partition: -1, maxUnavailable: 0 } } }, 'spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0', 'spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0'],
+  [{ updateStrategy: { rollingUpdate: { partition: -1, maxUnavailable: 0 } } }, 'spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0'],
+  [{ serviceName: 'a.b' }, 'spec.serviceName: Invalid value: "a.b": must not contain dots'],
+  [{ selector: { matchExpressions: [{ key: 'a', operator: 'Is' }] } }, 'spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator', 'spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Is"}]}'],
+  [{ volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: {} }] }, 'spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required', 'spec.volumeClaimTemplates[0].spec.resources[storage]: Required value'],
   [{ ordinals: { start: -1 } }, 'spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0'],
 ];
 
@@ -25,7 +28,7 @@ test('stateful set: pods mount what its claim templates make', () => {
 test('stateful set: history without end is warned of, not refused', () => {
   const { errors, warnings } = create<StatefulSet>('apps/statefulsets', set({ revisionHistoryLimit: -1, volumeClaimTemplates: [{ metadata: { name: 'v' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1500m' } } } }] }));
   assert.deepEqual(errors, []);
-  assert.deepEqual(warnings, ['spec.volumeClaimTemplates[0].spec.resources.requests[storage]: fractional byte value "1500m" is invalid, must be an integer', 'spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended']);
+  assert.deepEqual(warnings, ['spec.volumeClaimTemplates[0].resources.requests[storage]: fractional byte value "1500m" is invalid, must be an integer', 'spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended']);
 });
 
 test('stateful set: counts of the status', () => {

@@ -1,24 +1,25 @@
 /** StatefulSet. */
-import type { StatefulSet, StatefulSetSpec, Volume } from '#api/types.ts';
-import { checkAtMost100Percent, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
-import { claimSpecWarnings, defaultClaimSpec } from '../core/claim-spec.ts';
+import type { PodTemplateSpec, StatefulSet, StatefulSetSpec, Volume } from '#api/types.ts';
+import { checkAtMost100Percent, checkDnsLabel, checkEnum, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import { checkClaimSpec, claimSpecWarnings, defaultClaimSpec } from '../core/claim-spec.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { keepAllButStatus, semanticEqual, startGeneration } from '../strategy.ts';
+import { keepAllButStatus, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, nameOf } from '../tables.ts';
-import { checkCounts, checkSelector, checkTemplate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkCounts, checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 import { checkStatefulSetStatus } from './replica-status.ts';
 
-const NAMES = { kind: 'statefulset', title: 'StatefulSet' };
+const NAMES = { kind: 'statefulset', title: 'StatefulSet', unreadable: '' };
 const UPDATABLE = "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'";
 const MUTABLE = new Set<keyof StatefulSetSpec>(['replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy', 'minReadySeconds']);
 
 export const statefulsets = defineResource<StatefulSet>({
   group: 'apps',
   plural: 'statefulsets',
-  nameRule: 'dns-subdomain',
+  // Stored ones with other names are from before the rule, and may stay.
+  nameRule: 'dns-label',
   applyDefaults: (set) => {
     const spec = (set.spec ??= {} as StatefulSetSpec);
     spec.podManagementPolicy ||= 'OrderedReady';
@@ -40,18 +41,22 @@ export const statefulsets = defineResource<StatefulSet>({
     }
   },
   prepareForCreate: (set) => {
+    prepareCreate(set);
     set.status = { replicas: 0, availableReplicas: 0 };
-    startGeneration(set);
+    dropMaxUnavailable(set.spec, undefined);
   },
-  prepareForUpdate: prepareUpdate,
+  prepareForUpdate: (next, previous) => {
+    dropMaxUnavailable(next.spec, previous.spec);
+    prepareUpdate(next, previous);
+  },
   validate: (set) => {
     const errors = new Errors();
-    checkSpec(set.spec, errors);
+    checkSpec(set.spec, errors, { isNew: true });
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkSpec(next.spec, errors);
+    checkSpec(next.spec, errors, { isNew: false });
     const fields = [...new Set([...Object.keys(next.spec ?? {}), ...Object.keys(previous.spec ?? {})])] as (keyof StatefulSetSpec)[];
     if (fields.some((field) => !MUTABLE.has(field) && !semanticEqual(next.spec?.[field], previous.spec?.[field]))) {
       errors.forbidden(SPEC, `updates to statefulset spec for fields other than ${UPDATABLE} are forbidden`);
@@ -61,8 +66,7 @@ export const statefulsets = defineResource<StatefulSet>({
   status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next, previous) => checkStatefulSetStatus(next.status ?? {}, previous.status ?? {}) },
   warnings: (set, previous) => {
     const list = workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template' });
-    if (previous && previous.metadata?.generation === set.metadata?.generation) return list;
-    set.spec?.volumeClaimTemplates?.forEach(({ spec }, i) => list.push(...claimSpecWarnings(spec, `spec.volumeClaimTemplates[${i}].spec`)));
+    set.spec?.volumeClaimTemplates?.forEach(({ spec }, i) => list.push(...claimSpecWarnings(spec, `spec.volumeClaimTemplates[${i}]${previous ? '.Spec' : ''}`)));
     if ((set.spec?.revisionHistoryLimit ?? 0) < 0) list.push('spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended');
     return list;
   },
@@ -76,22 +80,34 @@ export const statefulsets = defineResource<StatefulSet>({
   },
 });
 
-function checkSpec(given: StatefulSetSpec | undefined, errors: Errors): void {
+/** MaxUnavailableStatefulSet is off, and the field with it. */
+function dropMaxUnavailable(spec: StatefulSetSpec | undefined, stored: StatefulSetSpec | undefined): void {
+  const rolling = spec?.updateStrategy?.rollingUpdate;
+  if (rolling?.maxUnavailable !== undefined && stored?.updateStrategy?.rollingUpdate?.maxUnavailable === undefined) delete rolling.maxUnavailable;
+}
+
+/** What never changes is not looked at again: it may be from before its rule. */
+function checkSpec(given: StatefulSetSpec | undefined, errors: Errors, { isNew }: { readonly isNew: boolean }): void {
   const spec = given ?? ({} as StatefulSetSpec);
   if (!spec.podManagementPolicy) errors.required(SPEC.child('podManagementPolicy'));
   else if (spec.podManagementPolicy !== 'OrderedReady' && spec.podManagementPolicy !== 'Parallel') errors.invalid(SPEC.child('podManagementPolicy'), spec.podManagementPolicy, "must be 'OrderedReady' or 'Parallel'");
   checkStrategy(spec, errors);
   const retention = spec.persistentVolumeClaimRetentionPolicy;
   if (retention) for (const field of ['whenDeleted', 'whenScaled'] as const) checkEnum(retention[field], ['Retain', 'Delete'], SPEC.child('persistentVolumeClaimRetentionPolicy'), field, errors);
+  if (isNew) spec.volumeClaimTemplates?.forEach((claim, i) => checkClaimSpec(claim.spec, SPEC.child('volumeClaimTemplates').index(i).child('spec'), errors));
   checkCounts(spec, errors);
   checkNonNegative(spec.ordinals?.start, SPEC.child('ordinals'), 'start', errors);
-  checkSelector(spec.selector, NAMES, errors);
-  checkTemplate(spec.template, spec.selector, { ...NAMES, furtherVolumes: claimVolumes(spec) }, errors);
+  if (isNew && spec.serviceName) checkDnsLabel(spec.serviceName, SPEC, 'serviceName', errors);
+  checkPodOwner({ ...spec, template: templateOfPods(spec) }, NAMES, errors);
 }
 
-/** Each claim template is a volume of its name in every pod. */
-function claimVolumes({ volumeClaimTemplates = [] }: StatefulSetSpec): Volume[] {
-  return volumeClaimTemplates.flatMap(({ metadata }) => (metadata?.name ? [{ name: metadata.name, persistentVolumeClaim: { claimName: metadata.name } }] : []));
+/** The template as the set's pods will have it: with the names that the set gives them, and a volume for each claim. */
+function templateOfPods({ template = {}, volumeClaimTemplates = [] }: StatefulSetSpec): PodTemplateSpec {
+  if (!template.spec) return template;
+  const { hostname: _hostname, subdomain: _subdomain, ...spec } = template.spec;
+  const claims = new Map(volumeClaimTemplates.map(({ metadata: { name = '' } = {} }): [string, Volume] => [name, { name, persistentVolumeClaim: { claimName: name } }]));
+  if (claims.size > 0) spec.volumes = [...claims.values(), ...(spec.volumes ?? []).filter(({ name }) => !claims.has(name))];
+  return { ...template, spec };
 }
 
 function checkStrategy(spec: StatefulSetSpec, errors: Errors): void {

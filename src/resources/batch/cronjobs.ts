@@ -2,6 +2,7 @@
 import type { CronJob, CronJobSpec, JobSpec } from '#api/types.ts';
 import { cronProblem, isTimeZone } from '#machinery/cron.ts';
 import { checkEnum, checkNonNegative } from '../checks.ts';
+import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
@@ -26,8 +27,14 @@ export const cronjobs = defineResource<CronJob>({
     const template = (spec.jobTemplate ??= {});
     defaultTemplateSpec((template.spec ??= {} as JobSpec));
   },
-  prepareForCreate: prepareCreate,
-  prepareForUpdate: prepareUpdate,
+  prepareForCreate: (cronJob) => {
+    prepareCreate(cronJob);
+    dropDisabledTemplateFields(cronJob.spec?.jobTemplate?.spec?.template, undefined);
+  },
+  prepareForUpdate: (next, previous) => {
+    dropDisabledTemplateFields(next.spec?.jobTemplate?.spec?.template, previous.spec?.jobTemplate?.spec?.template);
+    prepareUpdate(next, previous);
+  },
   validate: (cronJob) => {
     const errors = new Errors();
     const name = nameOf(cronJob);

@@ -1,10 +1,11 @@
 /** Job. */
 import type { Job, JobSpec } from '#api/types.ts';
+import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
-import { keepAllButStatus, keepField, metaOf, bumpGeneration, startGeneration } from '../strategy.ts';
+import { keepAllButStatus, metaOf } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, humanDuration, nameOf, type RowContext } from '../tables.ts';
 import { checkJob, checkJobUpdate, COMPLETIONS_SOFT_MAX, PARALLELISM_OF_MANY_MAX } from './job-spec.ts';
 import { checkJobStatusUpdate } from './job-status.ts';
@@ -25,13 +26,9 @@ export const jobs = defineResource<Job>({
   },
   prepareForCreate: (job) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
-    job.status = {};
-    startGeneration(job);
+    prepareCreate(job);
   },
-  prepareForUpdate: (next, previous) => {
-    keepField(next, previous, 'status');
-    bumpGeneration(next, previous);
-  },
+  prepareForUpdate: prepareUpdate,
   validate: (job) => {
     const errors = new Errors();
     checkJob(job, errors);

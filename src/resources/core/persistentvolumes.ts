@@ -168,7 +168,7 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
   if (!spec.accessModes?.length) errors.required(path.child('accessModes'));
   checkAccessModes(spec.accessModes ?? [], path, errors);
   if (!inline) checkOwnFields(spec, path, errors);
-  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined } });
+  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, at: path } });
   if (spec.local && !spec.nodeAffinity) errors.required(path.child('nodeAffinity'), 'Local volume requires node affinity');
   if (spec.hostPath?.path !== undefined && /^\/+\.?$/.test(spec.hostPath.path) && spec.persistentVolumeReclaimPolicy === 'Recycle') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), "may not be 'recycle' for a hostPath mount of '/'");
   if (!inline && spec.storageClassName) checkDnsSubdomain(spec.storageClassName, path, 'storageClassName', errors);

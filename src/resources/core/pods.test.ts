@@ -39,7 +39,7 @@ const cases: readonly (readonly [what: string, spec: object, ...errors: string[]
     'spec.containers[1].image: Required value', 'spec.containers[2].name: Duplicate value: "b"',
     'spec.containers[0].image: Invalid value: " a": must not have leading or trailing whitespace'],
   ['policies', { restartPolicy: 'Sometimes', dnsPolicy: 'None' },
-    'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+    'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"',
     'spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None'],
   ['ports', { hostNetwork: true, containers: [{ ...CONTAINER, ports: [{ containerPort: 80, hostPort: 81 }, { containerPort: 70000 }, { name: 'x', containerPort: 1 }, { name: 'x', containerPort: 2, protocol: 'FTP' }] }] },
     'spec.containers[0].ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive',
@@ -62,6 +62,29 @@ const cases: readonly (readonly [what: string, spec: object, ...errors: string[]
     'spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)',
     'spec.containers[0].livenessProbe.exec.command: Required value', 'spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1',
     'spec.containers[0].readinessProbe.grpc: Forbidden: may not specify more than 1 handler type'],
+  ['restart rules', { containers: [{ ...CONTAINER, restartPolicyRules: [{ exitCodes: {} }] }], initContainers: [{ name: 'i', image: 'i', restartPolicyRules: [{ action: 'Restart' }], resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'RestartContainer' }] }] },
+    'spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used',
+    'spec.containers[0].restartPolicyRules[0].action: Unsupported value: "": supported values: "Restart", "RestartAllContainers"',
+    'spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: "": supported values: "In", "NotIn"',
+    'spec.initContainers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used',
+    'spec.initContainers[0].restartPolicyRules[0].exitCodes: Required value: must be specified',
+    "spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar initContainers"],
+  ['resources of the pod', { resources: { requests: { cpu: '1' }, limits: { 'hugepages-2Mi': '2Mi', cpu: '1' } }, containers: [{ ...CONTAINER, resources: { limits: { cpu: '2', 'hugepages-2Mi': '4Mi' } } }] },
+    'spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2',
+    'spec.resources.requests[hugepages-2Mi]: Invalid value: "2Mi": must be greater than or equal to aggregate container requests of 4Mi',
+    'spec.resources.limits[hugepages-2Mi]: Invalid value: "2Mi": must be greater than or equal to aggregate container limits of 4Mi',
+    'spec.resources.containers[0][cpu].limits: Invalid value: "2": must be less than or equal to pod limits of 1',
+    'spec.resources.containers[0][hugepages-2Mi].limits: Invalid value: "4Mi": must be less than or equal to pod limits of 2Mi'],
+  ['names of the host', { hostnameOverride: 'a'.repeat(65), setHostnameAsFQDN: true, hostNetwork: true }, 'spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true',
+    'spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true', 'spec.hostnameOverride: Too long: may not be more than 64 bytes'],
+  ['variables from files', { volumes: [{ name: 'v', configMap: { name: 'm' } }], containers: [{ ...CONTAINER, env: ['v', 'w'].map((volumeName) => ({ name: 'A', valueFrom: { fileKeyRef: { volumeName, path: 'a/../b', key: 'k' } } })) }] },
+    ...[0, 1].map((i) => `spec.containers[0].env[${i}].valueFrom.fileKeyRef.path: Invalid value: "a/../b": must not contain '..'`),
+    'spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Invalid value: "v": referenced volume must be of type emptyDir', 'spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: Not found: "w"'],
+  ['two volume types', { volumes: [{ name: 'v', emptyDir: {}, cephfs: { monitors: ['m'] }, downwardAPI: {} }, { name: 'E_', ephemeral: { volumeClaimTemplate: { spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1' } } } } } }, { name: 'c', csi: {} }] },
+    'spec.volumes[0].cephFS: Forbidden: may not specify more than 1 volume type', 'spec.volumes[0].downwarAPI: Forbidden: may not specify more than 1 volume type',
+    "spec.volumes[1].name: Invalid value: \"E_\": PVC name \"web-E_\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+    "spec.volumes[1].name: Invalid value: \"E_\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+    'spec.volumes[2].csi.driver: Required value'],
   ['init containers', { initContainers: [{ name: 'web', image: 'i', readinessProbe: { tcpSocket: { port: 1 } } }] },
     'spec.initContainers[0].name: Duplicate value: "web"', 'spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always'],
   ['environment', { containers: [{ ...CONTAINER, env: [{ name: '' }, { name: 'A', value: 'x', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } }, { name: 'B', valueFrom: { fieldRef: { fieldPath: 'status.phase' } } }] }] },
@@ -85,7 +108,7 @@ const cases: readonly (readonly [what: string, spec: object, ...errors: string[]
     'spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values and all keys"',
     "spec.tolerations[1].operator: Invalid value: \"b\": value must be empty when `operator` is 'Exists'"],
   ['the rest', { os: { name: 'plan9' }, hostAliases: [{ ip: 'x' }], schedulingGates: [{ name: 'a' }, { name: 'a' }], nodeName: 'n', hostUsers: false, hostPID: true },
-    'spec.schedulingGates[1]: Duplicate value: "a"', 'spec.hostPID: Forbidden: when `hostUsers` is false',
+    'spec.schedulingGates[1]: Duplicate value: "a"', 'spec.HostPID: Forbidden: when `hostUsers` is false',
     'spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)', 'spec.os: Unsupported value: "plan9": supported values: "linux", "windows"',
     'spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared'],
 ];
@@ -93,6 +116,20 @@ const cases: readonly (readonly [what: string, spec: object, ...errors: string[]
 for (const [what, spec, ...errors] of cases) test(`refused: ${what}`, () => assert.deepEqual(create('pods', pod(spec)).errors, errors));
 
 const UPDATABLE = 'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
+
+test('what is off goes, what is said otherwise is put in place', () => {
+  const { object, errors, warnings } = create<Pod>('pods', { ...pod({
+    terminationGracePeriodSeconds: -1, schedulingGroup: { podGroupName: 'g' }, schedulingGates: [{ name: 'g' }], volumes: [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'x' } }, { podCertificate: {} }] } }, { name: 'w', projected: {} }],
+    containers: [{ ...CONTAINER, image: 'Bad/../image', lifecycle: { stopSignal: 'SIGUSR1' } }, { name: 'b', image: 'r.io:5/a/b:latest@sha256:0123456789abcdef0123456789abcdef' }],
+  }), metadata: { name: 'p', namespace: 'default', annotations: { 'container.apparmor.security.beta.kubernetes.io/web': 'localhost/x', 'pod.beta.kubernetes.io/init-containers': '[]' } }, status: { qosClass: 'Guaranteed' } });
+  assert.deepEqual(errors, []);
+  assert.deepEqual(warnings, ['metadata.annotations[container.apparmor.security.beta.kubernetes.io/web]: deprecated since v1.30; use the "appArmorProfile" field instead', 'volume "v" (Projected) has no sources provided', 'volume "v" (Projected) has no sources provided']);
+  const [web, b] = object.spec!.containers, [v, w] = object.spec!.volumes!;
+  assert.deepEqual([web!.imagePullPolicy, web!.lifecycle, web!.securityContext?.appArmorProfile, b!.imagePullPolicy], ['IfNotPresent', undefined, { type: 'Localhost', localhostProfile: 'x' }, 'Always']);
+  assert.deepEqual([v!.projected?.sources, w!.projected?.sources], [[{}, {}], null]);
+  assert.deepEqual([object.spec!.terminationGracePeriodSeconds, Object.keys(object.metadata!.annotations!).length, object.status?.qosClass], [1, 1, 'Guaranteed']);
+  assert.deepEqual(object.status?.conditions, [{ type: 'PodScheduled', status: 'False', lastProbeTime: null, lastTransitionTime: '2026-01-02T03:04:05Z', reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' }]);
+});
 
 test('what updates may change', () => {
   const { object: stored } = create<Pod>('pods', pod({ tolerations: [{ key: 'a', operator: 'Exists' }] }));
@@ -175,7 +212,6 @@ test('names that every JavaScript object knows are just names', () => {
   assert.deepEqual(errors, [
     'spec.containers[0].resources.requests[constructor]: Invalid value: "constructor": must be a standard resource type or fully qualified',
     'spec.containers[0].resources.requests[constructor]: Invalid value: "constructor": must be a standard resource for containers',
-    'spec.resources.requests[constructor]: Invalid value: "0": must be greater than or equal to aggregate container requests of 1',
   ]);
   assert.deepEqual(create('configmaps', { metadata: { name: 'c' }, data: { constructor: 'x' }, binaryData: {} }).errors, []);
 });

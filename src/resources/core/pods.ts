@@ -1,18 +1,17 @@
 /** Pod. Its parts are in pod/. After upstream's pkg/registry/core/pod strategy. */
-import type { Container, Pod, PodAffinityTerm, PodSpec } from '#api/types.ts';
+import type { Container, Pod, PodAffinityTerm, PodCondition, PodSpec } from '#api/types.ts';
+import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, dropUnused, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
-import { checkProfileAnnotations } from './pod/annotations.ts';
+import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
+import { applyAppArmorAnnotations, checkProfileAnnotations, dropInitContainerAnnotations } from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
+import { dropDisabledFields } from './pod/disabled.ts';
 import { qosClassOf } from './pod/quality-of-service.ts';
 import { checkPod } from './pod/spec.ts';
 import { podTable } from './pod/table.ts';
 import { checkEphemeralContainersUpdate, checkPodResize, checkPodStatusUpdate, checkPodUpdate } from './pod/update.ts';
 import { podWarnings } from './pod/warnings.ts';
-
-/** Of features that are off by default: GenericWorkload. */
-const OFF = ['schedulingGroup'] as const;
 
 export const pods = defineResource<Pod>({
   group: '',
@@ -20,18 +19,23 @@ export const pods = defineResource<Pod>({
   applyDefaults: (pod) => {
     defaultPod(pod);
     syncPodIPs(pod);
+    dropInitContainerAnnotations(pod.metadata?.annotations);
+    // Of pods, not of templates.
+    if (pod.spec!.terminationGracePeriodSeconds! < 0) pod.spec!.terminationGracePeriodSeconds = 1;
   },
-  prepareForCreate: (pod) => {
+  prepareForCreate: (pod, { nowMs, warn }) => {
     startGeneration(pod);
     const spec = pod.spec!;
-    pod.status = { phase: 'Pending', qosClass: qosClassOf(spec) };
-    if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition()];
+    pod.status = { phase: 'Pending', qosClass: pod.status?.qosClass || qosClassOf(spec) };
+    dropDisabledFields(spec, undefined);
+    if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition(nowMs)];
     applyMatchLabelKeys(pod);
+    applyAppArmorAnnotations(pod, warn);
     if (spec.nodeName === '') delete spec.nodeName;
-    dropUnused(spec, undefined, OFF);
   },
   prepareForUpdate: (next, previous, context) => {
     keepField(next, previous, 'status');
+    dropDisabledFields(next.spec, previous.spec);
     if (context.subresource === 'ephemeralcontainers') next.spec = { ...previous.spec!, ...pick(next.spec, 'ephemeralContainers') };
     else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);
     if (context.subresource === 'ephemeralcontainers' || context.subresource === 'resize') keepMetadata(next, previous);
@@ -87,8 +91,8 @@ function syncPodIPs({ status }: Pod): void {
   else if (!status.podIP && status.podIPs?.length) status.podIP = status.podIPs[0]!.ip;
 }
 
-function gatedCondition(): NonNullable<NonNullable<Pod['status']>['conditions']>[number] {
-  return { type: 'PodScheduled', status: 'False', reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' };
+function gatedCondition(nowMs: number): PodCondition {
+  return { type: 'PodScheduled', status: 'False', lastProbeTime: null as unknown as string, lastTransitionTime: formatTime(nowMs), reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' };
 }
 
 function pick<K extends keyof PodSpec>(spec: PodSpec | undefined, field: K): Partial<PodSpec> {

@@ -5,6 +5,7 @@ import { Errors, Path } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
 import { defaultPodTemplate } from './pod/defaults.ts';
+import { dropDisabledTemplateFields } from './pod/disabled.ts';
 import { checkPodTemplate } from './pod/spec.ts';
 import { templateWarnings } from './pod/warnings.ts';
 
@@ -12,8 +13,14 @@ export const podtemplates = defineResource<PodTemplate>({
   group: '',
   plural: 'podtemplates',
   applyDefaults: (object) => defaultPodTemplate((object.template ??= {})),
-  prepareForCreate: startGeneration,
-  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['template']),
+  prepareForCreate: (object) => {
+    startGeneration(object);
+    dropDisabledTemplateFields(object.template, undefined);
+  },
+  prepareForUpdate: (next, previous) => {
+    dropDisabledTemplateFields(next.template, previous.template);
+    bumpGeneration(next, previous, ['template']);
+  },
   validate: (object) => {
     const errors = new Errors();
     checkPodTemplate(object.template, Path.root('template'), errors);

@@ -2,9 +2,10 @@
 import type { ReplicationController } from '#api/types.ts';
 import { checkNonNegative, mapSelectorMatches } from '../checks.ts';
 import { defineResource } from '../define.ts';
+import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkReplicaStatus } from '../apps/replica-status.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
+import { keepAllButStatus } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
 import { defaultPodTemplate } from './pod/defaults.ts';
 import { checkPodTemplate } from './pod/spec.ts';
@@ -26,13 +27,10 @@ export const replicationcontrollers = defineResource<ReplicationController>({
     defaultPodTemplate(spec.template);
   },
   prepareForCreate: (controller) => {
+    prepareCreate(controller);
     controller.status = { replicas: 0 };
-    startGeneration(controller);
   },
-  prepareForUpdate: (next, previous) => {
-    keepField(next, previous, 'status');
-    bumpGeneration(next, previous);
-  },
+  prepareForUpdate: prepareUpdate,
   validate,
   validateUpdate: (next, _previous, context) => validate(next, context),
   status: {
@@ -62,7 +60,7 @@ function validate(controller: ReplicationController, _context: unknown): Errors[
   checkNonNegative(spec.replicas, SPEC, 'replicas', errors);
   if (!template) { errors.required(path); return errors.list; }
   const labels = template.metadata?.labels;
-  if (!mapSelectorMatches(spec.selector, labels)) errors.invalid(path.child('metadata').child('labels'), labels ?? {}, '`selector` does not match template `labels`');
+  if (!mapSelectorMatches(spec.selector, labels)) errors.invalid(path.child('metadata').child('labels'), labels, '`selector` does not match template `labels`');
   checkPodTemplate(template, path, errors);
   const restartPolicy = template.spec?.restartPolicy;
   if (restartPolicy !== 'Always') errors.notSupported(path.child('spec').child('restartPolicy'), restartPolicy, ['Always']);

@@ -1,15 +1,55 @@
 /** Annotations that mean something to pods: mirror pods, deletion cost, and the older forms of seccomp and AppArmor profiles. */
-import type { AppArmorProfile, PodSpec, SeccompProfile } from '#api/types.ts';
+import type { AppArmorProfile, Pod, PodSpec, SeccompProfile } from '#api/types.ts';
 import type { Errors, Path } from '../../field-path.ts';
+import { semanticEqual } from '../../strategy.ts';
+import { eachContainer } from './visit.ts';
 import { checkRelativePath } from './volumes.ts';
 
 export const MIRROR_POD = 'kubernetes.io/config.mirror';
 const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
-const SECCOMP_POD = 'seccomp.security.alpha.kubernetes.io/pod';
-const SECCOMP_CONTAINER = 'container.seccomp.security.alpha.kubernetes.io/';
-const APPARMOR_CONTAINER = 'container.apparmor.security.beta.kubernetes.io/';
+export const SECCOMP_POD = 'seccomp.security.alpha.kubernetes.io/pod';
+export const SECCOMP_CONTAINER = 'container.seccomp.security.alpha.kubernetes.io/';
+export const APPARMOR_CONTAINER = 'container.apparmor.security.beta.kubernetes.io/';
+
+export const APPARMOR_INSTEAD = 'deprecated since v1.30; use the "appArmorProfile" field instead';
+
+/** Init containers were annotations once: servers drop them, lest old nodes run them. */
+const INIT_CONTAINERS = ['pod.beta.kubernetes.io/init-containers', 'pod.alpha.kubernetes.io/init-containers', 'pod.beta.kubernetes.io/init-container-statuses', 'pod.alpha.kubernetes.io/init-container-statuses'];
 
 type Annotations = Readonly<Record<string, string>>;
+
+export function dropInitContainerAnnotations(annotations: Record<string, string> | undefined): void {
+  if (annotations) for (const key of INIT_CONTAINERS) if (annotations[key] !== undefined) delete annotations[key];
+}
+
+/** The field that means the same as the annotation; undefined where there is none. */
+export function appArmorProfileOf(annotation: string): AppArmorProfile | undefined {
+  if (annotation === 'unconfined') return { type: 'Unconfined' };
+  if (annotation === 'runtime/default') return { type: 'RuntimeDefault' };
+  const localhostProfile = annotation.startsWith('localhost/') ? annotation.slice('localhost/'.length) : '';
+  return localhostProfile === '' ? undefined : { type: 'Localhost', localhostProfile };
+}
+
+const APPARMOR_PROFILE_MAX = 4095;
+
+/** New pods that name AppArmor profiles by annotation get them as fields, which is what nodes read. Where the pod's own profile is the same, the container needs none. */
+export function applyAppArmorAnnotations(pod: Pod, warn: (message: string) => void): void {
+  const annotations = pod.metadata?.annotations, spec = pod.spec!;
+  if (!annotations || spec.os?.name === 'windows') return;
+  eachContainer(spec, '', (container) => {
+    const key = APPARMOR_CONTAINER + container.name;
+    if (!Object.hasOwn(annotations, key) || container.securityContext?.appArmorProfile) return;
+    const profile = usableProfile(annotations[key]!);
+    if (profile && semanticEqual(profile, spec.securityContext?.appArmorProfile)) return;
+    if (profile) (container.securityContext ??= {}).appArmorProfile = profile;
+    warn(`metadata.annotations[${key}]: ${APPARMOR_INSTEAD}`);
+  });
+}
+
+function usableProfile(annotation: string): AppArmorProfile | undefined {
+  const profile = appArmorProfileOf(annotation), { localhostProfile = '' } = profile ?? {};
+  return localhostProfile.trim() === localhostProfile && Buffer.byteLength(localhostProfile) <= APPARMOR_PROFILE_MAX ? profile : undefined;
+}
 
 export function checkPodAnnotations(annotations: Annotations | undefined, spec: PodSpec, path: Path, errors: Errors): void {
   if (!annotations) return;
@@ -22,7 +62,7 @@ export function checkPodAnnotations(annotations: Annotations | undefined, spec: 
     } else if (key === SECCOMP_POD || key.startsWith(SECCOMP_CONTAINER)) checkSeccompName(value, path.child(key), errors);
     else if (key.startsWith(APPARMOR_CONTAINER)) {
       const container = key.slice(APPARMOR_CONTAINER.length);
-      if (!eachContainer(spec).some(({ name }) => name === container)) errors.invalid(path.key(key), container, 'container not found');
+      if (!allContainers(spec).some(({ name }) => name === container)) errors.invalid(path.key(key), container, 'container not found');
       if (value !== '' && value !== 'runtime/default' && value !== 'unconfined' && !value.startsWith('localhost/')) errors.invalid(path.key(key), value, `invalid AppArmor profile name: ${JSON.stringify(value)}`);
     }
   }
@@ -41,7 +81,7 @@ function checkSeccompName(profile: string, path: Path, errors: Errors): void {
 
 interface AnyContainer { name: string; securityContext?: { seccompProfile?: SeccompProfile; appArmorProfile?: AppArmorProfile } }
 
-function eachContainer(spec: PodSpec): AnyContainer[] {
+function allContainers(spec: PodSpec): AnyContainer[] {
   return [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])];
 }
 

@@ -14,7 +14,7 @@ import {
 import type { Errors, Path } from '../../field-path.ts';
 import { checkFieldRef, checkResourceFieldRef, ENV_FIELD_PATHS } from './downward.ts';
 import { checkSecurityContext } from './security.ts';
-import { checkProjectedPath, checkRelativePath } from './volumes.ts';
+import { checkNoBacksteps, checkRelativePath } from './volumes.ts';
 
 /** What containers are checked against: facts of their pod. */
 export interface PodFacts {
@@ -48,7 +48,7 @@ export function checkInitContainers(init: readonly Container[] | undefined, regu
   init.forEach((container, i) => {
     const at = path.index(i);
     checkCommon(container, at, errors, pod);
-    if (container.restartPolicy !== undefined) checkRestartPolicy(container, at, errors);
+    checkRestartPolicy(container, at, errors);
     if (names.has(container.name)) errors.duplicate(at.child('name'), container.name);
     else if (container.name) names.add(container.name);
     checkHostPorts([container], path, errors);
@@ -60,6 +60,9 @@ export function checkInitContainers(init: readonly Container[] | undefined, regu
     for (const field of ['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'] as const) {
       if (container[field]) errors.forbidden(at.child(field), 'may not be set for init containers without restartPolicy=Always');
     }
+    container.resizePolicy?.forEach(({ restartPolicy }, j) => {
+      if (restartPolicy === 'RestartContainer') errors.invalid(at.child('resizePolicy').index(j).child('restartPolicy'), restartPolicy, "must not be set to 'RestartContainer' for non-sidecar initContainers");
+    });
   });
 }
 
@@ -77,7 +80,7 @@ export function checkEphemeralContainers(ephemeral: readonly EphemeralContainer[
     names.add(container.name);
     const target = container.targetContainerName;
     if (target && !otherNames.has(target)) errors.notFound(at.child('targetContainerName'), target);
-    for (const field of NOT_FOR_EPHEMERAL) if (isSet(container[field])) errors.forbidden(at.child(field), 'cannot be set for an Ephemeral Container');
+    for (const field of NOT_FOR_EPHEMERAL) if (isSet(field, container[field])) errors.forbidden(at.child(field), 'cannot be set for an Ephemeral Container');
     container.volumeMounts?.forEach((mount, j) => {
       if (mount.subPath) errors.forbidden(at.child('volumeMounts').index(j).child('subPath'), 'cannot be set for an Ephemeral Container');
       if (mount.subPathExpr) errors.forbidden(at.child('volumeMounts').index(j).child('subPathExpr'), 'cannot be set for an Ephemeral Container');
@@ -85,8 +88,10 @@ export function checkEphemeralContainers(ephemeral: readonly EphemeralContainer[
   });
 }
 
-function isSet(value: unknown): boolean {
-  return Array.isArray(value) ? value.length > 0 : typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : value !== undefined && value !== '';
+/** Of resources, which every container has, an empty one is none. */
+function isSet(field: string, value: unknown): boolean {
+  if (value === undefined || value === null) return false;
+  return Array.isArray(value) ? value.length > 0 : field !== 'resources' || Object.keys(value).length > 0;
 }
 
 /** Pods may not have padded images; templates may, for history's sake. */
@@ -103,7 +108,7 @@ function checkCommon(container: AnyContainer, path: Path, errors: Errors, pod: P
   if (!container.image) errors.required(path.child('image'));
   checkEnum(container.terminationMessagePolicy, MESSAGE_POLICIES, path, 'terminationMessagePolicy', errors);
   if (container.ports) checkPorts(container.ports, path.child('ports'), errors);
-  if (container.env) checkEnv(container.env, path.child('env'), errors, pod);
+  if (container.env) checkEnv(container.env, path.child('env'), errors);
   if (container.envFrom) checkEnvFrom(container.envFrom, path.child('envFrom'), errors);
   if (container.volumeMounts) checkMounts(container.volumeMounts, container, path.child('volumeMounts'), errors, pod);
   if (container.volumeDevices) checkDevices(container.volumeDevices, container.volumeMounts, path.child('volumeDevices'), errors, pod);
@@ -141,7 +146,7 @@ function checkHostPorts(containers: readonly Container[], path: Path, errors: Er
   }));
 }
 
-function checkEnv(variables: readonly EnvVar[], path: Path, errors: Errors, pod: PodFacts): void {
+function checkEnv(variables: readonly EnvVar[], path: Path, errors: Errors): void {
   for (let i = 0; i < variables.length; i++) {
     const variable = variables[i]!;
     if (!variable.name) errors.required(path.index(i).child('name'));
@@ -149,7 +154,7 @@ function checkEnv(variables: readonly EnvVar[], path: Path, errors: Errors, pod:
       const problems = validateRelaxedEnvVarName(variable.name);
       if (problems.length > 0) errors.invalidEach(path.index(i).child('name'), variable.name, problems);
     }
-    if (variable.valueFrom) checkEnvSource(variable, path.index(i).child('valueFrom'), errors, pod);
+    if (variable.valueFrom) checkEnvSource(variable, path.index(i).child('valueFrom'), errors);
   }
 }
 
@@ -159,26 +164,26 @@ function checkKeyRef(ref: { name?: string; key: string }, path: Path, errors: Er
   else checkConfigMapKey(ref.key, path.child('key'), errors);
 }
 
-function checkEnvSource(variable: EnvVar, path: Path, errors: Errors, pod: PodFacts): void {
+function checkEnvSource(variable: EnvVar, path: Path, errors: Errors): void {
   const { fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef, fileKeyRef } = variable.valueFrom!;
   if (fieldRef) checkFieldRef(fieldRef, ENV_FIELD_PATHS, path.child('fieldRef'), errors);
   if (resourceFieldRef) checkResourceFieldRef(resourceFieldRef, path.child('resourceFieldRef'), errors, { inVolume: false });
   if (configMapKeyRef) checkKeyRef(configMapKeyRef, path.child('configMapKeyRef'), errors);
   if (secretKeyRef) checkKeyRef(secretKeyRef, path.child('secretKeyRef'), errors);
-  if (fileKeyRef) checkFileKeyRef(fileKeyRef, path.child('fileKeyRef'), errors, pod);
+  if (fileKeyRef) checkFileKeyRef(fileKeyRef, path.child('fileKeyRef'), errors);
   const sources = [fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef, fileKeyRef].filter((source) => source != null).length;
   if (sources === 0) errors.invalid(path, '', 'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`');
   else if (variable.value) errors.invalid(path, '', 'may not be specified when `value` is not empty');
   else if (sources > 1) errors.invalid(path, '', 'may not have more than one field specified at a time');
 }
 
-function checkFileKeyRef(ref: NonNullable<NonNullable<EnvVar['valueFrom']>['fileKeyRef']>, path: Path, errors: Errors, pod: PodFacts): void {
+function checkFileKeyRef(ref: NonNullable<NonNullable<EnvVar['valueFrom']>['fileKeyRef']>, path: Path, errors: Errors): void {
   if (!ref.key) errors.required(path.child('key'));
   else errors.invalidEach(path.child('key'), ref.key, validateRelaxedEnvVarName(ref.key));
   if (!ref.volumeName) errors.required(path.child('volumeName'));
-  else if (!pod.volumes.has(ref.volumeName)) errors.notFound(path.child('volumeName'), ref.volumeName);
+  else checkDnsLabel(ref.volumeName, path, 'volumeName', errors);
   if (!ref.path) errors.required(path.child('path'));
-  else checkProjectedPath(ref.path, path.child('path'), errors);
+  else checkNoBacksteps(ref.path, path.child('path'), errors);
 }
 
 function checkEnvFrom(sources: readonly EnvFromSource[], path: Path, errors: Errors): void {
@@ -347,7 +352,6 @@ function checkRestartRule(rule: ContainerRestartRule, path: Path, errors: Errors
   const operators = ['In', 'NotIn'];
   if (!operators.includes(rule.exitCodes.operator)) errors.notSupported(path.child('exitCodes').child('operator'), rule.exitCodes.operator, operators);
   const values = rule.exitCodes.values ?? [];
-  if (values.length === 0) errors.invalid(path.child('exitCodes').child('values'), values, 'at least one value must be specified');
   if (values.length > 255) errors.tooMany(path.child('exitCodes').child('values'), values.length, 255);
 }
 

@@ -4,7 +4,8 @@ import type {
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
 import { isHugePages, quantityOf } from '../../resource-list.ts';
-import { aggregateRequests } from './quality-of-service.ts';
+import { aggregateLimits, aggregateRequests } from './quality-of-service.ts';
+import { own } from '../../checks.ts';
 
 export function defaultPod(pod: Pod): void {
   const spec = (pod.spec ??= { containers: [] });
@@ -27,15 +28,25 @@ function requestWhatIsLimited(resources: ResourceRequirements | undefined): void
   }
 }
 
-/** Of the whole pod: what its containers ask for together, else as much as the limit. */
+/** Of the whole pod: its containers' huge pages are its limit; what they ask for together it asks for, else as much as its limit. */
 function requestForWholePod(spec: PodSpec, resources: ResourceRequirements): void {
-  if (!resources.limits && !resources.requests) return;
-  const together = aggregateRequests(spec);
-  for (const name of new Set([...Object.keys(resources.limits ?? {}), ...Object.keys(together)])) {
-    if (name !== 'cpu' && name !== 'memory' && !isHugePages(name)) continue;
-    const amount = together[name]?.toString() ?? resources.limits?.[name];
-    if (amount !== undefined) (resources.requests ??= {})[name] ??= amount;
+  if (isEmpty(resources.limits) && isEmpty(resources.requests)) return;
+  for (const [name, amount] of Object.entries(aggregateLimits(spec))) {
+    if (isHugePages(name) && own(resources.requests, name) === undefined && own(resources.limits, name) === undefined) (resources.limits ??= {})[name] = amount.toString();
   }
+  const { limits } = resources;
+  if (!limits || isEmpty(limits)) return;
+  for (const [name, amount] of Object.entries(aggregateRequests(spec))) {
+    if ((name === 'cpu' || name === 'memory') && own(resources.requests, name) === undefined) (resources.requests ??= {})[name] = amount.toString();
+  }
+  for (const name in limits) {
+    if ((name === 'cpu' || name === 'memory' || isHugePages(name)) && own(resources.requests, name) === undefined) (resources.requests ??= {})[name] = limits[name]!;
+  }
+}
+
+function isEmpty(amounts: object | undefined): boolean {
+  for (const _ in amounts) return false;
+  return true;
 }
 
 function defaultHostPorts(container: Container): void {
@@ -83,11 +94,17 @@ function defaultContainer(container: Container | EphemeralContainer): void {
   for (const hook of [container.lifecycle?.postStart, container.lifecycle?.preStop]) if (hook?.httpGet) defaultHttpGet(hook.httpGet);
 }
 
-/** Whether an image reference has the tag latest, said or by omission, and no digest. */
+/** Domain, path, tag and digest of an image, as registries have them. */
+const IMAGE = /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$/;
+/** Longer ones are no references; bounds the work of matching. */
+const IMAGE_MAX = 1024;
+
+/** Whether an image reference has the tag latest, said or by omission of tag and digest. What is no reference has none. */
 function pullsLatest(image: string | undefined): boolean {
-  if (!image || image.includes('@')) return false;
-  const tag = image.indexOf(':', image.lastIndexOf('/') + 1);
-  return tag < 0 || image.slice(tag + 1) === 'latest';
+  if (!image || image.length > IMAGE_MAX) return false;
+  const digest = image.indexOf('@'), name = digest < 0 ? image : image.slice(0, digest);
+  const tag = name.indexOf(':', name.lastIndexOf('/') + 1);
+  return (tag < 0 ? digest < 0 : name.slice(tag + 1) === 'latest') && IMAGE.test(image);
 }
 
 /** Amounts finer than a thousandth are rounded up to it. */
@@ -141,7 +158,9 @@ function defaultVolume(volume: Volume): void {
   }
   if (projected) {
     projected.defaultMode ??= MODE;
-    for (const source of projected.sources ?? []) defaultProjection(source);
+    // Which is shown even when there are none.
+    if (!projected.sources?.length) projected.sources = null as unknown as VolumeProjection[];
+    else for (const source of projected.sources) defaultProjection(source);
   }
   if (hostPath) hostPath.type ??= '';
   if (volume.iscsi) defaultIscsi(volume.iscsi);

@@ -37,19 +37,27 @@ function positive(amount: string | undefined): string | undefined {
 
 /** Running containers and sidecars add up; init containers count by the largest moment before the running ones. */
 export function aggregateRequests(spec: PodSpec): Record<string, Quantity> {
+  return aggregate(spec, 'requests');
+}
+
+export function aggregateLimits(spec: PodSpec): Record<string, Quantity> {
+  return aggregate(spec, 'limits');
+}
+
+function aggregate(spec: PodSpec, field: 'requests' | 'limits'): Record<string, Quantity> {
   const total = emptyAmounts();
   const sidecars = emptyAmounts();
   const peak = emptyAmounts();
-  for (const container of spec.containers ?? []) addRequests(total, container);
+  for (const container of spec.containers ?? []) addAmounts(total, container, field);
   for (const container of spec.initContainers ?? []) {
     if (container.restartPolicy === 'Always') {
-      addRequests(total, container);
-      addRequests(sidecars, container);
+      addAmounts(total, container, field);
+      addAmounts(sidecars, container, field);
       raise(peak, sidecars);
       continue;
     }
     const moment = Object.assign(emptyAmounts(), sidecars);
-    addRequests(moment, container);
+    addAmounts(moment, container, field);
     raise(peak, moment);
   }
   raise(total, peak);
@@ -61,8 +69,8 @@ function emptyAmounts(): Record<string, Quantity> {
   return Object.create(null) as Record<string, Quantity>;
 }
 
-function addRequests(into: Record<string, Quantity>, container: Container): void {
-  for (const [name, amount] of Object.entries(container.resources?.requests ?? {})) into[name] = (into[name] ?? Quantity.zero).add(quantityOf(amount));
+function addAmounts(into: Record<string, Quantity>, container: Container, field: 'requests' | 'limits'): void {
+  for (const [name, amount] of Object.entries(container.resources?.[field] ?? {})) into[name] = (into[name] ?? Quantity.zero).add(quantityOf(amount));
 }
 
 function raise(into: Record<string, Quantity>, by: Record<string, Quantity>): void {

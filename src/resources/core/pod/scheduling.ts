@@ -84,27 +84,38 @@ function checkPodAffinityTerm(term: PodAffinityTerm, path: Path, errors: Errors)
   checkLabelSelector(term.labelSelector, path.child('labelSelector'), errors);
   checkLabelSelector(term.namespaceSelector, path.child('namespaceSelector'), errors);
   for (const namespace of term.namespaces ?? []) errors.invalidEach(path.child('namespace'), namespace, validateDNS1123Label(namespace));
-  checkTermLabelKeys(term.matchLabelKeys, term.labelSelector, path.child('matchLabelKeys'), errors);
-  checkTermLabelKeys(term.mismatchLabelKeys, term.labelSelector, path.child('mismatchLabelKeys'), errors);
-  // The strategy has put every match label key into the selector once: a second one is the client's own.
-  const seen = new Set(Object.keys(term.labelSelector?.matchLabels ?? {}));
-  for (const { key } of term.labelSelector?.matchExpressions ?? []) {
-    const i = term.matchLabelKeys?.indexOf(key) ?? -1;
-    if (i >= 0 && seen.has(key)) errors.invalid(path.index(i), key, 'exists in both matchLabelKeys and labelSelector');
-    seen.add(key);
-  }
-  term.matchLabelKeys?.forEach((key, i) => {
-    if (term.mismatchLabelKeys?.includes(key)) errors.invalid(path.child('matchLabelKeys').index(i), key, 'exists in both matchLabelKeys and mismatchLabelKeys');
-  });
+  checkLabelKeys(term, path, errors);
   if (!term.topologyKey) errors.required(path.child('topologyKey'), 'can not be empty');
   checkQualifiedName(term.topologyKey ?? '', path.child('topologyKey'), errors);
 }
 
-function checkTermLabelKeys(keys: readonly string[] | undefined, selector: LabelSelector | undefined, path: Path, errors: Errors): void {
+interface LabelKeys { readonly matchLabelKeys?: readonly string[]; readonly mismatchLabelKeys?: readonly string[]; readonly labelSelector?: LabelSelector }
+
+function checkLabelKeys({ matchLabelKeys, mismatchLabelKeys, labelSelector }: LabelKeys, path: Path, errors: Errors): void {
+  checkKeyNames(matchLabelKeys, labelSelector, path.child('matchLabelKeys'), errors);
+  checkKeyNames(mismatchLabelKeys, labelSelector, path.child('mismatchLabelKeys'), errors);
+  if (!matchLabelKeys?.length) return;
+  // The strategy has put every match label key into the selector once: a second one is the client's own.
+  const seen = new Set(Object.keys(labelSelector?.matchLabels ?? {}));
+  for (const { key } of labelSelector?.matchExpressions ?? []) {
+    const i = matchLabelKeys.lastIndexOf(key);
+    if (i >= 0 && seen.has(key)) errors.invalid(path.index(i), key, 'exists in both matchLabelKeys and labelSelector');
+    seen.add(key);
+  }
+  matchLabelKeys.forEach((key, i) => {
+    if (mismatchLabelKeys?.includes(key)) errors.invalid(path.child('matchLabelKeys').index(i), key, 'exists in both matchLabelKeys and mismatchLabelKeys');
+  });
+}
+
+function checkKeyNames(keys: readonly string[] | undefined, selector: LabelSelector | undefined, path: Path, errors: Errors): void {
   if (!keys?.length) return;
   if (!selector) { errors.forbidden(path, 'must not be specified when labelSelector is not set'); return; }
   keys.forEach((key, i) => checkQualifiedName(key, path.index(i), errors));
 }
+
+const OPERATORS = ['Equal', 'Exists'];
+/** What upstream names to those who try the new ones, whose feature is off. */
+const COMPARISONS = [...OPERATORS, 'Lt', 'Gt'];
 
 export function checkTolerations(tolerations: readonly Toleration[], path: Path, errors: Errors): void {
   for (let i = 0; i < tolerations.length; i++) {
@@ -117,7 +128,7 @@ export function checkTolerations(tolerations: readonly Toleration[], path: Path,
       if (problems.length > 0) errors.invalid(at.child('operator'), value, problems.join(';'));
     } else if (operator === 'Exists') {
       if (value) errors.invalid(at.child('operator'), value, "value must be empty when `operator` is 'Exists'");
-    } else errors.notSupported(at.child('operator'), operator, ['Equal', 'Exists']);
+    } else errors.notSupported(at.child('operator'), operator, operator === 'Lt' || operator === 'Gt' ? COMPARISONS : OPERATORS);
     if (effect && !TAINT_EFFECTS.includes(effect)) errors.notSupported(at.child('effect'), effect, TAINT_EFFECTS);
   }
 }
@@ -132,7 +143,7 @@ function pairOf({ topologyKey, whenUnsatisfiable }: TopologySpreadConstraint): s
 export function checkTopologySpread(constraints: readonly TopologySpreadConstraint[], path: Path, errors: Errors): void {
   const lastOf = new Map(constraints.map((constraint, i) => [pairOf(constraint), i]));
   constraints.forEach((constraint, i) => {
-    const at = path.index(i), { topologyKey, whenUnsatisfiable, minDomains, matchLabelKeys, labelSelector } = constraint;
+    const at = path.index(i), { topologyKey, whenUnsatisfiable, minDomains } = constraint;
     if (!(constraint.maxSkew > 0)) errors.invalid(at.child('maxSkew'), constraint.maxSkew ?? 0, NOT_POSITIVE);
     if (!topologyKey) errors.required(at.child('topologyKey'), 'can not be empty');
     if (!SPREAD_ACTIONS.includes(whenUnsatisfiable)) errors.notSupported(at.child('whenUnsatisfiable'), whenUnsatisfiable ?? '', SPREAD_ACTIONS);
@@ -141,17 +152,7 @@ export function checkTopologySpread(constraints: readonly TopologySpreadConstrai
     if (minDomains !== undefined && whenUnsatisfiable !== 'DoNotSchedule') errors.invalid(at.child('minDomains'), minDomains, `can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ${whenUnsatisfiable}`);
     checkOptionalEnum(constraint.nodeAffinityPolicy, INCLUSION_POLICIES, at, 'nodeAffinityPolicy', errors);
     checkOptionalEnum(constraint.nodeTaintsPolicy, INCLUSION_POLICIES, at, 'nodeTaintsPolicy', errors);
-    if (matchLabelKeys?.length) checkSpreadLabelKeys(matchLabelKeys, labelSelector, at.child('matchLabelKeys'), errors);
-    checkLabelSelector(labelSelector, at.child('labelSelector'), errors);
-  });
-}
-
-function checkSpreadLabelKeys(keys: readonly string[], selector: LabelSelector | undefined, path: Path, errors: Errors): void {
-  if (!selector) errors.forbidden(path, 'must not be specified when labelSelector is not set');
-  // The strategy has put every key into the selector once: a second one is the client's own.
-  const inSelector = [...Object.keys(selector?.matchLabels ?? {}), ...(selector?.matchExpressions ?? []).map(({ key }) => key)];
-  keys.forEach((key, i) => {
-    checkQualifiedName(key, path.index(i), errors);
-    if (inSelector.indexOf(key) !== inSelector.lastIndexOf(key)) errors.invalid(path.index(i), key, 'exists in both matchLabelKeys and labelSelector');
+    checkLabelKeys(constraint, at, errors);
+    checkLabelSelector(constraint.labelSelector, at.child('labelSelector'), errors);
   });
 }

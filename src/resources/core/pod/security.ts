@@ -57,6 +57,9 @@ function checkAppArmor(profile: AppArmorProfile, path: Path, errors: Errors): vo
 const SYSCTL_NAME = /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/;
 const SYSCTL_RULE = 'must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$';
 
+/** MountOption is another's feature, SELinuxMount, which is off. */
+const SELINUX_CHANGE_POLICIES = ['Recursive'];
+
 export function checkPodSecurityContext(context: PodSecurityContext, spec: PodSpec, path: Path, errors: Errors): void {
   checkId(context.fsGroup, path, 'fsGroup', errors);
   checkId(context.runAsUser, path, 'runAsUser', errors);
@@ -68,7 +71,7 @@ export function checkPodSecurityContext(context: PodSecurityContext, spec: PodSp
   if (context.windowsOptions) checkWindowsOptions(context.windowsOptions, path.child('windowsOptions'), errors);
   if (context.appArmorProfile) checkAppArmor(context.appArmorProfile, path.child('appArmorProfile'), errors);
   checkOptionalEnum(context.supplementalGroupsPolicy, ['Merge', 'Strict'], path, 'supplementalGroupsPolicy', errors);
-  checkOptionalEnum(context.seLinuxChangePolicy, ['MountOption', 'Recursive'], path, 'seLinuxChangePolicy', errors);
+  checkOptionalEnum(context.seLinuxChangePolicy, SELINUX_CHANGE_POLICIES, path, 'seLinuxChangePolicy', errors);
 }
 
 function checkSysctls(sysctls: NonNullable<PodSecurityContext['sysctls']>, spec: PodSpec, path: Path, errors: Errors): void {
@@ -118,7 +121,7 @@ function userNameProblems(name: string): string[] {
 /** Windows pods may not set what only Linux knows, and the other way round. */
 export function checkOS(spec: PodSpec, path: Path, errors: Errors): void {
   const name = spec.os?.name;
-  if (!name) { errors.required(path.child('os').child('name'), 'cannot be empty'); return; }
+  if (!name) { errors.required(path.child('os').child('name')); return; }
   if (name !== 'linux' && name !== 'windows') { errors.notSupported(path.child('os'), name, ['linux', 'windows']); return; }
   const contexts: { context: PodSecurityContext | SecurityContext | undefined; at: Path }[] = [{ context: spec.securityContext, at: path }];
   for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {

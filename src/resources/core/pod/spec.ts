@@ -1,39 +1,33 @@
 /** The pod spec as a whole, of pods and of templates. After upstream's ValidatePodSpec; the parts are in the files beside this one. */
 import { validateDNS1123Subdomain, validateDNS1123SubdomainWithUnderscore } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
-import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec } from '#api/types.ts';
 import { between, checkAnnotations, checkDnsLabel, checkDnsSubdomain, checkEnum, checkIP, checkLabels, checkQualifiedName, MAX_INT32, own } from '../../checks.ts';
-import { checkContainerResourceName, checkPodResourceName, compareQuantities, quantityOf } from '../../resource-list.ts';
+import { checkContainerResourceName, checkPodResourceName, compareQuantities, isHugePages, quantityOf } from '../../resource-list.ts';
 import { type Errors, METADATA, type Path, SPEC } from '../../field-path.ts';
 import { checkPodAnnotations, checkProfileAnnotations } from './annotations.ts';
 import { checkContainers, checkEphemeralContainers, checkImagePadding, checkInitContainers, checkResources } from './containers.ts';
-import { aggregateRequests } from './quality-of-service.ts';
+import { aggregateLimits, aggregateRequests } from './quality-of-service.ts';
 import { checkAffinity, checkTolerations, checkTopologySpread } from './scheduling.ts';
 import { checkHostProcess, checkOS, checkPodSecurityContext } from './security.ts';
 import { checkVolumes } from './volumes.ts';
 
 const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'];
-const DNS_POLICIES = ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None'];
-const PREEMPTION_POLICIES = ['Never', 'PreemptLowerPriority'];
+const DNS_POLICIES = ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'];
+const PREEMPTION_POLICIES = ['PreemptLowerPriority', 'Never'];
 
 export interface PodSpecContext {
   /** Of the pod itself; absent when the spec is in a template. */
   readonly meta: ObjectMeta | undefined;
-  /** Volumes that the pods get besides those of the spec: the claims of a stateful set. */
-  readonly furtherVolumes?: readonly Volume[];
 }
 
 const EMPTY_SPEC: PodSpec = { containers: [] };
 
-function withFurther(volumes: ReadonlyMap<string, Volume>, further: readonly Volume[]): ReadonlyMap<string, Volume> {
-  return further.length === 0 ? volumes : new Map([...volumes, ...further.map((volume) => [volume.name, volume] as const)]);
-}
-
-export function checkPodSpec(given: PodSpec | undefined, path: Path, errors: Errors, { meta, furtherVolumes = [] }: PodSpecContext): void {
+export function checkPodSpec(given: PodSpec | undefined, path: Path, errors: Errors, { meta }: PodSpecContext): void {
   const spec = given ?? EMPTY_SPEC;
   const gracePeriodSeconds = spec.terminationGracePeriodSeconds;
   if (gracePeriodSeconds === undefined) errors.required(path.child('terminationGracePeriodSeconds'));
-  const volumes = withFurther(checkVolumes(spec.volumes, path.child('volumes'), errors, meta), furtherVolumes);
+  const volumes = checkVolumes(spec.volumes, path.child('volumes'), errors, meta);
   const claimNames = checkResourceClaims(spec.resourceClaims, path.child('resourceClaims'), errors);
   const pod = { volumes, claimNames, gracePeriodSeconds, restartPolicy: spec.restartPolicy, hostUsers: spec.hostUsers !== false };
   checkContainers(spec.containers, path.child('containers'), errors, pod);
@@ -64,6 +58,21 @@ export function checkPodSpec(given: PodSpec | undefined, path: Path, errors: Err
   if (spec.preemptionPolicy !== undefined) checkEnum(spec.preemptionPolicy, PREEMPTION_POLICIES, path, 'preemptionPolicy', errors);
   if (spec.overhead) checkResources({ limits: spec.overhead }, path.child('overhead'), errors, { claimNames, checkName: checkContainerResourceName });
   if (spec.os) checkOS(spec, path, errors);
+  checkEnvFiles(spec, path, errors);
+}
+
+/** Variables are read from files of volumes that the pod has to itself. */
+function checkEnvFiles(spec: PodSpec, path: Path, errors: Errors): void {
+  for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {
+    spec[field]?.forEach((container, i) => container.env?.forEach(({ valueFrom }, j) => {
+      const ref = valueFrom?.fileKeyRef;
+      if (!ref) return;
+      const at = path.child(field).index(i).child('env').index(j).child('valueFrom').child('fileKeyRef').child('volumeName');
+      const volume = spec.volumes?.findLast(({ name }) => name === ref.volumeName);
+      if (!volume) errors.notFound(at, ref.volumeName ?? '');
+      else if (!volume.emptyDir) errors.invalid(at, ref.volumeName, 'referenced volume must be of type emptyDir');
+    }));
+  }
 }
 
 function checkNames(spec: PodSpec, path: Path, errors: Errors): void {
@@ -74,10 +83,11 @@ function checkNames(spec: PodSpec, path: Path, errors: Errors): void {
   if (spec.priorityClassName) checkDnsSubdomain(spec.priorityClassName, path, 'priorityClassName', errors);
   if (spec.runtimeClassName !== undefined) checkDnsSubdomain(spec.runtimeClassName, path, 'runtimeClassName', errors);
   if (spec.hostnameOverride === undefined) return;
+  const at = path.child('hostnameOverride');
+  if (spec.setHostnameAsFQDN) errors.forbidden(at, 'may not be specified when setHostnameAsFQDN is true');
+  if (spec.hostNetwork) errors.forbidden(at, 'may not be specified when hostNetwork is true');
+  if (spec.hostnameOverride.length > 64) errors.tooLong(at, 64);
   checkDnsSubdomain(spec.hostnameOverride, path, 'hostnameOverride', errors);
-  if (spec.hostnameOverride.length > 64) errors.tooLong(path.child('hostnameOverride'), 64);
-  if (spec.setHostnameAsFQDN) errors.invalid(path.child('setHostnameAsFQDN'), true, 'may not be set to true when hostnameOverride is set');
-  if (spec.hostNetwork) errors.invalid(path.child('hostNetwork'), true, 'may not be set to true when hostnameOverride is set');
 }
 
 function checkResourceClaims(claims: readonly PodResourceClaim[] | undefined, path: Path, errors: Errors): ReadonlySet<string> {
@@ -97,12 +107,17 @@ function checkResourceClaims(claims: readonly PodResourceClaim[] | undefined, pa
 }
 
 function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames: ReadonlySet<string>): void {
+  if (spec.os?.name === 'windows') { errors.forbidden(path, 'may not be set for a windows pod'); return; }
   const { claims, requests = {}, limits = {} } = spec.resources!;
-  if (claims) errors.forbidden(path.child('claims'), 'claims cannot be set for Resources at pod-level');
+  if (claims) errors.forbidden(path.child('claims'), 'claims may not be set for Resources at pod-level');
   checkResources(spec.resources!, path, errors, { claimNames, checkName: checkPodResourceName });
   for (const [name, total] of Object.entries(aggregateRequests(spec))) {
-    const asked = own(requests, name) ?? '0';
-    if (total.compare(quantityOf(asked)) > 0) errors.invalid(path.child('requests').key(name), quantityOf(asked).toString(), `must be greater than or equal to aggregate container requests of ${total.toString()}`);
+    const asked = own(requests, name);
+    if (asked !== undefined && total.compare(quantityOf(asked)) > 0) errors.invalid(path.child('requests').key(name), quantityOf(asked).toString(), `must be greater than or equal to aggregate container requests of ${total.toString()}`);
+  }
+  for (const [name, total] of Object.entries(aggregateLimits(spec))) {
+    const most = isHugePages(name) ? own(limits, name) : undefined;
+    if (most !== undefined && total.compare(quantityOf(most)) > 0) errors.invalid(path.child('limits').key(name), quantityOf(most).toString(), `must be greater than or equal to aggregate container limits of ${total.toString()}`);
   }
   spec.containers?.forEach((container, i) => {
     for (const [name, limit] of Object.entries(container.resources?.limits ?? {})) {
@@ -127,11 +142,11 @@ function checkHostNetworkPorts(spec: PodSpec, path: Path, errors: Errors, isPod:
 function checkUserNamespace(spec: PodSpec, path: Path, errors: Errors): void {
   const why = 'when `hostUsers` is false';
   if (spec.hostNetwork) errors.forbidden(path.child('hostNetwork'), why);
-  if (spec.hostPID) errors.forbidden(path.child('hostPID'), why);
-  if (spec.hostIPC) errors.forbidden(path.child('hostIPC'), why);
-  for (const field of ['containers', 'initContainers'] as const) {
+  if (spec.hostPID) errors.forbidden(path.child('HostPID'), why);
+  if (spec.hostIPC) errors.forbidden(path.child('HostIPC'), why);
+  for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {
     spec[field]?.forEach((container, i) => {
-      if (container.volumeDevices?.length) errors.forbidden(path.child(field).index(i).child('volumeDevices'), 'cannot be used when `hostUsers` is false');
+      if (container.volumeDevices?.length) errors.forbidden(path.child(field).index(i).child('volumeDevices'), why);
     });
   }
 }
@@ -179,13 +194,12 @@ export function checkPod(pod: Pod, errors: Errors): void {
   for (const field of ['containers', 'initContainers'] as const) spec[field]?.forEach((container, i) => checkImagePadding(container.image, SPEC.child(field).index(i), errors));
 }
 
-/** furtherVolumes: those that the pods get besides the template's. */
-export function checkPodTemplate(template: PodTemplateSpec | undefined, path: Path, errors: Errors, furtherVolumes: readonly Volume[] = []): void {
+export function checkPodTemplate(template: PodTemplateSpec | undefined, path: Path, errors: Errors): void {
   const { metadata, spec = EMPTY_SPEC } = template ?? {};
   checkLabels(metadata?.labels, path.child('labels'), errors);
   checkAnnotations(metadata?.annotations, path.child('annotations'), errors);
   checkPodAnnotations(metadata?.annotations, spec, path.child('annotations'), errors);
-  checkPodSpec(spec, path.child('spec'), errors, { meta: undefined, furtherVolumes });
+  checkPodSpec(spec, path.child('spec'), errors, { meta: undefined });
   checkProfileAnnotations(metadata?.annotations, spec, path.child('spec'), errors);
   if (spec.ephemeralContainers?.length) errors.forbidden(path.child('spec').child('ephemeralContainers'), 'ephemeral containers not allowed in pod template');
 }

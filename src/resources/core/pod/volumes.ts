@@ -15,6 +15,8 @@ export interface VolumeContext {
   readonly volumeName: string;
   /** Of the pod; absent in templates. */
   readonly podName: string | undefined;
+  /** The volume's own path: of the list's item, or of the spec. */
+  readonly at: Path;
 }
 
 export type VolumeCheck = (source: any, path: Path, errors: Errors, context: VolumeContext) => void;
@@ -184,7 +186,7 @@ const VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
   iscsi: (source, path, errors, context) => {
     requires('targetPortal')(source, path, errors, context);
     checkIscsi(source, path, errors, 'must be valid format starting with iqn, eui, or naa');
-    if (source.initiatorName !== undefined && `${context.volumeName}:${source.targetPortal}`.length > 64) errors.invalid(path.child('name'), context.volumeName, ISCSI_PORTAL_TOO_LONG);
+    if (source.initiatorName !== undefined && `${context.volumeName}:${source.targetPortal}`.length > 64) errors.invalid(context.at.child('name'), context.volumeName, ISCSI_PORTAL_TOO_LONG);
   },
   glusterfs: requires('endpoints', 'path'),
   flocker: SHARED_VOLUME_CHECKS['flocker']!,
@@ -226,12 +228,12 @@ const VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
     if (!ref.name) errors.required(path.child('nodePublishSecretRef').child('name'));
     else errors.invalidEach(path.child('name'), ref.name, validateDNS1123Subdomain(ref.name));
   },
-  ephemeral: (source, path, errors, { podName, volumeName }) => {
+  ephemeral: (source, path, errors, { podName, volumeName, at }) => {
     if (!source.volumeClaimTemplate) errors.required(path.child('volumeClaimTemplate'));
     else checkClaimTemplate(source.volumeClaimTemplate, path.child('volumeClaimTemplate'), errors);
     if (!podName || !volumeName) return;
     const claim = `${podName}-${volumeName}`;
-    for (const problem of validateDNS1123Subdomain(claim)) errors.invalid(path.child('name'), volumeName, `PVC name ${JSON.stringify(claim)}: ${problem}`);
+    for (const problem of validateDNS1123Subdomain(claim)) errors.invalid(at.child('name'), volumeName, `PVC name ${JSON.stringify(claim)}: ${problem}`);
   },
   image: (source, path, errors) => {
     if (!source.reference) errors.required(path.child('reference'));
@@ -243,6 +245,8 @@ const VOLUME_TYPES = Object.keys(VOLUME_CHECKS);
 
 /** Where upstream names the field otherwise than the API does. */
 const PATH_NAMES: Readonly<Record<string, string>> = { gcePersistentDisk: 'persistentDisk' };
+/** And where it is one too many. */
+const EXTRA_PATH_NAMES: Readonly<Record<string, string>> = { cephfs: 'cephFS', downwardAPI: 'downwarAPI' };
 
 function checkFiles(source: { defaultMode?: number; items?: KeyToPath[] }, path: Path, errors: Errors): void {
   checkMode(source.defaultMode, path, 'defaultMode', errors);
@@ -253,7 +257,7 @@ function checkFiles(source: { defaultMode?: number; items?: KeyToPath[] }, path:
 export function checkVolumeSource(source: object, path: Path, errors: Errors, checks: { readonly table: Readonly<Record<string, VolumeCheck>>; readonly order: readonly string[]; readonly context: VolumeContext }): void {
   let found = 0;
   for (const type of presentTypes(source, checks.order)) {
-    if (++found > 1) { errors.forbidden(path.child(type), 'may not specify more than 1 volume type'); continue; }
+    if (++found > 1) { errors.forbidden(path.child(EXTRA_PATH_NAMES[type] ?? type), 'may not specify more than 1 volume type'); continue; }
     checks.table[type]!((source as Record<string, unknown>)[type], path.child(PATH_NAMES[type] ?? type), errors, checks.context);
   }
   if (found === 0) errors.required(path, 'must specify a volume type');
@@ -274,7 +278,7 @@ export function checkVolumes(volumes: readonly Volume[] | undefined, path: Path,
   for (let i = 0; i < volumes.length; i++) {
     const volume = volumes[i]!, at = path.index(i);
     const before = errors.list.length;
-    checkVolumeSource(volume, at, errors, { table: VOLUME_CHECKS, order: VOLUME_TYPES, context: { volumeName: volume.name, podName } });
+    checkVolumeSource(volume, at, errors, { table: VOLUME_CHECKS, order: VOLUME_TYPES, context: { volumeName: volume.name, podName, at } });
     if (!volume.name) errors.required(at.child('name'));
     else checkDnsLabel(volume.name, at, 'name', errors);
     if (good.has(volume.name)) errors.duplicate(at.child('name'), volume.name);

@@ -1,10 +1,15 @@
 /** Warnings that come with the answer to writes of pods and templates: what is deprecated, or has no effect. After upstream's pkg/api/pod warnings. */
-import type { Container, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
-import { validateDNS1123Label } from '#machinery/names.ts';
+import type { Container, NodeSelectorTerm, Pod, PodAffinity, PodSpec, PodTemplateSpec, Volume } from '#api/types.ts';
+import { validateDNS1123Label, validateLabelValue } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { addressWarnings } from '../../address-warnings.ts';
 import { own } from '../../checks.ts';
-import { fractionalBytesWarnings } from '../claim-spec.ts';
+import { semanticEqual } from '../../strategy.ts';
+import { claimSpecWarnings, fractionalBytesWarnings } from '../claim-spec.ts';
+import { APPARMOR_CONTAINER, APPARMOR_INSTEAD, appArmorProfileOf, SECCOMP_CONTAINER, SECCOMP_POD } from './annotations.ts';
+import { warnOverlappingPaths } from './overlapping-paths.ts';
+import { warnPorts } from './port-warnings.ts';
+import { eachContainer } from './visit.ts';
 
 const DEPRECATED_NODE_LABELS: Readonly<Record<string, string>> = {
   'beta.kubernetes.io/arch': 'deprecated since v1.14; use "kubernetes.io/arch" instead',
@@ -14,22 +19,30 @@ const DEPRECATED_NODE_LABELS: Readonly<Record<string, string>> = {
   'beta.kubernetes.io/instance-type': 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
 };
 
-const DEPRECATED_VOLUMES: readonly (readonly [type: keyof Volume, warning: string])[] = [
-  ['photonPersistentDisk', 'deprecated in v1.11, non-functional in v1.16+'],
-  ['gitRepo', 'deprecated in v1.11, and disabled by default in v1.33+'],
-  ['scaleIO', 'deprecated in v1.16, non-functional in v1.22+'],
-  ['flocker', 'deprecated in v1.22, non-functional in v1.25+'],
-  ['storageos', 'deprecated in v1.22, non-functional in v1.25+'],
-  ['quobyte', 'deprecated in v1.22, non-functional in v1.25+'],
-  ['glusterfs', 'deprecated in v1.25, non-functional in v1.26+'],
-  ['cephfs', 'deprecated in v1.28, non-functional in v1.31+'],
-  ['rbd', 'deprecated in v1.28, non-functional in v1.31+'],
-];
+const DEPRECATED_ANNOTATIONS: Readonly<Record<string, string>> = {
+  'scheduler.alpha.kubernetes.io/critical-pod': 'non-functional in v1.16+; use the "priorityClassName" field instead',
+  'security.alpha.kubernetes.io/sysctls': 'non-functional in v1.11+; use the "sysctls" field instead',
+  'security.alpha.kubernetes.io/unsafe-sysctls': 'non-functional in v1.11+; use the "sysctls" field instead',
+};
+
+const DEPRECATED_VOLUMES: Readonly<Record<string, string>> = {
+  photonPersistentDisk: 'deprecated in v1.11, non-functional in v1.16+',
+  gitRepo: 'deprecated in v1.11, and disabled by default in v1.33+',
+  scaleIO: 'deprecated in v1.16, non-functional in v1.22+',
+  flocker: 'deprecated in v1.22, non-functional in v1.25+',
+  storageos: 'deprecated in v1.22, non-functional in v1.25+',
+  quobyte: 'deprecated in v1.22, non-functional in v1.25+',
+  glusterfs: 'deprecated in v1.25, non-functional in v1.26+',
+  cephfs: 'deprecated in v1.28, non-functional in v1.31+',
+  rbd: 'deprecated in v1.28, non-functional in v1.31+',
+};
 
 /** Of new pods only: updates are too many, and made by programs. */
 export function podWarnings(pod: Pod, previous: Pod | undefined): string[] {
   if (previous) return [];
-  return [...nameWarnings(pod, "the Pod's hostname"), ...specWarnings(pod.spec, 'spec', pod.metadata?.annotations)];
+  const warnings = nameWarnings(pod, "the Pod's hostname");
+  warnSpec({ spec: pod.spec, meta: pod.metadata, prefix: '', isTemplate: false }, warnings);
+  return warnings;
 }
 
 interface WorkloadTemplate {
@@ -52,28 +65,42 @@ function nameWarnings({ metadata }: KubeObject, usedIn: string): string[] {
 
 /** Paths begin with the field that holds the template: 'spec.template'. */
 export function templateWarnings(template: PodTemplateSpec | undefined, path: string): string[] {
-  return specWarnings(template?.spec, `${path}.spec`, template?.metadata?.annotations);
-}
-
-function specWarnings(spec: PodSpec | undefined, path: string, annotations: Record<string, string> | undefined): string[] {
-  if (!spec) return [];
   const warnings: string[] = [];
-  warnings.push(...nodeLabelWarnings(spec.nodeSelector, `${path}.nodeSelector`));
-  spec.volumes?.forEach((volume, i) => warnings.push(...volumeSourceWarnings(volume, `${path}.volumes[${i}]`)));
-  warnAffinity(spec, path, warnings);
-  warnHostAliases(spec, path, warnings);
-  if (spec.terminationGracePeriodSeconds !== undefined && spec.terminationGracePeriodSeconds < 0) warnings.push(`${path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`);
-  for (const field of ['initContainers', 'containers'] as const) spec[field]?.forEach((container, i) => warnContainer(container, `${path}.${field}[${i}]`, warnings));
-  warnings.push(...byteWarnings(spec.overhead, `${path}.overhead`));
-  warnPorts(spec, path, warnings);
-  for (const key in annotations) {
-    if (key.startsWith('container.apparmor.security.beta.kubernetes.io/')) warnings.push(`metadata.annotations[${key}]: deprecated since v1.30; use the "appArmorProfile" field instead`);
-    else if (key.startsWith('container.seccomp.security.alpha.kubernetes.io/') || key === 'seccomp.security.alpha.kubernetes.io/pod') warnings.push(`metadata.annotations[${key}]: non-functional in v1.27+; use the "seccompProfile" field instead`);
-  }
+  warnSpec({ spec: template?.spec, meta: template?.metadata, prefix: `${path}.`, isTemplate: true }, warnings);
   return warnings;
 }
 
-const MATCHES_NOTHING = 'a null labelSelector results in matching no pod';
+interface Warned {
+  readonly spec: PodSpec | undefined;
+  readonly meta: { readonly annotations?: Record<string, string> } | undefined;
+  /** '' or 'spec.template.' */
+  readonly prefix: string;
+  readonly isTemplate: boolean;
+}
+
+/** Nothing is put together for what is in order, which nearly all is. */
+function warnSpec({ spec, meta, prefix, isTemplate }: Warned, warnings: string[]): void {
+  if (!spec) return;
+  const path = `${prefix}spec`, annotations = meta?.annotations;
+  if (spec.nodeSelector) warnings.push(...nodeLabelWarnings(spec.nodeSelector, `${path}.nodeSelector`));
+  warnNodeAffinity(spec, path, warnings);
+  warnTopologySpread(spec, path, warnings);
+  for (const key in annotations) if (Object.hasOwn(DEPRECATED_ANNOTATIONS, key)) warnings.push(`${prefix}metadata.annotations[${key}]: ${DEPRECATED_ANNOTATIONS[key]}`);
+  if (spec.volumes) warnVolumes(spec.volumes, path, warnings);
+  warnRepeated(spec, path, warnings);
+  if (spec.overhead) warnBytes(spec.overhead, `${path}.overhead`, warnings);
+  if (annotations && !spec.securityContext?.seccompProfile && annotations[SECCOMP_POD] !== undefined) warnings.push(`${prefix}metadata.annotations[${SECCOMP_POD}]: ${SECCOMP_INSTEAD}`);
+  eachContainer(spec, path, (container, at) => {
+    if (annotations) warnProfiles(container, { spec, annotations, prefix, isTemplate }, warnings);
+    warnContainer(container, at, warnings);
+  });
+  warnPorts(spec, path, warnings);
+  if (spec.terminationGracePeriodSeconds !== undefined && spec.terminationGracePeriodSeconds < 0) warnings.push(`${path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`);
+  warnPodAffinity(spec.affinity?.podAffinity, `${path}.affinity.podAffinity`, warnings);
+  warnPodAffinity(spec.affinity?.podAntiAffinity, `${path}.affinity.podAntiAffinity`, warnings);
+  spec.dnsConfig?.nameservers?.forEach((ip, i) => warnings.push(...addressWarnings(ip, `${path}.dnsConfig.nameservers[${i}]`)));
+  spec.hostAliases?.forEach(({ ip }, i) => warnings.push(...addressWarnings(ip ?? '', `${path}.hostAliases[${i}].ip`)));
+}
 
 export function nodeLabelWarnings(selector: Readonly<Record<string, string>> | undefined, path: string): string[] {
   return Object.keys(selector ?? {}).flatMap((key) => {
@@ -83,11 +110,7 @@ export function nodeLabelWarnings(selector: Readonly<Record<string, string>> | u
 }
 
 export function nodeSelectorWarnings(terms: readonly NodeSelectorTerm[] | undefined, path: string): string[] {
-  return (terms ?? []).flatMap((term, i) => termWarnings(term, `${path}[${i}]`));
-}
-
-function termWarnings(term: NodeSelectorTerm | undefined, path: string): string[] {
-  return nodeKeyWarnings(term?.matchExpressions ?? [], `${path}.matchExpressions`);
+  return (terms ?? []).flatMap((term, i) => nodeKeyWarnings(term?.matchExpressions ?? [], `${path}[${i}].matchExpressions`));
 }
 
 /** Of requirements that nodes' labels are to meet. */
@@ -100,18 +123,38 @@ export function nodeKeyWarnings(requirements: readonly { readonly key: string }[
 
 /** Of pods' volumes, and of persistent ones. */
 export function volumeSourceWarnings(source: object, path: string): string[] {
-  return DEPRECATED_VOLUMES.flatMap(([type, warning]) => ((source as Record<string, unknown>)[type] ? [`${path}.${type}: ${warning}`] : []));
+  return Object.keys(source).flatMap((type) => {
+    const why = own(DEPRECATED_VOLUMES, type);
+    return why === undefined ? [] : [`${path}.${type === 'storageos' && path.includes('volumes[') ? 'storageOS' : type}: ${why}`];
+  });
 }
 
-function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
-  const { nodeAffinity } = spec.affinity ?? {};
-  warnings.push(...nodeSelectorWarnings(nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms, `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms`));
-  nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution?.forEach(({ preference }, i) => warnings.push(...termWarnings(preference, `${path}.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[${i}].preference`)));
-  for (const side of ['podAffinity', 'podAntiAffinity'] as const) {
-    const affinity = spec.affinity?.[side], at = `${path}.affinity.${side}`;
-    affinity?.requiredDuringSchedulingIgnoredDuringExecution?.forEach(({ labelSelector }, i) => { if (!labelSelector) warnings.push(`${at}.requiredDuringSchedulingIgnoredDuringExecution[${i}].labelSelector: ${MATCHES_NOTHING}`); });
-    affinity?.preferredDuringSchedulingIgnoredDuringExecution?.forEach(({ podAffinityTerm }, i) => { if (!podAffinityTerm?.labelSelector) warnings.push(`${at}.preferredDuringSchedulingIgnoredDuringExecution[${i}].podAffinityTerm.labelSelector: ${MATCHES_NOTHING}`); });
-  }
+function warnVolumes(volumes: readonly Volume[], path: string, warnings: string[]): void {
+  volumes.forEach((volume, i) => {
+    warnings.push(...volumeSourceWarnings(volume, `${path}.volumes[${i}]`));
+    if (volume.ephemeral?.volumeClaimTemplate) warnings.push(...claimSpecWarnings(volume.ephemeral.volumeClaimTemplate.spec, `${path}.volumes[${i}].ephemeral.volumeClaimTemplate.spec`));
+  });
+  warnOverlappingPaths(volumes, warnings);
+}
+
+/** Preferences are let in with values that no label can have; requirements are not. */
+function warnNodeAffinity(spec: PodSpec, path: string, warnings: string[]): void {
+  const nodeAffinity = spec.affinity?.nodeAffinity;
+  if (!nodeAffinity) return;
+  const required = 'requiredDuringSchedulingIgnoredDuringExecution', preferred = 'preferredDuringSchedulingIgnoredDuringExecution', at = `${path}.affinity.nodeAffinity`;
+  warnings.push(...nodeSelectorWarnings(nodeAffinity[required]?.nodeSelectorTerms, `${at}.${required}.nodeSelectorTerms`));
+  nodeAffinity[preferred]?.forEach(({ preference }, i) => {
+    const expressions = preference?.matchExpressions ?? [], where = `${at}.${preferred}[${i}].preference.matchExpressions`;
+    expressions.forEach((expression, j) => {
+      warnings.push(...nodeKeyWarnings([expression], where).map((warning) => warning.replace(`${where}[0]`, `${where}[${j}]`)));
+      expression.values?.forEach((value, k) => warnings.push(...validateLabelValue(value).map((problem) => `${where}[${j}].values[${k}]: ${value} is invalid, ${problem}`)));
+    });
+  });
+}
+
+const MATCHES_NOTHING = 'a null labelSelector results in matching no pod';
+
+function warnTopologySpread(spec: PodSpec, path: string, warnings: string[]): void {
   spec.topologySpreadConstraints?.forEach(({ topologyKey, labelSelector }, i) => {
     const why = own(DEPRECATED_NODE_LABELS, topologyKey);
     if (why !== undefined) warnings.push(`${path}.topologySpreadConstraints[${i}].topologyKey: ${topologyKey} is ${why}`);
@@ -119,43 +162,48 @@ function warnAffinity(spec: PodSpec, path: string, warnings: string[]): void {
   });
 }
 
-function warnHostAliases(spec: PodSpec, path: string, warnings: string[]): void {
-  const seen = new Set<string>();
+function warnPodAffinity(affinity: PodAffinity | undefined, path: string, warnings: string[]): void {
+  affinity?.requiredDuringSchedulingIgnoredDuringExecution?.forEach(({ labelSelector }, i) => { if (!labelSelector) warnings.push(`${path}.requiredDuringSchedulingIgnoredDuringExecution[${i}].labelSelector: ${MATCHES_NOTHING}`); });
+  affinity?.preferredDuringSchedulingIgnoredDuringExecution?.forEach(({ podAffinityTerm }, i) => { if (!podAffinityTerm?.labelSelector) warnings.push(`${path}.preferredDuringSchedulingIgnoredDuringExecution[${i}].podAffinityTerm.labelSelector: ${MATCHES_NOTHING}`); });
+}
+
+function warnRepeated(spec: PodSpec, path: string, warnings: string[]): void {
+  const addresses = new Set<string>(), secrets = new Set<string>();
   spec.hostAliases?.forEach(({ ip }, i) => {
-    if (seen.has(ip)) warnings.push(`${path}.hostAliases[${i}].ip: duplicate ip ${JSON.stringify(ip)}`);
-    seen.add(ip);
-    warnings.push(...addressWarnings(ip ?? '', `${path}.hostAliases[${i}].ip`));
+    if (addresses.has(ip)) warnings.push(`${path}.hostAliases[${i}].ip: duplicate ip ${JSON.stringify(ip)}`);
+    addresses.add(ip);
   });
-  spec.dnsConfig?.nameservers?.forEach((ip, i) => warnings.push(...addressWarnings(ip, `${path}.dnsConfig.nameservers[${i}]`)));
-  const secrets = new Set<string>();
   spec.imagePullSecrets?.forEach(({ name = '' }, i) => {
-    if (name === '') warnings.push(`${path}.imagePullSecrets[${i}].name: invalid empty name ${JSON.stringify(name)}`);
-    else if (secrets.has(name)) warnings.push(`${path}.imagePullSecrets[${i}].name: duplicate name ${JSON.stringify(name)}`);
+    if (secrets.has(name)) warnings.push(`${path}.imagePullSecrets[${i}].name: duplicate name ${JSON.stringify(name)}`);
     secrets.add(name);
   });
+  spec.imagePullSecrets?.forEach(({ name = '' }, i) => { if (name === '') warnings.push(`${path}.imagePullSecrets[${i}].name: invalid empty name ""`); });
 }
 
-function byteWarnings(amounts: Readonly<Record<string, string>> | undefined, path: string): string[] {
-  if (!amounts) return [];
-  return ['memory', 'ephemeral-storage'].flatMap((name) => fractionalBytesWarnings(own(amounts, name), `${path}[${name}]`));
+function warnBytes(amounts: Readonly<Record<string, string>>, path: string, warnings: string[]): void {
+  for (const name of ['memory', 'ephemeral-storage']) if (Object.hasOwn(amounts, name)) warnings.push(...fractionalBytesWarnings(amounts[name], `${path}[${name}]`));
 }
 
-function warnContainer(container: Container, path: string, warnings: string[]): void {
-  for (const field of ['requests', 'limits'] as const) warnings.push(...byteWarnings(container.resources?.[field], `${path}.resources.${field}`));
-  const names = new Map<string, number>();
-  container.env?.forEach(({ name }, i) => {
-    const first = names.get(name);
-    if (first !== undefined) warnings.push(`${path}.env[${i}]: hides previous definition of ${JSON.stringify(name)}, which may be dropped when using apply`);
-    names.set(name, i);
+const SECCOMP_INSTEAD = 'non-functional in v1.27+; use the "seccompProfile" field instead';
+
+/** Annotations whose field is not set. Those of pods that name AppArmor profiles become fields when the pod is made, which warns then. */
+function warnProfiles({ name, securityContext }: Container, { spec, annotations, prefix, isTemplate }: { readonly spec: PodSpec; readonly annotations: Record<string, string>; readonly prefix: string; readonly isTemplate: boolean }, warnings: string[]): void {
+  const seccomp = SECCOMP_CONTAINER + name, appArmor = APPARMOR_CONTAINER + name;
+  if (!securityContext?.seccompProfile && own(annotations, seccomp) !== undefined) warnings.push(`${prefix}metadata.annotations[${seccomp}]: ${SECCOMP_INSTEAD}`);
+  const named = own(annotations, appArmor);
+  if (!isTemplate || securityContext?.appArmorProfile || named === undefined) return;
+  const ofPod = spec.securityContext?.appArmorProfile;
+  if (!ofPod || !semanticEqual(ofPod, appArmorProfileOf(named))) warnings.push(`${prefix}metadata.annotations[${appArmor}]: ${APPARMOR_INSTEAD}`);
+}
+
+function warnContainer({ resources, env }: Container, at: () => string, warnings: string[]): void {
+  for (const field of ['limits', 'requests'] as const) if (resources?.[field]) warnBytes(resources[field], `${at()}.resources.${field}`, warnings);
+  if (!env || env.length < 2) return;
+  const names = new Set<string>();
+  env.forEach(({ name, value = '', valueFrom }, i) => {
+    // A later value may build on the earlier one: A=x, A=$(A)y.
+    const reference = `$(${name})`;
+    if (names.has(name) && (valueFrom || value === reference || !value.includes(reference))) warnings.push(`${at()}.env[${i}]: hides previous definition of ${JSON.stringify(name)}, which may be dropped when using apply`);
+    names.add(name);
   });
-}
-
-function warnPorts(spec: PodSpec, path: string, warnings: string[]): void {
-  const seen = new Map<string, string>();
-  spec.containers?.forEach((container, i) => container.ports?.forEach((port, j) => {
-    const at = `${path}.containers[${i}].ports[${j}]`, key = `${port.containerPort}/${port.protocol ?? 'TCP'}/${port.hostPort ?? 0}/${port.hostIP ?? ''}`;
-    const other = seen.get(key);
-    if (other !== undefined) warnings.push(`${at}: duplicate port definition with ${other}`);
-    seen.set(key, at);
-  }));
 }
