@@ -21,10 +21,10 @@ function isCpuUtilization(metric: Json): boolean {
 
 function toV1(object: KubeObject): KubeObject {
   const { metrics = [], behavior, ...spec } = (object['spec'] ?? {}) as Json;
-  const { currentMetrics = [], conditions = [], ...status } = (object['status'] ?? {}) as Json;
+  const { currentMetrics: shown, conditions = [], ...status } = (object['status'] ?? {}) as Json, currentMetrics = (shown ?? []) as Json[];
   const annotations: Record<string, string> = withoutCarried(object.metadata?.annotations);
   const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => metric !== cpu);
-  const currentCpu = (currentMetrics as Json[]).find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
+  const currentCpu = currentMetrics.find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
   if (others.length > 0) annotations[METRICS] = JSON.stringify(others);
   if (currentMetrics.length > 0) annotations[CURRENT] = JSON.stringify(currentMetrics);
   if (conditions.length > 0) annotations[CONDITIONS] = JSON.stringify(conditions);

@@ -9,6 +9,7 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertAutoscaler, withoutCarried } from './conversion.ts';
 import { apiVersionProblem, checkMetrics, checkReference } from './metrics.ts';
 
+const NO_METRICS = null as unknown as MetricStatus[];
 const WINDOW_MAX_SECONDS = 3600;
 const PERIOD_MAX_SECONDS = 1800;
 
@@ -22,6 +23,8 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
       metadata.annotations = withoutCarried(metadata.annotations);
       if (Object.keys(metadata.annotations).length === 0) delete metadata.annotations;
     }
+    // Shown even when there are none.
+    if (autoscaler.status && !autoscaler.status.currentMetrics?.length) autoscaler.status.currentMetrics = NO_METRICS;
     if (!spec) return;
     spec.minReplicas ??= 1;
     if (!spec.metrics?.length) spec.metrics = [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } }];
@@ -30,7 +33,7 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
       spec.behavior.scaleDown = withDefaults(spec.behavior.scaleDown, { selectPolicy: 'Max', policies: [{ type: 'Percent', value: 100, periodSeconds: 15 }] });
     }
   },
-  prepareForCreate: (autoscaler) => { autoscaler.status = { desiredReplicas: 0 }; },
+  prepareForCreate: (autoscaler) => { autoscaler.status = { desiredReplicas: 0, currentMetrics: NO_METRICS }; },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (autoscaler) => check(autoscaler),
   validateUpdate: (next, previous) => check(next, previous),
@@ -66,7 +69,8 @@ function check({ spec }: HorizontalPodAutoscaler, stored?: HorizontalPodAutoscal
   if (!spec) { errors.required(SPEC); return errors.list; }
   const { minReplicas, maxReplicas = 0, scaleTargetRef } = spec, least = stored?.spec?.minReplicas === 0 ? 0 : 1;
   if (minReplicas !== undefined && minReplicas < least) errors.invalid(SPEC.child('minReplicas'), minReplicas, `must be greater than or equal to ${least}`);
-  if (maxReplicas < 1) errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than 0');
+  if (maxReplicas === 0) errors.required(SPEC.child('maxReplicas'), 'must be set and greater than 0');
+  else if (maxReplicas < 1) errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than or equal to 1');
   if (minReplicas !== undefined && maxReplicas < minReplicas) errors.invalid(SPEC.child('maxReplicas'), maxReplicas, 'must be greater than or equal to `minReplicas`');
   // Of what can be scaled only replication controllers have no group.
   const isOld = stored?.spec && apiVersionProblem(stored.spec.scaleTargetRef?.apiVersion ?? '', false) !== undefined;

@@ -1,9 +1,9 @@
 /** The metrics of an autoscaler: each names a type and has the one source of that type. After upstream's pkg/apis/autoscaling/validation. */
 import type { CrossVersionObjectReference, MetricIdentifier, MetricSpec, MetricTarget } from '#api/types.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
-import { checkDnsLabel, checkLabelSelector } from '../checks.ts';
+import { checkDnsLabel } from '../checks.ts';
 import { type Errors, type Path, SPEC } from '../field-path.ts';
-import { checkPositiveQuantity } from '../resource-list.ts';
+import { checkContainerResourceName, checkPositiveQuantity } from '../resource-list.ts';
 
 const TYPES = ['ContainerResource', 'External', 'Object', 'Pods', 'Resource'];
 const SOURCES = ['object', 'external', 'pods', 'resource', 'containerResource'] as const;
@@ -64,8 +64,9 @@ function checkSource(metric: MetricSpec, source: Source, path: Path, errors: Err
       return;
     }
     case 'containerResource': {
-      const { container } = metric.containerResource!;
+      const { container, name } = metric.containerResource!;
       checkResource(metric.containerResource!, path, errors, () => {
+        if (name) checkContainerResourceName(name, path.child('name'), errors);
         if (!container) errors.required(path.child('container'), 'must specify a container');
         else checkDnsLabel(container, path, 'container', errors);
       });
@@ -86,9 +87,8 @@ function checkResource({ name, target }: { name?: string; target?: MetricTarget 
 }
 
 function checkIdentifier(metric: MetricIdentifier | undefined, path: Path, errors: Errors): void {
-  if (!metric?.name) errors.required(path.child('name'));
+  if (!metric?.name) errors.required(path.child('name'), 'must specify a metric name');
   else errors.invalidEach(path.child('name'), metric.name, validatePathSegmentName(metric.name));
-  checkLabelSelector(metric?.selector, path.child('selector'), errors);
 }
 
 function checkTarget(target: MetricTarget | undefined, path: Path, errors: Errors): void {

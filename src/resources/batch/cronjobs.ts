@@ -10,7 +10,7 @@ import { keepAllButStatus } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf, sinceTime } from '../tables.ts';
 import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkJobSpec } from './job-spec.ts';
-import { defaultJobSpec } from './jobs.ts';
+import { defaultJobParts } from './jobs.ts';
 
 /** Its jobs' names have eleven characters more, and are label values. */
 const NAME_MAX = 52;
@@ -25,7 +25,8 @@ export const cronjobs = defineResource<CronJob>({
     spec.successfulJobsHistoryLimit ??= 3;
     spec.failedJobsHistoryLimit ??= 1;
     const template = (spec.jobTemplate ??= {});
-    defaultTemplateSpec((template.spec ??= {} as JobSpec));
+    // The rest is when its jobs are made.
+    defaultJobParts((template.spec ??= {} as JobSpec));
   },
   prepareForCreate: (cronJob) => {
     prepareCreate(cronJob);
@@ -62,12 +63,6 @@ export const cronjobs = defineResource<CronJob>({
     },
   },
 });
-
-/** Of a template only its pod template is defaulted: the rest is when its jobs are made. */
-function defaultTemplateSpec(spec: JobSpec): void {
-  const only: Partial<JobSpec> = { template: spec.template };
-  defaultJobSpec(only as JobSpec);
-}
 
 /** stored: what was let in once may stay. */
 function checkSpec(spec: CronJobSpec, errors: Errors, stored?: CronJobSpec): void {

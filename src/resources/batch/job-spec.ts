@@ -1,13 +1,14 @@
 /** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
-import type { Job, JobSpec, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
+import type { Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
 import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches } from '../checks.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
+import { checkTemplateLabels } from '../apps/pod-owner.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { semanticEqual } from '../strategy.ts';
 import { readIndexes } from './indexes.ts';
-import { type Errors, METADATA, type Path, SPEC } from '../field-path.ts';
+import { Errors, METADATA, type Path, SPEC } from '../field-path.ts';
 
-const RESTART_POLICIES = ['Never', 'OnFailure'];
+const RESTART_POLICIES = ['OnFailure', 'Never'];
 const PARALLEL_INDEXED_MAX = 100000;
 /** Above this a job with a backoff limit per index has bounds on what runs and fails. */
 export const COMPLETIONS_SOFT_MAX = 100000;
@@ -17,32 +18,36 @@ const SUCCEEDED_INDEXES_MAX_BYTES = 64 * 1024;
 
 export function checkJob(job: Job, errors: Errors): void {
   const spec = job.spec ?? ({} as JobSpec);
-  if (!spec.selector) errors.required(SPEC.child('selector'));
-  else checkLabelSelector(spec.selector, SPEC.child('selector'), errors);
-  if (spec.manualSelector !== true) checkGenerated(job, errors);
-  if (spec.selector && !selectorMatches(spec.selector, spec.template?.metadata?.labels)) {
-    errors.invalid(SPEC.child('template').child('metadata').child('labels'), spec.template?.metadata?.labels ?? {}, '`selector` does not match template `labels`');
-  }
+  if (spec.manualSelector !== true && spec.selector) checkGenerated(job, spec.selector, errors);
   checkJobSpec(spec, SPEC, errors);
+  if (checkSelector(spec.selector, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
   if (spec.completionMode === 'Indexed' && (spec.completions ?? 0) > 0) {
     const longest = `${job.metadata?.name ?? ''}-${spec.completions! - 1}`;
     if (validateDNS1123Label(longest).length > 0) errors.invalid(METADATA.child('name'), job.metadata?.name, `will not able to create pod with invalid DNS label: ${longest}`);
   }
 }
 
-/** The labels the server made must be there, unchanged. */
-function checkGenerated(job: Job, errors: Errors): void {
-  const { uid, name } = job.metadata ?? {}, labels = job.spec?.template?.metadata?.labels ?? {};
+/** False when it cannot be read. */
+function checkSelector(selector: LabelSelector | undefined, errors: Errors): boolean {
+  if (!selector) { errors.required(SPEC.child('selector')); return true; }
+  const before = errors.list.length;
+  checkLabelSelector(selector, SPEC.child('selector'), errors);
+  return errors.list.length === before;
+}
+
+/** The labels the server made must be there, unchanged, and the selector ask for nothing else. */
+function checkGenerated(job: Job, selector: LabelSelector, errors: Errors): void {
+  const { uid, name = '' } = job.metadata ?? {}, labels = job.spec?.template?.metadata?.labels ?? {};
   const path = SPEC.child('template').child('metadata').child('labels');
   if (!uid) return;
-  for (const [key, value] of [['batch.kubernetes.io/controller-uid', uid], ['controller-uid', uid], ['batch.kubernetes.io/job-name', name], ['job-name', name]] as const) {
+  const expected = { 'controller-uid': uid, 'job-name': name, 'batch.kubernetes.io/controller-uid': uid, 'batch.kubernetes.io/job-name': name };
+  for (const [key, value] of Object.entries(expected)) {
     if (labels[key] === undefined) errors.required(path.key(key), `must be '${value}'`);
     else if (labels[key] !== value) errors.invalid(path.key(key), labels, `must be '${value}'`);
   }
-  const selected = job.spec?.selector?.matchLabels ?? {};
-  if (selected['batch.kubernetes.io/controller-uid'] !== uid && selected['controller-uid'] !== uid) {
-    errors.invalid(SPEC.child('selector'), job.spec?.selector, '`selector` not auto-generated');
-  }
+  const scratch = new Errors();
+  checkLabelSelector(selector, SPEC, scratch);
+  if (!scratch.any && !selectorMatches(selector, expected)) errors.invalid(SPEC.child('selector'), selector, '`selector` not auto-generated');
 }
 
 export function checkJobSpec(spec: JobSpec, path: Path, errors: Errors): void {
@@ -65,7 +70,8 @@ export function checkJobSpec(spec: JobSpec, path: Path, errors: Errors): void {
 function checkIndexed(spec: JobSpec, path: Path, errors: Errors): void {
   const { completions, parallelism = 0, maxFailedIndexes, backoffLimitPerIndex } = spec;
   if (maxFailedIndexes !== undefined && backoffLimitPerIndex === undefined) errors.required(path.child('backoffLimitPerIndex'), 'when maxFailedIndexes is specified');
-  checkOptionalEnum(spec.completionMode, ['Indexed', 'NonIndexed'], path, 'completionMode', errors);
+  checkOptionalEnum(spec.completionMode, ['NonIndexed', 'Indexed'], path, 'completionMode', errors);
+  if (spec.completionMode !== undefined && spec.completionMode !== 'NonIndexed' && spec.completionMode !== 'Indexed') return;
   if (spec.completionMode !== 'Indexed') {
     for (const field of ['backoffLimitPerIndex', 'maxFailedIndexes'] as const) if (spec[field] !== undefined) errors.invalid(path.child(field), spec[field], 'requires indexed completion mode');
     return;
@@ -109,7 +115,7 @@ function checkFailureRule(rule: PodFailurePolicyRule, spec: JobSpec, { path, err
     else if (codes.operator !== 'In' && codes.operator !== 'NotIn') errors.notSupported(at.child('operator'), codes.operator, ['In', 'NotIn']);
     if (codes.containerName !== undefined && !names.has(codes.containerName)) errors.invalid(at.child('containerName'), codes.containerName, 'must be one of the container or initContainer names in the pod template');
     const values = codes.values ?? [];
-    if (values.length === 0) errors.invalid(at.child('values'), values, 'at least one value is required');
+    if (values.length === 0) errors.invalid(at.child('values'), codes.values, 'at least one value is required');
     if (values.length > EXIT_CODES_MAX) errors.tooMany(at.child('values'), values.length, EXIT_CODES_MAX);
     values.forEach((value, i) => {
       if (codes.operator === 'In' && value === 0) errors.invalid(at.child('values').index(i), value, 'must not be 0 for the In operator');

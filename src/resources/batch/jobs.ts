@@ -1,5 +1,5 @@
 /** Job. */
-import type { Job, JobSpec } from '#api/types.ts';
+import type { Job, JobSpec, PodFailurePolicyRule } from '#api/types.ts';
 import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
@@ -22,10 +22,14 @@ export const jobs = defineResource<Job>({
     const spec = (job.spec ??= {} as JobSpec);
     defaultJobSpec(spec);
     const labels = spec.template?.metadata?.labels;
-    if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0) metaOf(job).labels = { ...labels };
+    // One and the same, for now: the job's then get what preparing puts into the template's.
+    if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0) metaOf(job).labels = labels;
   },
   prepareForCreate: (job) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
+    // As reading it anew would have it.
+    const labels = job.spec?.template?.metadata?.labels, meta = metaOf(job);
+    if (labels && (meta.labels === labels || Object.keys(meta.labels ?? {}).length === 0)) meta.labels = { ...labels };
     prepareCreate(job);
   },
   prepareForUpdate: prepareUpdate,
@@ -65,9 +69,15 @@ export function defaultJobSpec(spec: JobSpec): void {
   spec.completionMode ??= 'NonIndexed';
   spec.suspend ??= false;
   spec.podReplacementPolicy ??= spec.podFailurePolicy ? 'Failed' : 'TerminatingOrFailed';
-  if (spec.manualSelector === undefined && spec.selector === undefined) spec.manualSelector = false;
-  for (const rule of spec.podFailurePolicy?.rules ?? []) for (const pattern of rule.onPodConditions ?? []) pattern.status ||= 'True';
-  defaultPodTemplate(spec.template);
+  spec.manualSelector ??= false;
+  defaultJobParts(spec);
+}
+
+/** Of jobs, and of what CronJobs make jobs of. */
+export function defaultJobParts({ podFailurePolicy, template }: Partial<JobSpec>): void {
+  if (podFailurePolicy && !podFailurePolicy.rules?.length) podFailurePolicy.rules = null as unknown as PodFailurePolicyRule[];
+  for (const rule of podFailurePolicy?.rules ?? []) for (const pattern of rule.onPodConditions ?? []) pattern.status ||= 'True';
+  defaultPodTemplate(template);
 }
 
 /** Labels and a selector no other job has: made of the job's uid, under the new and the old names. */
