@@ -4,9 +4,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { randomSuffix } from '#stdx/random.ts';
-import { statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
+import { StatusError, statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
-import { validateObjectMeta, validateObjectMetaUpdate } from '#machinery/metadata-validation.ts';
+import { validateObjectMeta, validateObjectMetaUpdate, validateStandardFinalizers } from '#machinery/metadata-validation.ts';
 import type { GroupVersionKind, KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
 import type { HookContext } from '#resources/define.ts';
@@ -17,6 +17,7 @@ import { refuseUnreadable } from './cache/unreadable.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
 import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
+import { dropRepeatedOwners } from './owner-references.ts';
 import { ownChanged, ownNew, type Writer } from './ownership.ts';
 import type { Allocation } from './service-allocation.ts';
 import { objectOf } from './views.ts';
@@ -91,17 +92,20 @@ export class Objects {
   async create(endpoint: StoredEndpoint, object: KubeObject, { target, context, applied = false }: { readonly target: Target; readonly context: WriteContext; readonly applied?: boolean }): Promise<Written> {
     const { resource } = endpoint;
     const meta = (object.metadata ??= {});
+    const hasVersion = meta.resourceVersion !== undefined && meta.resourceVersion !== '' && meta.resourceVersion !== '0';
     beginMetadata(meta, { endpoint, target, nowMs: this.#core.clock.now() });
     resource.applyDefaults(object);
+    dropRepeatedOwners(meta, context.warn);
     if (!applied) ownNew(endpoint, object, this.#writer(context));
     const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
     if (context.admission && this.#core.admission.mayChange(attributes)) {
       const waiting = this.#core.admission.admit(attributes);
       if (waiting) await waiting;
       resource.applyDefaults(object);
+      dropRepeatedOwners(object.metadata!, context.warn, { afterAdmission: true });
     }
     const generates = !meta.name && !!meta.generateName;
-    const progress = { prepared: false };
+    const progress = { prepared: false, hasVersion };
     for (let attempt = 1; ; attempt++) {
       if (generates) meta.name = generateName(meta.generateName!);
       try {
@@ -113,7 +117,7 @@ export class Objects {
     }
   }
 
-  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean } }): Promise<Written> {
+  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean; readonly hasVersion: boolean } }): Promise<Written> {
     const { resource, cache } = endpoint;
     const meta = object.metadata!;
     const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
@@ -123,17 +127,18 @@ export class Objects {
     if (!progress.prepared) {
       progress.prepared = true;
       resource.prepareForCreate(object, hooks);
-      const errors = [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
-      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: meta.name ?? '' }, errors);
+      const errors = validateNew(endpoint, object, hooks);
+      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
       for (const warning of resource.warnings(object, undefined)) context.warn(warning);
     } else {
       const errors = validateMeta(endpoint, object);
-      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: meta.name ?? '' }, errors);
+      if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: meta.name ?? '' }, errors);
     }
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;
     }
+    if (progress.hasVersion && !context.dryRun) throw hasVersionAlready();
     let allocation: Allocation | undefined;
     try {
       allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
@@ -180,6 +185,7 @@ export class Objects {
     this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false });
     continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
     resource.applyDefaults(next);
+    dropRepeatedOwners(meta, context.warn);
     const { face } = request;
     const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: face ? face.show(next) : next, oldObject: face ? face.show(previous) : previous, ...(face ? { gvk: face.gvk } : {}) });
     if (context.admission) {
@@ -190,7 +196,7 @@ export class Objects {
     }
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
-    if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, errors);
+    if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, errors);
     if (!request.applied) ownChanged(endpoint, { next, previous }, this.#writer(context));
     if (context.subresource !== 'status') for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
@@ -223,7 +229,7 @@ export class Objects {
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
       if (mustHave && !unconditional) {
-        throw statusErrors.invalid({ ...endpoint.gvk, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', HEX_ZERO, 'must be specified for an update')]);
+        throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', HEX_ZERO, 'must be specified for an update')]);
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {
       if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`resourceVersion: Invalid value: ${JSON.stringify(wanted)}: strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
@@ -359,12 +365,10 @@ function isConflict(error: unknown): error is StoreError {
 
 /** The server's part of a new object's metadata. */
 function beginMetadata(meta: ObjectMeta, { endpoint, target, nowMs }: { readonly endpoint: Endpoint; readonly target: Target; readonly nowMs: number }): void {
-  if (meta.resourceVersion !== undefined && meta.resourceVersion !== '' && meta.resourceVersion !== '0') throw statusErrors.badRequest('resourceVersion should not be set on objects to be created');
   delete meta.resourceVersion;
   delete meta.selfLink;
   delete meta.deletionTimestamp;
   delete meta.deletionGracePeriodSeconds;
-  delete meta.generation;
   if (endpoint.resource.namespaced) meta.namespace = target.namespace;
   else delete meta.namespace;
   meta.uid = randomUUID();
@@ -424,8 +428,30 @@ function uidPrecondition(endpoint: Endpoint, { name, wanted, found }: { readonly
 
 // ------------------------------------------------------------------------------------------------------------ validation
 
+/** What the store says of an object that it is not to store anew, in upstream's words and with its code; without storing, nobody says it. */
+function hasVersionAlready(): StatusError {
+  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: 'resourceVersion should not be set on objects to be created', code: 500 });
+}
+
+function validateNew(endpoint: Endpoint, object: KubeObject, hooks: HookContext): FieldError[] {
+  const { resource } = endpoint;
+  if (!resource.behaviour.metadataLast) return [...validateMeta(endpoint, object), ...resource.validate(object, hooks)];
+  const own = resource.validate(object, hooks);
+  return own.length > 0 ? own : validateMeta(endpoint, object);
+}
+
 function validateMeta(endpoint: Endpoint, object: KubeObject): FieldError[] {
-  return validateObjectMeta(object.metadata!, { namespaced: endpoint.resource.namespaced, nameRule: endpoint.resource.behaviour.nameRule });
+  const { namespaced, behaviour } = endpoint.resource;
+  const errors = validateObjectMeta(object.metadata!, { namespaced, nameRule: behaviour.nameRule });
+  return [...errors, ...finalizerErrors(endpoint, object.metadata!)];
+}
+
+/** Groups whose kinds take any qualified name as a finalizer. */
+const ANY_FINALIZER = new Set(['node.k8s.io', 'policy', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'apiregistration.k8s.io']);
+
+/** The other built-in ones take, of names without a domain, only those that the server knows. */
+function finalizerErrors({ isBuiltin, gvk, resource }: Endpoint, { finalizers }: ObjectMeta): FieldError[] {
+  return !finalizers || !isBuiltin || resource.behaviour.metadataLast || ANY_FINALIZER.has(gvk.group) ? [] : validateStandardFinalizers(finalizers, 'metadata.finalizers');
 }
 
 function prepareAndValidate(endpoint: Endpoint, { next, previous, hooks, request: { prepare, validate } }: {
@@ -436,7 +462,7 @@ function prepareAndValidate(endpoint: Endpoint, { next, previous, hooks, request
   if (prepare) prepare(next, previous, hooks);
   else if (isStatus) resource.prepareForStatusUpdate(next, previous, hooks);
   else resource.prepareForUpdate(next, previous, hooks);
-  const errors = validateObjectMetaUpdate(next.metadata!, previous.metadata!);
+  const errors = [...validateObjectMetaUpdate(next.metadata!, previous.metadata!), ...finalizerErrors(endpoint, next.metadata!)];
   if (validate === false) return errors;
   const own = isStatus ? resource.validateStatusUpdate(next, previous, hooks) : resource.validateUpdate(next, previous, hooks);
   return own.length === 0 ? errors : [...errors, ...own];

@@ -109,6 +109,13 @@ export function validateFinalizers(finalizers: readonly string[] | undefined, fi
   return errors;
 }
 
+const STANDARD_FINALIZERS: readonly string[] = ['kubernetes', FINALIZER_ORPHAN, FINALIZER_FOREGROUND];
+
+/** Names without a domain are the server's own. */
+export function validateStandardFinalizers(finalizers: readonly string[], field: string): FieldError[] {
+  return finalizers.flatMap((finalizer, i) => (finalizer.includes('/') || STANDARD_FINALIZERS.includes(finalizer) ? [] : [fieldErrors.invalid(`${field}[${i}]`, finalizer, 'name is neither a standard finalizer name nor is it fully qualified')]));
+}
+
 export function validateNoNewFinalizers(next: readonly string[], previous: readonly string[], field: string): FieldError[] {
   const added = [...new Set(next)].filter((finalizer) => !previous.includes(finalizer)).toSorted();
   if (added.length === 0) return [];
@@ -131,7 +138,8 @@ export function validateOwnerReferences(references: readonly OwnerReference[] | 
 
 function ownerReferenceErrors({ apiVersion = '', kind = '', name = '', uid = '' }: Partial<OwnerReference>, field: string): FieldError[] {
   const errors: FieldError[] = [];
-  const { group, version } = parseApiVersion(apiVersion);
+  // What is no version at all has none.
+  const { group, version } = apiVersion.split('/').length > 2 ? { group: '', version: '' } : parseApiVersion(apiVersion);
   if (version === '') errors.push(fieldErrors.invalid(`${field}.apiVersion`, apiVersion, 'version must not be empty'));
   if (kind === '') errors.push(fieldErrors.invalid(`${field}.kind`, kind, 'must not be empty'));
   if (name === '') errors.push(fieldErrors.invalid(`${field}.name`, name, 'must not be empty'));

@@ -70,6 +70,8 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly deprecation?: string;
   /** A warning that goes with a delete whose client did not say what is to become of dependents. */
   readonly deleteWarning?: string;
+  /** The metadata of new objects is looked at only where all else is in order. */
+  readonly metadataLast?: boolean;
   /** Default 'dns-subdomain'. 'path-segment' = rbac-like names (no '/', '%', '.', '..'). */
   readonly nameRule?: 'dns-subdomain' | 'dns-label' | 'dns-1035-label' | 'path-segment' | ((name: string) => string[]);
   /** Extra field selectors beyond metadata.name / metadata.namespace: field → value of an object ('' when unset). */

@@ -28,7 +28,7 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
     'endpoints[1].addresses: Required value: must contain at least 1 address', 'ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive'],
   ['storage.k8s.io/storageclasses', { provisioner: '', volumeBindingMode: 'Later' }, 'provisioner: Required value', 'volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"'],
   ['node.k8s.io/runtimeclasses', { handler: 'ok', overhead: { podFixed: { disk: '1' } } },
-    'overhead.podFixed.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified', 'overhead.podFixed.limits[disk]: Invalid value: "disk": must be a standard resource for containers'],
+    'overhead.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified', 'overhead.limits[disk]: Invalid value: "disk": must be a standard resource for containers'],
   ['admissionregistration.k8s.io/validatingwebhookconfigurations', { webhooks: [{ name: 'a.b', clientConfig: { url: 'http://x' }, admissionReviewVersions: [] }] },
     'webhooks[0].name: Invalid value: "a.b": should be a domain with at least three segments separated by dots', 'webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun',
     "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]", 'webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1'],

@@ -5,7 +5,9 @@ import type { Body, Step } from './scenario.ts';
 type Located = Pick<ResourceFacts, 'group' | 'version' | 'plural' | 'namespaced'>;
 
 /** '/apis/apps/v1/namespaces/x/deployments' */
-export function collectionPath({ group, version, plural, namespaced }: Located, namespace: string): string {
+export function collectionPath({ group, version, plural, namespaced }: Located, ownNamespace: string): string {
+  // Events about nothing in particular are let into that namespace alone.
+  const namespace = plural === 'events' ? 'default' : ownNamespace;
   const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
   return `${root}${namespaced ? `/namespaces/${namespace}` : ''}/${plural}`;
 }

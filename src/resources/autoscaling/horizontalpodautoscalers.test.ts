@@ -9,7 +9,7 @@ const metric = (...metrics: object[]): object => ({ metrics });
 const TYPES = '"ContainerResource", "External", "Object", "Pods", "Resource"';
 
 const refused: readonly (readonly [what: string, spec: object, ...errors: string[]])[] = [
-  ['counts', { minReplicas: 0, maxReplicas: 0 }, 'spec.minReplicas: Invalid value: 0: must be greater than or equal to 1', 'spec.maxReplicas: Invalid value: 0: must be greater than 0',
+  ['counts', { minReplicas: 0, maxReplicas: 0 }, 'spec.minReplicas: Invalid value: 0: must be greater than or equal to 1', 'spec.maxReplicas: Required value: must be set and greater than 0',
     'spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas'],
   ['a target without a group', { scaleTargetRef: { apiVersion: 'v1', kind: 'Deployment', name: 'd' } }, 'spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group'],
   ['a replication controller has none', { scaleTargetRef: { kind: 'ReplicationController', name: 'd' } }],
@@ -24,7 +24,7 @@ const refused: readonly (readonly [what: string, spec: object, ...errors: string
     'spec.metrics[0].resource.target.averageValue: Forbidden: may not set both a target raw value and a target utilization',
     'spec.metrics[1].containerResource.container: Required value: must specify a container', 'spec.metrics[1].containerResource.target.averageUtilization: Required value: must set either a target raw value or a target utilization'],
   ['from outside', metric({ type: 'External', external: { metric: {}, target: { type: 'Value', value: '1', averageValue: '1' } } }, { type: 'Object', object: { describedObject: { kind: 'Service', name: 's' }, metric: { name: 'm' }, target: { type: 'Value' } } }, { type: 'Pods', pods: { metric: { name: 'm' }, target: { type: 'Value', value: '1' } } }),
-    'spec.metrics[0].external.metric.name: Required value', 'spec.metrics[0].external.target.value: Forbidden: may not set both a target value for metric and a per-pod target',
+    'spec.metrics[0].external.metric.name: Required value: must specify a metric name', 'spec.metrics[0].external.target.value: Forbidden: may not set both a target value for metric and a per-pod target',
     'spec.metrics[1].object.target.averageValue: Required value: must set either a target value or averageValue', 'spec.metrics[2].pods.target.averageValue: Required value: must specify a positive target averageValue'],
   ['behaviour', { behavior: { scaleUp: { stabilizationWindowSeconds: 3601, selectPolicy: 'Odd', policies: [{ type: 'Odd', value: 0, periodSeconds: 1801 }] }, scaleDown: { policies: [] } } },
     'spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600', 'spec.behavior.scaleUp.selectPolicy: Unsupported value: "Odd": supported values: "Disabled", "Max", "Min"',

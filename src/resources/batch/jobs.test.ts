@@ -99,3 +99,16 @@ test('names that are no DNS labels are warned of once', () => {
   assert.match(created.warnings[0] ?? '', /^metadata\.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: \[.*\]$/);
   assert.deepEqual(update<Job>('batch/jobs', created.object, (next) => { next.spec!.suspend = true; }).warnings, []);
 });
+
+test('a job that names no labels gets those of its template, with what the server puts there', () => {
+  const made = { 'batch.kubernetes.io/job-name': 'j', 'job-name': 'j', 'batch.kubernetes.io/controller-uid': 'u-1', 'controller-uid': 'u-1' };
+  assert.deepEqual(create<Job>('batch/jobs', job()).object.metadata!.labels, made);
+  const labelled = { ...template, metadata: { labels: { app: 'a' } } };
+  assert.deepEqual(create<Job>('batch/jobs', job({ template: labelled })).object.metadata!.labels, { app: 'a', ...made });
+  assert.deepEqual(create<Job>('batch/jobs', { ...job({ template: labelled }), metadata: { name: 'j', namespace: 'default', uid: 'u-1', labels: { app: 'b' } } }).object.metadata!.labels, { app: 'b' });
+});
+
+test('a selector is the server\'s own, or wholly the client\'s', () => {
+  assert.deepEqual(create('batch/jobs', job({ selector: { matchLabels: { a: 'b' } } })).errors.map((error) => error.split(':')[0]), ['spec.selector', 'spec.template.metadata.labels']);
+  assert.deepEqual(create('batch/jobs', job({ manualSelector: true })).errors, ['spec.selector: Required value', 'spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`']);
+});

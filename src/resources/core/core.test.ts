@@ -92,7 +92,29 @@ test('nodes', () => {
   assert.deepEqual([errors, object.spec?.podCIDRs, object.status?.allocatable], [[], ['10.0.0.0/24'], { cpu: '4' }]);
   const cells = row('nodes', { ...object, spec: { unschedulable: true } });
   assert.deepEqual([cells['Status'], cells['Roles']], ['Ready,SchedulingDisabled', 'control-plane,edge']);
-  assert.deepEqual(update<Node>('nodes', object, (next) => { next.spec!.podCIDRs = ['10.1.0.0/24']; }).errors, ['spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid']);
+  // The older form of the two wins.
+  assert.deepEqual(update<Node>('nodes', object, (next) => { next.spec!.podCIDRs = ['10.1.0.0/24']; }).errors, []);
+  const bare = create<Node>('nodes', { metadata: { name: 'n' }, spec: { configSource: {}, podCIDR: '10.0.0.1/24', externalID: 'x' }, status: { config: {}, images: [{ sizeBytes: 1 }], declaredFeatures: ['B', 'A', 'a'] } });
+  assert.deepEqual([bare.object.spec, bare.object.status], [{ podCIDR: '10.0.0.1/24', podCIDRs: ['10.0.0.1/24'], externalID: 'x' }, { images: [{ sizeBytes: 1, names: null }], declaredFeatures: ['B', 'A', 'a'] }]);
+  assert.deepEqual(bare.errors.map((error) => error.slice(0, 59)), ['status.declaredFeatures[1]: Invalid value: "A": list must b', 'status.declaredFeatures[2]: Invalid value: "a": invalid feat']);
+  assert.deepEqual(bare.warnings.map((warning) => warning.split(':')[0]), ['spec.externalID', 'spec.podCIDRs[0]']);
+  assert.deepEqual(update<Node>('nodes', object, (next) => { next.spec!.podCIDR = '10.1.0.0/24'; }).errors, ['spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid']);
+});
+
+test('limit ranges', () => {
+  const { object, errors } = create<LimitRange>('limitranges', { metadata: { namespace: 'default' } });
+  assert.match(object.metadata!.name!, /^[-0-9a-f]{36}$/);
+  assert.deepEqual([errors, object.spec, object.metadata!.generation], [[], { limits: null }, undefined]);
+});
+
+test('secrets of TLS are looked at', () => {
+  const block = (kind: string): string => `-----BEGIN ${kind}-----\nAA==\n-----END ${kind}-----\n`, ofPair = (crt: string, key: string): readonly string[] => create('secrets', { metadata: meta('s'), type: 'kubernetes.io/tls', stringData: { 'tls.crt': crt, 'tls.key': key } }).warnings;
+  assert.deepEqual(ofPair('', ''), ['tls: failed to find any PEM data in certificate input']);
+  assert.deepEqual(ofPair(block('CERTIFICATE'), 'x'), ['tls: failed to find any PEM data in key input']);
+  assert.deepEqual(ofPair(block('EC PRIVATE KEY'), block('CERTIFICATE')), ['tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched']);
+  assert.deepEqual(ofPair(block('CERTIFICATE'), block('CERTIFICATE')), ['tls: found a certificate rather than a key in the PEM for the private key']);
+  assert.deepEqual(ofPair(block('CERTIFICATE'), block('X')), ['tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input after skipping PEM blocks of the following types: [X]']);
+  assert.deepEqual(ofPair(block('CERTIFICATE'), block('PRIVATE KEY')), []);
 });
 
 test('claims and volumes', () => {

@@ -1,6 +1,7 @@
 /** Event, one stored object for core/v1 and events.k8s.io/v1, whose names for the same fields differ. Kept for an hour after the last write. */
 import type { Event } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { validateObjectMeta } from '#machinery/metadata-validation.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { checkImmutable } from '../checks.ts';
@@ -20,6 +21,7 @@ export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> 
   storedAs: 'v1',
   // Those of what they are about, which may be names of roles, and more behind.
   nameRule: 'path-segment',
+  metadataLast: true,
   ttlSeconds: TTL_SECONDS,
   allowCreateOnUpdate: true,
   prepareForCreate: () => {},
@@ -103,6 +105,7 @@ function checkEvent(event: Event, controllerField: string): Errors {
 /** Of a new event of events.k8s.io/v1, which has none of the old fields. */
 export function validateNewEvent(event: Event): FieldError[] {
   const errors = checkEvent(event, 'reportingController');
+  errors.add(validateObjectMeta(event.metadata ?? {}, { namespaced: true }));
   checkSeries(event, errors);
   if (!event.eventTime) errors.required(Path.root('eventTime'));
   if (event.type !== 'Normal' && event.type !== 'Warning') errors.invalid(Path.root('type'), '', `has invalid value: ${event.type ?? ''}`);

@@ -1,5 +1,6 @@
 /** LimitRange. */
-import type { LimitRange, LimitRangeItem } from '#api/types.ts';
+import { randomUUID } from 'node:crypto';
+import type { LimitRange, LimitRangeItem, LimitRangeSpec } from '#api/types.ts';
 import { checkQualifiedName, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, type Path } from '../field-path.ts';
@@ -14,8 +15,15 @@ export const limitranges = defineResource<LimitRange>({
   plural: 'limitranges',
   allowCreateOnUpdate: true,
   applyDefaults: (range) => {
-    for (const item of range.spec?.limits ?? []) if (item.type === 'Container') defaultAmounts(item);
+    const spec = (range.spec ??= {} as LimitRangeSpec);
+    // Shown even when there are none.
+    if (!spec.limits?.length) spec.limits = null as unknown as LimitRangeItem[];
+    else for (const item of spec.limits) if (item.type === 'Container') defaultAmounts(item);
   },
+  prepareForCreate: ({ metadata }) => {
+    if (metadata && !metadata.name && !metadata.generateName) metadata.name = randomUUID();
+  },
+  prepareForUpdate: () => {},
   validate: (range) => {
     const errors = new Errors();
     const seen = new Set<string>();

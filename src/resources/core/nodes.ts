@@ -1,7 +1,8 @@
 /** Node. */
 import type { Node, Taint } from '#api/types.ts';
-import { validateLabelValue } from '#machinery/names.ts';
-import { checkCIDR, checkQualifiedName, eachRepeated, isDualStack } from '../checks.ts';
+import { DNS1123_SUBDOMAIN_MAX_LENGTH, validateLabelValue } from '#machinery/names.ts';
+import { rangeWarnings } from '../address-warnings.ts';
+import { checkCIDR, checkQualifiedName, isDualStack } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS, type Path } from '../field-path.ts';
 import { checkQuantity } from '../resource-list.ts';
@@ -19,26 +20,32 @@ export const nodes = defineResource<Node>({
   applyDefaults: (node) => {
     node.spec ??= {};
     const { status, spec } = node;
-    if (spec.podCIDR && !spec.podCIDRs?.length) spec.podCIDRs = [spec.podCIDR];
+    // Of the two forms of one thing the older client's wins.
+    if (spec.podCIDR && spec.podCIDRs?.[0] !== spec.podCIDR) spec.podCIDRs = [spec.podCIDR];
     else if (!spec.podCIDR && spec.podCIDRs?.length) spec.podCIDR = spec.podCIDRs[0]!;
     if (!status) return;
+    for (const image of status.images ?? []) if (!image.names?.length) image.names = null as unknown as string[];
     if (status.capacity && !status.allocatable) status.allocatable = { ...status.capacity };
     roundUp(status.capacity);
     roundUp(status.allocatable);
   },
-  // A node may be made together with its status, as kubelets do.
-  prepareForCreate: () => {},
-  prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
+  // A node may be made together with its status, as kubelets do. Their configuration is no more the API's.
+  prepareForCreate: (node) => {
+    delete node.spec?.configSource;
+    delete node.status?.config;
+  },
+  prepareForUpdate: (next, previous) => {
+    keepField(next, previous, 'status');
+    if (!previous.spec?.configSource) delete next.spec?.configSource;
+  },
   validate: (node) => {
     const errors = new Errors();
     checkTaints(node.spec?.taints ?? [], METADATA.child('taints'), errors);
     checkAmounts(node, errors);
+    checkFeatures(node.status?.declaredFeatures ?? [], STATUS.child('declaredFeatures'), errors);
     const ranges = node.spec?.podCIDRs ?? [], path = SPEC.child('podCIDRs');
     ranges.forEach((range, i) => checkCIDR(range, path.index(i), errors));
-    if (ranges.length > 1) {
-      if (!isDualStack(ranges) || ranges.length > 2) errors.invalid(path, ranges, 'may specify no more than one CIDR for each IP family');
-      eachRepeated(ranges, (range, i) => errors.duplicate(path.index(i), range));
-    }
+    if (ranges.length > 1 && (!isDualStack(ranges) || ranges.length > 2)) errors.invalid(path, ranges, 'may specify no more than one CIDR for each IP family');
     return errors.list;
   },
   validateUpdate: (next, previous) => {
@@ -55,7 +62,10 @@ export const nodes = defineResource<Node>({
     },
   },
   fieldSelectors: { 'spec.unschedulable': (node) => String(node.spec?.unschedulable ?? false) },
-  warnings: (node) => (node.spec?.configSource ? ['spec.configSource: the feature NodeConfigSource is deprecated since v1.22'] : node.spec?.externalID ? ['spec.externalID: this field is deprecated, and is unused by Kubernetes'] : []),
+  warnings: ({ spec = {} }) => [
+    ...(spec.configSource ? ['spec.configSource: the feature is removed'] : []), ...(spec.externalID ? ['spec.externalID: this field is deprecated, and is unused by Kubernetes'] : []),
+    ...(spec.podCIDRs ?? []).flatMap((range, i) => rangeWarnings(range, `spec.podCIDRs[${i}]`)),
+  ],
   table: {
     columns: columns('Name', 'Status', 'Roles', 'Age', 'Version', 'Internal-IP:wide', 'External-IP:wide', 'OS-Image:wide', 'Kernel-Version:wide', 'Container-Runtime:wide'),
     row: (node, context) => {
@@ -110,8 +120,21 @@ function checkAmounts(node: Node, errors: Errors): void {
   }
 }
 
+const FEATURE_NAME = /^[A-Z][a-zA-Z0-9]*(\/[a-zA-Z][a-zA-Z0-9]*)*$/;
+
+function checkFeatures(features: readonly string[], path: Path, errors: Errors): void {
+  features.forEach((feature, i) => {
+    const name = `invalid feature name ${JSON.stringify(feature)}`, next = features[i + 1];
+    if (feature.length > DNS1123_SUBDOMAIN_MAX_LENGTH) errors.invalid(path.index(i), feature, `${name}: must be no more than ${DNS1123_SUBDOMAIN_MAX_LENGTH} characters`);
+    else if (!FEATURE_NAME.test(feature)) errors.invalid(path.index(i), feature, `${name}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes`);
+    if (next === feature) errors.duplicate(path.index(i + 1), next);
+    else if (next !== undefined && next < feature) errors.invalid(path.index(i + 1), next, 'list must be sorted alphabetically');
+  });
+}
+
 function checkUpdate(next: Node, previous: Node, errors: Errors): void {
   checkAmounts(next, errors);
+  checkFeatures(next.status?.declaredFeatures ?? [], STATUS.child('declaredFeatures'), errors);
   const addresses = new Set<string>();
   next.status?.addresses?.forEach((address, i) => {
     const key = `${address.type}/${address.address}`;

@@ -67,7 +67,6 @@ const cases: readonly (readonly [what: string, spec: object, ...errors: string[]
     'spec.containers[0].restartPolicyRules[0].action: Unsupported value: "": supported values: "Restart", "RestartAllContainers"',
     'spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: "": supported values: "In", "NotIn"',
     'spec.initContainers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used',
-    'spec.initContainers[0].restartPolicyRules[0].exitCodes: Required value: must be specified',
     "spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar initContainers"],
   ['resources of the pod', { resources: { requests: { cpu: '1' }, limits: { 'hugepages-2Mi': '2Mi', cpu: '1' } }, containers: [{ ...CONTAINER, resources: { limits: { cpu: '2', 'hugepages-2Mi': '4Mi' } } }] },
     'spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2',

@@ -86,9 +86,26 @@ function checkJson(data: Record<string, string>, key: string, errors: Errors): v
   }
 }
 
-function secretWarnings(secret: Secret): string[] {
-  if (secret.type !== 'kubernetes.io/tls' || !secret.data?.['tls.crt'] || !secret.data['tls.key']) return [];
-  const certificate = decodeBase64(secret.data['tls.crt']), key = decodeBase64(secret.data['tls.key']);
-  if (!certificate.includes('-----BEGIN CERTIFICATE-----')) return ['tls: failed to find any PEM data in certificate input'];
-  return key.includes('PRIVATE KEY-----') ? [] : ['tls: failed to find any PEM data in key input'];
+/** Whether the pair would do for TLS, as far as is seen at a glance; in the words of Go's library. */
+function secretWarnings({ type, data = {} }: Secret): string[] {
+  if (type !== 'kubernetes.io/tls') return [];
+  const certificate = decodeBase64(data['tls.crt'] ?? ''), key = decodeBase64(data['tls.key'] ?? '');
+  if (!hasPem(certificate)) return ['tls: failed to find any PEM data in certificate input'];
+  if (!certificate.includes('-----BEGIN CERTIFICATE-----')) {
+    return [PRIVATE_KEY.test(certificate) ? 'tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched' : `tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping PEM blocks of the following types: [${kindsOf(certificate)}]`];
+  }
+  if (!hasPem(key)) return ['tls: failed to find any PEM data in key input'];
+  if (PRIVATE_KEY.test(key)) return [];
+  return [key.includes('-----BEGIN CERTIFICATE-----') ? 'tls: found a certificate rather than a key in the PEM for the private key' : `tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input after skipping PEM blocks of the following types: [${kindsOf(key)}]`];
+}
+
+const BEGIN = /^-----BEGIN [^\n-]+-----/m;
+const PRIVATE_KEY = /^-----BEGIN (?:[^\n-]+ )?PRIVATE KEY-----/m;
+
+function hasPem(text: string): boolean {
+  return BEGIN.test(text) && text.includes('-----END ');
+}
+
+function kindsOf(pem: string): string {
+  return [...pem.matchAll(/^-----BEGIN ([^\n-]+)-----/gm)].map(([, kind]) => kind).join(' ');
 }

@@ -20,15 +20,16 @@ export const runtimeclasses = defineResource<RuntimeClass>({
   prepareForUpdate: () => {},
   validate: (runtimeClass) => {
     const errors = new Errors(), { handler = '', overhead, scheduling } = runtimeClass;
-    errors.invalidEach(HANDLER, handler, validateDNS1123Label(handler));
-    if (overhead?.podFixed) checkResources({ limits: overhead.podFixed }, Path.root('overhead').child('podFixed'), errors, { claimNames: new Set(), checkName: checkContainerResourceName });
+    if (handler === '') errors.required(HANDLER);
+    else errors.invalidEach(HANDLER, handler, validateDNS1123Label(handler));
+    if (overhead?.podFixed) checkResources({ limits: overhead.podFixed }, Path.root('overhead'), errors, { claimNames: new Set(), checkName: checkContainerResourceName });
     if (scheduling) {
       checkLabels(scheduling.nodeSelector, Path.root('scheduling').child('nodeSelector'), errors);
       const tolerations = scheduling.tolerations ?? [], path = Path.root('scheduling').child('tolerations');
       checkTolerations(tolerations, path, errors);
       const seen = new Set<string>();
       tolerations.forEach((toleration, i) => {
-        const key = JSON.stringify(toleration);
+        const { key: name, operator, value, effect } = toleration, key = JSON.stringify([name ?? '', operator ?? '', value ?? '', effect ?? '']);
         if (seen.has(key)) errors.duplicate(path.index(i), toleration);
         seen.add(key);
       });

@@ -10,6 +10,9 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
   group: 'policy',
   plural: 'poddisruptionbudgets',
   allowUnconditionalUpdate: false,
+  // Upstream forgot to look at it.
+  nameRule: 'path-segment',
+  metadataLast: true,
   applyDefaults: (budget) => { budget.spec ??= {}; },
   prepareForCreate: (budget) => {
     budget.status = { currentHealthy: 0, desiredHealthy: 0, disruptionsAllowed: 0, expectedPods: 0 };

@@ -21,7 +21,7 @@ export const priorityclasses = defineResource<PriorityClass>({
     if (name.startsWith(SYSTEM_PREFIX)) {
       if (SYSTEM_VALUES[name] !== value) errors.forbidden(METADATA.child('name'), `priority class names with '${SYSTEM_PREFIX}' prefix are reserved for system use only. error: ${systemProblem(name, value)}`);
     } else if (value > USER_MAX) errors.forbidden(Path.root('value'), `maximum allowed value of a user defined priority is ${USER_MAX}`);
-    if (priorityClass.preemptionPolicy !== undefined) checkEnum(priorityClass.preemptionPolicy, ['Never', 'PreemptLowerPriority'], Path.root(''), 'preemptionPolicy', errors);
+    if (priorityClass.preemptionPolicy !== undefined) checkEnum(priorityClass.preemptionPolicy, ['PreemptLowerPriority', 'Never'], Path.root(''), 'preemptionPolicy', errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {

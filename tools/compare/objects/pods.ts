@@ -77,7 +77,7 @@ const host = {
 
 const windows = {
   spec: {
-    os: { name: 'windows' }, schedulingGates: [{ name: 'example.com/gate' }], hostUsers: true, securityContext: { windowsOptions: { runAsUserName: 'u' } },
+    os: { name: 'windows' }, schedulingGates: [{ name: 'example.com/gate' }], securityContext: { windowsOptions: { runAsUserName: 'u' } },
     containers: [{ name: 'c', image: 'i', securityContext: { windowsOptions: { gmsaCredentialSpecName: 'g', hostProcess: false } } }],
   },
 };

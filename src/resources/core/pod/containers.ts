@@ -48,7 +48,8 @@ export function checkInitContainers(init: readonly Container[] | undefined, regu
   init.forEach((container, i) => {
     const at = path.index(i);
     checkCommon(container, at, errors, pod);
-    checkRestartPolicy(container, at, errors);
+    if (container.restartPolicy !== undefined) checkRestartPolicy(container, at, errors);
+    else if (container.restartPolicyRules?.length) errors.required(at.child('restartPolicy'), RULES_NEED_POLICY);
     if (names.has(container.name)) errors.duplicate(at.child('name'), container.name);
     else if (container.name) names.add(container.name);
     checkHostPorts([container], path, errors);
@@ -334,13 +335,14 @@ function checkResizePolicy(policies: readonly ContainerResizePolicy[], path: Pat
   });
 }
 
+const RULES_NEED_POLICY = 'must specify restartPolicy when restart rules are used';
 const RESTART_POLICIES = ['Always', 'Never', 'OnFailure'];
 
 function checkRestartPolicy(container: Container, path: Path, errors: Errors): void {
   const rules = container.restartPolicyRules ?? [];
   if (container.restartPolicy !== undefined) checkOptionalEnum(container.restartPolicy, RESTART_POLICIES, path, 'restartPolicy', errors);
   if (rules.length === 0) return;
-  if (container.restartPolicy === undefined) errors.required(path.child('restartPolicy'), 'must specify restartPolicy when restart rules are used');
+  if (container.restartPolicy === undefined) errors.required(path.child('restartPolicy'), RULES_NEED_POLICY);
   if (rules.length > 20) errors.tooMany(path.child('restartPolicyRules'), rules.length, 20);
   rules.forEach((rule, i) => checkRestartRule(rule, path.child('restartPolicyRules').index(i), errors));
 }

@@ -1,6 +1,6 @@
 /** Defaults of pods and pod templates, after upstream's core/v1 defaults. Idempotent; objects read from the store pass through it too. */
 import type {
-  Container, EphemeralContainer, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume, VolumeProjection,
+  Container, EphemeralContainer, LocalObjectReference, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume, VolumeProjection,
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
 import { isHugePages, quantityOf } from '../../resource-list.ts';
@@ -98,13 +98,15 @@ function defaultContainer(container: Container | EphemeralContainer): void {
 const IMAGE = /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[A-Fa-f0-9:]+\])(?::[0-9]+)?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$/;
 /** Longer ones are no references; bounds the work of matching. */
 const IMAGE_MAX = 1024;
+/** Of domain and path. */
+const IMAGE_NAME_MAX = 255;
 
 /** Whether an image reference has the tag latest, said or by omission of tag and digest. What is no reference has none. */
 function pullsLatest(image: string | undefined): boolean {
   if (!image || image.length > IMAGE_MAX) return false;
   const digest = image.indexOf('@'), name = digest < 0 ? image : image.slice(0, digest);
   const tag = name.indexOf(':', name.lastIndexOf('/') + 1);
-  return (tag < 0 ? digest < 0 : name.slice(tag + 1) === 'latest') && IMAGE.test(image);
+  return (tag < 0 ? digest < 0 : name.slice(tag + 1) === 'latest') && (tag < 0 ? name.length : tag) <= IMAGE_NAME_MAX && IMAGE.test(image);
 }
 
 /** Amounts finer than a thousandth are rounded up to it. */
@@ -166,7 +168,7 @@ function defaultVolume(volume: Volume): void {
   if (volume.iscsi) defaultIscsi(volume.iscsi);
   if (volume.rbd) defaultRbd(volume.rbd);
   if (volume.azureDisk) defaultAzureDisk(volume.azureDisk);
-  if (volume.scaleIO) { volume.scaleIO.storageMode ||= 'ThinProvisioned'; volume.scaleIO.fsType ||= 'xfs'; }
+  if (volume.scaleIO) { volume.scaleIO.storageMode ||= 'ThinProvisioned'; volume.scaleIO.fsType ||= 'xfs'; volume.scaleIO.secretRef ??= null as unknown as LocalObjectReference; }
   if (volume.ephemeral?.volumeClaimTemplate) defaultClaimSpec((volume.ephemeral.volumeClaimTemplate.spec ??= {}));
   if (volume.image) volume.image.pullPolicy ||= pullsLatest(volume.image.reference) ? 'Always' : 'IfNotPresent';
 }

@@ -26,7 +26,7 @@ function classOf(resources: ResourceRequirements | undefined): QOSClass {
   for (const name of ['cpu', 'memory']) {
     const limit = positive(resources?.limits?.[name]), request = positive(resources?.requests?.[name]);
     if (limit !== undefined || request !== undefined) any = true;
-    if (limit === undefined || (request !== undefined && compareQuantities(limit, request) !== 0)) guaranteed = false;
+    if (limit === undefined || request === undefined || compareQuantities(limit, request) !== 0) guaranteed = false;
   }
   return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable';
 }
