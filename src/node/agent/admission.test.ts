@@ -1,7 +1,7 @@
 /** Pods that a node does not take although they were bound to it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Container, Pod } from '#api/types.ts';
+import type { Container, Node, Pod } from '#api/types.ts';
 import { rejection, type Rejection } from './admission.ts';
 
 const allocatable = { cpu: '1', memory: '1Gi', pods: '3' };
@@ -10,8 +10,8 @@ function pod(containers: Partial<Container>[], more: Partial<Pod['spec']> = {}):
   return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' }, spec: { containers: containers.map((container) => ({ name: 'c', image: 'i', ...container })), ...more } };
 }
 
-function refused(one: Pod, others: readonly Pod[]): Rejection | undefined {
-  return rejection({ pod: one, others, node: undefined, allocatable });
+function refused(one: Pod, others: readonly Pod[], node?: Node): Rejection | undefined {
+  return rejection({ pod: one, others, node, allocatable });
 }
 
 const port = (hostPort: number, more: object = {}): Partial<Container> => ({ ports: [{ containerPort: 80, hostPort, ...more }] });
@@ -27,4 +27,12 @@ test('other ports, protocols and addresses are no conflict, nor are ports of pod
   for (const other of [port(8081), port(8080, { protocol: 'UDP' }), port(8080, { hostIP: '127.0.0.2' }), { ports: [{ containerPort: 8080 }] }]) {
     assert.equal(refused(pod([port(8080, { hostIP: '127.0.0.1' })]), [pod([other])]), undefined, JSON.stringify(other));
   }
+});
+
+test('a resource that was put on the node by the API counts, one that no node has does not', () => {
+  const wants = (amount: string): Pod => pod([{ resources: { requests: { 'example.com/thing': amount }, limits: { 'example.com/thing': amount } } }]);
+  const node: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' }, status: { allocatable: { 'example.com/thing': '5' } } };
+  assert.equal(refused(wants('2'), [wants('3')], node), undefined);
+  assert.deepEqual(refused(wants('3'), [wants('3')], node), { reason: 'OutOfexample.com/thing', message: "Node didn't have enough resource: example.com/thing, requested: 3, used: 3, capacity: 5" });
+  assert.equal(refused(wants('3'), []), undefined);
 });

@@ -54,7 +54,7 @@ function portsTaken({ pod, others }: AdmissionOptions): Rejection | undefined {
   return { reason: 'NodePorts', message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" };
 }
 
-function insufficient({ pod, others, allocatable }: AdmissionOptions): Rejection | undefined {
+function insufficient({ pod, others, node, allocatable }: AdmissionOptions): Rejection | undefined {
   const maximum = Number(allocatable['pods'] ?? Infinity);
   if (others.length + 1 > maximum) {
     return { reason: 'OutOfpods', message: `Node didn't have enough resource: pods, requested: 1, used: ${others.length}, capacity: ${maximum}` };
@@ -62,7 +62,10 @@ function insufficient({ pod, others, allocatable }: AdmissionOptions): Rejection
   const wanted = podAmounts(pod.spec ?? { containers: [] }, 'requests');
   for (const [name, amount] of Object.entries(wanted)) {
     if (amount.isZero) continue;
-    const total = tryParseQuantity(allocatable[name] ?? '0') ?? Quantity.zero;
+    // What only the API's node has was put there for the whole cluster; what nobody has is not this node's to count.
+    const offered = allocatable[name] ?? node?.status?.allocatable?.[name];
+    if (offered === undefined && name.includes('/')) continue;
+    const total = tryParseQuantity(offered ?? '0') ?? Quantity.zero;
     const used = others.map((other) => podAmounts(other.spec ?? { containers: [] }, 'requests')[name] ?? Quantity.zero).reduce((sum, one) => sum.add(one), Quantity.zero);
     if (used.add(amount).compare(total) <= 0) continue;
     return { reason: `OutOf${NAMES[name] ?? name}`, message: `Node didn't have enough resource: ${name}, requested: ${shown(name, amount)}, used: ${shown(name, used)}, capacity: ${shown(name, total)}` };

@@ -125,6 +125,19 @@ describe('node agent with real containers', { skip }, () => {
     assert.match(node.status?.nodeInfo?.containerRuntimeVersion ?? '', /^containerd:\/\/\d/);
   });
 
+  test('a label and a resource that were put on the node just now count for pods that need them', async () => {
+    await cluster.api.patch(nodes, { name: NODE }, { type: 'merge', subresource: 'status', patch: { status: { capacity: { 'example.com/thing': '2' }, allocatable: { 'example.com/thing': '2' } } } });
+    const wants = (amount: string): object => ({ command: ['sh', '-c', RUN_ON], resources: { requests: { 'example.com/thing': amount }, limits: { 'example.com/thing': amount } } });
+    await cluster.api.patch(nodes, { name: NODE }, { type: 'merge', patch: { metadata: { labels: { speed: 'high' } } } });
+    await create('labelled', { nodeSelector: { speed: 'high' }, containers: [wants('2')] });
+    await until('labelled', ({ phase }) => phase === 'Running');
+    await create('elsewhere', { nodeSelector: { speed: 'low' }, containers: [{}] });
+    assert.equal((await until('elsewhere', ({ phase }) => phase === 'Failed')).reason, 'NodeAffinity');
+    await create('greedy', { containers: [wants('1')] });
+    assert.equal((await until('greedy', ({ phase }) => phase === 'Failed')).message, "Pod was rejected: Node didn't have enough resource: example.com/thing, requested: 1, used: 2, capacity: 2");
+    for (const name of ['labelled', 'elsewhere', 'greedy']) await remove(name);
+  });
+
   test('init container, environment, volumes, tokens, and a config map that changes', async () => {
     await cluster.api.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' }, data: { color: 'blue', 'file.txt': 'one' } });
     await cluster.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'word', namespace: 'default' }, data: { password: Buffer.from('hush').toString('base64') } });

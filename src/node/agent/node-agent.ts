@@ -7,17 +7,18 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Pod } from '#api/types.ts';
+import type { Node, Pod } from '#api/types.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { Informer } from '#client/client.ts';
-import { pods, services } from '#client/refs.ts';
+import { nodes, pods, services } from '#client/refs.ts';
+import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { assert } from '#stdx/assert.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
 import type { ImageMounts } from '../images/mount.ts';
-import { rejection, resizeRefusal } from './admission.ts';
+import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
@@ -99,7 +100,10 @@ class Agent implements NodeAgent {
   readonly #workers = new Map<string, PodWorker>();
   /** Pods of the runtime that the API does not have, being removed. */
   readonly #orphans = new Set<string>();
+  /** Uids of pods for which the node is read anew before they are refused. */
+  readonly #doubtful = new Set<string>();
   #pods: Informer<Pod> | undefined;
+  #nodes: Informer<Node> | undefined;
   #allocatable: Record<string, string> = {};
   #runtimeVersion = 'containerd://unknown';
   #images: readonly Image[] = [];
@@ -154,8 +158,9 @@ class Agent implements NodeAgent {
     await this.#registration.start();
     const { api } = context;
     this.#pods = api.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+    this.#nodes = api.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` });
     const serviceInformer = api.informer(services);
-    await Promise.all([this.#pods.synced(), serviceInformer.synced()]);
+    await Promise.all([this.#pods.synced(), this.#nodes.synced(), serviceInformer.synced()]);
     if (this.#stopped) return;
     this.#adoptInOrder(this.#pods.list());
     this.#unsubscribe.push(this.#pods.subscribe({ added: (pod) => this.#seen(pod), updated: (pod) => this.#seen(pod), deleted: (pod) => this.#gone(pod) }));
@@ -199,7 +204,31 @@ class Agent implements NodeAgent {
     const worker = this.#workers.get(uid);
     if (worker) return worker.update(pod);
     this.#displace(pod);
-    if (this.#rejected(pod)) return;
+    const refused = this.#refusal(pod, this.#nodes?.get(this.#options.nodeName) ?? this.#registration.node);
+    // The scheduler may have gone by a label that this agent has not seen yet.
+    if (refused?.reason === 'NodeAffinity') void this.#lookAgain(pod);
+    else this.#settle(pod, refused);
+  }
+
+  async #lookAgain(pod: Pod): Promise<void> {
+    const uid = pod.metadata?.uid ?? '';
+    if (this.#doubtful.has(uid)) return;
+    this.#doubtful.add(uid);
+    const { context, nodeName } = this.#options;
+    const node = await context.api.get(nodes, { name: nodeName }).catch(() => this.#registration.node);
+    this.#doubtful.delete(uid);
+    const current = this.#pods?.get(objectKey(pod));
+    if (this.#stopped || this.#workers.has(uid) || current?.metadata?.uid !== uid) return;
+    this.#settle(current, this.#refusal(current, node));
+  }
+
+  #settle(pod: Pod, refused: Rejection | undefined): void {
+    const uid = pod.metadata?.uid ?? '';
+    if (refused) {
+      this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
+      this.#parts.statuses.set(pod, rejectedStatus(pod, { ...refused, nowMs: this.#options.context.clock.now() }));
+      return;
+    }
     const made = new PodWorker({ parts: this.#parts, pod, onRemoved: () => this.#removed(uid) });
     this.#workers.set(uid, made);
     this.#balance();
@@ -213,15 +242,10 @@ class Agent implements NodeAgent {
     }
   }
 
-  #rejected(pod: Pod): boolean {
-    const { clock } = this.#options.context;
+  #refusal(pod: Pod, node: Node | undefined): Rejection | undefined {
     // It was taken before, or will not run any more.
-    if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return false;
-    const refused = rejection({ pod, others: this.#others(pod.metadata?.uid ?? ''), node: this.#registration.node, allocatable: this.#allocatable });
-    if (!refused) return false;
-    this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
-    this.#parts.statuses.set(pod, rejectedStatus(pod, { ...refused, nowMs: clock.now() }));
-    return true;
+    if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return undefined;
+    return rejection({ pod, others: this.#others(pod.metadata?.uid ?? ''), node, allocatable: this.#allocatable });
   }
 
   /** Pods that hold something of this node, but this one. */
