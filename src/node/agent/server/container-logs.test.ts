@@ -113,6 +113,29 @@ test('following: what is added, over a rotation, until the container ends', asyn
   assert.equal(text, 'a\nb\nc\nd\ne\n');
 });
 
+test('nothing is left out when files are rotated faster than they are read, whether following or not', async () => {
+  for (const follow of [true, false]) {
+    const own = `${path}-${follow}`;
+    await writeFile(own, record(0, 'line 0'));
+    let round = 0;
+    let running = true;
+    const texts: string[] = [];
+    // Each time something is handed over, the log is rotated three times: the reader always has an old file.
+    const write = async (chunk: Buffer): Promise<void> => {
+      texts.push(chunk.toString());
+      for (let step = 0; step < 3 && round < 12; step += 1) {
+        await rename(own, `${own}.20260101-0000${String(round).padStart(2, '0')}`);
+        round += 1;
+        await writeFile(own, record(round, `line ${round} ${'x'.repeat(70_000)}`));
+      }
+      running = round < 12;
+    };
+    await writeLogs({ path: own, isRunning: () => Promise.resolve(running) }, { signal: new AbortController().signal, write }, { ...ALL, follow });
+    const seen = texts.join('').split('\n').filter((line) => line !== '').map((line) => Number(line.split(' ')[1]));
+    assert.deepEqual(seen, Array.from({ length: follow ? 13 : 1 }, (_, index) => index));
+  }
+});
+
 test('following ends when the reader goes', async () => {
   await writeFile(path, record(1, 'a'));
   const stop = new AbortController();

@@ -33,16 +33,9 @@ const POLL_MS = 1_000;
 /** Resolves when everything was written, or the sink's signal is aborted. Throws what kept it from reading. */
 export async function writeLogs(source: LogSource, sink: LogSink, options: LogOptions): Promise<void> {
   const printer = new Printer(sink, options);
-  const files = await logFiles(source.path);
-  const start = options.tailLines === undefined ? { index: 0, offset: 0 } : await tailStart(files, options.tailLines);
-  let last: OpenLog | undefined;
+  let last = await openStart(source.path, options.tailLines);
   try {
-    for (const [index, path] of files.entries()) {
-      if (index < start.index || printer.full || sink.signal.aborted) continue;
-      await last?.file.close();
-      last = { file: await open(path), offset: index === start.index ? start.offset : 0, splitter: new LineSplitter() };
-      await readToEnd(last, printer);
-    }
+    if (last) last = await readOn(source.path, last, printer);
     if (options.follow && !printer.full) last = await follow(source, { sink, printer, last });
     await printer.flush();
   } finally {
@@ -51,6 +44,63 @@ export async function writeLogs(source: LogSource, sink: LogSink, options: LogOp
 }
 
 interface OpenLog { file: FileHandle; offset: number; splitter: LineSplitter }
+
+/** How often files may be renamed or removed while one is looked for. */
+const MAX_LOOKS = 10;
+
+/** The file to begin with; undefined when there is none yet. */
+async function openStart(path: string, tailLines: number | undefined): Promise<OpenLog | undefined> {
+  for (let attempt = 1; ; attempt += 1) {
+    const files = await logFiles(path);
+    if (files.length === 0) return undefined;
+    try {
+      const start = tailLines === undefined ? { index: 0, offset: 0 } : await tailStart(files, tailLines);
+      return await openLog(files[start.index] ?? path, start.offset);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === MAX_LOOKS) throw error;
+    }
+  }
+}
+
+async function openLog(path: string, offset = 0): Promise<OpenLog> {
+  return { file: await open(path), offset, splitter: new LineSplitter() };
+}
+
+/** This file to its end, and those that came after it, to the end of the newest: that one is answered, still open. Closes the others. */
+async function readOn(path: string, first: OpenLog, printer: Printer): Promise<OpenLog> {
+  for (let log = first; ;) {
+    await readToEnd(log, printer);
+    const next = printer.full || printer.aborted ? undefined : await successor(path, log);
+    if (!next) return log;
+    // What was written between the last read and the rotation.
+    await readToEnd(log, printer);
+    await log.file.close();
+    log = next;
+  }
+}
+
+/**
+ * The file that came after this one, open: a fast writer's log may have been rotated several times while a slow reader had one of its files.
+ * undefined while there is none: this one is the newest, or it has just been renamed and the runtime has not made the next one.
+ */
+async function successor(path: string, log: OpenLog): Promise<OpenLog | undefined> {
+  for (let attempt = 1; ; attempt += 1) {
+    const [own, current] = await Promise.all([log.file.stat(), stat(path).catch(() => undefined)]);
+    if (current?.ino === own.ino) return current.size < log.offset ? openLog(path) : undefined;
+    const files = await logFiles(path);
+    const inodes = await Promise.all(files.map((file) => stat(file).then(({ ino }) => ino, () => undefined)));
+    const index = inodes.indexOf(own.ino);
+    // Of a file that is there no more (it has no name), the oldest that is: all that are left came after it.
+    const next = index >= 0 || own.nlink === 0 ? files[index + 1] : undefined;
+    try {
+      if (next !== undefined) return await openLog(next);
+      if (index >= 0 || own.nlink === 0 || attempt === MAX_LOOKS) return undefined;
+    } catch (error) {
+      // It was renamed or removed this very moment.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === MAX_LOOKS) throw error;
+    }
+  }
+}
 
 async function tailStart(files: readonly string[], lines: number): Promise<{ readonly index: number; readonly offset: number }> {
   let missing = lines;
@@ -90,14 +140,10 @@ async function follow(source: LogSource, { sink, printer, last }: { readonly sin
   try {
     while (!sink.signal.aborted && !printer.full) {
       const running = await source.isRunning();
-      if (!log) {
-        const file = await open(source.path).catch(() => undefined);
-        if (file) log = { file, offset: 0, splitter: new LineSplitter() };
-      }
+      log ??= await openLog(source.path).catch(() => undefined);
       if (log) {
-        await readToEnd(log, printer);
+        log = await readOn(source.path, log, printer);
         await printer.flush();
-        log = await reopenIfRotated(source.path, log, printer);
       }
       if (!running) return log;
       await waitFor(changed.promise, sink.signal);
@@ -107,17 +153,6 @@ async function follow(source: LogSource, { sink, printer, last }: { readonly sin
     watcher.close();
   }
   return log;
-}
-
-async function reopenIfRotated(path: string, log: OpenLog, printer: Printer): Promise<OpenLog> {
-  const [own, current] = await Promise.all([log.file.stat(), stat(path).catch(() => undefined)]);
-  if (!current || (current.ino === own.ino && current.size >= log.offset)) return log;
-  // What was written between the last read and the rotation.
-  if (current.ino !== own.ino) await readToEnd(log, printer);
-  await log.file.close();
-  const next = { file: await open(path), offset: 0, splitter: new LineSplitter() };
-  await readToEnd(next, printer);
-  return next;
 }
 
 function waitFor(change: Promise<void>, signal: AbortSignal): Promise<void> {
