@@ -193,6 +193,7 @@ class RawClient {
   #bytes = Buffer.alloc(0);
   #waiting: (() => void)[] = [];
   closed = false;
+  onFrame: (frame: Seen) => void = () => {};
 
   constructor() {
     this.socket = connect(port, '127.0.0.1');
@@ -201,8 +202,10 @@ class RawClient {
       this.#bytes = Buffer.concat([this.#bytes, chunk]);
       while (this.#bytes.length >= 9 && this.#bytes.length >= 9 + this.#bytes.readUIntBE(0, 3)) {
         const end = 9 + this.#bytes.readUIntBE(0, 3);
-        this.frames.push({ type: this.#bytes[3]!, flags: this.#bytes[4]!, streamId: this.#bytes.readUInt32BE(5), payload: this.#bytes.subarray(9, end) });
+        const seen: Seen = { type: this.#bytes[3]!, flags: this.#bytes[4]!, streamId: this.#bytes.readUInt32BE(5), payload: this.#bytes.subarray(9, end) };
+        this.frames.push(seen);
         this.#bytes = this.#bytes.subarray(end);
+        this.onFrame(seen);
       }
       this.#wake();
     });
@@ -292,6 +295,7 @@ const CONNECTION_FAULTS: readonly [what: string, bytes: Uint8Array[], code: numb
   ['a header block of a megabyte', [START, headers(1, GET, 0), ...Array.from({ length: 60 }, () => frame(FrameType.continuation, { streamId: 1, payload: Buffer.alloc(16_384) }))], ErrorCode.enhanceYourCalm],
   ['requests given up by the thousand', [START, ...Array.from({ length: 3000 }, (_, i) => Buffer.concat([headers(i * 2 + 1), resetFrame(i * 2 + 1, ErrorCode.cancel)]))], ErrorCode.enhanceYourCalm],
   ['pings by the ten thousand', [START, ...Array.from({ length: 30_000 }, () => frame(FrameType.ping, { payload: Buffer.alloc(8) }))], ErrorCode.enhanceYourCalm],
+  ['windows for nothing by the ten thousand', [START, ...Array.from({ length: 30_000 }, () => windowUpdateFrame(0, 1))], ErrorCode.enhanceYourCalm],
   ['settings by the ten thousand', [START, ...Array.from({ length: 30_000 }, () => settingsFrame([]))], ErrorCode.enhanceYourCalm],
   ['empty DATA by the ten thousand', [START, headers(1, POST, Flag.endHeaders), ...Array.from({ length: 30_000 }, () => frame(FrameType.data, { streamId: 1 }))], ErrorCode.enhanceYourCalm],
 ];
@@ -442,6 +446,36 @@ test('an answer of which nothing is taken is given up; one that is taken slowly 
   clearInterval(timer);
   client.socket.destroy();
 }));
+
+test('who takes a stream piece by piece may go on giving its windows back', async () => {
+  const ROUNDS = 7_000;
+  let next = Promise.withResolvers<void>();
+  handler = () => Promise.resolve({
+    status: 200, headers: {},
+    body: (sink) => void (async () => {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        const turn = next = Promise.withResolvers<void>();
+        sink.write(Buffer.alloc(4096));
+        await turn.promise;
+      }
+      sink.end();
+    })(),
+  });
+  const client = new RawClient();
+  client.send(START, headers(1));
+  let seen = 0;
+  // As Go's client does, once for the stream and once for the connection; nothing else is under way then.
+  client.onFrame = ({ type, payload }) => {
+    if (type !== FrameType.data || payload.length === 0) return;
+    seen += payload.length;
+    client.send(windowUpdateFrame(1, payload.length), windowUpdateFrame(0, payload.length));
+    next.resolve();
+  };
+  const last = await client.frame(({ type, flags }) => type === FrameType.goaway || (type === FrameType.data && (flags & Flag.endStream) !== 0));
+  assert.equal(last?.type, FrameType.data);
+  assert.equal(seen, ROUNDS * 4096);
+  client.socket.destroy();
+});
 
 test('answers that are not taken count as requests under way', async () => {
   let asked = 0;

@@ -64,6 +64,8 @@ const freeChunks: Buffer[] = [];
 const MAX_CONTINUATIONS = 64;
 /** Frames that only cost us something: per second in the long run, and at once. */
 const CHEAP_FRAMES_PER_SECOND = 100, MAX_CHEAP_FRAMES = 10_000;
+/** Clients give a stream's window and the connection's back in pieces of at least about this size, or once for a DATA frame. */
+const LEAST_RETURN_BYTES = 1024;
 const RESETS_PER_SECOND = 50, MAX_RESETS = 1000;
 /** Streams we reset, whose late frames are not the client's fault. */
 const REMEMBERED_RESETS = 100;
@@ -103,6 +105,8 @@ export class Http2Connection implements StreamOutput {
   readonly #reset = new Set<number>();
   readonly #cheapFrames = new Allowance({ most: MAX_CHEAP_FRAMES, perSecond: CHEAP_FRAMES_PER_SECOND });
   readonly #resets = new Allowance({ most: MAX_RESETS, perSecond: RESETS_PER_SECOND });
+  /** How many WINDOW_UPDATEs what was sent accounts for. */
+  #windowFrames = 0;
   /** Streams with something to send, in turn. */
   readonly #waiting = new Set<Http2Stream>();
   #unread: Buffer | undefined;
@@ -342,7 +346,7 @@ export class Http2Connection implements StreamOutput {
       if (increment === 0) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE by nothing');
       if (this.#sendWindow > MAX_WINDOW_BYTES) throw new ConnectionError(ErrorCode.flowControlError, 'a window beyond the largest');
       if (this.#waiting.size > 0) this.#pumpSoon();
-      return this.#cheapUnlessSending();
+      return this.#windowReturned();
     }
     if (frame.streamId > this.#lastStreamId && !this.#goingAway) throw new ConnectionError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream');
     const stream = this.#streams.get(frame.streamId);
@@ -351,12 +355,13 @@ export class Http2Connection implements StreamOutput {
     stream.sendWindow += increment;
     if (stream.sendWindow > MAX_WINDOW_BYTES) return this.#resetStream(stream, ErrorCode.flowControlError);
     this.schedule(stream);
-    this.#cheapUnlessSending();
+    this.#windowReturned();
   }
 
-  /** Who takes much sends many of these. */
-  #cheapUnlessSending(): void {
-    if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#cheap();
+  /** Who takes much sends many of these: log and watch streams go on for days, and Go's clients send two for every few kilobytes. */
+  #windowReturned(): void {
+    if (this.#windowFrames >= 1) this.#windowFrames -= 1;
+    else if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#cheap();
   }
 
   #settings({ streamId, flags, payload }: Frame): void {
@@ -446,8 +451,7 @@ export class Http2Connection implements StreamOutput {
     bytes.set(block, FRAME_HEADER_BYTES);
     writeFrameHeader(bytes, dataAt, { length: body.length, type: FrameType.data, flags: Flag.endStream, streamId });
     bytes.set(body, dataAt + FRAME_HEADER_BYTES);
-    stream.sendWindow -= body.length;
-    this.#sendWindow -= body.length;
+    this.#spend(stream, body.length);
     this.#write(bytes);
     this.#localEnd(stream);
   }
@@ -536,9 +540,15 @@ export class Http2Connection implements StreamOutput {
     if (length > 0) stream.copyQueued(chunk, { at: payloadAt, bytes: length });
     const isLast = stream.ending && stream.queuedBytes === 0;
     writeFrameHeader(chunk, at, { length, type: FrameType.data, flags: isLast ? Flag.endStream : 0, streamId: stream.id });
-    stream.sendWindow -= length;
-    this.#sendWindow -= length;
+    this.#spend(stream, length);
     return payloadAt + length;
+  }
+
+  /** What a DATA frame takes of both windows, for which the client may give windows back. */
+  #spend(stream: Http2Stream, bytes: number): void {
+    stream.sendWindow -= bytes;
+    this.#sendWindow -= bytes;
+    this.#windowFrames = Math.min(MAX_CHEAP_FRAMES, this.#windowFrames + 2 + 2 * bytes / LEAST_RETURN_BYTES);
   }
 
   /** What is written in one turn leaves in one record. */
