@@ -29,6 +29,8 @@ export interface DecodeTarget {
   readonly schema: ObjectSchema;
   /** Other kinds that are taken: a Scale or an Eviction of an older version. */
   readonly alsoAccepted?: readonly GroupVersionKind[];
+  /** Options of a verb: of any version, and errors are said without naming the kind. */
+  readonly isOptions?: boolean;
   /** In place of decoding by the schema. */
   readonly decode?: ((value: unknown, mode: DecodeMode) => Decoded) | undefined;
 }
@@ -46,11 +48,40 @@ export function decodeBody(target: DecodeTarget, request: DecodeRequest): KubeOb
   if (encoding === 'protobuf') return decodeTyped(target, fromProtobuf(target, bytes), request);
   if (encoding === 'yaml') {
     const { value, problems } = fromYaml(target, bytes);
-    return decodeTyped(target, value, { ...request, problems });
+    return decodeTyped(target, withReadableKind(target, { value, bytes }), { ...request, problems });
   }
   const text = bytes.toString();
   const { value, fields } = fromJson(target, { bytes, text });
-  return decodeTyped(target, value, { ...request, json: { text, fields } });
+  return decodeTyped(target, withReadableKind(target, { value, bytes }), { ...request, json: { text, fields } });
+}
+
+/** How upstream shows the structure that it reads a body's kind with. */
+const KIND_STRUCTURE = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }';
+
+/**
+ * Kind and version are read before all else, whatever the type: errors about them are not the type's. null is an object without fields. Custom resources
+ * are read without a type.
+ */
+function withReadableKind(target: DecodeTarget, { value, bytes }: { readonly value: unknown; readonly bytes: Buffer }): unknown {
+  if (target.decode) return value;
+  if (value === null || value === undefined) return {};
+  const unreadable = (why: string): Error => unrecognized(target, { why: `couldn't get version/kind; json parse error: json: cannot unmarshal ${why}`, bytes });
+  if (!isJsonObject(value)) throw unreadable(`${jsonTypeOf(value)} into Go value of type ${KIND_STRUCTURE}`);
+  for (const field of ['apiVersion', 'kind']) {
+    const given = value[field];
+    if (given !== undefined && given !== null && typeof given !== 'string') throw unreadable(`${jsonTypeOf(given)} into Go struct field .${field} of type string`);
+  }
+  const { apiVersion } = value as KubeObject;
+  if (typeof apiVersion === 'string' && apiVersion.indexOf('/') !== apiVersion.lastIndexOf('/')) throw unrecognized(target, { why: `unexpected GroupVersion string: ${apiVersion}`, bytes });
+  return value;
+}
+
+function jsonTypeOf(value: unknown): string {
+  return Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;
+}
+
+function unrecognized({ gvk, isOptions }: DecodeTarget, { why, bytes }: { readonly why: string; readonly bytes: Buffer }): Error {
+  return statusErrors.badRequest(isOptions ? why : `the object provided is unrecognized (must be of type ${gvk.kind}): ${why} (${summary(bytes)})`);
 }
 
 interface TypedRequest {
@@ -66,6 +97,7 @@ interface TypedRequest {
 export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, json, problems: textual = [] }: TypedRequest): KubeObject {
   if (!isJsonObject(value)) throw cannotBeHandled(target.schema, value, 'json: cannot unmarshal into Go value');
   const found = checkKind(target, value as KubeObject);
+  if (target.isOptions) return optionsOf(target.schema, value, mode);
   const schema = found === target.gvk ? target.schema : schemaForKind(found) ?? target.schema;
   const decoded = target.decode && schema === target.schema ? target.decode(value, mode) : decodeObject(schema, value, mode);
   decoded.object.kind = found.kind;
@@ -80,11 +112,21 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
   return decoded.object;
 }
 
-function checkKind({ gvk, schema, alsoAccepted = [], decode }: DecodeTarget, value: KubeObject): GroupVersionKind {
+function optionsOf(schema: ObjectSchema, value: object, mode: DecodeMode): KubeObject {
+  try {
+    return decodeObject(schema, value, mode).object;
+  } catch (error) {
+    const said = isStatusError(error) ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1] : undefined;
+    throw said === undefined ? error : statusErrors.badRequest(said);
+  }
+}
+
+function checkKind({ gvk, schema, alsoAccepted = [], decode, isOptions }: DecodeTarget, value: KubeObject): GroupVersionKind {
   const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
   const expected = apiVersionOf(gvk);
   const apiVersion = typeof value.apiVersion === 'string' && value.apiVersion !== '' ? value.apiVersion : expected;
-  if (kind === gvk.kind && apiVersion === expected) return gvk;
+  if (kind === gvk.kind && (apiVersion === expected || isOptions)) return gvk;
+  if (isOptions) throw statusErrors.badRequest(`no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"`);
   const other = alsoAccepted.find((accepted) => accepted.kind === kind && apiVersionOf(accepted) === apiVersion);
   if (other) return other;
   // Custom resources are known by their version; the kind is a value to them.
@@ -106,7 +148,7 @@ function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffe
     return parseJsonCounted(text);
   } catch (error) {
     if (!isStatusError(error)) throw error;
-    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): couldn't get version/kind; json parse error: ${error.message} (${summary(bytes)})`);
+    throw unrecognized(target, { why: `couldn't get version/kind; json parse error: ${error.message}`, bytes });
   }
 }
 
@@ -115,7 +157,7 @@ function fromYaml(target: DecodeTarget, bytes: Buffer): ParsedYaml {
     return parseYaml(bytes.toString());
   } catch (error) {
     if (!isStatusError(error)) throw error;
-    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): ${error.message} (${summary(bytes)})`);
+    throw unrecognized(target, { why: error.message, bytes });
   }
 }
 
@@ -124,7 +166,7 @@ function fromProtobuf(target: DecodeTarget, bytes: Buffer): unknown {
     return decodeProtobuf(bytes, { schemaFor: schemaForKind, defaultKind: target.gvk });
   } catch (error) {
     if (!(error instanceof ProtobufError)) throw error;
-    throw statusErrors.badRequest(`the object provided is unrecognized (must be of type ${target.gvk.kind}): ${error.message} (${summary(bytes)})`);
+    throw unrecognized(target, { why: error.message, bytes });
   }
 }
 

@@ -229,7 +229,7 @@ export class Objects {
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
       if (mustHave && !unconditional) {
-        throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', HEX_ZERO, 'must be specified for an update')]);
+        throw statusErrors.invalid({ group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')]);
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {
       if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`resourceVersion: Invalid value: ${JSON.stringify(wanted)}: strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
@@ -351,9 +351,6 @@ export class Objects {
 }
 
 // -------------------------------------------------------------------------------------------------------------- metadata
-
-/** An unset resource version as Go prints it in messages. */
-const HEX_ZERO = Object.assign(() => 0, { toString: () => '0x0' });
 
 function nameOf(endpoint: Endpoint, name: string): { readonly group: string; readonly resource: string; readonly name: string } {
   return { ...endpoint.groupResource, name };
@@ -487,7 +484,8 @@ type DeletionPlan = { readonly kind: 'nothing' } | { readonly kind: 'remove' } |
 
 function checkPreconditions(endpoint: Endpoint, { meta, request: { preconditions } }: { readonly meta: ObjectMeta; readonly request: DeleteRequest }): void {
   if (!preconditions) return;
-  const of = nameOf(endpoint, meta.name ?? '');
+  // Upstream names the kind here.
+  const of = { group: endpoint.gvk.group, resource: endpoint.gvk.kind, name: meta.name ?? '' };
   const { uid, resourceVersion } = preconditions;
   if (uid !== undefined && uid !== meta.uid) {
     throw statusErrors.conflict(of, `the UID in the precondition (${uid}) does not match the UID in record (${meta.uid ?? ''}). The object might have been deleted and then recreated`);

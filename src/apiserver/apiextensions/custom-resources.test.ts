@@ -161,7 +161,7 @@ describe('values', () => {
     assert.deepEqual([updated.body.status, updated.body.spec.replicas, updated.body.metadata.generation], [{ ready: 2 }, 5, 2]);
     const { body } = updated;
     delete body.metadata.resourceVersion;
-    assert.match((await server.request(`PUT ${at('Widget')}/parts`, { body })).text, /metadata.resourceVersion: Invalid value: 0x0: must be specified for an update/);
+    assert.match((await server.request(`PUT ${at('Widget')}/parts`, { body })).text, /metadata.resourceVersion: Invalid value: 0: must be specified for an update/);
   });
 
   test('strategic merge patches are not taken', async () => {

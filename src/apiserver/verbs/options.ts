@@ -87,7 +87,7 @@ export function parseResourceVersion(text: string | undefined, about = ''): numb
 }
 
 function integer(text: string | undefined): number | undefined {
-  if (text === undefined || text === '') return undefined;
+  if (text === undefined) return undefined;
   if (!/^-?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
   return Number(text);
 }
@@ -107,15 +107,35 @@ export interface MutationOptions { readonly dryRun: boolean; readonly fieldValid
 
 const MODES: Readonly<Record<string, DecodeMode>> = { Strict: 'strict', Warn: 'warn', Ignore: 'ignore' };
 
-export function parseMutationOptions(query: Query, kind: 'CreateOptions' | 'UpdateOptions' | 'PatchOptions'): MutationOptions {
-  const dryRun = query['dryRun'], validation = query['fieldValidation'], fieldManager = query['fieldManager'] ?? '';
-  if (!dryRun && !validation && !fieldManager) return NO_OPTIONS;
-  const errors: FieldError[] = [];
-  if (dryRun && dryRun !== 'All') errors.push(fieldErrors.notSupported('dryRun', dryRun, ['All']));
-  if (validation && !MODES[validation]) errors.push(fieldErrors.notSupported('fieldValidation', validation, ['Ignore', 'Strict', 'Warn']));
+export function parseMutationOptions({ request, info: { query } }: RequestContext, kind: 'CreateOptions' | 'UpdateOptions' | 'PatchOptions'): MutationOptions {
+  const validation = query['fieldValidation'], fieldManager = query['fieldManager'] ?? '';
+  const dryRun = query['dryRun'] === undefined ? NONE : valuesOf(request.query, 'dryRun');
+  const patch = kind === 'PatchOptions' ? checkPatchOptions(request.headers['content-type'], query) : NONE;
+  if (dryRun.length === 0 && !validation && !fieldManager && patch.length === 0) return NO_OPTIONS;
+  const errors: FieldError[] = [...patch];
   if (fieldManager) errors.push(...validateFieldManager(fieldManager, 'fieldManager'));
+  errors.push(...checkDryRun(dryRun));
+  if (validation && !MODES[validation]) errors.push(fieldErrors.notSupported('fieldValidation', validation, ['', 'Ignore', 'Strict', 'Warn']));
   refuse(errors, kind);
-  return { dryRun: dryRun === 'All', fieldValidation: validation ? MODES[validation]! : 'warn', fieldManager };
+  return { dryRun: dryRun.length > 0, fieldValidation: validation ? MODES[validation]! : 'warn', fieldManager };
+}
+
+const NONE: readonly never[] = [];
+
+/** Every value of a parameter, in order; the parsed query has the first alone. */
+export function valuesOf(query: string, name: string): string[] {
+  return new URLSearchParams(query).getAll(name);
+}
+
+/** The values are judged as one: 'All' and another is no dry run of anything. */
+export function checkDryRun(values: readonly string[]): FieldError[] {
+  return values.every((value) => value === 'All') ? [] : [fieldErrors.notSupported('dryRun', values, ['All'])];
+}
+
+/** What only an apply may say, and what it must. */
+function checkPatchOptions(contentType: string | undefined, query: Query): readonly FieldError[] {
+  if (contentType?.startsWith('application/apply-patch')) return query['fieldManager'] ? NONE : [fieldErrors.required('fieldManager', 'is required for apply patch')];
+  return query['force'] === undefined ? NONE : [fieldErrors.forbidden('force', 'may not be specified for non-apply patch')];
 }
 
 const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fieldManager: '' };

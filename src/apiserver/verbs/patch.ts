@@ -59,7 +59,7 @@ export function applyPatch({ kind, patch }: ReadPatch, object: KubeObject, schem
 
 export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, 'PatchOptions');
+  const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   if (isApply(context)) return apply(endpoint, call, { subresource, ...(prepare ? { prepare } : {}) });
   const read = await readPatch(call, endpoint.isBuiltin ? endpoint.schema : undefined);
@@ -83,7 +83,7 @@ function patchType({ request }: WriteCall['context']): string {
 
 async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, prepare }: Part): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, 'PatchOptions');
+  const options = parseMutationOptions(context, 'PatchOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const read = await readApply(endpoint, context, options);
   const written = await objects.update(endpoint, {
@@ -101,7 +101,7 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
 
 /** The result of a patch, checked as a body of the kind would be. */
 function patched(endpoint: Endpoint, value: unknown, { context, target }: WriteCall): KubeObject {
-  const { fieldValidation } = parseMutationOptions(context.info.query, 'PatchOptions');
+  const { fieldValidation } = parseMutationOptions(context, 'PatchOptions');
   const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: fieldValidation, warn: (message) => void context.warnings.push(message) });
   checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;

@@ -44,7 +44,7 @@ export async function getScale(endpoint: StoredEndpoint, { context, core, target
 
 export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, method: 'update' | 'patch'): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
+  const options = parseMutationOptions(context, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
   const schema = schemaForKind(SCALE)!;
   const applies = method === 'patch' && isApply(context);

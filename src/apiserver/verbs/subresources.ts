@@ -39,7 +39,7 @@ interface PodParts { spec?: { nodeName?: string; schedulingGates?: unknown[] }; 
 
 export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const options = parseMutationOptions(context, 'CreateOptions');
   const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
   if (binding.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
   const node = binding['target'] as { kind?: string; name?: string } | undefined;
@@ -103,7 +103,7 @@ interface Budget extends KubeObject {
 
 async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const options = parseMutationOptions(context, 'CreateOptions');
   const eviction = await readKind(EVICTION, context, { mode: options.fieldValidation, alsoAccepted: [{ ...EVICTION, version: 'v1beta1' }] });
   if (eviction.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
   const request = (eviction['deleteOptions'] ?? {}) as DeleteRequest & { readonly dryRun?: readonly string[] };
@@ -195,7 +195,7 @@ interface TokenSpec { audiences?: string[]; expirationSeconds?: number; boundObj
 
 async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, core, target } = call;
-  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const options = parseMutationOptions(context, 'CreateOptions');
   const view = viewOptions(context, core.clock.now());
   const request = await readKind(TOKEN_REQUEST, context, { mode: options.fieldValidation });
   const { name, namespace, uid: wantedUid } = request.metadata ?? {};
@@ -274,7 +274,7 @@ export async function admitBody(endpoint: Pick<StoredEndpoint, 'gvr'>, { context
 
 async function finalizeNamespace(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
   const { context, core, objects, target } = call;
-  const options = parseMutationOptions(context.info.query, 'UpdateOptions');
+  const options = parseMutationOptions(context, 'UpdateOptions');
   const view = viewOptions(context, core.clock.now());
   const given = toStorage(endpoint, await readObject(endpoint, context, options.fieldValidation));
   checkName(given.metadata, { ...target, namespace: '' }, false);

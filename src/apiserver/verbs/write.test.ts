@@ -36,7 +36,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: `POST ${CONFIGMAPS}`, body: { kind: 'Secret', apiVersion: 'v1', metadata: { name: 'x' } }, code: 400, reason: 'BadRequest', message: /^Secret in version "v1" cannot be handled as a ConfigMap: converting \(v1\.Secret\) to \(core\.ConfigMap\): unknown conversion/ },
   { request: `POST ${CONFIGMAPS}`, body: '{', code: 400, reason: 'BadRequest', message: /^the object provided is unrecognized \(must be of type ConfigMap\): couldn't get version\/kind; json parse error: unexpected end of JSON input/ },
   { request: `POST ${CONFIGMAPS}?fieldValidation=Strict`, body: configMap('x', { foo: 1 }), code: 400, reason: 'BadRequest', message: 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo"' },
-  { request: `POST ${CONFIGMAPS}?dryRun=Some`, body: configMap('x'), code: 422, reason: 'Invalid', message: 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All"' },
+  { request: `POST ${CONFIGMAPS}?dryRun=Some`, body: configMap('x'), code: 422, reason: 'Invalid', message: 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('x'), headers: { 'content-type': 'text/plain' }, code: 415, reason: 'UnsupportedMediaType', message: /^the body of the request was in an unknown format - accepted media types include: application\/json/ },
   { request: 'POST /api/v1/configmaps', body: configMap('x'), code: 405, reason: 'MethodNotAllowed', message: 'the server does not allow this method on the requested resource' },
   { request: `PUT ${CONFIGMAPS}/kept`, body: configMap('other'), code: 400, reason: 'BadRequest', message: 'the name of the object (other) does not match the name on the URL (kept)' },
@@ -46,7 +46,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: `PATCH ${CONFIGMAPS}/kept`, body: { metadata: { resourceVersion: '1' } }, headers: MERGE_PATCH, code: 409, reason: 'Conflict', message: /the object has been modified/ },
   { request: `PATCH ${CONFIGMAPS}/kept`, body: {}, headers: { 'content-type': 'application/json' }, code: 415, reason: 'UnsupportedMediaType', message: /application\/strategic-merge-patch\+json/ },
   { request: `PATCH ${CONFIGMAPS}/kept`, body: [{ op: 'remove', path: '/data/none' }], headers: JSON_PATCH, code: 422, reason: 'Invalid', message: /^the server rejected our request/ },
-  { request: `DELETE ${CONFIGMAPS}/kept`, body: { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on configmaps "kept": the UID in the precondition \(abc\) does not match the UID in record/ },
+  { request: `DELETE ${CONFIGMAPS}/kept`, body: { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on ConfigMap "kept": the UID in the precondition \(abc\) does not match the UID in record/ },
   { request: `DELETE ${CONFIGMAPS}/kept?propagationPolicy=Some`, code: 422, reason: 'Invalid', message: 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Some": supported values: "Background", "Foreground", "Orphan"' },
   { request: `GET ${CONFIGMAPS}/kept`, headers: { accept: 'text/html' }, code: 406, reason: 'NotAcceptable', message: '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf' },
 ];

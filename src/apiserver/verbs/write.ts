@@ -10,12 +10,11 @@ import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../flowcontrol/req
 import type { ApiResponse } from '../http.ts';
 import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../negotiate.ts';
 import { Objects, type DeleteRequest, type StoredEndpoint, type Target, type UpdateRequest, type WriteContext } from '../objects.ts';
-import type { Query } from '../request-info.ts';
 import { isTrue } from '../request-info.ts';
 import { successStatus } from '../respond.ts';
 import { inVersion, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
 import { selectPage } from './list.ts';
-import { managerOf, parseListOptions, parseMutationOptions, type MutationOptions } from './options.ts';
+import { checkDryRun, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';
 
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
@@ -74,7 +73,7 @@ export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
 }
 
 export async function create(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
-  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const options = parseMutationOptions(context, 'CreateOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const object = await readObject(endpoint, context, options.fieldValidation);
   const meta = (object.metadata ??= {});
@@ -99,7 +98,7 @@ export interface Part { readonly subresource: string; readonly prepare?: UpdateR
 export const WHOLE: Part = { subresource: '' };
 
 export async function update(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall, { subresource, prepare }: Part = WHOLE): Promise<ApiResponse> {
-  const options = parseMutationOptions(context.info.query, 'UpdateOptions');
+  const options = parseMutationOptions(context, 'UpdateOptions');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const encoding = bodyEncoding(context);
   const bytes = await context.request.body(MAX_BODY_BYTES);
@@ -159,7 +158,7 @@ function deleteOptionsObject({ dryRun, gracePeriodSeconds, propagationPolicy, or
 
 async function readDeleteOptions(context: RequestContext): Promise<DeleteOptions> {
   const bytes = await context.request.body(MAX_BODY_BYTES);
-  const raw = bytes.length === 0 ? queryDeleteOptions(context.info.query) : bodyDeleteOptions(bytes, context);
+  const raw = bytes.length === 0 ? queryDeleteOptions(context) : bodyDeleteOptions(bytes, context);
   if (bytes.length > 0) context.audit?.received(raw as KubeObject);
   const { gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions, dryRun } = raw as Record<string, never>;
   const options = {
@@ -171,20 +170,22 @@ async function readDeleteOptions(context: RequestContext): Promise<DeleteOptions
     errors.push(fieldErrors.invalid('propagationPolicy', options.propagationPolicy, 'orphanDependents and deletionPropagation cannot be both set'));
   }
   if (options.propagationPolicy !== undefined && !['Orphan', 'Background', 'Foreground'].includes(options.propagationPolicy)) {
-    errors.push(fieldErrors.notSupported('propagationPolicy', options.propagationPolicy, ['Background', 'Foreground', 'Orphan']));
+    errors.push(fieldErrors.notSupported('propagationPolicy', options.propagationPolicy, ['Foreground', 'Background', 'Orphan', 'nil']));
   }
   const dry = (dryRun ?? []) as readonly string[];
-  for (const value of dry) if (value !== 'All') errors.push(fieldErrors.notSupported('dryRun', value, ['All']));
+  errors.push(...checkDryRun(dry));
   if (errors.length > 0) throw statusErrors.invalid({ group: 'meta.k8s.io', kind: 'DeleteOptions', name: '' }, errors);
   return { ...options, propagationPolicy: options.propagationPolicy as DeleteRequest['propagationPolicy'], dryRun: dry.length > 0 };
 }
 
-function queryDeleteOptions(query: Query): Record<string, unknown> {
-  const { gracePeriodSeconds, propagationPolicy, orphanDependents, dryRun } = query;
+function queryDeleteOptions({ request, info: { query } }: RequestContext): Record<string, unknown> {
+  const { gracePeriodSeconds, propagationPolicy, orphanDependents, dryRun, resourceVersion, uid } = query;
+  const preconditions = { ...(resourceVersion === undefined ? {} : { resourceVersion }), ...(uid === undefined ? {} : { uid }) };
   if (gracePeriodSeconds !== undefined && !/^-?[0-9]+$/.test(gracePeriodSeconds)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(gracePeriodSeconds)}: invalid syntax`);
   return {
-    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: Number(gracePeriodSeconds) }), ...(propagationPolicy ? { propagationPolicy } : {}),
-    ...(orphanDependents === undefined ? {} : { orphanDependents: isTrue(orphanDependents) }), ...(dryRun ? { dryRun: [dryRun] } : {}),
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: Number(gracePeriodSeconds) }), ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
+    ...(orphanDependents === undefined ? {} : { orphanDependents: isTrue(orphanDependents) }), ...(dryRun === undefined ? {} : { dryRun: valuesOf(request.query, 'dryRun') }),
+    ...(Object.keys(preconditions).length > 0 ? { preconditions } : {}),
   };
 }
 
@@ -192,8 +193,7 @@ function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
   const encoding = bodyEncoding(context);
   const gvk = { group: '', version: 'v1', kind: 'DeleteOptions' };
   const schema = schemaForKind(gvk)!;
-  const { group, version } = context.info;
-  return decodeBody({ gvk, schema, alsoAccepted: [{ group, version, kind: 'DeleteOptions' }, { group: 'meta.k8s.io', version: 'v1', kind: 'DeleteOptions' }] }, { bytes, encoding, mode: 'ignore', warn: () => {} });
+  return decodeBody({ gvk, schema, isOptions: true }, { bytes, encoding, mode: 'ignore', warn: () => {} });
 }
 
 /** Deletions under way at once. */

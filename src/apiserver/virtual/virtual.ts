@@ -40,7 +40,7 @@ export const VIRTUAL = {
 
 async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const { endpoint, context, core } = call;
-  const options = parseMutationOptions(context.info.query, 'CreateOptions');
+  const options = parseMutationOptions(context, 'CreateOptions');
   const view = { ...viewOptions(context, core.clock.now()), accepted: negotiateWithoutTable(context.request.headers['accept']) };
   const object = await readObject(endpoint, context, options.fieldValidation);
   if (!endpoint.resource.namespaced && object.metadata) delete object.metadata.namespace;

@@ -32,7 +32,18 @@ export function faultOfAnswer({ path, method }: Pick<FuzzRequest, 'path' | 'meth
     }
   }
   if (status < 400 || streamed || method === 'HEAD' || PLAIN_PATHS.test(path)) return undefined;
+  if (isUnknownPage({ status, headers, bytes }) || isDocumentRefusal(path, bytes)) return undefined;
   return faultOfStatus(status, valueOf(headers['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes, headers['content-type'] ?? ''));
+}
+
+/** What is no path of any API group gets. */
+function isUnknownPage({ status, headers, bytes }: Pick<FuzzAnswer, 'status' | 'headers' | 'bytes'>): boolean {
+  return status === 404 && headers['content-type'] === 'text/plain; charset=utf-8' && bytes.toString() === '404 page not found\n';
+}
+
+/** OpenAPI is refused without a word. */
+function isDocumentRefusal(path: string, bytes: Buffer): boolean {
+  return path.startsWith('/openapi/') && bytes.length === 0;
 }
 
 function valueOf(bytes: Buffer, contentType: string): Record<string, unknown> | undefined {
