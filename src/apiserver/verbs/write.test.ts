@@ -47,7 +47,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: `PATCH ${CONFIGMAPS}/kept`, body: {}, headers: { 'content-type': 'application/json' }, code: 415, reason: 'UnsupportedMediaType', message: /application\/strategic-merge-patch\+json/ },
   { request: `PATCH ${CONFIGMAPS}/kept`, body: [{ op: 'remove', path: '/data/none' }], headers: JSON_PATCH, code: 422, reason: 'Invalid', message: /^the server rejected our request/ },
   { request: `DELETE ${CONFIGMAPS}/kept`, body: { kind: 'DeleteOptions', apiVersion: 'v1', preconditions: { uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on ConfigMap "kept": the UID in the precondition \(abc\) does not match the UID in record/ },
-  { request: `DELETE ${CONFIGMAPS}/kept?propagationPolicy=Some`, code: 422, reason: 'Invalid', message: 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Some": supported values: "Background", "Foreground", "Orphan"' },
+  { request: `DELETE ${CONFIGMAPS}/kept?propagationPolicy=Some`, code: 422, reason: 'Invalid', message: 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Some": supported values: "Foreground", "Background", "Orphan", "nil"' },
   { request: `GET ${CONFIGMAPS}/kept`, headers: { accept: 'text/html' }, code: 406, reason: 'NotAcceptable', message: '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf' },
 ];
 
