@@ -100,7 +100,7 @@ test('HTTP/2: bodies both ways, watches, a client certificate', async () => {
     const [line] = (await new Promise<string>((resolve) => watch.once('data', resolve))).split('{"kind"');
     assert.equal(line, '{"type":"ADDED","object":');
     watch.close();
-    const head = await http2Request(session, { ':method': 'HEAD', ':path': '/version' });
+    const head = await http2Request(session, { ':method': 'HEAD', ':path': '/healthz' });
     assert.deepEqual(head, { status: 200, body: '' });
   } finally {
     session.close();
