@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
@@ -71,6 +71,7 @@ describe('reset', { skip: missing }, () => {
     await until('the node', async () => (await api.get(nodes, { name })).status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'));
     const image = await buildBusyboxImage();
     assert.equal((await capstan(['image', 'load', image.path, '--data-dir', node])).code, 0);
+    rmSync(dirname(image.path), { recursive: true });
     await api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: pod, namespace: 'default' }, spec: { nodeName: name, terminationGracePeriodSeconds: 0, containers: [{ name: 'main', image: image.name, imagePullPolicy: 'Never', command: ['sleep', '1000'] }] } });
     await until('the pod', async () => (await api.get(pods, { name: pod, namespace: 'default' })).status?.phase === 'Running');
     await until('the service rules', async () => (await left()).some((thing) => thing.includes('service rules')));
