@@ -96,7 +96,7 @@ test('nodes', () => {
   assert.deepEqual(update<Node>('nodes', object, (next) => { next.spec!.podCIDRs = ['10.1.0.0/24']; }).errors, []);
   const bare = create<Node>('nodes', { metadata: { name: 'n' }, spec: { configSource: {}, podCIDR: '10.0.0.1/24', externalID: 'x' }, status: { config: {}, images: [{ sizeBytes: 1 }], declaredFeatures: ['B', 'A', 'a'] } });
   assert.deepEqual([bare.object.spec, bare.object.status], [{ podCIDR: '10.0.0.1/24', podCIDRs: ['10.0.0.1/24'], externalID: 'x' }, { images: [{ sizeBytes: 1, names: null }], declaredFeatures: ['B', 'A', 'a'] }]);
-  assert.deepEqual(bare.errors.map((error) => error.slice(0, 59)), ['status.declaredFeatures[1]: Invalid value: "A": list must b', 'status.declaredFeatures[2]: Invalid value: "a": invalid feat']);
+  assert.deepEqual(bare.errors.map((error) => error.slice(0, 59)), ['status.declaredFeatures[1]: Invalid value: "A": list must b', 'status.declaredFeatures[2]: Invalid value: "a": invalid fea']);
   assert.deepEqual(bare.warnings.map((warning) => warning.split(':')[0]), ['spec.externalID', 'spec.podCIDRs[0]']);
   assert.deepEqual(update<Node>('nodes', object, (next) => { next.spec!.podCIDR = '10.1.0.0/24'; }).errors, ['spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid']);
 });
