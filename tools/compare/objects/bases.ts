@@ -34,22 +34,30 @@ const NAME_FORMS: Readonly<Record<string, (name: string) => string>> = {
   ClusterTrustBundle: (name) => `example.com:signer:${name}`,
 };
 
+/** Reviews that must have no metadata. */
+const NAMELESS = new Set(['SubjectAccessReview', 'SelfSubjectAccessReview', 'LocalSubjectAccessReview', 'SelfSubjectRulesReview']);
+
 function hash(text: string): number {
   let sum = 7;
   for (const character of text) sum = (sum * 31 + character.charCodeAt(0)) % 1_000_003;
   return sum;
 }
 
-/** Every base of every served version; `name` goes into metadata and wherever the object repeats it as NAME. */
-export function allBases(name: string): Base[] {
-  return builtinResources.flatMap((facts) => basesOf(facts, name));
+/** What objects are called and where they go; what they repeat of it as NAME and NAMESPACE. */
+export interface BaseNames { readonly name: string; readonly namespace: string }
+
+/** Every base of every version, served or not. */
+export function allBases(names: BaseNames): Base[] {
+  return builtinResources.flatMap((facts) => basesOf(facts, names));
 }
 
-export function basesOf(facts: ResourceFacts, name: string): Base[] {
+function basesOf(facts: ResourceFacts, { name, namespace }: BaseNames): Base[] {
   return Object.entries(ALL[`${facts.group}/${facts.version}/${facts.kind}`] ?? {}).map(([variant, content]) => {
-    const own = variant === 'small' ? name : `${name}-${variant}`;
-    const filled = JSON.parse(JSON.stringify(content).replaceAll('NAME', own)) as { metadata?: object };
-    const metadata = { name: NAME_FORMS[facts.kind]?.(own) ?? own, ...filled.metadata };
+    // Versions share names where they share storage: each version has its own.
+    const versioned = facts.version === 'v1' ? name : `${name}${facts.version}`;
+    const own = variant === 'small' ? versioned : `${versioned}-${variant}`;
+    const filled = JSON.parse(JSON.stringify(content).replaceAll('NAMESPACE', namespace).replaceAll('NAME', own)) as { metadata?: object };
+    const metadata = { ...(NAMELESS.has(facts.kind) ? {} : { name: NAME_FORMS[facts.kind]?.(own) ?? own }), ...filled.metadata };
     return { facts, variant, object: { apiVersion: apiVersionOf(facts), kind: facts.kind, ...filled, metadata } };
   });
 }

@@ -12,8 +12,8 @@ export const coreBases: Bases = {
     rich: { subsets: [{ addresses: [{ ip: '10.1.2.3', hostname: 'h', nodeName: 'n', targetRef: { kind: 'Pod', name: 'p', namespace: 'x' } }], notReadyAddresses: [{ ip: '10.1.2.4' }], ports: [{ port: 80, name: 'http', protocol: 'TCP', appProtocol: 'http' }, { port: 443, name: 'https' }] }] },
   },
   '/v1/Event': {
-    small: { involvedObject: { kind: 'Node', name: 'a' }, reason: 'R', message: 'm', type: 'Normal' },
-    rich: { involvedObject: { kind: 'Node', name: 'a', uid: 'a', apiVersion: 'v1', fieldPath: 'x' }, reason: 'R', message: 'm', type: 'Warning', count: 2, firstTimestamp: '2020-01-02T03:04:05Z', lastTimestamp: '2020-01-02T03:04:06Z', source: { component: 'c', host: 'h' }, eventTime: '2020-01-02T03:04:05.000006Z', action: 'A', reportingComponent: 'x.y/z', reportingInstance: 'i', series: { count: 2, lastObservedTime: '2020-01-02T03:04:05.000006Z' }, related: { kind: 'Pod', name: 'p' } },
+    small: { involvedObject: { kind: 'Pod', name: 'a', namespace: 'NAMESPACE' }, reason: 'R', message: 'm', type: 'Normal' },
+    rich: { involvedObject: { kind: 'Pod', name: 'a', namespace: 'NAMESPACE', uid: 'a', apiVersion: 'v1', fieldPath: 'x' }, reason: 'R', message: 'm', type: 'Warning', count: 2, firstTimestamp: '2020-01-02T03:04:05Z', lastTimestamp: '2020-01-02T03:04:06Z', source: { component: 'c', host: 'h' }, eventTime: '2020-01-02T03:04:05.000006Z', action: 'A', reportingComponent: 'x.y/z', reportingInstance: 'i', series: { count: 2, lastObservedTime: '2020-01-02T03:04:05.000006Z' }, related: { kind: 'Pod', name: 'p' } },
   },
   '/v1/LimitRange': {
     small: { spec: { limits: [{ type: 'Pod', max: { cpu: '100' } }] } },

@@ -27,8 +27,8 @@ export const othersBases: Bases = {
   'coordination.k8s.io/v1/Lease': { small: { spec: { holderIdentity: 'h' } }, rich: { spec: { ...lease, strategy: 'OldestEmulationVersion', preferredHolder: 'p' } } },
   ...Object.fromEntries(['v1beta1', 'v1alpha2'].map((version) => [`coordination.k8s.io/${version}/LeaseCandidate`, { small: { spec: candidate }, rich: { spec: { ...candidate, pingTime: '2026-01-02T03:04:05.000006Z', renewTime: '2026-01-02T03:04:05.000006Z' } } }])),
   'events.k8s.io/v1/Event': {
-    small: { regarding: { kind: 'Node', name: 'a' }, reason: 'R', action: 'A', type: 'Normal', eventTime: '2026-01-02T03:04:05.000006Z', reportingController: 'x.y/z', reportingInstance: 'i' },
-    rich: { regarding: { kind: 'Node', name: 'a', uid: 'u' }, related: { kind: 'Pod', name: 'b' }, note: 'n', reason: 'R', action: 'A', type: 'Warning', eventTime: '2026-01-02T03:04:05.000006Z', reportingController: 'x.y/z', reportingInstance: 'i', series: { count: 2, lastObservedTime: '2026-01-02T03:04:05.000006Z' } },
+    small: { regarding: { kind: 'Pod', name: 'a', namespace: 'NAMESPACE' }, reason: 'R', action: 'A', type: 'Normal', eventTime: '2026-01-02T03:04:05.000006Z', reportingController: 'x.y/z', reportingInstance: 'i' },
+    rich: { regarding: { kind: 'Pod', name: 'a', namespace: 'NAMESPACE', uid: 'u' }, related: { kind: 'Pod', name: 'b' }, note: 'n', reason: 'R', action: 'A', type: 'Warning', eventTime: '2026-01-02T03:04:05.000006Z', reportingController: 'x.y/z', reportingInstance: 'i', series: { count: 2, lastObservedTime: '2026-01-02T03:04:05.000006Z' } },
   },
   'flowcontrol.apiserver.k8s.io/v1/FlowSchema': {
     small: { spec: { priorityLevelConfiguration: { name: 'global-default' } } },
@@ -37,7 +37,6 @@ export const othersBases: Bases = {
   'flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration': {
     small: { spec: { type: 'Limited', limited: { limitResponse: { type: 'Reject' } } } },
     rich: { spec: { type: 'Limited', limited: { nominalConcurrencyShares: 5, lendablePercent: 10, borrowingLimitPercent: 50, limitResponse: { type: 'Queue', queuing: { queues: 4, handSize: 2, queueLengthLimit: 5 } } } } },
-    exempt: { spec: { type: 'Exempt', exempt: { nominalConcurrencyShares: 1, lendablePercent: 5 } } },
   },
   'internal.apiserver.k8s.io/v1alpha1/StorageVersion': { small: { spec: {} }, rich: { spec: {}, status: { storageVersions: [{ apiServerID: 'a', encodingVersion: 'v1', decodableVersions: ['v1'], servedVersions: ['v1'] }] } } },
   'node.k8s.io/v1/RuntimeClass': { small: { handler: 'runc' }, rich: { handler: 'kata', overhead: { podFixed: { cpu: '10m', memory: '10Mi' } }, scheduling: { nodeSelector: { a: 'b' }, tolerations: [{ key: 'k', operator: 'Exists', effect: 'NoSchedule' }] } } },

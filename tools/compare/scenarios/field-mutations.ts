@@ -21,7 +21,7 @@ const GOLDEN = new URL('../../../../shared/kubernetes-1.36/golden-objects/', imp
 const NAMES = ['', 'Bad_Name', 'a.b', 'a'.repeat(64), 'a'.repeat(254), 'a/b', '%', 'é', '-a', 'a-', '..', 'system:x', '1'];
 
 export function createMutations({ token, namespace }: RunNames): Scenario[] {
-  return allBases(token).filter(({ facts }) => facts.verbs.includes('create')).flatMap((base) => createScenarios(base, namespace));
+  return allBases({ name: token, namespace }).filter(({ facts }) => facts.verbs.includes('create')).flatMap((base) => createScenarios(base, namespace));
 }
 
 function createScenarios(base: Base, namespace: string): Scenario[] {
@@ -81,7 +81,7 @@ function duplicateKeys({ object }: Base): string[] {
 }
 
 export function updateMutations({ token, namespace }: RunNames): Scenario[] {
-  const bases = allBases(`${token}u`).filter(({ facts }) => facts.verbs.includes('update'));
+  const bases = allBases({ name: `${token}u`, namespace }).filter(({ facts }) => facts.verbs.includes('update'));
   return bases.flatMap((base) => [...updateScenarios(base, namespace), ...statusScenarios(base, namespace)]);
 }
 

@@ -8,7 +8,7 @@ const FORMS = ['application/json;as=Table;v=v1;g=meta.k8s.io', 'application/json
 const LIST_FORMS = ['application/json;as=Table;v=v1;g=meta.k8s.io', 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io', 'application/vnd.kubernetes.protobuf'];
 
 export function lifecycles({ token, namespace }: RunNames): Scenario[] {
-  const bases = allBases(`${token}l`);
+  const bases = allBases({ name: `${token}l`, namespace });
   const stored = bases.filter(({ facts }) => facts.verbs.includes('get') && facts.verbs.includes('create'));
   const reviews = bases.filter(({ facts }) => facts.verbs.length === 1);
   return [...stored.map((base) => lifecycle(base, namespace)), ...stored.filter(({ variant }) => variant === 'small').map((base) => absent(base, namespace)), ...reviews.map((base) => review(base, namespace))];

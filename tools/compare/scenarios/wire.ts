@@ -45,7 +45,7 @@ export function wire({ token, namespace }: RunNames): Scenario[] {
       steps.patch('merge', `${own}?${query}`, { body: { data: { a: 'b' } } }), steps.patch('apply', `${own}?${query}`, { body: { apiVersion: 'v1', kind: 'ConfigMap', data: { x: 'y' } } }), steps.get(own), steps.remove(`${own}?${query}`), steps.remove(`${own}-x`),
     ])),
     ...LIST_QUERIES.flatMap((query) => [
-      one(`list query/${query.slice(0, 80)}`, steps.get(`/api/v1/namespaces/kube-system/configmaps?${query}`), steps.get(`/api/v1/namespaces/absent/pods?${query}`)),
+      one(`list query/${query.slice(0, 80)}`, steps.get(`/api/v1/namespaces/kube-public/configmaps?${query}`), steps.get(`/api/v1/namespaces/absent/pods?${query}`)),
       ...(query.includes('atch=') ? [] : [one(`deletecollection query/${query.slice(0, 80)}`, steps.remove(`/api/v1/namespaces/absent/pods?${query}`), steps.get(`${path}?${query}`))]),
     ]),
     ...DELETE_QUERIES.map((query, at) => stored(`delete query/${query}`, at, (own) => [steps.remove(`${own}?${query}`), steps.get(own), steps.remove(`/api/v1/namespaces/absent/configmaps?${query}`)])),
