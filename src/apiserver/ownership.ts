@@ -14,8 +14,10 @@ export interface Writer {
 }
 
 /** What this way in does not write, so that nobody comes to own it through it. */
-export function resetFields({ schema, served, isBuiltin }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin'>, subresource: string): (readonly string[])[] {
+export function resetFields({ schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>, subresource: string): (readonly string[])[] {
   if (subresource === 'status') return [['spec']];
+  // Of what is not stored, nobody knows better than the writer.
+  if (resource.virtual) return [];
   // A custom resource without the subresource has its status written with the rest.
   return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? STATUS : [];
 }

@@ -80,7 +80,7 @@ function walk(value: unknown, key: string, context: Context): unknown {
   if (typeof value === 'string') return normaliseText(value, key, context);
   if (typeof value === 'number') return normaliseNumber(value, key, context);
   if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => walk(item, key, context));
+  if (Array.isArray(value)) return RULE_KEYS.has(key) ? inOrder(value) : value.map((item) => walk(item, key, context));
   return walkObject(value as Record<string, unknown>, context);
 }
 
@@ -89,6 +89,13 @@ function walkObject(object: Record<string, unknown>, context: Context): Record<s
   const generated = typeof name === 'string' && typeof generateName === 'string' && generateName !== '' && name.startsWith(generateName) && !context.request.includes(`"${name}"`);
   const entries = Object.entries(object).map(([key, value]) => [context.text(key), generated && key === 'name' ? `${generateName}<generated>` : walk(value, key, context)]);
   return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+/** What reviews list in no order of meaning: upstream's is that of a Go map. */
+const RULE_KEYS = new Set(['resourceRules', 'nonResourceRules']);
+
+function inOrder(rules: readonly unknown[]): unknown[] {
+  return rules.toSorted((left, right) => (JSON.stringify(left) < JSON.stringify(right) ? -1 : 1));
 }
 
 /** Self-chosen addresses; tried where the request does not name them. */

@@ -35,7 +35,8 @@ test('selectors of reviews: refused where malformed, told where they cannot be u
   const refused: readonly (readonly [object, RegExp])[] = [
     [{ fieldSelector: {} }, /spec\.resourceAttributes\.fieldSelector\.requirements: Required value: when spec\.resourceAttributes\.fieldSelector is specified, requirements or rawSelector is required/],
     [{ fieldSelector: { rawSelector: 'a=b', requirements: [{ key: 'a', operator: 'In', values: ['b'] }] } }, /rawSelector: Invalid value: "a=b": may not specified at the same time as requirements/],
-    [{ labelSelector: { requirements: [{ key: '', operator: 'In', values: [] }] } }, /requirements\[0\]\.key: Required value: must be specified, .*values: Required value: must be specified when `operator` is 'In' or 'NotIn'/],
+    [{ fieldSelector: { requirements: [{ key: '', operator: 'In', values: [] }] } }, /requirements\[0\]\.key: Required value: must be specified, .*values: Required value: must be specified when `operator` is 'In' or 'NotIn'/],
+    [{ labelSelector: { requirements: [{ key: '', operator: 'Far', values: ['é'] }] } }, /requirements\[0\]\.key: Invalid value: "": name part must be non-empty, .*values\[0\]: Invalid value: "é": a valid label must be/],
     [{ labelSelector: { requirements: [{ key: 'a', operator: 'Exists', values: ['b'] }] } }, /values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'/],
   ];
   for (const [attributes, says] of refused) await assert.rejects(review(attributes), says);

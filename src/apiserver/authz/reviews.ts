@@ -6,6 +6,7 @@ import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
+import { validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { AuthorizationAttributes, Authorizer, SelectorRequirement } from './authorizer.ts';
 
@@ -39,8 +40,7 @@ export async function reviewLocalSubjectAccess(authorizer: Authorizer, review: K
   if (spec.resourceAttributes && spec.resourceAttributes.namespace !== namespace) errors.push(fieldErrors.invalid('spec.resourceAttributes.namespace', spec.resourceAttributes.namespace ?? '', 'must match metadata.namespace'));
   if (spec.nonResourceAttributes) errors.push(fieldErrors.invalid('spec.nonResourceAttributes', shown(spec.nonResourceAttributes), 'disallowed on this kind of request'));
   refuse(errors);
-  if ((review.metadata?.namespace ?? namespace) !== namespace) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
-  return { ...review, metadata: { ...review.metadata, namespace }, status: await evaluate(authorizer, spec, subjectOf(spec)) };
+  return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
 }
 
 /** May I? */
@@ -57,7 +57,7 @@ export async function reviewSelfSubjectRules(authorizer: Authorizer, review: Kub
   const rules = await authorizer.rulesFor?.(user, namespace) ?? { resourceRules: [], nonResourceRules: [], incomplete: true, evaluationError: 'the authorizer does not support user rule resolution' };
   const { resourceRules, nonResourceRules, incomplete, evaluationError } = rules;
   // As upstream: the question is no part of the answer.
-  return { ...review, spec: {}, status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) } };
+  return { kind: 'SelfSubjectRulesReview', apiVersion: `${GROUP}/v1`, metadata: {}, spec: {}, status: { incomplete, nonResourceRules, resourceRules, ...(evaluationError ? { evaluationError } : {}) } };
 }
 
 function specOf(review: KubeObject): AccessSpec {
@@ -88,13 +88,21 @@ function selectorErrors(selector: SelectorAttributes | undefined, name: string):
   const errors: FieldError[] = [];
   if (rawSelector && requirements.length > 0) errors.push(fieldErrors.invalid(`${field}.rawSelector`, rawSelector, 'may not specified at the same time as requirements'));
   if (!rawSelector && requirements.length === 0) errors.push(fieldErrors.required(`${field}.requirements`, `when ${field} is specified, requirements or rawSelector is required`));
-  requirements.forEach(({ key, operator, values }, index) => {
+  requirements.forEach(({ key = '', operator, values }, index) => {
     const at = `${field}.requirements[${index}]`;
-    if (!key) errors.push(fieldErrors.required(`${at}.key`, 'must be specified'));
+    if (name === 'fieldSelector' && key === '') errors.push(fieldErrors.required(`${at}.key`, 'must be specified'));
     if ((operator === 'In' || operator === 'NotIn') && !values?.length) errors.push(fieldErrors.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
     if ((operator === 'Exists' || operator === 'DoesNotExist') && values?.length) errors.push(fieldErrors.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+    if (name === 'labelSelector') errors.push(...labelErrors(key, values ?? [], at));
   });
   return errors;
+}
+
+function labelErrors(key: string, values: readonly string[], at: string): FieldError[] {
+  return [
+    ...validateQualifiedName(key).map((problem) => fieldErrors.invalid(`${at}.key`, key, problem)),
+    ...values.flatMap((value, i) => validateLabelValue(value).map((problem) => fieldErrors.invalid(`${at}.values[${i}]`, value, problem))),
+  ];
 }
 
 /** Upstream names no kind here, and shows paths as it holds them. */

@@ -19,6 +19,8 @@ import { checkDryRun, managerOf, parseListOptions, parseMutationOptions, valuesO
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
 
+export const NOT_THIS_NAMESPACE = 'the namespace of the provided object does not match the namespace sent on the request';
+
 export interface WriteCall {
   readonly context: RequestContext;
   readonly core: ServerCore;
@@ -78,7 +80,7 @@ export async function create(endpoint: StoredEndpoint, { context, core, objects,
   const object = await readObject(endpoint, context, options.fieldValidation);
   const meta = (object.metadata ??= {});
   if (endpoint.resource.namespaced && meta.namespace && meta.namespace !== target.namespace) {
-    throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
+    throw statusErrors.badRequest(NOT_THIS_NAMESPACE);
   }
   const written = await objects.create(endpoint, toStorage(endpoint, object), { target, context: writeContext(context, { dryRun: options.dryRun, options: optionsObject('CreateOptions', options) }) });
   return respondWithObject(endpoint, written, { status: 201, options: view });

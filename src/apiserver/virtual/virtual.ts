@@ -8,9 +8,10 @@ import type { ApiResponse } from '../http.ts';
 import { negotiateWithoutTable } from '../negotiate.ts';
 import { Objects } from '../objects.ts';
 import { respondEncoded, viewOptions } from '../views.ts';
-import { parseMutationOptions } from '../verbs/options.ts';
+import { ownNew } from '../ownership.ts';
+import { managerOf, parseMutationOptions } from '../verbs/options.ts';
 import { admitBody, bindPod } from '../verbs/subresources.ts';
-import { readObject } from '../verbs/write.ts';
+import { NOT_THIS_NAMESPACE, readObject } from '../verbs/write.ts';
 import { componentStatuses } from './component-statuses.ts';
 
 export interface Call { readonly endpoint: Endpoint; readonly context: RequestContext; readonly core: ServerCore }
@@ -43,10 +44,23 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const options = parseMutationOptions(context, 'CreateOptions');
   const view = { ...viewOptions(context, core.clock.now()), accepted: negotiateWithoutTable(context.request.headers['accept']) };
   const object = await readObject(endpoint, context, options.fieldValidation);
-  if (!endpoint.resource.namespaced && object.metadata) delete object.metadata.namespace;
+  takeMetadata(object, call);
+  ownNew(endpoint, object, { manager: managerOf(context, options.fieldManager), subresource: '', nowMs: core.clock.now() });
   await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, options });
   const result = await review(object, call);
-  return respondEncoded(result, { status: 201, options: view });
+  return respondEncoded({ kind: endpoint.gvk.kind, apiVersion: endpoint.apiVersion, ...result }, { status: 201, options: view });
+}
+
+/** As for objects that are stored: the namespace is that of the URL, what only the server says goes. */
+function takeMetadata(object: KubeObject, { endpoint, context }: Call): void {
+  const meta = (object.metadata ??= {}), { namespace } = context.info;
+  if (!endpoint.resource.namespaced) delete meta.namespace;
+  else if ((meta.namespace ??= namespace) !== namespace) throw statusErrors.badRequest(NOT_THIS_NAMESPACE);
+  delete meta.selfLink;
+  delete meta.uid;
+  delete meta.creationTimestamp;
+  delete meta.deletionTimestamp;
+  delete meta.deletionGracePeriodSeconds;
 }
 
 function userInfo({ name, uid, groups, extra }: RequestContext['user']): Record<string, unknown> {
@@ -58,13 +72,18 @@ async function selfSubjectReview(review: KubeObject, { context, core }: Call): P
   return { kind: 'SelfSubjectReview', apiVersion: review.apiVersion ?? 'authentication.k8s.io/v1', metadata: { creationTimestamp: new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z') }, status: { userInfo: userInfo(context.user) } };
 }
 
+interface TokenReviewStatus { readonly authenticated?: boolean; readonly user?: object; readonly audiences?: readonly string[]; readonly error?: string }
+
+/** Of the status that was sent, what the server finds out replaces its own fields only. */
 async function tokenReview(review: KubeObject, { core }: Call): Promise<KubeObject> {
   const { token, audiences = [] } = (review['spec'] ?? {}) as { token?: string; audiences?: string[] };
   if (!token) throw statusErrors.badRequest('token is required for TokenReview in authentication');
   if (!core.tokenReviewer) throw statusErrors.unavailable('this server reviews no tokens');
   const { authenticated, error } = await core.tokenReviewer.review(token, audiences);
-  if (!authenticated) return { ...review, status: { user: {}, ...(error ? { error } : {}) } };
-  return { ...review, status: { authenticated: true, user: userInfo(authenticated.user), ...(authenticated.audiences ? { audiences: authenticated.audiences } : {}) } };
+  const { authenticated: _claimed, ...given } = { user: {}, ...(review['status'] as object | undefined) } as TokenReviewStatus;
+  if (!authenticated) return { ...review, status: { ...given, ...(error ? { error } : {}) } };
+  const { user: _user, audiences: _audiences, ...rest } = given;
+  return { ...review, status: { authenticated: true, ...rest, user: userInfo(authenticated.user), ...(authenticated.audiences ? { audiences: authenticated.audiences } : {}) } };
 }
 
 /** POST …/bindings with the pod's name in the body: the older form of pods/NAME/binding. */
