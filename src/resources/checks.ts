@@ -26,6 +26,11 @@ export function checkNonNegative(value: number | undefined, path: Path, field: s
   if (value !== undefined && value < 0) errors.invalid(path.child(field), value, NEGATIVE);
 }
 
+/** One 'Invalid value' for all problems, as some of upstream's checks have it. */
+export function invalidJoined(path: Path, value: string, problems: readonly string[], errors: Errors): void {
+  if (problems.length > 0) errors.invalid(path, value, problems.join(','));
+}
+
 /** Required and one of the values. */
 export function checkEnum(value: string | undefined, valid: readonly string[], path: Path, field: string, errors: Errors): void {
   if (value === undefined || value === '') errors.required(path.child(field));

@@ -42,9 +42,9 @@ export function blankOf(schema: ObjectSchema): JsonObject {
 
 /** Lists and maps that a built-in type must have are written as null when they are empty: there before anyone puts something in. */
 function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
-  for (const { name, value, required, number } of schema.fields) {
+  for (const { name, value, required, number, zero } of schema.fields) {
     const inner = blank[name];
-    if (number === undefined) continue;
+    if (number === undefined || zero === 'omitted') continue;
     if (value.kind === 'object' && isJsonObject(inner)) addRequiredLists(inner, value.type());
     else if (inner === undefined && required && value.kind === 'list') blank[name] = [];
     else if (inner === undefined && required && value.kind === 'map') blank[name] = {};

@@ -1,9 +1,24 @@
 /** MutatingAdmissionPolicy. */
+import { checkEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
+import { checkMutatedOperations, checkPolicy, defaultMatchResources, specOf } from './policies.ts';
+
+const PATCHES = { ApplyConfiguration: 'applyConfiguration', JSONPatch: 'jsonPatch' } as const;
+const REINVOCATIONS = ['IfNeeded', 'Never'];
+
+function checkMutation(mutation: Record<string, any>, at: Path, errors: Errors): void {
+  const type = mutation['patchType'] as keyof typeof PATCHES;
+  checkEnum(type, Object.keys(PATCHES), at, 'patchType', errors);
+  const field = PATCHES[type];
+  if (field === undefined) return;
+  const other = type === 'JSONPatch' ? 'applyConfiguration' : 'jsonPatch';
+  if (!mutation[field]) errors.required(at.child(field), `must be specified when patchType is ${type}`);
+  else if (!mutation[field].expression?.trim()) errors.required(at.child(field).child('expression'));
+  if (mutation[other]) errors.invalid(at.child(other), `{${other}}`, `must not be specified when patchType is ${type}`);
+}
 
 export const mutatingadmissionpolicies = defineResource({
   group: 'admissionregistration.k8s.io',
@@ -19,16 +34,11 @@ export const mutatingadmissionpolicies = defineResource({
   validate: (policy) => {
     const errors = new Errors(), spec = specOf(policy);
     checkPolicy(spec, errors);
+    checkMutatedOperations(spec['matchConstraints'], SPEC.child('matchConstraints'), errors);
     const mutations = spec['mutations'] ?? [];
     if (mutations.length === 0) errors.required(SPEC.child('mutations'), 'mutations must contain at least one item');
-    mutations.forEach((mutation: Record<string, any>, i: number) => {
-      const at = SPEC.child('mutations').index(i), type = mutation['patchType'];
-      const field = type === 'JSONPatch' ? 'jsonPatch' : 'applyConfiguration';
-      if (!type) errors.required(at.child('patchType'));
-      else if (type !== 'JSONPatch' && type !== 'ApplyConfiguration') errors.notSupported(at.child('patchType'), type, ['ApplyConfiguration', 'JSONPatch']);
-      else if (!mutation[field]?.expression?.trim()) errors.required(at.child(field).child('expression'), 'expression is not specified');
-    });
-    if (!['Never', 'IfNeeded'].includes(spec['reinvocationPolicy'])) errors.required(SPEC.child('reinvocationPolicy'));
+    mutations.forEach((mutation: Record<string, any>, i: number) => checkMutation(mutation, SPEC.child('mutations').index(i), errors));
+    checkEnum(spec['reinvocationPolicy'], REINVOCATIONS, SPEC, 'reinvocationPolicy', errors);
     return errors.list;
   },
   table: {

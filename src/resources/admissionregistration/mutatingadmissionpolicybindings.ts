@@ -1,9 +1,9 @@
 /** MutatingAdmissionPolicyBinding. */
 import { defineResource } from '../define.ts';
-import { Errors } from '../field-path.ts';
+import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { checkBinding, defaultMatchResources, specOf } from './policies.ts';
+import { checkBinding, checkMutatedOperations, defaultMatchResources, specOf } from './policies.ts';
 
 export const mutatingadmissionpolicybindings = defineResource({
   group: 'admissionregistration.k8s.io',
@@ -15,6 +15,7 @@ export const mutatingadmissionpolicybindings = defineResource({
   validate: (binding) => {
     const errors = new Errors(), spec = specOf(binding);
     checkBinding(spec, errors);
+    checkMutatedOperations(spec['matchResources'], SPEC.child('matchResources'), errors);
     return errors.list;
   },
   table: {

@@ -1,7 +1,6 @@
 /** ValidatingAdmissionPolicy. */
 import type { AuditAnnotation, Validation } from '#api/types.ts';
-import { validateQualifiedName } from '#machinery/names.ts';
-import { eachRepeated } from '../checks.ts';
+import { checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
@@ -9,28 +8,27 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
 const REASONS = ['Forbidden', 'Invalid', 'RequestEntityTooLarge'];
+const VALUE_EXPRESSION_MAX_BYTES = 5 * 1024;
 const ANNOTATIONS_MAX = 20;
 
 function checkValidation({ expression = '', message = '', messageExpression = '', reason }: Validation, at: Path, errors: Errors): void {
   if (expression.trim() === '') errors.required(at.child('expression'), 'expression is not specified');
+  if (messageExpression !== '' && messageExpression.trim() === '') errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
   if (message !== '' && message.trim() === '') errors.invalid(at.child('message'), message, 'must be non-empty if specified');
   else if (/[\r\n]/.test(message.trim())) errors.invalid(at.child('message'), message, 'must not contain line breaks');
-  else if (/[\r\n]/.test(expression.trim()) && message.trim() === '') errors.required(at.child('message'), 'message must be specified if expression contains line breaks');
-  if (messageExpression !== '' && messageExpression.trim() === '') errors.invalid(at.child('messageExpression'), messageExpression, 'must be non-empty if specified');
-  if (reason !== undefined && !REASONS.includes(reason)) errors.notSupported(at.child('reason'), reason, REASONS);
+  checkOptionalEnum(reason, REASONS, at, 'reason', errors);
 }
 
 function checkAuditAnnotations(annotations: readonly AuditAnnotation[], { policy, errors }: { readonly policy: string; readonly errors: Errors }): void {
   const at = SPEC.child('auditAnnotations');
   if (annotations.length > ANNOTATIONS_MAX) errors.invalid(at, annotations, `must not have more than ${ANNOTATIONS_MAX} auditAnnotations`);
   annotations.forEach(({ key = '', valueExpression = '' }, i) => {
-    if (key === '') errors.required(at.index(i).child('key'), 'key is not specified');
+    if (policy === '') errors.invalid(at.index(i).child('key'), key, 'requires metadata.name be non-empty');
     // As it is written to the audit log.
-    else {
-      const written = policy === '' ? key : `${policy}/${key}`;
-      errors.invalidEach(at.index(i).child('key'), written, validateQualifiedName(written));
-    }
-    if (valueExpression.trim() === '') errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
+    else checkQualifiedName(`${policy}/${key}`, at.index(i).child('key'), errors);
+    const value = valueExpression.trim();
+    if (value === '') errors.required(at.index(i).child('valueExpression'), 'valueExpression is not specified');
+    else if (Buffer.byteLength(value) > VALUE_EXPRESSION_MAX_BYTES) errors.required(at.index(i).child('valueExpression'), `must not exceed ${VALUE_EXPRESSION_MAX_BYTES} bytes in length`);
   });
   eachRepeated(annotations.map(({ key }) => key), (key, i) => errors.duplicate(at.index(i).child('key'), key));
 }

@@ -20,9 +20,7 @@ export const validatingadmissionpolicybindings = defineResource({
     checkBinding(spec, errors);
     const actions = (spec['validationActions'] ?? []) as string[], path = SPEC.child('validationActions');
     if (actions.length === 0) errors.required(path, 'at least one validation action is required');
-    actions.forEach((action, i) => {
-      if (!ACTIONS.includes(action)) errors.notSupported(path.index(i), action, ACTIONS);
-    });
+    actions.forEach((action, i) => { if (!ACTIONS.includes(action)) errors.notSupported(path.index(i), action, ACTIONS); });
     eachRepeated(actions, (action, i) => errors.duplicate(path.index(i), action));
     if (actions.includes('Deny') && actions.includes('Warn')) errors.invalid(path, actions, 'must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)');
     return errors.list;

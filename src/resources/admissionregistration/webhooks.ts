@@ -1,7 +1,8 @@
 /** What both kinds of webhook configurations share. After upstream's pkg/apis/admissionregistration validation and v1 defaults. */
 import type { MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
+import { parseUrl } from '#machinery/go-url.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
+import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, eachRepeated, invalidJoined } from '../checks.ts';
 import { type Errors, Path } from '../field-path.ts';
 
 const WEBHOOKS = Path.root('webhooks');
@@ -26,7 +27,7 @@ export function checkWebhooks(webhooks: readonly (MutatingWebhook | ValidatingWe
   webhooks?.forEach((webhook, i) => {
     const at = WEBHOOKS.index(i);
     checkWebhook(webhook, at, errors);
-    if (names.has(webhook.name)) errors.duplicate(at.child('name'), webhook.name);
+    if (webhook.name && names.has(webhook.name)) errors.duplicate(at.child('name'), webhook.name);
     names.add(webhook.name);
   });
 }
@@ -56,54 +57,65 @@ export function checkMatchConditions(conditions: readonly MatchCondition[] = [],
     if (!condition.expression?.trim()) errors.required(path.child('expression'));
     if (!condition.name) errors.required(path.child('name'));
     else checkQualifiedName(condition.name, path.child('name'), errors);
-    if (names.has(condition.name)) errors.duplicate(path.child('name'), condition.name);
+    if (condition.name && names.has(condition.name)) errors.duplicate(path.child('name'), condition.name);
     names.add(condition.name);
   });
 }
 
 function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void {
   if (name === '') { errors.required(path); return; }
-  errors.invalidEach(path, name, validateDNS1123Subdomain(name));
-  if (name.split('.').length < 3) errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
+  const problems = validateDNS1123Subdomain(name);
+  if (problems.length > 0) invalidJoined(path, name, problems, errors);
+  else if (name.split('.').length < 3) errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
 }
 
 function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
   if (versions.length === 0) { errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`); return; }
-  versions.forEach((version, i) => errors.invalidEach(path.index(i), version, validateDNS1035Label(version)));
-  eachRepeated(versions, (version, i) => errors.invalid(path.index(i), version, 'duplicate version'));
+  const seen = new Set<string>();
+  versions.forEach((version, i) => {
+    if (seen.has(version)) errors.invalid(path.index(i), version, 'duplicate version');
+    else errors.invalidEach(path.index(i), version, validateDNS1035Label(version));
+    seen.add(version);
+  });
   if (!versions.some((version) => REVIEW_VERSIONS.includes(version))) errors.invalid(path, versions, `must include at least one of ${REVIEW_VERSIONS.join(', ')}`);
 }
 
-export function checkClientConfig(config: WebhookClientConfig, path: Path, errors: Errors): void {
-  if ((config.url === undefined) === (config.service === undefined)) errors.required(path, 'exactly one of url or service is required');
-  if (config.url !== undefined) checkUrl(config.url, path.child('url'), errors);
-  if (!config.service) return;
-  const at = path.child('service'), { name, namespace, path: urlPath, port = 443 } = config.service;
-  if (!name) errors.required(at.child('name'), 'service name is required');
-  if (!namespace) errors.required(at.child('namespace'), 'service namespace is required');
-  if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
-  // Empty is '/', as upstream has it.
-  if (!urlPath) return;
-  if (!urlPath.startsWith('/')) errors.invalid(at.child('path'), urlPath, "must start with a '/'");
-  if (urlPath !== '/') {
-    const segments = urlPath.slice(1).split('/');
-    if (segments.length > 1 && segments.at(-1) === '') segments.pop();
-    segments.forEach((segment, i) => {
-      if (segment === '') errors.invalid(at.child('path'), urlPath, `segment[${i}] may not be empty`);
-      else errors.invalidEach(at.child('path'), urlPath, validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`));
-    });
-  }
+/** Nothing else is said of what has both or neither. */
+export function checkClientConfig({ url, service }: WebhookClientConfig, path: Path, errors: Errors): void {
+  if ((url === undefined) === !service) errors.required(path, 'exactly one of url or service is required');
+  else if (url !== undefined) checkUrl(url, path.child('url'), errors);
+  else checkService(service!, path.child('service'), errors);
 }
 
+function checkService({ name, namespace, path: urlPath, port = 443 }: NonNullable<WebhookClientConfig['service']>, at: Path, errors: Errors): void {
+  // Each is missed under the other's name: upstream's clients know it so.
+  if (!namespace) errors.required(at.child('name'));
+  if (!name) errors.required(at.child('namespace'));
+  if (port < 1 || port > 65535) errors.invalid(at.child('port'), port, 'port is not valid: must be between 1 and 65535, inclusive');
+  if (urlPath) checkUrlPath(urlPath, at.child('path'), errors);
+}
+
+function checkUrlPath(urlPath: string, at: Path, errors: Errors): void {
+  if (urlPath === '/') return;
+  if (!urlPath.startsWith('/')) errors.invalid(at, urlPath, "must start with a '/'");
+  const segments = urlPath.slice(1).split('/');
+  if (segments.length > 1 && segments.at(-1) === '') segments.pop();
+  segments.forEach((segment, i) => {
+    if (segment === '') errors.invalid(at, urlPath, `segment[${i}] may not be empty`);
+    else errors.invalidEach(at, urlPath, validateDNS1123Subdomain(segment).map((problem) => `segment[${i}]: ${problem}`));
+  });
+}
+
+const URL_FORM = 'desired format: https://host[/path]';
+
 function checkUrl(text: string, path: Path, errors: Errors): void {
-  const form = 'desired format: https://host[/path]';
-  let url: URL;
-  try { url = new URL(text); } catch { errors.required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: invalid URI for request; ${form}`); return; }
-  if (url.protocol !== 'https:') errors.invalid(path, url.protocol.slice(0, -1), `'https' is the only allowed URL scheme; ${form}`);
-  if (url.host === '') errors.invalid(path, url.host, `host must be specified; ${form}`);
-  if (url.username !== '') errors.invalid(path, url.username, 'user information is not permitted in the URL');
-  if (url.hash !== '') errors.invalid(path, url.hash.slice(1), 'fragments are not permitted in the URL');
-  if (url.search !== '') errors.invalid(path, url.search.slice(1), 'query parameters are not permitted in the URL');
+  const { scheme, host, user, fragment, query, problem } = parseUrl(text);
+  if (problem !== undefined) { errors.required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: ${problem}; ${URL_FORM}`); return; }
+  if (scheme !== 'https') errors.invalid(path, scheme, `'https' is the only allowed URL scheme; ${URL_FORM}`);
+  if (host === '') errors.invalid(path, host, `host must be specified; ${URL_FORM}`);
+  if (user !== undefined) errors.invalid(path, user, 'user information is not permitted in the URL');
+  if (fragment !== '') errors.invalid(path, fragment, 'fragments are not permitted in the URL');
+  if (query !== '') errors.invalid(path, query, 'query parameters are not permitted in the URL');
 }
 
 export function checkRule(rule: RuleWithOperations, at: Path, errors: Errors): void {
@@ -123,15 +135,19 @@ function checkWildcardList(values: readonly string[], path: Path, errors: Errors
 
 function checkRuleResources(resources: readonly string[], path: Path, errors: Errors): void {
   if (resources.length === 0) errors.required(path);
-  const withWildcardSub = new Set(resources.filter((resource) => resource.endsWith('/*')).map((resource) => resource.slice(0, -2)));
-  const subOfAll = new Set(resources.filter((resource) => resource.startsWith('*/')).map((resource) => resource.slice(2)));
+  const withAnySubresource = new Set<string>(), ofAnyResource = new Set<string>();
   resources.forEach((resource, i) => {
-    const [name, sub] = resource.split('/') as [string, string?];
-    if (resource === '') errors.required(path.index(i));
-    if (sub === undefined) return;
-    if (sub !== '*' && withWildcardSub.has(name)) errors.invalid(path.index(i), resource, `if '${name}/*' is present, must not specify ${resource}`);
-    if (name !== '*' && subOfAll.has(sub)) errors.invalid(path.index(i), resource, `if '*/${sub}' is present, must not specify ${resource}`);
+    if (resource === '') { errors.required(path.index(i)); return; }
+    const slash = resource.indexOf('/');
+    if (slash < 0) return;
+    const name = resource.slice(0, slash), sub = resource.slice(slash + 1);
+    if (withAnySubresource.has(name)) errors.invalid(path.index(i), resource, `if '${name}/*' is present, must not specify ${resource}`);
+    if (ofAnyResource.has(sub)) errors.invalid(path.index(i), resource, `if '*/${sub}' is present, must not specify ${resource}`);
+    if (sub === '*') withAnySubresource.add(name);
+    if (name === '*') ofAnyResource.add(sub);
   });
   if (resources.length > 1 && resources.includes('*/*')) errors.invalid(path, resources, "if '*/*' is present, must not specify other resources");
-  if (resources.includes('*') && resources.some((resource) => resource !== '*' && !resource.includes('/'))) errors.invalid(path, resources, "if '*' is present, must not specify other resources without subresources");
+  // The last one without a subresource counts, as upstream has it.
+  const last = resources.findLast((resource) => resource !== '' && !resource.includes('/'));
+  if (last !== '*' && last !== undefined && resources.includes('*')) errors.invalid(path, resources, "if '*' is present, must not specify other resources without subresources");
 }

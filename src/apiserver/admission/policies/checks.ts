@@ -88,13 +88,14 @@ function checkValidatingPolicy(policy: KubeObject, field: FieldChecker): void {
   spec.auditAnnotations?.forEach(({ valueExpression = '' }, i) => field.expression(`spec.auditAnnotations[${i}].valueExpression`, valueExpression, () => problemOf(compose().compile(valueExpression, { result: ['string', 'null'] }))));
 }
 
+/** Where a mutation of the type has its expression. */
+const PARTS: Readonly<Record<string, 'applyConfiguration' | 'jsonPatch' | undefined>> = { ApplyConfiguration: 'applyConfiguration', JSONPatch: 'jsonPatch' };
+
 function checkMutatingPolicy(policy: KubeObject, field: FieldChecker): void {
   const spec = (policy['spec'] ?? {}) as PolicySpec & { readonly mutations?: readonly Mutation[] };
   const compose = checkPolicy(spec, field);
   spec.mutations?.forEach((mutation, i) => {
-    for (const part of ['applyConfiguration', 'jsonPatch'] as const) {
-      const expression = mutation[part]?.expression;
-      if (expression !== undefined) field.expression(`spec.mutations[${i}].${part}.expression`, expression, () => problemOf(compose().compile(expression, MUTATION_OPTIONS[part])));
-    }
+    const part = PARTS[mutation.patchType ?? ''], expression = part && mutation[part]?.expression;
+    if (expression !== undefined) field.expression(`spec.mutations[${i}].${part}.expression`, expression, () => problemOf(compose().compile(expression, MUTATION_OPTIONS[part!])));
   });
 }

@@ -63,7 +63,8 @@ export class Composition {
           return { error: new Error(`composited variable "${name}" fails to evaluate: ${error instanceof Error ? error.message : String(error)}`, { cause: error }) };
         }
       };
-      Object.defineProperty(fields, name, { enumerable: true, get: () => {
+      // A later definition of the same name takes its place.
+      Object.defineProperty(fields, name, { enumerable: true, configurable: true, get: () => {
         known ??= evaluate();
         if ('error' in known) throw known.error;
         return known.value;
