@@ -33,8 +33,8 @@ async function establish(body: Json): Promise<void> {
   const watch = await server.watch(`${CRDS}?watch=true&fieldSelector=metadata.name=${name}`);
   for (;;) {
     const { object } = await watch.next();
-    const { conditions = [] } = (object['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
-    if (conditions.some(({ type, status }) => type === 'Established' && status === 'True')) break;
+    const { conditions } = (object['status'] ?? {}) as { conditions?: { type: string; status: string }[] | null };
+    if (conditions?.some(({ type, status }) => type === 'Established' && status === 'True')) break;
   }
   watch.close();
 }

@@ -22,7 +22,7 @@ import type { Objects, StoredEndpoint } from '../objects.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
 import { customResource, customStoragePrefix, isConditionTrue, structuralOf } from './custom-resource.ts';
-import { checkDefinition, checkStoredVersions, readInnerSchemas, violationsOf } from './definition-checks.ts';
+import { checkDefinition, readInnerSchemas, unrecognizedFormats, violationsOf } from './definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf, withTime } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
@@ -47,8 +47,11 @@ export function withCustomResourceChecks(resource: Resource): Resource {
       readInnerSchemas(object as CustomResourceDefinition);
     },
     validate: (object, context) => joined(resource.validate(object, context), () => checkDefinition(object as CustomResourceDefinition)),
-    validateStatusUpdate: (next, previous, context) => joined(resource.validateStatusUpdate(next, previous, context), () => checkStoredVersions(next as CustomResourceDefinition)),
     validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => checkDefinition(next as CustomResourceDefinition, previous as CustomResourceDefinition)),
+    warnings: (next, previous) => {
+      const known = new Set(previous ? unrecognizedFormats(previous as CustomResourceDefinition) : []);
+      return [...resource.warnings(next, previous), ...unrecognizedFormats(next as CustomResourceDefinition).filter((format) => !known.has(format)).map((format) => `unrecognized format ${JSON.stringify(format)}`)];
+    },
   };
 }
 

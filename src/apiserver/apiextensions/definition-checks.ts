@@ -1,16 +1,19 @@
-/** What is checked of a definition by compiling it: its schemas, defaults, rules, and the paths that columns, scale and selectable fields name. */
-import { fieldErrors, fieldErrorBody, type FieldError } from '#machinery/errors.ts';
+/** What is checked of a definition by compiling it: its schemas, defaults, rules, and the fields that may be selected by. */
+import { fieldErrors, fieldErrorBody, statusErrors, type FieldError } from '#machinery/errors.ts';
 import { decodeObject } from '#machinery/decode.ts';
-import { deepClone, deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { schemaOf } from '#api/schemas.ts';
+import { sharedParts } from '#resources/apiextensions/shared-parts.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { compileSchemaRules } from './rules-on-demand.ts';
-import { applyDefaults } from './coerce.ts';
-import { compileJsonPath, simplePath } from './json-path.ts';
-import { BRANCHES, checkStructural } from './structural-checks.ts';
+import { fieldPathProblem } from './field-path.ts';
+import { STRING_FORMATS } from './formats.ts';
+import { checkSchemaKeywords } from './schema-checks.ts';
+import { BRANCHES, checkStructural, unsupportedKeyword } from './structural-checks.ts';
 import { fieldOf, toStructural, type Structural } from './structural.ts';
-import { compileValidator, validateListTypes } from './validation.ts';
+import { compileValidator } from './validation.ts';
 
+const UNREADABLE = 'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition';
 const SCHEMA_TYPE = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps';
 
 /** Reads the schemas that stand where others are alternatives (items, additionalProperties) as schemas too. Throws StatusError 400 for what is none. */
@@ -22,6 +25,12 @@ export function readInnerSchemas({ spec }: CustomResourceDefinition): void {
 }
 
 function readInner(schema: JsonObject): void {
+  for (const name of ['additionalProperties', 'additionalItems']) {
+    if (schema[name] !== undefined && schema[name] !== null && typeof schema[name] !== 'boolean' && !isJsonObject(schema[name])) throw statusErrors.badRequest(`${UNREADABLE}: boolean or JSON schema expected`);
+  }
+  // Neither a schema nor a list of them: as if it were not there.
+  if (schema['items'] !== undefined && typeof schema['items'] !== 'object') delete schema['items'];
+  if (Array.isArray(schema['items']) && !schema['items'].every(isJsonObject)) throw statusErrors.badRequest(`${UNREADABLE}: items must be a schema`);
   for (const name of ['items', 'additionalProperties', 'additionalItems']) {
     if (isJsonObject(schema[name])) schema[name] = decodeObject(schemaOf(SCHEMA_TYPE), schema[name], 'ignore').object;
   }
@@ -34,19 +43,22 @@ function readInner(schema: JsonObject): void {
 export function checkDefinition(definition: CustomResourceDefinition, previous?: CustomResourceDefinition): FieldError[] {
   const versions = definition.spec?.versions ?? [];
   if (previous && deepEqual(versions, previous.spec?.versions) && definition.spec.preserveUnknownFields === previous.spec.preserveUnknownFields) return [];
-  return schemasOf(versions).flatMap(({ schema, path, version, at }) => [...checkSchema(schema, path), ...checkPaths(version, { schema, at })]);
+  return [...schemasOf(versions).flatMap(checkSchema), ...checkSelectable(versions)];
 }
 
-/** Storage migration takes versions off the list, but never the one that is written. */
-export function checkStoredVersions({ spec, status }: CustomResourceDefinition): FieldError[] {
-  const stored = status?.storedVersions ?? [], errors: FieldError[] = [];
-  if (stored.length === 0) return [fieldErrors.invalid('status.storedVersions', stored, 'must have at least one stored version')];
-  stored.forEach((version, i) => {
-    if (!spec.versions.some(({ name }) => name === version)) errors.push(fieldErrors.invalid(`status.storedVersions[${i}]`, version, 'must appear in spec.versions'));
-  });
-  const storage = spec.versions.find((version) => version.storage)?.name;
-  if (storage !== undefined && !stored.includes(storage)) errors.push(fieldErrors.invalid('status.storedVersions', stored, `must have the storage version ${storage}`));
-  return errors;
+/** Formats that no value is checked against, in the order of the schemas. */
+export function unrecognizedFormats({ spec }: CustomResourceDefinition): string[] {
+  return schemasOf(spec?.versions ?? []).flatMap(({ schema }) => formatsIn(schema));
+}
+
+const NUMBER_FORMATS: Readonly<Record<string, readonly string[]>> = { integer: ['int32', 'int64'], number: ['float', 'double'] };
+const KNOWN_FORMATS = new Set(Object.keys(STRING_FORMATS).map((name) => name.replaceAll('-', '')));
+
+function formatsIn(schema: JsonObject): string[] {
+  const { type = '', format, items, additionalProperties, not } = schema as { readonly type?: string; readonly format?: string; readonly items?: unknown; readonly additionalProperties?: unknown; readonly not?: unknown };
+  const isKnown = !format || (type === '' || type === 'string' ? KNOWN_FORMATS.has(format.replaceAll('-', '')) : NUMBER_FORMATS[type]?.includes(format) === true);
+  const branches = BRANCHES.flatMap((name) => (schema[name] as JsonObject[] | undefined) ?? []), properties = Object.values((schema['properties'] ?? {}) as Record<string, JsonObject>);
+  return [...(isKnown ? [] : [format]), ...[items, ...branches, not, ...properties, additionalProperties].filter(isJsonObject).flatMap(formatsIn)];
 }
 
 /** Why a stored definition is not structural, as its condition says it. */
@@ -54,91 +66,116 @@ export function violationsOf(definition: CustomResourceDefinition): string[] {
   return schemasOf(definition.spec?.versions ?? []).flatMap(({ schema, path }) => checkStructural(schema, path)).map((error) => `${error.field}: ${fieldErrorBody(error)}`);
 }
 
-interface PlacedSchema { readonly schema: JsonObject; readonly path: string; readonly version: CustomResourceDefinitionVersion; readonly at: string }
+interface PlacedSchema { readonly schema: JsonObject; readonly path: string; /** A version that has it has its status apart. */ readonly hasStatus: boolean }
 
 /** Upstream names the schema all versions share by the place it once had. */
 function schemasOf(versions: readonly CustomResourceDefinitionVersion[]): PlacedSchema[] {
-  const schemas = versions.map((version) => version.schema?.openAPIV3Schema as JsonObject | undefined);
-  const shared = schemas.every((schema) => deepEqual(schema, schemas[0]));
-  return versions.flatMap((version, i) => {
-    const schema = schemas[i];
-    if (!schema || (shared && i > 0)) return [];
-    return [{ schema, version, at: `spec.versions[${i}]`, path: shared ? 'spec.validation.openAPIV3Schema' : `spec.versions[${i}].schema.openAPIV3Schema` }];
+  const shared = sharedParts(versions).schema, hasStatus = (version: CustomResourceDefinitionVersion): boolean => version.subresources?.status !== undefined;
+  return (shared ? versions.slice(0, 1) : versions).flatMap((version, i) => {
+    const schema = version.schema?.openAPIV3Schema as JsonObject | undefined;
+    return schema ? [{ schema, path: `${shared ? 'spec.validation' : `spec.versions[${i}].schema`}.openAPIV3Schema`, hasStatus: shared ? versions.some(hasStatus) : hasStatus(version) }] : [];
   });
 }
 
-function checkSchema(schema: JsonObject, path: string): FieldError[] {
-  const errors = checkStructural(schema, path);
-  // What is not structural cannot be compiled.
-  if (errors.length > 0) return errors;
+function checkSchema({ schema, path, hasStatus }: PlacedSchema): FieldError[] {
+  const errors = checkRoot(schema, { path, hasStatus });
+  const unsupported = unsupportedKeyword(schema), keywords = checkSchemaKeywords(schema, path);
   const node = toStructural(schema);
-  checkDefaults(node, { path, root: true, errors });
-  errors.push(...compileSchemaRules(node, path).errors);
+  let structural: readonly FieldError[] = [];
+  if (unsupported === undefined) {
+    structural = checkStructural(schema, path);
+    if (structural.length === 0) structural = checkDefaults(node, path);
+  }
+  errors.push(...structural, ...keywords);
+  if (unsupported !== undefined && errors.length === 0) return [fieldErrors.invalid(path, '', unsupported)];
+  // Rules are compiled for types, which a schema with errors does not give.
+  if (unsupported === undefined && structural.length === 0 && keywords.length === 0) errors.push(...compileSchemaRules(node, path).errors);
   return errors;
 }
 
-function checkDefaults(node: Structural, { path, root, errors }: { readonly path: string; readonly root: boolean; readonly errors: FieldError[] }): void {
-  if (!node.hasDefaults) return;
-  if (node.default !== undefined) {
-    if (root) errors.push(fieldErrors.forbidden(`${path}.default`, 'must not be set at the root'));
-    else checkDefault(node, { path: `${path}.default`, errors });
-  }
-  for (const [name, inner] of node.properties) checkDefaults(inner, { path: `${path}.properties[${name}]`, root: false, errors });
-  if (typeof node.additional === 'object') checkDefaults(node.additional, { path: `${path}.additionalProperties`, root: false, errors });
-  if (node.items) checkDefaults(node.items, { path: `${path}.items`, root: false, errors });
-}
+/** In Go's words for them, which upstream's message shows. */
+const AT_ROOT: Readonly<Record<string, string>> = {
+  description: 'Description', type: 'Type', format: 'Format', title: 'Title', maximum: 'Maximum', exclusiveMaximum: 'ExclusiveMaximum', minimum: 'Minimum', exclusiveMinimum: 'ExclusiveMinimum', maxLength: 'MaxLength', minLength: 'MinLength',
+  pattern: 'Pattern', maxItems: 'MaxItems', minItems: 'MinItems', uniqueItems: 'UniqueItems', multipleOf: 'MultipleOf', required: 'Required', items: 'Items', properties: 'Properties', externalDocs: 'ExternalDocs', example: 'Example',
+  'x-kubernetes-preserve-unknown-fields': 'XPreserveUnknownFields', 'x-kubernetes-validations': 'XValidations',
+};
 
-function checkDefault(node: Structural, { path, errors }: { readonly path: string; readonly errors: FieldError[] }): void {
-  const value = deepClone(node.default);
-  applyDefaults(value, node);
-  const unknown = unknownField(value, node);
-  if (unknown) errors.push(fieldErrors.invalid(path, node.default, `must not have unknown fields (${unknown})`));
-  for (const error of [...compileValidator(node)(value, undefined), ...validateListTypes(value, node)]) {
-    const at = error.field === '<nil>' || error.field === '' ? path : error.field.startsWith('[') ? path + error.field : `${path}.${error.field}`;
-    errors.push({ ...error, field: at, detail: error.detail.replace(/^ in body/, `${path} in body`) });
-  }
-}
-
-function unknownField(value: unknown, node: Structural | undefined): string | undefined {
-  if (Array.isArray(value)) return value.map((item) => unknownField(item, node?.items)).find((found) => found !== undefined);
-  if (!isJsonObject(value) || node?.preserves || node?.embedded || node?.additional === true) return undefined;
-  for (const key of Object.keys(value)) {
-    const inner = fieldOf(node, key);
-    const found = inner ? unknownField(value[key], inner) : key;
-    if (found !== undefined) return found;
-  }
-  return undefined;
-}
-
-function checkPaths(version: CustomResourceDefinitionVersion, { schema, at }: { readonly schema: JsonObject; readonly at: string }): FieldError[] {
+/** Where the status is checked by a part of the schema, the whole may not say more than its parts. */
+function checkRoot(schema: JsonObject, { path, hasStatus }: { readonly path: string; readonly hasStatus: boolean }): FieldError[] {
   const errors: FieldError[] = [];
-  version.additionalPrinterColumns?.forEach(({ jsonPath }, i) => {
-    try {
-      if (jsonPath?.startsWith('.')) compileJsonPath(jsonPath);
-    } catch (error) {
-      errors.push(fieldErrors.invalid(`${at}.additionalPrinterColumns[${i}].jsonPath`, jsonPath, error instanceof Error ? error.message : String(error)));
-    }
-  });
-  const { scale } = version.subresources ?? {};
-  for (const name of ['specReplicasPath', 'statusReplicasPath', 'labelSelectorPath'] as const) {
-    const path = scale?.[name];
-    if (path?.startsWith('.') && !simplePath(path)) errors.push(fieldErrors.invalid(`${at}.subresources.scale.${name}`, path, 'should be a json path without array notation'));
+  if (hasStatus && schema['type'] && schema['type'] !== 'object') errors.push(fieldErrors.invalid(`${path}.type`, schema['type'], 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'));
+  else if (hasStatus && Object.entries(schema).some(([name, value]) => !Object.hasOwn(AT_ROOT, name) && value !== false && value !== '')) {
+    errors.push(fieldErrors.invalid(path, schema, `only [${Object.values(AT_ROOT).join(' ')}] fields are allowed at the root of the schema if the status subresource is enabled`));
   }
-  const root = toStructural(schema), seen = new Set<string>();
-  version.selectableFields?.forEach(({ jsonPath }, i) => {
-    const field = `${at}.selectableFields[${i}].jsonPath`;
-    const steps = jsonPath ? simplePath(jsonPath) : undefined;
-    if (!jsonPath?.startsWith('.')) return;
-    if (!steps) errors.push(fieldErrors.invalid(field, jsonPath, 'is an invalid path: must be a simple path of fields'));
-    else {
-      let node: Structural | undefined = root;
-      for (const step of steps) node = node?.properties.get(step);
-      if (steps[0] === 'metadata') errors.push(fieldErrors.invalid(field, jsonPath, 'must not point to fields in metadata'));
-      else if (!node) errors.push(fieldErrors.invalid(field, jsonPath, `is an invalid path: does not refer to a valid field`));
-      else if (!['string', 'integer', 'boolean'].includes(node.type)) errors.push(fieldErrors.invalid(field, jsonPath, 'must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.'));
-    }
-    if (seen.has(jsonPath)) errors.push(fieldErrors.duplicate(field, jsonPath));
-    seen.add(jsonPath);
+  if (schema['nullable'] === true) errors.push(fieldErrors.forbidden(`${path}.nullable`, 'nullable cannot be true at the root'));
+  return errors;
+}
+
+function checkDefaults(node: Structural, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  collectDefaultErrors(node, { path, isRoot: true, errors });
+  return errors;
+}
+
+/** Those of additionalProperties are not looked at, as upstream does not. */
+function collectDefaultErrors(node: Structural, { path, isRoot, errors }: { readonly path: string; readonly isRoot: boolean; readonly errors: FieldError[] }): void {
+  if (!node.hasDefaults) return;
+  if (node.default !== undefined) errors.push(...checkDefault(node, { path: `${path}.default`, isObject: isRoot || node.embedded }));
+  if (node.items) collectDefaultErrors(node.items, { path: `${path}.items`, isRoot: false, errors });
+  for (const [name, inner] of node.properties) collectDefaultErrors(inner, { path: `${path}.properties[${name}]`, isRoot: false, errors });
+}
+
+/** isObject: with apiVersion and kind. */
+function checkDefault(node: Structural, { path, isObject }: { readonly path: string; readonly isObject: boolean }): FieldError[] {
+  const value = node.default, errors: FieldError[] = [];
+  if (hasUnknown(value, node, isObject)) errors.push(fieldErrors.invalid(path, value, 'must not have unknown fields'));
+  const missing = isObject && isJsonObject(value) ? ['apiVersion', 'kind'].filter((name) => !value[name]).map((name) => fieldErrors.required(`${path}.${name}`)) : [];
+  if (missing.length > 0) return [...errors, ...missing];
+  const found = compileValidator(node)(value, undefined);
+  const problems = found.length > 0 ? found : compileSchemaRules(node, '').evaluate?.(value, undefined) ?? [];
+  return [...errors, ...problems.map((error) => ({ ...error, field: error.field === '<nil>' || error.field === '' ? path : error.field.startsWith('[') ? path + error.field : `${path}.${error.field}` }))];
+}
+
+const OF_OBJECTS = new Set(['apiVersion', 'kind', 'metadata']);
+
+function hasUnknown(value: unknown, node: Structural | undefined, isObject = node?.embedded ?? false): boolean {
+  if (Array.isArray(value)) return value.some((item) => hasUnknown(item, node?.items));
+  if (!isJsonObject(value) || node?.preserves || node?.additional === true) return false;
+  return Object.keys(value).some((key) => {
+    if (isObject && OF_OBJECTS.has(key)) return false;
+    const inner = fieldOf(node, key);
+    return inner ? hasUnknown(value[key], inner) : true;
   });
+}
+
+const SELECTABLE_MAX = 8;
+
+function checkSelectable(versions: readonly CustomResourceDefinitionVersion[]): FieldError[] {
+  const shared = sharedParts(versions), errors: FieldError[] = [];
+  (shared.selectableFields ? versions.slice(0, 1) : versions).forEach(({ selectableFields = [], schema }, i) => {
+    if (selectableFields.length === 0) return;
+    const at = shared.selectableFields ? 'spec.selectableFields' : `spec.versions[${i}].selectableFields`;
+    // Fields that all versions share and those that each has for itself do not go together.
+    if (shared.schema !== shared.selectableFields || !schema?.openAPIV3Schema) {
+      errors.push(fieldErrors.invalid(at, '', shared.selectableFields ? 'may only be set when validations.schema is included' : 'may only be set when `version.schema.openAPIV3Schema` is not included'));
+    } else errors.push(...checkSelectableFields(selectableFields, schema.openAPIV3Schema as JsonObject, at));
+  });
+  return errors;
+}
+
+function checkSelectableFields(fields: readonly { readonly jsonPath?: string }[], root: JsonObject, at: string): FieldError[] {
+  const errors: FieldError[] = [], seen = new Set<string>();
+  fields.forEach(({ jsonPath = '' }, i) => {
+    const field = `${at}[${i}].jsonPath`;
+    if (jsonPath === '') { errors.push(fieldErrors.required(field)); return; }
+    const { steps, schema, problem } = fieldPathProblem(jsonPath, root, { named: true });
+    if (problem !== undefined) { errors.push(fieldErrors.invalid(field, jsonPath, `is an invalid path: ${problem}`)); return; }
+    if (steps[0] === 'metadata') errors.push(fieldErrors.invalid(field, jsonPath, 'must not point to fields in metadata'));
+    if (!['string', 'boolean', 'integer'].includes(String(schema?.['type']))) errors.push(fieldErrors.invalid(field, jsonPath, 'must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.'));
+    const id = JSON.stringify(steps);
+    if (seen.has(id)) errors.push(fieldErrors.duplicate(field, jsonPath));
+    seen.add(id);
+  });
+  if (seen.size > SELECTABLE_MAX) errors.push(fieldErrors.tooMany(at, seen.size, SELECTABLE_MAX));
   return errors;
 }

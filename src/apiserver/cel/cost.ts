@@ -130,6 +130,8 @@ function field(of: Estimate, name: string): Estimate {
   return { ...(node ? estimateOf(node) : { size: name === 'name' || name === 'generateName' ? 253 : MAX_REQUEST_BYTES }), cost: of.cost + 1 };
 }
 
+const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+
 interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Walk }
 
 function isList({ node }: Estimate): boolean {
@@ -161,6 +163,8 @@ function call(name: string, { receiver, args, scope }: Call): Estimate {
     return { cost: before + size * (item?.type === 'string' ? 1 + Math.ceil(sizeOf(item) * 0.1) : 1), size: item ? sizeOf(item) : 1, node: item };
   }
   if (name === 'contains') return { cost: before + Math.max(1, Math.ceil(size * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.1)), size: 1 };
+  // Upstream knows no bound of what a conversion makes.
+  if (name === 'string' && !of) return { cost: before + Math.max(1, Math.ceil(size * 0.1)), size: UNBOUNDED };
   if (READING.has(name)) {
     // Texts are read once, lists of them in full.
     const read = parts.reduce((sum, part) => sum + Math.ceil(part.size * 0.1), 0);

@@ -6,7 +6,7 @@ import { Optional, type Environment } from '@marcbachmann/cel-js';
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, getOwn, isJsonObject } from '#machinery/json.ts';
 import { hasRules } from '../apiextensions/rules-on-demand.ts';
-import { fieldOf, itemKey, type Structural } from '../apiextensions/structural.ts';
+import { itemKey, type Structural } from '../apiextensions/structural.ts';
 import { oldItems } from '../apiextensions/validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
 import { costMessage, estimateCost, maxCount, RULE_COST_LIMIT, SCHEMA_COST_LIMIT, type UnorderedUse } from './cost.ts';
@@ -51,7 +51,7 @@ export interface CompiledRules {
   readonly evaluate: ((value: unknown, old: unknown) => FieldError[]) | undefined;
 }
 
-/** path: of the schema in the definition. */
+/** path: of the schema in the definition, whose rules have passed ../apiextensions/schema-checks.ts. */
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
   if (!hasRules(root)) return { errors: [], evaluate: undefined };
   const types = new CelTypes();
@@ -105,12 +105,7 @@ class Compiler {
 
   #rule(source: RuleSource, { node, type, place, at }: { readonly node: Structural; readonly type: CelType | undefined; readonly place: Place; readonly at: string }): Rule | undefined {
     const { rule = '', messageExpression } = source;
-    const before = this.errors.length;
-    this.#checkSource(source, { node, at });
-    if (rule.trim() === '') {
-      this.errors.push(fieldErrors.required(`${at}.rule`, 'rule is not specified'));
-      return undefined;
-    }
+    if (rule.trim() === '') return undefined;
     if (!type) {
       this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, 'compilation failed: rules are not possible where x-kubernetes-preserve-unknown-fields leaves the type open'));
       return undefined;
@@ -122,19 +117,9 @@ class Compiler {
       this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, `oldSelf cannot be used on the uncorrelatable portion of the schema within ${place.uncorrelatable}`));
     }
     if (source.optionalOldSelf !== undefined && compiled && !compiled.usesOld) this.errors.push(fieldErrors.invalid(`${at}.optionalOldSelf`, source.optionalOldSelf, 'may not be set if oldSelf is not used in rule'));
-    if (!compiled || this.errors.length > before) return undefined;
+    // One that costs too much is refused when it is written; one that was stored before is kept.
+    if (!compiled) return undefined;
     return { source, evaluate: compiled.evaluate, message: message?.evaluate, isTransition: compiled.usesOld };
-  }
-
-  #checkSource({ message, messageExpression, reason, fieldPath }: RuleSource, { node, at }: { readonly node: Structural; readonly at: string }): void {
-    if (message !== undefined && message !== '') {
-      if (message.trim() === '') this.errors.push(fieldErrors.invalid(`${at}.message`, message, 'message must be non-empty if specified'));
-      else if (/\n/.test(message.trim())) this.errors.push(fieldErrors.invalid(`${at}.message`, message, 'message must not contain line breaks'));
-    }
-    if (messageExpression !== undefined && messageExpression !== '' && messageExpression.trim() === '') this.errors.push(fieldErrors.required(`${at}.messageExpression`, 'messageExpression must be non-empty if specified'));
-    const reasons = ['FieldValueInvalid', 'FieldValueForbidden', 'FieldValueRequired', 'FieldValueDuplicate'];
-    if (reason !== undefined && !reasons.includes(reason)) this.errors.push(fieldErrors.notSupported(`${at}.reason`, reason, reasons.toSorted()));
-    if (fieldPath !== undefined && fieldPath !== '' && !leadsSomewhere(fieldPath, node)) this.errors.push(fieldErrors.invalid(`${at}.fieldPath`, fieldPath, 'fieldPath must be a valid path: does not refer to a valid field'));
   }
 
   #expression(text: string, { env, node, place, field, wants, what }: { readonly env: Environment; readonly node: Structural; readonly place: Place; readonly field: string; readonly wants: string; readonly what: string }): { readonly evaluate: Evaluate; readonly usesOld: boolean } | undefined {
@@ -192,12 +177,6 @@ function fieldSteps(path: string): string[] | undefined {
     rest = rest.slice(found[0].length);
   }
   return steps;
-}
-
-function leadsSomewhere(path: string, node: Structural): boolean {
-  let current: Structural | undefined = node;
-  for (const step of fieldSteps(path) ?? ['']) current = fieldOf(current, step);
-  return current !== undefined;
 }
 
 // ------------------------------------------------------------------------------------------------------------ evaluation

@@ -69,7 +69,7 @@ function checkFullyQualifiedName(name: string, path: Path, errors: Errors): void
   else if (name.split('.').length < 3) errors.invalid(path, name, 'should be a domain with at least three segments separated by dots');
 }
 
-function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
+export function checkReviewVersions(versions: readonly string[], path: Path, errors: Errors): void {
   if (versions.length === 0) { errors.required(path, `must specify one of ${REVIEW_VERSIONS.join(', ')}`); return; }
   const seen = new Set<string>();
   versions.forEach((version, i) => {

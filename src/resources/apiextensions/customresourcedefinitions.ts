@@ -2,20 +2,21 @@
  * CustomResourceDefinition: names, versions, scope, conversion and the outline of schemas. Whether a schema is structural, its CEL rules and
  * its defaults are checked by the API server's custom resources, which compile them anyway.
  */
-import type { CustomResourceDefinition, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion } from '#api/types.ts';
+import type { CustomResourceDefinition, CustomResourceDefinitionNames, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion } from '#api/types.ts';
+import { parseUrl } from '#machinery/go-url.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkClientConfig } from '../admissionregistration/webhooks.ts';
-import { checkImmutable, eachRepeated } from '../checks.ts';
+import { checkClientConfig, checkReviewVersions } from '../admissionregistration/webhooks.ts';
+import { checkEnum, checkImmutable, invalidJoined } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, type Path, SPEC, STATUS } from '../field-path.ts';
-import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
+import { bumpGeneration, keepAllButStatus, keepField, semanticEqual, startGeneration } from '../strategy.ts';
 import { columns, nameOf } from '../tables.ts';
+import { sharedParts } from './shared-parts.ts';
 
 /** Put on by the API server, taken off when the last custom resource is gone. */
 export const CLEANUP_FINALIZER = 'customresourcecleanup.apiextensions.k8s.io';
 const COLUMN_TYPES = ['boolean', 'date', 'integer', 'number', 'string'];
-const COLUMN_FORMATS = ['', 'byte', 'date', 'date-time', 'double', 'float', 'int32', 'int64', 'password'];
-const SELECTABLE_MAX = 8;
+const COLUMN_FORMATS = ['byte', 'date', 'date-time', 'double', 'float', 'int32', 'int64', 'password'];
 const APPROVED = 'api-approved.kubernetes.io';
 
 export const customresourcedefinitions = defineResource<CustomResourceDefinition>({
@@ -38,7 +39,7 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     startGeneration(definition);
     // The names controller accepts the names, or not, and writes the rest of the status.
     const storage = definition.spec?.versions?.filter(({ storage: stores }) => stores).map(({ name }) => name) ?? [];
-    definition.status = { storedVersions: storage, acceptedNames: { plural: '', kind: '' } };
+    definition.status = { conditions: null as never, acceptedNames: { plural: '', kind: '' }, storedVersions: storage.length > 0 ? storage.slice(0, 1) : null as never };
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
@@ -52,134 +53,176 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     const errors = new Errors();
     checkName(definition, errors);
     checkSpec(definition.spec ?? ({} as CustomResourceDefinitionSpec), errors);
+    checkStoredVersions(definition, errors);
+    checkApproval(definition, errors);
+    if (definition.spec?.preserveUnknownFields === true) errors.invalid(PRESERVES, true, NOT_PRESERVED);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors(), spec = next.spec ?? ({} as CustomResourceDefinitionSpec), stored = previous.spec;
     checkSpec(spec, errors);
-    checkImmutable(spec.group, stored?.group, SPEC.child('group'), errors);
-    checkImmutable(spec.names?.plural, stored?.names?.plural, SPEC.child('names').child('plural'), errors);
-    const established = previous.status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True');
-    if (established) {
+    if (previous.status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True')) {
       checkImmutable(spec.scope, stored?.scope, SPEC.child('scope'), errors);
       checkImmutable(spec.names?.kind, stored?.names?.kind, SPEC.child('names').child('kind'), errors);
     }
-    for (const version of next.status?.storedVersions ?? []) {
-      if (!spec.versions?.some(({ name }) => name === version)) errors.invalid(STATUS.child('storedVersions'), version, `missing from spec.versions; ${version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in ${version} and removes ${version} from status.storedVersions`);
-    }
+    checkImmutable(spec.group, stored?.group, SPEC.child('group'), errors);
+    checkImmutable(spec.names?.plural, stored?.names?.plural, SPEC.child('names').child('plural'), errors);
+    checkStoredVersions(next, errors);
+    if (!semanticEqual(approvalOf(next), approvalOf(previous))) checkApproval(next, errors);
+    if (spec.preserveUnknownFields === true && stored?.preserveUnknownFields !== true) errors.invalid(PRESERVES, true, NOT_PRESERVED);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus },
-  warnings: (definition) => (definition.spec?.versions ?? []).flatMap((version, i) => (version.deprecated === true && version.deprecationWarning === '' ? [`spec.versions[${i}].deprecationWarning: empty`] : [])),
+  status: {
+    prepareForUpdate: keepAllButStatus,
+    validateUpdate: (next) => {
+      const errors = new Errors(), names = next.status?.acceptedNames;
+      if (names) checkNamesForm(names, STATUS.child('acceptedNames'), errors);
+      checkStoredVersions(next, errors);
+      return errors.list;
+    },
+  },
   table: { columns: columns('Name', 'Created At:date'), row: (definition) => [nameOf(definition), definition.metadata?.creationTimestamp ?? null] },
 });
 
+const PRESERVES = SPEC.child('preserveUnknownFields');
+const NOT_PRESERVED = 'cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead';
+
 function checkName(definition: CustomResourceDefinition, errors: Errors): void {
   const { group = '', names } = definition.spec ?? ({} as Partial<CustomResourceDefinitionSpec>), name = nameOf(definition);
-  const required = `${names?.plural ?? ''}.${group}`;
-  if (name !== required) errors.invalid(METADATA.child('name'), name, `must be spec.names.plural+"."+spec.group`);
-  const reserved = group === 'k8s.io' || group === 'kubernetes.io' || group.endsWith('.k8s.io') || group.endsWith('.kubernetes.io');
-  const approval = definition.metadata?.annotations?.[APPROVED];
-  if (reserved && !approval) errors.required(METADATA.child('annotations').key(APPROVED), `protected groups must have approval annotation "${APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111`);
-  else if (reserved && !approval!.startsWith('unapproved') && !URL.canParse(approval!)) errors.invalid(METADATA.child('annotations').key(APPROVED), approval, `protected groups must have approval annotation "${APPROVED}" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111`);
+  if (name !== '' && name !== `${names?.plural ?? ''}.${group}`) errors.invalid(METADATA.child('name'), name, `must be spec.names.plural+"."+spec.group`);
+}
+
+function approvalOf({ metadata }: CustomResourceDefinition): string | undefined {
+  return metadata?.annotations?.[APPROVED];
+}
+
+/** Groups of the community are not for everybody to define kinds in. */
+function checkApproval(definition: CustomResourceDefinition, errors: Errors): void {
+  const group = definition.spec?.group ?? '', approval = approvalOf(definition), at = METADATA.child('annotations').key(APPROVED);
+  if (!/^(?:.*\.)?(?:k8s|kubernetes)\.io$/.test(group)) return;
+  if (!approval) { errors.required(at, `protected groups must have approval annotation "${APPROVED}", see https://github.com/kubernetes/enhancements/pull/1111`); return; }
+  const { scheme, host, problem } = parseUrl(approval);
+  if (approval.startsWith('unapproved') || (problem === undefined && scheme !== '' && host !== '')) return;
+  errors.invalid(at, approval, `protected groups must have approval annotation "${APPROVED}" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111`);
 }
 
 function checkSpec(spec: CustomResourceDefinitionSpec, errors: Errors): void {
   if (!spec.group) errors.required(SPEC.child('group'));
   else {
-    errors.invalidEach(SPEC.child('group'), spec.group, validateDNS1123Subdomain(spec.group));
-    if (!spec.group.includes('.')) errors.invalid(SPEC.child('group'), spec.group, 'should be a domain with at least one dot');
+    const problems = validateDNS1123Subdomain(spec.group);
+    if (problems.length > 0) invalidJoined(SPEC.child('group'), spec.group, problems, errors);
+    else if (!spec.group.includes('.')) errors.invalid(SPEC.child('group'), spec.group, 'should be a domain with at least one dot');
   }
-  if (!spec.scope) errors.required(SPEC.child('scope'));
-  else if (spec.scope !== 'Cluster' && spec.scope !== 'Namespaced') errors.notSupported(SPEC.child('scope'), spec.scope, ['Cluster', 'Namespaced']);
+  checkEnum(spec.scope, ['Cluster', 'Namespaced'], SPEC, 'scope', errors);
   checkVersions(spec, errors);
   checkNames(spec, errors);
   checkConversion(spec, errors);
 }
 
-const VERSION_MAX = 63;
-
 function checkVersions(spec: CustomResourceDefinitionSpec, errors: Errors): void {
-  const versions = spec.versions ?? [], path = SPEC.child('versions'), names = new Set<string>();
+  const versions = spec.versions ?? [], path = SPEC.child('versions'), shared = sharedParts(versions);
+  versions.forEach(({ schema }, i) => { if (!schema?.openAPIV3Schema) errors.required(path.index(i).child('schema').child('openAPIV3Schema')); });
   versions.forEach((version, i) => {
     const at = path.index(i);
-    if (names.has(version.name)) errors.invalid(path, '<value omitted>', 'must contain unique version names');
-    names.add(version.name);
-    const problems = validateDNS1035Label(version.name ?? '');
-    if (problems.length > 0 || (version.name ?? '').length > VERSION_MAX) errors.invalidEach(at.child('name'), version.name, problems);
-    checkVersion(version, at, errors);
+    invalidJoined(at.child('name'), version.name ?? '', validateDNS1035Label(version.name ?? ''), errors);
+    checkDeprecation(version, at.child('deprecationWarning'), errors);
+    if (!shared.subresources) checkSubresources(version.subresources, at.child('subresources'), errors);
+    if (!shared.additionalPrinterColumns) checkColumns(version.additionalPrinterColumns, at.child('additionalPrinterColumns'), errors);
   });
-  const storing = versions.filter(({ storage }) => storage).length;
-  if (storing !== 1) errors.invalid(path, '<value omitted>', 'must have exactly one version marked as storage version');
-  if (versions.length > 0 && spec.preserveUnknownFields === true) errors.invalid(SPEC.child('preserveUnknownFields'), true, 'must be false in order to use defaults in the schema');
+  if (new Set(versions.map(({ name }) => name)).size < versions.length) errors.invalid(path, versions, 'must contain unique version names');
+  if (versions.filter(({ storage }) => storage).length !== 1) errors.invalid(path, spec.versions ?? null, 'must have exactly one version marked as storage version');
+  const first = versions[0];
+  if (!first) return;
+  if (first.name) invalidJoined(SPEC.child('version'), first.name, validateDNS1035Label(first.name), errors);
+  if (shared.subresources) checkSubresources(first.subresources, SPEC.child('subresources'), errors);
+  if (shared.additionalPrinterColumns) checkColumns(first.additionalPrinterColumns, SPEC.child('additionalPrinterColumns'), errors);
 }
 
-function checkVersion(version: CustomResourceDefinitionVersion, at: Path, errors: Errors): void {
-  if (version.served && !version.schema?.openAPIV3Schema) errors.required(at.child('schema').child('openAPIV3Schema'), 'schemas are required');
-  else if (version.schema?.openAPIV3Schema && version.schema.openAPIV3Schema.type !== 'object') {
-    errors.invalid(at.child('schema').child('openAPIV3Schema').child('type'), version.schema.openAPIV3Schema.type ?? '', 'must be object at the root');
-  }
-  if (version.deprecationWarning !== undefined) {
-    if (!version.deprecated) errors.invalid(at.child('deprecationWarning'), version.deprecationWarning, 'can only be set for deprecated versions');
-    if (version.deprecationWarning.length > 256) errors.tooLong(at.child('deprecationWarning'), 256);
-    if (version.deprecationWarning === '') errors.invalid(at.child('deprecationWarning'), '', 'must not be empty if specified');
-  }
-  version.additionalPrinterColumns?.forEach((column, i) => {
-    const path = at.child('additionalPrinterColumns').index(i);
-    if (!column.name) errors.required(path.child('name'));
-    if (!column.type) errors.required(path.child('type'), `must be one of ${COLUMN_TYPES.join(',')}`);
-    else if (!COLUMN_TYPES.includes(column.type)) errors.invalid(path.child('type'), column.type, `must be one of ${COLUMN_TYPES.join(',')}`);
-    if (column.format && !COLUMN_FORMATS.includes(column.format)) errors.invalid(path.child('format'), column.format, `must be one of ${COLUMN_FORMATS.filter((format) => format !== '').join(',')}`);
-    checkSimplePath(column.jsonPath, path.child('jsonPath'), errors);
-  });
-  const scale = version.subresources?.scale, path = at.child('subresources').child('scale');
-  if (scale) {
-    checkScalePath(scale.specReplicasPath, '.spec.', path.child('specReplicasPath'), errors);
-    checkScalePath(scale.statusReplicasPath, '.status.', path.child('statusReplicasPath'), errors);
-    if (scale.labelSelectorPath && !/^\.(spec|status)\./.test(scale.labelSelectorPath)) errors.invalid(path.child('labelSelectorPath'), scale.labelSelectorPath, 'should be a json path under either .status or .spec');
-  }
-  const selectable = version.selectableFields ?? [];
-  if (selectable.length > SELECTABLE_MAX) errors.tooMany(at.child('selectableFields'), selectable.length, SELECTABLE_MAX);
-  selectable.forEach((field, i) => checkSimplePath(field.jsonPath, at.child('selectableFields').index(i).child('jsonPath'), errors));
+const WARNING_MAX_BYTES = 256;
+
+function checkDeprecation({ deprecated, deprecationWarning: warning }: CustomResourceDefinitionVersion, at: Path, errors: Errors): void {
+  if (warning === undefined) return;
+  if (!deprecated) { errors.invalid(at, warning, 'can only be set for deprecated versions'); return; }
+  if (Buffer.byteLength(warning) > WARNING_MAX_BYTES) errors.invalid(at, warning, `must be <= ${WARNING_MAX_BYTES} characters long`);
+  if (warning === '') errors.invalid(at, warning, 'must not be an empty string');
+  const unprintable = warning.search(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/u);
+  if (unprintable >= 0) errors.invalid(at, warning, `must only contain printable UTF-8 characters; non-printable character found at index ${Buffer.byteLength(warning.slice(0, unprintable))}`);
 }
 
-function checkSimplePath(jsonPath: string | undefined, path: Path, errors: Errors): void {
+function checkColumns(columnsOf: CustomResourceDefinitionVersion['additionalPrinterColumns'], path: Path, errors: Errors): void {
+  columnsOf?.forEach((column, i) => {
+    const at = path.index(i);
+    if (!column.name) errors.required(at.child('name'));
+    if (!column.type) errors.required(at.child('type'), `must be one of ${COLUMN_TYPES.join(',')}`);
+    else if (!COLUMN_TYPES.includes(column.type)) errors.invalid(at.child('type'), column.type, `must be one of ${COLUMN_TYPES.join(',')}`);
+    if (column.format && !COLUMN_FORMATS.includes(column.format)) errors.invalid(at.child('format'), column.format, `must be one of ${COLUMN_FORMATS.join(',')}`);
+    checkSimplePath(column.jsonPath, at.child('JSONPath'), errors);
+  });
+}
+
+function checkSubresources(subresources: CustomResourceDefinitionVersion['subresources'], path: Path, errors: Errors): void {
+  const scale = subresources?.scale, at = path.child('scale');
+  if (!scale) return;
+  checkScalePath(scale.specReplicasPath, ['.spec'], at.child('specReplicasPath'), errors);
+  checkScalePath(scale.statusReplicasPath, ['.status'], at.child('statusReplicasPath'), errors);
+  if (scale.labelSelectorPath) checkScalePath(scale.labelSelectorPath, ['.spec', '.status'], at.child('labelSelectorPath'), errors);
+}
+
+/** False where there was an error. */
+function checkSimplePath(jsonPath: string | undefined, path: Path, errors: Errors): boolean {
   if (!jsonPath) errors.required(path);
   else if (!jsonPath.startsWith('.')) errors.invalid(path, jsonPath, 'must be a simple json path starting with .');
+  else return true;
+  return false;
 }
 
-function checkScalePath(jsonPath: string | undefined, root: string, path: Path, errors: Errors): void {
-  if (!jsonPath) errors.required(path);
-  else if (!jsonPath.startsWith(root)) errors.invalid(path, jsonPath, `should be a json path under ${root.slice(0, -1)}`);
-  else if (jsonPath.includes('[')) errors.invalid(path, jsonPath, 'should be a json path without array notation');
+function checkScalePath(jsonPath: string | undefined, roots: readonly string[], path: Path, errors: Errors): void {
+  if (!checkSimplePath(jsonPath, path, errors) || roots.some((root) => jsonPath!.startsWith(`${root}.`))) return;
+  errors.invalid(path, jsonPath, `should be a json path under ${roots.length > 1 ? `either ${roots.join(' or ')}` : roots[0]}`);
 }
 
-function checkNames(spec: CustomResourceDefinitionSpec, errors: Errors): void {
-  const { names } = spec, path = SPEC.child('names');
-  if (!names?.plural) errors.required(path.child('plural'));
-  if (!names?.singular) errors.required(path.child('singular'));
-  if (!names?.kind) errors.required(path.child('kind'));
-  if (!names?.listKind) errors.required(path.child('listKind'));
-  if (!names) return;
-  for (const field of ['plural', 'singular'] as const) if (names[field]) errors.invalidEach(path.child(field), names[field], validateDNS1035Label(names[field]));
-  for (const field of ['kind', 'listKind'] as const) if (names[field]) errors.invalidEach(path.child(field), names[field], validateDNS1035Label(names[field].toLowerCase()).map((problem) => `may have mixed case, but should otherwise match: ${problem}`));
-  for (const field of ['shortNames', 'categories'] as const) names[field]?.forEach((name, i) => errors.invalidEach(path.child(field).index(i), name, validateDNS1035Label(name)));
+function checkNames({ names }: CustomResourceDefinitionSpec, errors: Errors): void {
+  const path = SPEC.child('names');
+  for (const field of ['plural', 'singular', 'kind', 'listKind'] as const) if (!names?.[field]) errors.required(path.child(field));
+  if (names) checkNamesForm(names, path, errors);
+}
+
+function checkNamesForm(names: CustomResourceDefinitionNames, path: Path, errors: Errors): void {
+  for (const field of ['plural', 'singular'] as const) if (names[field]) invalidJoined(path.child(field), names[field], validateDNS1035Label(names[field]), errors);
+  for (const field of ['kind', 'listKind'] as const) {
+    const problems = names[field] ? validateDNS1035Label(names[field].toLowerCase()) : [];
+    if (problems.length > 0) errors.invalid(path.child(field), names[field], `may have mixed case, but should otherwise match: ${problems.join(',')}`);
+  }
+  names.shortNames?.forEach((name, i) => invalidJoined(path.child('shortNames').index(i), name, validateDNS1035Label(name), errors));
   if (names.kind && names.kind === names.listKind) errors.invalid(path.child('listKind'), names.listKind, 'kind and listKind may not be the same');
+  names.categories?.forEach((name, i) => invalidJoined(path.child('categories').index(i), name, validateDNS1035Label(name), errors));
+}
+
+/** Storage migration takes versions off the list, but never the one that is written. */
+function checkStoredVersions({ spec, status }: CustomResourceDefinition, errors: Errors): void {
+  const stored = status?.storedVersions ?? [], path = STATUS.child('storedVersions'), versions = spec?.versions ?? [];
+  if (stored.length === 0) { errors.invalid(path, status?.storedVersions ?? null, 'must have at least one stored version'); return; }
+  for (const { name, storage } of versions) if (storage && !stored.includes(name)) errors.invalid(path, stored, `must have the storage version ${name}`);
+  stored.forEach((version, i) => {
+    if (versions.some(({ name }) => name === version)) return;
+    errors.invalid(path.index(i), version, `missing from spec.versions; ${version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in ${version} and removes ${version} from status.storedVersions`);
+  });
 }
 
 function checkConversion({ conversion, preserveUnknownFields }: CustomResourceDefinitionSpec, errors: Errors): void {
   if (!conversion) return;
-  const path = SPEC.child('conversion');
-  if (conversion.strategy !== 'Webhook') {
-    if (conversion.strategy !== 'None') errors.notSupported(path.child('strategy'), conversion.strategy ?? '', ['None', 'Webhook']);
-    if (conversion.webhook) errors.forbidden(path.child('webhook'), 'should not be set when strategy is not set to Webhook');
+  const path = SPEC.child('conversion'), { strategy, webhook } = conversion, versions = webhook?.conversionReviewVersions ?? [];
+  // Where upstream keeps them.
+  const clientAt = path.child('webhookClientConfig'), versionsAt = path.child('conversionReviewVersions');
+  if (strategy !== 'None' && preserveUnknownFields === true) errors.invalid(path.child('strategy'), strategy, 'must be None if spec.preserveUnknownFields is true');
+  checkEnum(strategy, ['None', 'Webhook'], path, 'strategy', errors);
+  if (strategy !== 'Webhook') {
+    if (webhook?.clientConfig) errors.forbidden(clientAt, 'should not be set when strategy is not set to Webhook');
+    if (versions.length > 0) errors.forbidden(versionsAt, 'should not be set when strategy is not set to Webhook');
     return;
   }
-  if (preserveUnknownFields) errors.invalid(path.child('strategy'), conversion.strategy, 'must be None if spec.preserveUnknownFields is true');
-  const versions = conversion.webhook?.conversionReviewVersions ?? [], at = path.child('webhook');
-  if (!conversion.webhook?.clientConfig) errors.required(at.child('clientConfig'), 'required when strategy is set to Webhook');
-  else checkClientConfig(conversion.webhook.clientConfig, at.child('clientConfig'), errors);
-  if (versions.length === 0) errors.required(at.child('conversionReviewVersions'));
-  else if (!versions.some((version) => version === 'v1' || version === 'v1beta1')) errors.invalid(at.child('conversionReviewVersions'), versions, 'must include at least one of v1, v1beta1');
-  eachRepeated(versions, (version, i) => errors.invalid(at.child('conversionReviewVersions').index(i), version, 'duplicate version'));
+  if (!webhook?.clientConfig) errors.required(clientAt, 'required when strategy is set to Webhook');
+  else checkClientConfig(webhook.clientConfig, clientAt, errors);
+  if (versions.length === 0) errors.required(versionsAt);
+  else checkReviewVersions(versions, versionsAt, errors);
 }

@@ -5,7 +5,7 @@ export const widgetSchema = {
   type: 'object',
   properties: {
     spec: {
-      type: 'object', required: ['size'], 'x-kubernetes-validations': [{ rule: 'self.size < 100', message: 'too big' }, { rule: 'self.size >= oldSelf.size', messageExpression: '"shrank to " + string(self.size)', reason: 'FieldValueForbidden', fieldPath: '.size' }],
+      type: 'object', required: ['size'], 'x-kubernetes-validations': [{ rule: 'self.size < 100', message: 'too big' }, { rule: 'self.size >= oldSelf.size', messageExpression: '"shrank: " + self.pattern', reason: 'FieldValueForbidden', fieldPath: '.size' }],
       properties: {
         size: { type: 'integer', minimum: 0 }, color: { type: 'string', enum: ['red', 'blue'], default: 'red' }, pattern: { type: 'string', pattern: '^a+$', maxLength: 20 },
         parts: { type: 'array', maxItems: 5, items: { type: 'object', required: ['name'], properties: { name: { type: 'string', maxLength: 50 }, n: { 'x-kubernetes-int-or-string': true } } }, 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] },

@@ -1,0 +1,44 @@
+/** Paths to one field of a schema: '.spec.replicas', ".spec['a.b']". What rules report at, and what selectable fields name. */
+import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+
+export interface FoundField {
+  /** Names along the way. */
+  readonly steps: readonly string[];
+  readonly schema: JsonObject | undefined;
+  /** Why the path leads nowhere, upstream's words. */
+  readonly problem?: string;
+}
+
+/** '.', '[', ']', quoted texts, and what is between them. */
+const TOKEN = /'(?:[^'\\]|\\[^])*'|[.[\]]|[^.[\]]+/g;
+const NOWHERE = 'does not refer to a valid field';
+
+/** named: only the dotted form is allowed. */
+export function fieldPathProblem(path: string, schema: JsonObject, { named = false }: { readonly named?: boolean } = {}): FoundField {
+  const tokens = path.match(TOKEN) ?? [], steps: string[] = [];
+  const refused = (problem: string): FoundField => ({ steps, schema: undefined, problem });
+  let current: JsonObject | undefined = schema;
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]!;
+    if (token !== '.' && token !== '[') return refused(`expected [ or . but got: ${token}`);
+    if (token === '[' && named) return refused('array notation is not allowed');
+    const next = tokens[++i];
+    if (next === undefined) return refused('unexpected end of JSON path');
+    if (token === '[' && !/^'[^]*'$/.test(next)) return refused(`expected single quoted string but got ${next}`);
+    const name = token === '[' ? next.slice(1, -1).replaceAll(/\\(.)/g, '$1') : next;
+    steps.push(name);
+    current = stepInto(current, name);
+    if (current === undefined) return refused(NOWHERE);
+    if (token === '.') continue;
+    const end = tokens[++i];
+    if (end !== ']') return refused(end === undefined ? 'unexpected end of JSON path' : `expected ] but got ${end}`);
+  }
+  return { steps, schema: current };
+}
+
+function stepInto(schema: JsonObject | undefined, name: string): JsonObject | undefined {
+  const properties = schema?.['properties'];
+  if (isJsonObject(properties) && Object.keys(properties).length > 0) return Object.hasOwn(properties, name) ? properties[name] as JsonObject : undefined;
+  const additional = schema?.['additionalProperties'];
+  return isJsonObject(additional) ? additional : undefined;
+}
