@@ -124,10 +124,20 @@ function compileValue(type: string, context: { packageName: string; extras: Fiel
   if (type.startsWith('map:')) return { kind: 'map', values: compileValue(type.slice(4), inner) };
   if (type.includes('.') || /^[A-Z]/.test(type)) {
     const definition = type.includes('.') ? type : `${packageName}.${type}`;
-    return { kind: 'object', type: () => schemaOf(definition) };
+    return { kind: 'object', type: extras.m === 'granular' ? () => granular(schemaOf(definition)) : () => schemaOf(definition) };
   }
   const [scalar, wire] = type.split(':');
   return { kind: 'scalar', type: scalar as ScalarType, ...(extras.e && { enum: extras.e }), ...(wire !== undefined && { wire: wire as 'schema-or-array' }) };
+}
+
+const granularTypes = new WeakMap<ObjectSchema, ObjectSchema>();
+
+/** A type that elsewhere is replaced as a whole. */
+function granular(schema: ObjectSchema): ObjectSchema {
+  if (schema.atomic !== true) return schema;
+  let known = granularTypes.get(schema);
+  if (!known) granularTypes.set(schema, (known = { name: schema.name, fields: schema.fields, byName: schema.byName, ...(schema.open && { open: true }) }));
+  return known;
 }
 
 function refersToAtomic(type: string, packageName: string): boolean {

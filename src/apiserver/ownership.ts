@@ -18,6 +18,7 @@ export function resetFields({ schema, served, isBuiltin, resource }: Pick<Endpoi
   if (subresource === 'status') return [['spec']];
   // Of what is not stored, nobody knows better than the writer.
   if (resource.virtual) return [];
+  if (subresource === '' && resource.behaviour.resetFields) return resource.behaviour.resetFields.map((name) => [name]);
   // A custom resource without the subresource has its status written with the rest.
   return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? STATUS : [];
 }

@@ -23,7 +23,7 @@ for (const [value, ...warnings] of ranges) test(`range: ${value}`, () => assert.
 
 test('where they are warned of', () => {
   const meta = { name: 'x', namespace: 'default' };
-  assert.deepEqual(create('services', { metadata: meta, spec: { type: 'LoadBalancer', ports: [{ port: 80 }], externalIPs: ['10.0.0.01'], loadBalancerSourceRanges: ['10.0.0.1/8'] } }).warnings.map((text) => text.split(':')[0]), ['spec.externalIPs[0]', 'spec.loadBalancerSourceRanges[0]']);
+  assert.deepEqual(create('services', { metadata: meta, spec: { type: 'LoadBalancer', ports: [{ port: 80 }], externalIPs: ['10.0.0.01'], loadBalancerSourceRanges: ['10.0.0.1/8'] } }).warnings.map((text) => text.split(':')[0]), ['spec.externalIPs[0]', 'spec.externalIPs is deprecated and may no longer be implemented in some clusters', 'spec.loadBalancerSourceRanges[0]']);
   assert.deepEqual(create('networking.k8s.io/networkpolicies', { metadata: meta, spec: { ingress: [{ from: [{ ipBlock: { cidr: '10.0.0.1/8', except: ['010.1.0.0/16'] } }] }], egress: [{ to: [{ ipBlock: { cidr: '10.0.0.1/8' } }] }] } }).warnings.map((text) => text.split(':')[0]),
     ['spec.ingress[0].from[0].ipBlock.cidr', 'spec.ingress[0].from[0].ipBlock.except[0]', 'spec.egress[0].to[0].ipBlock.cidr']);
   assert.deepEqual(create('pods', { metadata: meta, spec: { containers: [{ name: 'c', image: 'c' }], hostAliases: [{ ip: '10.0.0.01' }], dnsConfig: { nameservers: ['FD00::1'] } } }).warnings.map((text) => text.split(':')[0]), ['spec.dnsConfig.nameservers[0]', 'spec.hostAliases[0].ip']);

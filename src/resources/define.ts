@@ -65,6 +65,8 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   /** Metadata (names, labels, annotations, finalizers, owner references) is validated generically before; nameRule picks the rule. */
   readonly validate?: (object: T, context: HookContext) => FieldError[];
   readonly validateUpdate?: (next: T, previous: T, context: HookContext) => FieldError[];
+  /** Fields at the top that nobody comes to own by writing the object: what the server resets. Default: status, where there is one. */
+  readonly resetFields?: readonly string[];
   readonly warnings?: (object: T, previous: T | undefined) => string[];
   /** A warning that goes with every answer about this resource, reads too. */
   readonly deprecation?: string;

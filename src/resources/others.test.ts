@@ -17,15 +17,34 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
     'spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`'],
   ['networking.k8s.io/ingresses', { spec: { rules: [{ host: '1.2.3.4', http: { paths: [{ path: 'x', pathType: 'Prefix', backend: { service: { name: 's' } } }] } }] } },
     'spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address', 'spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path',
-    'spec.rules[0].http.paths[0].backend.service: Required value: port name or number is required'],
+    'spec.rules[0].http.paths[0].backend: Required value: port name or number is required'],
   ['policy/poddisruptionbudgets', { spec: { minAvailable: '120%', maxUnavailable: 1 } },
     'spec: Invalid value: {"minAvailable":"120%","maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set', 'spec.minAvailable: Invalid value: "120%": must not be greater than 100%'],
   ['scheduling.k8s.io/priorityclasses', { value: 1000000001 }, 'value: Forbidden: maximum allowed value of a user defined priority is 1000000000'],
   ['coordination.k8s.io/leases', { spec: { leaseDurationSeconds: 0, leaseTransitions: -1 } },
     'spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0', 'spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0'],
-  ['discovery.k8s.io/endpointslices', { addressType: 'IPv4', endpoints: [{ addresses: ['::1'] }, { addresses: [] }], ports: [{ port: 0 }] },
+  ['discovery.k8s.io/endpointslices', { addressType: 'IPv4', endpoints: [{ addresses: ['::1'] }, { addresses: [] }], ports: [{ port: 0, protocol: '' }] },
+    'ports[0].protocol: Unsupported value: "": supported values: "SCTP", "TCP", "UDP"',
     'endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address', 'endpoints[0].addresses[0]: Invalid value: "::1": may not be in the loopback range (127.0.0.0/8, ::1/128)',
-    'endpoints[1].addresses: Required value: must contain at least 1 address', 'ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive'],
+    'endpoints[1].addresses: Required value: must contain at least 1 address'],
+  ['storage.k8s.io/csinodes', { spec: { drivers: [{ name: '', nodeID: 'n'.repeat(257), topologyKeys: ['a', 'a'] }] } }, 'spec.drivers[0].name: Required value', `spec.drivers[0].nodeID: Invalid value: "${'n'.repeat(257)}": must be 256 characters or less`, 'spec.drivers[0]: Duplicate value: "a"'],
+  ['storage.k8s.io/csidrivers', { spec: { serviceAccountTokenInSecrets: true, volumeLifecycleModes: ['Odd'] } },
+    'spec.volumeLifecycleModes: Unsupported value: "Odd": supported values: "Persistent", "Ephemeral"', 'spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are specified'],
+  ['storage.k8s.io/volumeattachments', { spec: { attacher: '', nodeName: 'n', source: { persistentVolumeName: '' } } }, 'spec.attacher: Required value', 'spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName',
+    "spec.source.persistentVolumeName: Invalid value: \"\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
+  ['networking.k8s.io/ipaddresses', { metadata: { name: '10.0.0.1' }, spec: { parentRef: { resource: 'a/b', name: 'x', group: '' } } }, "spec.parentRef.resource: Invalid value: \"a/b\": may not contain '/'"],
+  ['networking.k8s.io/ingressclasses', { spec: { controller: 'a.b/c', parameters: { kind: '', name: 'a/b', scope: 'Namespace' } } }, 'spec.parameters.kind: Required value', "spec.parameters.name: Invalid value: \"a/b\": may not contain '/'", "spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"],
+  ['networking.k8s.io/networkpolicies', { spec: { podSelector: {}, ingress: [{ ports: [{ endPort: 5, protocol: '' }] }] } }, 'spec.ingress[0].ports[0].protocol: Unsupported value: "": supported values: "TCP", "UDP", "SCTP"', 'spec.ingress[0].ports[0].endPort: Invalid value: 5: may not be specified when `port` is not specified'],
+  ['flowcontrol.apiserver.k8s.io/flowschemas', { spec: { priorityLevelConfiguration: { name: 'p' }, rules: [{ subjects: [{ kind: 'User', user: { name: '' }, group: { name: 'g' } }], nonResourceRules: [{ verbs: ['fly'], nonResourceURLs: ['x', '/a/*'] }] }] } },
+    "spec.rules[0].subjects[0].group: Forbidden: group is forbidden when subject kind is not 'Group'", 'spec.rules[0].subjects[0].user.name: Required value',
+    'spec.rules[0].nonResourceRules[0].verbs: Unsupported value: ["fly"]: supported values: "create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"', 'spec.rules[0].nonResourceRules[0].nonResourceURLs[0]: Invalid value: "x": must start with slash'],
+  ['admissionregistration.k8s.io/mutatingadmissionpolicies', { spec: { matchConstraints: { resourceRules: [{ operations: ['DELETE'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods'] }] }, variables: [{ name: 'in', expression: '1' }], mutations: [{ patchType: 'JSONPatch', applyConfiguration: { expression: 'x' } }], reinvocationPolicy: 'Odd' } },
+    'spec.variables[0].name: Invalid value: "in": must be a valid CEL identifier', 'spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"',
+    'spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch', 'spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch',
+    'spec.reinvocationPolicy: Unsupported value: "Odd": supported values: "IfNeeded", "Never"'],
+  ['admissionregistration.k8s.io/mutatingwebhookconfigurations', { webhooks: [{ name: 'a.b.c', sideEffects: 'None', admissionReviewVersions: ['v1'], clientConfig: { service: { namespace: 'n', path: 'x' } } }] },
+    'webhooks[0].clientConfig.service.namespace: Required value', "webhooks[0].clientConfig.service.path: Invalid value: \"x\": must start with a '/'",
+    "webhooks[0].clientConfig.service.path: Invalid value: \"x\": segment[0] may not be empty"],
   ['storage.k8s.io/storageclasses', { provisioner: '', volumeBindingMode: 'Later' }, 'provisioner: Required value', 'volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"'],
   ['node.k8s.io/runtimeclasses', { handler: 'ok', overhead: { podFixed: { disk: '1' } } },
     'overhead.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified', 'overhead.limits[disk]: Invalid value: "disk": must be a standard resource for containers'],
@@ -38,7 +57,7 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
   })) }, "webhooks[2].clientConfig.service.path: Invalid value: \"x\": must start with a '/'", 'webhooks[2].clientConfig.service.path: Invalid value: "x": segment[0] may not be empty'],
   ['apiregistration.k8s.io/apiservices', { metadata: { name: 'v1.example.com' }, spec: { group: 'example.com', version: 'v1', groupPriorityMinimum: 0, versionPriority: 1 } }, 'spec.groupPriorityMinimum: Invalid value: 0: must be positive and less than 20000'],
   ['certificates.k8s.io/certificatesigningrequests', { spec: { request: '', signerName: 'x', usages: ['fly'] } },
-    'spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST',
+    'spec.request: Invalid value: "": PEM block type must be CERTIFICATE REQUEST',
     'spec.usages[0]: Unsupported value: "fly": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"',
     `spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form 'example.com/signer-name'`],
   ['flowcontrol.apiserver.k8s.io/prioritylevelconfigurations', { spec: { type: 'Limited', limited: { limitResponse: { type: 'Queue', queuing: { queues: 2, handSize: 3 } } } } }, 'spec.limited.limitResponse.queuing.handSize: Invalid value: 3: should not be greater than queues (2)'],
@@ -68,7 +87,7 @@ test('fields of features that are off are not taken, but stay where they are', (
   const claim = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'Odd', name: 'o', apiGroup: 'example.com' } } }), other = of('persistentvolumeclaims', { spec: { dataSourceRef: { kind: 'Odd', name: 'o', apiGroup: 'example.com', namespace: 'n' } } });
   for (const { spec } of [claim, other] as { spec: object }[]) assert.deepEqual(Object.keys(spec), ['volumeMode']);
   const both = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'PersistentVolumeClaim', name: 'o' } } });
-  assert.deepEqual((both['spec'] as { dataSourceRef: object }).dataSourceRef, { kind: 'PersistentVolumeClaim', name: 'o' });
+  assert.deepEqual((both['spec'] as { dataSourceRef: object }).dataSourceRef, { apiGroup: null, kind: 'PersistentVolumeClaim', name: 'o' });
 });
 
 test('role bindings keep their role', () => {

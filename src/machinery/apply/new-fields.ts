@@ -90,7 +90,11 @@ function compared(after: unknown, before: unknown, { value, atomic }: { readonly
   if (before === undefined) return newFields(after, value, atomic);
   const isStruct = !atomic && value.kind === 'object' && isJsonObject(before) && isJsonObject(after) && value.type().atomic !== true;
   if (!isStruct) {
-    if (jsonEqual(before, after)) return undefined;
+    if (value.kind === 'list' || value.kind === 'map') {
+      // It was there as null: who gives an empty one owns it, who gives none does not.
+      if (after === null) return undefined;
+      if (jsonEqual(before, after)) return LEAF;
+    } else if (jsonEqual(before, after)) return undefined;
     const found = newFields(after, value, atomic);
     // The list or map itself was there, empty.
     if (found !== LEAF) delete found['.'];

@@ -2,7 +2,6 @@
  * What admission policies and their bindings share. CEL expressions are compiled, and so checked, by the API server. After
  * upstream's pkg/apis/admissionregistration validation.
  */
-import { fieldErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { NamedRuleWithOperations, ParamKind, RuleWithOperations, Variable } from '#api/types.ts';
 import { validateCIdentifier, validateDNS1035Label, validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/names.ts';
@@ -110,6 +109,5 @@ function checkParamRef({ name, selector, parameterNotFoundAction: action }: Json
   if (name && selector) errors.forbidden(path.child('selector'), NOT_BOTH);
   if (!name && !selector) errors.required(path, 'one of name or selector must be specified');
   if (!action) errors.required(path.child('parameterNotFoundAction'));
-  // In this order, unlike other lists of values.
-  else if (action !== 'Deny' && action !== 'Allow') errors.add([fieldErrors.notSupported(`${path}.parameterNotFoundAction`, action, ['Deny', 'Allow'])]);
+  else if (action !== 'Deny' && action !== 'Allow') errors.notSupportedInOrder(path.child('parameterNotFoundAction'), action, ['Deny', 'Allow']);
 }

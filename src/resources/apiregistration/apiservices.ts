@@ -23,7 +23,7 @@ export const apiservices = defineResource<APIService>({
   validate: (service) => {
     const errors = new Errors(), { group = '', version = '', groupPriorityMinimum = 0, versionPriority = 0, service: target, caBundle, insecureSkipTLSVerify } = service.spec ?? ({} as Partial<NonNullable<APIService['spec']>>);
     const required = `${version}.${group}`;
-    if (nameOf(service) !== required) errors.invalid(METADATA.child('name'), nameOf(service), `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(required)}`);
+    if (nameOf(service) !== '' && nameOf(service) !== required) errors.invalid(METADATA.child('name'), nameOf(service), `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(required)}`);
     if (group === '') {
       if (version !== 'v1') errors.required(SPEC.child('group'), 'only v1 may have an empty group and it better be legacy kube');
     } else errors.invalidEach(SPEC.child('group'), group, validateDNS1123Subdomain(group));

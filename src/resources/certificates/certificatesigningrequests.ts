@@ -20,6 +20,7 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   group: 'certificates.k8s.io',
   plural: 'certificatesigningrequests',
   nameRule: 'path-segment',
+  resetFields: ['spec', 'status'],
   prepareForCreate: (request, { user }) => {
     const spec = request.spec;
     request.status = {};
@@ -104,7 +105,7 @@ function stampConditions(next: CertificateSigningRequest, previous: CertificateS
 function checkSpec(request: CertificateSigningRequest, errors: Errors): void {
   const { request: body = '', usages = [], signerName = '', expirationSeconds } = request.spec ?? ({} as Partial<NonNullable<CertificateSigningRequest['spec']>>);
   const problem = problemOf(() => parseCertificateRequest(body));
-  if (problem !== undefined) errors.invalid(SPEC.child('request'), body === '' ? null : body, problem);
+  if (problem !== undefined) errors.invalid(SPEC.child('request'), request.spec?.request ?? null, problem);
   if (usages.length === 0) errors.required(SPEC.child('usages'));
   usages.forEach((usage, i) => {
     if (!USAGES.includes(usage)) errors.notSupported(SPEC.child('usages').index(i), usage, USAGES);

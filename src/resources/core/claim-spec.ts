@@ -40,9 +40,10 @@ function checkSources({ dataSource, dataSourceRef }: PersistentVolumeClaimSpec, 
     if (dataSourceRef.namespace) errors.invalidEach(path.child('dataSourceRef').child('namespace'), dataSourceRef.namespace, validateDNS1123Label(dataSourceRef.namespace));
   }
   if (!dataSource || !dataSourceRef) return;
-  const source = path.child('dataSource').toString();
+  // Upstream shows the place, which is nothing in JSON.
+  const source = {};
   if (dataSourceRef.namespace) errors.invalid(path, source, 'may not be specified when dataSourceRef.namespace is specified');
-  else if (dataSource.apiGroup !== dataSourceRef.apiGroup || dataSource.kind !== dataSourceRef.kind || dataSource.name !== dataSourceRef.name) errors.invalid(path, source, 'must match dataSourceRef');
+  else if ((dataSource.apiGroup ?? '') !== (dataSourceRef.apiGroup ?? '') || dataSource.kind !== dataSourceRef.kind || dataSource.name !== dataSourceRef.name) errors.invalid(path, source, 'must match dataSourceRef');
 }
 
 function checkSource(source: { name?: string; kind?: string; apiGroup?: string }, path: Path, errors: Errors): void {

@@ -130,7 +130,7 @@ test('claims and volumes', () => {
   assert.deepEqual(update<PersistentVolumeClaim>('persistentvolumeclaims', bound, (next) => { next.spec!.resources!.requests!['storage'] = '2Gi'; }).errors, []);
   const volume = { metadata: { name: 'v' }, spec: { accessModes: ['ReadWriteOnce'], capacity: { storage: '1Gi' }, local: { path: '/x' } } };
   assert.deepEqual(create('persistentvolumes', volume).errors, ['spec.nodeAffinity: Required value: Local volume requires node affinity']);
-  assert.deepEqual(create('persistentvolumes', { metadata: { name: 'v' }, spec: {} }).errors, ['spec.accessModes: Required value', 'spec.capacity: Required value', 'spec.capacity: Unsupported value: {}: supported values: "storage"', 'spec: Required value: must specify a volume type']);
+  assert.deepEqual(create('persistentvolumes', { metadata: { name: 'v' }, spec: {} }).errors, ['spec.accessModes: Required value', 'spec.capacity: Required value', 'spec.capacity: Unsupported value: null: supported values: "storage"', 'spec: Required value: must specify a volume type']);
 });
 
 test('quotas, limits, replication controllers, endpoints', () => {

@@ -1,5 +1,5 @@
 /** PersistentVolumeClaim. */
-import type { PersistentVolumeClaim } from '#api/types.ts';
+import type { PersistentVolumeClaim, PersistentVolumeClaimSpec } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import { checkImmutable, IMMUTABLE } from '../checks.ts';
 import { defineResource } from '../define.ts';
@@ -23,18 +23,19 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
     claim.status.phase ||= 'Pending';
     defaultClaimSpec(spec);
     roundUp(spec.resources?.requests);
-    // Each of the two ways to name a source fills the other, as long as the older one can say it.
-    // The older one can say no more than it could at first, and other namespaces are not read from.
-    if (spec.dataSource && !spec.dataSourceRef && !isOldSource(spec.dataSource)) delete spec.dataSource;
-    if (spec.dataSource && !spec.dataSourceRef) spec.dataSourceRef = { ...spec.dataSource };
-    else if (spec.dataSourceRef && !spec.dataSource && !spec.dataSourceRef.namespace && isOldSource(spec.dataSourceRef)) spec.dataSource = { ...spec.dataSourceRef };
+    nullGroups(spec);
   },
   prepareForCreate: (claim) => {
     claim.status = { phase: 'Pending' };
+    // Other namespaces are not read from.
     if (claim.spec?.dataSourceRef?.namespace) delete claim.spec.dataSourceRef;
+    dropForeignSource(claim.spec!);
+    fillSources(claim.spec!);
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
+    if (next.spec?.dataSourceRef?.namespace && !previous.spec?.dataSourceRef) delete next.spec.dataSourceRef;
+    if (!previous.spec?.dataSource && !previous.spec?.dataSourceRef) dropForeignSource(next.spec!);
   },
   validate: (claim) => {
     const errors = new Errors();
@@ -69,6 +70,24 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
     },
   },
 });
+
+/** Of a reference without one it is written as null. */
+function nullGroups({ dataSource, dataSourceRef }: PersistentVolumeClaimSpec): void {
+  for (const source of [dataSource, dataSourceRef] as ({ apiGroup?: string | null } | undefined)[]) if (source) source.apiGroup ??= null;
+}
+
+/** The older way to name a source can say no more than it could at first. */
+function dropForeignSource(spec: PersistentVolumeClaimSpec): void {
+  if (spec.dataSource && !spec.dataSourceRef && !isOldSource(spec.dataSource)) delete spec.dataSource;
+}
+
+/** Each of the two ways to name a source fills the other. */
+function fillSources(spec: PersistentVolumeClaimSpec): void {
+  const { dataSource, dataSourceRef } = spec;
+  const copy = ({ apiGroup, kind, name }: { readonly apiGroup?: string; readonly kind: string; readonly name: string }): { apiGroup: string; kind: string; name: string } => ({ apiGroup: (apiGroup ?? null) as never, kind, name });
+  if (dataSource && !dataSourceRef) spec.dataSourceRef = copy(dataSource);
+  else if (dataSourceRef && !dataSource && !dataSourceRef.namespace) spec.dataSource = copy(dataSourceRef);
+}
 
 function isOldSource(source: { apiGroup?: string; kind?: string }): boolean {
   return (!source.apiGroup && source.kind === 'PersistentVolumeClaim') || (source.apiGroup === 'snapshot.storage.k8s.io' && source.kind === 'VolumeSnapshot');

@@ -5,16 +5,22 @@ import type { KubeObject } from '#machinery/object.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC } from '../field-path.ts';
-import { checkDriverName, checkPositiveQuantity } from '../resource-list.ts';
+import { checkDriverName, checkPositiveQuantity, quantityOf } from '../resource-list.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
-import { checkAccessModes, fractionalBytesWarnings, VOLUME_MODES } from './claim-spec.ts';
+import { checkAccessModes, VOLUME_MODES } from './claim-spec.ts';
 import { defaultAzureDisk, defaultIscsi, defaultRbd, roundUp } from './pod/defaults.ts';
 import { checkNodeSelector } from './pod/scheduling.ts';
 import { checkIscsi, checkNoBacksteps, checkSecretRefName, checkVolumeSource, ISCSI_PORTAL_TOO_LONG, requires, SHARED_VOLUME_CHECKS, type VolumeCheck } from './pod/volumes.ts';
-import { nodeSelectorWarnings, volumeSourceWarnings } from './pod/warnings.ts';
+import { nodeSelectorWarnings } from './pod/warnings.ts';
 
 const RECLAIM_POLICIES = ['Delete', 'Recycle', 'Retain'];
+/** In upstream's order. */
+const DEPRECATED: readonly (readonly [type: keyof PersistentVolumeSpec, since: string, name?: string])[] = [
+  ['cephfs', 'v1.28, non-functional in v1.31+'], ['photonPersistentDisk', 'v1.11, non-functional in v1.16+'], ['scaleIO', 'v1.16, non-functional in v1.22+'], ['storageos', 'v1.22, non-functional in v1.25+', 'storageOS'],
+  ['glusterfs', 'v1.25, non-functional in v1.26+'], ['rbd', 'v1.28, non-functional in v1.31+'],
+];
+const MOUNT_ANNOTATION = 'volume.beta.kubernetes.io/mount-options';
 const CLASS_ANNOTATION = 'volume.beta.kubernetes.io/storage-class';
 
 export const persistentvolumes = defineResource<PersistentVolume>({
@@ -31,6 +37,9 @@ export const persistentvolumes = defineResource<PersistentVolume>({
     if (spec.iscsi) defaultIscsi(spec.iscsi);
     if (spec.rbd) defaultRbd(spec.rbd);
     if (spec.azureDisk) defaultAzureDisk(spec.azureDisk);
+    // Written always, as null where there is none.
+    if (spec.azureFile) (spec.azureFile as { secretNamespace?: string | null }).secretNamespace ??= null;
+    if (spec.scaleIO) (spec.scaleIO as { secretRef?: object | null }).secretRef ??= null;
     if (spec.scaleIO) { spec.scaleIO.storageMode ||= 'ThinProvisioned'; spec.scaleIO.fsType ||= 'xfs'; }
   },
   prepareForCreate: (volume, context) => {
@@ -60,8 +69,9 @@ export const persistentvolumes = defineResource<PersistentVolume>({
   },
   warnings: (volume) => {
     const { spec = {} } = volume, list = classAnnotationWarnings(volume);
+    if (volume.metadata?.annotations?.[MOUNT_ANNOTATION] !== undefined) list.push(`metadata.annotations[${MOUNT_ANNOTATION}]: deprecated since v1.31; use "mountOptions" attribute instead`);
     if (spec.persistentVolumeReclaimPolicy === 'Recycle') list.push('spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.');
-    list.push(...nodeSelectorWarnings(spec.nodeAffinity?.required?.nodeSelectorTerms, 'spec.nodeAffinity.required.nodeSelectorTerms'), ...volumeSourceWarnings(spec, 'spec'), ...fractionalBytesWarnings(spec.capacity?.['storage'], 'spec.capacity[storage]'));
+    list.push(...nodeSelectorWarnings(spec.nodeAffinity?.required?.nodeSelectorTerms, 'spec.nodeAffinity.required.nodeSelectorTerms'), ...DEPRECATED.flatMap(([type, since, name = type]) => (spec[type] ? [`spec.${name}: deprecated in ${since}`] : [])));
     return list;
   },
   table: {
@@ -131,9 +141,10 @@ const CHECKS: Readonly<Record<string, VolumeCheck>> = {
   portworxVolume: SHARED_VOLUME_CHECKS['portworxVolume']!,
   azureDisk: SHARED_VOLUME_CHECKS['azureDisk']!,
   scaleIO: SHARED_VOLUME_CHECKS['scaleIO']!,
-  local: (source, path, errors) => {
+  local: (source, path, errors, context) => {
     if (!source.path) errors.required(path.child('path'));
     else checkNoBacksteps(source.path, path.child('path'), errors);
+    if (context.pinned === false) errors.required(context.specPath!.child('nodeAffinity'), 'Local volume requires node affinity');
   },
   storageos: (source, path, errors, context) => {
     if (!source.volumeName) errors.required(path.child('volumeName'));
@@ -155,6 +166,9 @@ const CHECKS: Readonly<Record<string, VolumeCheck>> = {
   },
 };
 const SOURCE_TYPES = Object.keys(CHECKS);
+/** How errors name what may not be there as well, and what may all the same. */
+const NAMES = { cephfs: 'cephFS' };
+const BESIDE = new Set(['flexVolume']);
 
 /** Also of the inline volumes of VolumeAttachments, which have fewer fields. */
 export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: Path, errors: Errors, inline = false): void {
@@ -163,17 +177,16 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
     for (const field of ['claimRef', 'capacity', 'nodeAffinity', 'storageClassName'] as const) if (spec[field]) errors.forbidden(path.child(field), notInline);
     if (!spec.csi) errors.required(path.child('csi'), 'has to be specified in the context of inline volumes');
     if (spec.persistentVolumeReclaimPolicy && spec.persistentVolumeReclaimPolicy !== 'Retain') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), 'may only be Retain in the context of inline volumes');
-    if (spec.volumeMode && spec.volumeMode !== 'Filesystem') errors.forbidden(path.child('volumeMode'), 'may not specify volumeMode other than Filesystem in the context of inline volumes');
+    if (spec.volumeMode !== undefined && spec.volumeMode !== 'Filesystem') errors.forbidden(path.child('volumeMode'), 'may not specify volumeMode other than Filesystem in the context of inline volumes');
   }
   if (!spec.accessModes?.length) errors.required(path.child('accessModes'));
   checkAccessModes(spec.accessModes ?? [], path, errors);
   if (!inline) checkOwnFields(spec, path, errors);
-  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, at: path } });
-  if (spec.local && !spec.nodeAffinity) errors.required(path.child('nodeAffinity'), 'Local volume requires node affinity');
+  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, pinned: spec.nodeAffinity?.required !== undefined, specPath: path }, names: NAMES, beside: BESIDE });
   if (spec.hostPath?.path !== undefined && /^\/+\.?$/.test(spec.hostPath.path) && spec.persistentVolumeReclaimPolicy === 'Recycle') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), "may not be 'recycle' for a hostPath mount of '/'");
   if (!inline && spec.storageClassName) checkDnsSubdomain(spec.storageClassName, path, 'storageClassName', errors);
   if (!inline) checkOptionalEnum(spec.volumeMode, VOLUME_MODES, path, 'volumeMode', errors);
-  if (spec.volumeAttributesClassName === undefined) return;
+  if (inline || spec.volumeAttributesClassName === undefined) return;
   if (spec.volumeAttributesClassName === '') errors.required(path.child('volumeAttributesClassName'), 'an empty string is disallowed');
   else checkDnsSubdomain(spec.volumeAttributesClassName, path, 'volumeAttributesClassName', errors);
   if (!spec.csi) errors.required(path.child('csi'), 'has to be specified when using volumeAttributesClassName');
@@ -182,8 +195,12 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
 function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors): void {
   const capacity = spec.capacity ?? {}, at = path.child('capacity');
   if (Object.keys(capacity).length === 0) errors.required(at);
-  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.notSupported(at, capacity, ['storage']);
-  for (const name in capacity) checkPositiveQuantity(capacity[name]!, at.key(name), errors);
+  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.notSupported(at, spec.capacity ?? null, ['storage']);
+  for (const name in capacity) {
+    const amount = quantityOf(capacity[name]!).value();
+    if (Number(amount) < 0) errors.invalid(at.key(name), Number(amount), 'must be a valid resource quantity');
+    checkPositiveQuantity(capacity[name]!, at.key(name), errors);
+  }
   if (spec.persistentVolumeReclaimPolicy) checkOptionalEnum(spec.persistentVolumeReclaimPolicy, RECLAIM_POLICIES, path, 'persistentVolumeReclaimPolicy', errors);
   if (!spec.nodeAffinity) return;
   if (!spec.nodeAffinity.required) errors.required(path.child('nodeAffinity').child('required'), 'must specify required node constraints');

@@ -15,7 +15,7 @@ const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const POLICIES = ['Cluster', 'Local'];
 const FAMILIES = ['IPv4', 'IPv6'];
 const FAMILY_POLICIES = ['PreferDualStack', 'RequireDualStack', 'SingleStack'];
-const DISTRIBUTIONS = ['PreferClose', 'PreferSameNode', 'PreferSameZone'];
+const DISTRIBUTIONS = ['PreferClose', 'PreferSameZone', 'PreferSameNode'];
 const AFFINITY_SECONDS_MAX = 86400;
 const AFFINITY_SECONDS_DEFAULT = 10800;
 const SOURCE_RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
@@ -25,7 +25,7 @@ const KUBELET_PORT = 10250;
 export const services = defineResource<Service>({
   group: '',
   plural: 'services',
-  nameRule: 'dns-1035-label',
+  nameRule: 'dns-label',
   allowCreateOnUpdate: true,
   applyDefaults,
   prepareForCreate: (service) => {
@@ -305,7 +305,7 @@ function checkTrafficPolicies(spec: ServiceSpec, errors: Errors): void {
   if (spec.internalTrafficPolicy === undefined) {
     if (spec.type === 'NodePort' || spec.type === 'LoadBalancer' || spec.type === 'ClusterIP') errors.required(SPEC.child('internalTrafficPolicy'));
   } else if (!POLICIES.includes(spec.internalTrafficPolicy)) errors.notSupported(SPEC.child('internalTrafficPolicy'), spec.internalTrafficPolicy, POLICIES);
-  if (spec.trafficDistribution !== undefined && !DISTRIBUTIONS.includes(spec.trafficDistribution)) errors.notSupported(SPEC.child('trafficDistribution'), spec.trafficDistribution, DISTRIBUTIONS);
+  if (spec.trafficDistribution !== undefined && !DISTRIBUTIONS.includes(spec.trafficDistribution)) errors.notSupportedInOrder(SPEC.child('trafficDistribution'), spec.trafficDistribution, DISTRIBUTIONS);
 }
 
 /** The primary address and family stay; a second one may come and go. */
@@ -354,13 +354,18 @@ function checkLoadBalancerStatus(service: Service, errors: Errors): void {
 function warnings(service: Service): string[] {
   const list: string[] = [], spec = service.spec ?? {};
   if (service.metadata?.annotations?.['service.kubernetes.io/topology-aware-hints'] !== undefined) list.push('annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead');
-  if (spec.type === 'LoadBalancer' && spec.loadBalancerIP) list.push('spec.loadBalancerIP is deprecated');
-  if (isHeadless(spec) && spec.sessionAffinity && spec.sessionAffinity !== 'None') list.push('spec.SessionAffinity is ignored for headless services');
-  if (isHeadless(spec) && spec.externalIPs?.length) list.push('spec.externalIPs is ignored when spec.clusterIP is "None"');
+  const headless = spec.type === 'ClusterIP' && spec.clusterIP === NONE, outside = (spec.externalIPs ?? []).length > 0;
   if (!isHeadless(spec)) spec.clusterIPs?.forEach((ip, i) => list.push(...addressWarnings(ip, `spec.clusterIPs[${i}]`)));
+  if (headless && spec.loadBalancerIP) list.push('spec.loadBalancerIP is ignored for headless services');
+  if (headless && outside) list.push('spec.externalIPs is ignored for headless services');
+  if (headless && spec.sessionAffinity !== 'None') list.push('spec.SessionAffinity is ignored for headless services');
   spec.externalIPs?.forEach((ip, i) => list.push(...addressWarnings(ip, `spec.externalIPs[${i}]`)));
+  if (outside && !headless && spec.type !== 'ExternalName') list.push('spec.externalIPs is deprecated and may no longer be implemented in some clusters');
   if (spec.loadBalancerIP) list.push(...addressWarnings(spec.loadBalancerIP, 'spec.loadBalancerIP'));
   spec.loadBalancerSourceRanges?.forEach((range, i) => list.push(...rangeWarnings(range, `spec.loadBalancerSourceRanges[${i}]`)));
+  if (spec.type === 'ExternalName' && outside) list.push('spec.externalIPs is ignored when spec.type is "ExternalName"');
+  if (spec.type !== 'ExternalName' && spec.externalName) list.push('spec.externalName is ignored when spec.type is not "ExternalName"');
+  if (spec.trafficDistribution === 'PreferClose') list.push('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"');
   return list;
 }
 

@@ -10,7 +10,9 @@ const names = (count: number): object[] => Array.from({ length: count }, (_, i) 
 const refused: readonly (readonly [what: string, slice: object, ...errors: string[]])[] = [
   ['hints', slice({ hints: { forZones: names(9), forNodes: [{ name: 'a' }, { name: 'a' }, { name: 'B' }] } }), 'endpoints[0].hints.forZones: Too many: 9: must have at most 8 items', 'endpoints[0].hints.forNodes[1].name: Duplicate value: "a"',
     "endpoints[0].hints.forNodes[2].name: Invalid value: \"B\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
-  ['ports', slice({}, { ports: [{ name: 'a', port: 1 }, { name: 'a', port: 0, protocol: 'X' }] }), 'ports[1].name: Duplicate value: "a"', 'ports[1].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"', 'ports[1].port: Invalid value: 0: must be between 1 and 65535, inclusive'],
+  ['ports', slice({}, { ports: [{ name: 'a', port: 1 }, { name: 'a', port: 0, protocol: 'X' }] }), 'ports[1].name: Duplicate value: "a"', 'ports[1].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"'],
+  ['domain names', slice({ addresses: ['a.example.com.', '', 'a', 'A.b'] }, { addressType: 'FQDN' }), 'endpoints[0].addresses[1]: Required value', 'endpoints[0].addresses[2]: Invalid value: "a": should be a domain with at least two segments separated by dots',
+    "endpoints[0].addresses[3]: Invalid value: \"A.b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
   ['address types', slice({ addresses: [] }, { addressType: '' }), 'addressType: Required value', 'endpoints[0].addresses: Required value: must contain at least 1 address'],
 ];
 

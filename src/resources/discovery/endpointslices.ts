@@ -2,7 +2,7 @@
 import type { Endpoint, EndpointSlice } from '#api/types.ts';
 import { isIPv6 } from 'node:net';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkQualifiedName, PROTOCOLS } from '../checks.ts';
+import { checkDnsLabel, checkDnsSubdomain, checkEnum, checkImmutable, checkIP, checkLabelValue, checkNonSpecialIP, checkOptionalEnum, checkQualifiedName, invalidJoined, PROTOCOLS } from '../checks.ts';
 import { addressWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
@@ -23,7 +23,6 @@ export const endpointslices = defineResource<EndpointSlice>({
   group: 'discovery.k8s.io',
   plural: 'endpointslices',
   applyDefaults: (slice) => {
-    slice.endpoints ??= [];
     for (const port of slice.ports ?? []) {
       port.name ??= '';
       port.protocol ??= 'TCP';
@@ -31,9 +30,11 @@ export const endpointslices = defineResource<EndpointSlice>({
   },
   prepareForCreate: (slice) => {
     startGeneration(slice);
+    emptyAsNull(slice);
     dropTopology(slice);
   },
   prepareForUpdate: (next, previous) => {
+    emptyAsNull(next);
     bumpGeneration(next, previous, ['endpoints', 'ports', 'addressType']);
     // Services and consumers are told apart by labels: they count too.
     const before = previous.metadata?.generation ?? 0;
@@ -43,19 +44,21 @@ export const endpointslices = defineResource<EndpointSlice>({
   validate: (slice) => {
     const errors = new Errors();
     checkEnum(slice.addressType, ADDRESS_TYPES, Path.root(''), 'addressType', errors);
-    checkEndpoints(slice, errors);
     checkPorts(slice, errors);
+    checkEndpoints(slice, errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkEndpoints(next, errors);
+    checkEnum(next.addressType, ADDRESS_TYPES, Path.root(''), 'addressType', errors);
     checkPorts(next, errors);
+    // What was accepted before stays.
+    if (!semanticEqual(next.endpoints, previous.endpoints)) checkEndpoints(next, errors);
     checkImmutable(next.addressType, previous.addressType, Path.root('addressType'), errors);
     return errors.list;
   },
   warnings: (slice, previous) => {
-    if (slice.addressType === 'FQDN') return previous ? [] : ['addressType: FQDN endpoints are deprecated'];
+    if (slice.addressType === 'FQDN') return previous ? [] : ['spec.addressType: FQDN endpoints are deprecated'];
     if (previous && previous.metadata?.generation === slice.metadata?.generation) return [];
     return (slice.endpoints ?? []).flatMap(({ addresses = [] }, i) => addresses.flatMap((address, j) => addressWarnings(address, `endpoints[${i}].addresses[${j}]`)));
   },
@@ -65,17 +68,24 @@ export const endpointslices = defineResource<EndpointSlice>({
   },
 });
 
+/** Both are written always, as null when they are empty. */
+function emptyAsNull(slice: EndpointSlice): void {
+  const lists = slice as { endpoints: unknown[] | null; ports: unknown[] | null };
+  if (!slice.endpoints?.length) lists.endpoints = null;
+  if (!slice.ports?.length) lists.ports = null;
+}
+
 /** What the older version said of a place: this version says nodeName, and does not take the rest. */
-function dropTopology({ endpoints = [] }: EndpointSlice): void {
-  for (const endpoint of endpoints) {
+function dropTopology({ endpoints }: EndpointSlice): void {
+  for (const endpoint of endpoints ?? []) {
     const node = endpoint.deprecatedTopology?.['kubernetes.io/hostname'];
     if (node !== undefined) endpoint.nodeName ??= node;
     delete endpoint.deprecatedTopology;
   }
 }
 
-function topologies({ endpoints = [] }: EndpointSlice): unknown[] {
-  return endpoints.map(({ deprecatedTopology }) => deprecatedTopology);
+function topologies({ endpoints }: EndpointSlice): unknown[] {
+  return (endpoints ?? []).map(({ deprecatedTopology }) => deprecatedTopology);
 }
 
 function checkEndpoints(slice: EndpointSlice, errors: Errors): void {
@@ -113,14 +123,23 @@ function checkHints(hints: readonly { name: string }[] | undefined, path: Path, 
   });
 }
 
+/** The first problem only. */
+function checkFullDomainName(address: string, path: Path, errors: Errors): void {
+  if (address === '') { errors.required(path); return; }
+  const name = address.replace(/\.$/, ''), labels = name.split('.'), problems = validateDNS1123Subdomain(name);
+  if (problems.length > 0) { invalidJoined(path, name, problems, errors); return; }
+  if (labels.length < 2) { errors.invalid(path, name, 'should be a domain with at least two segments separated by dots'); return; }
+  const bad = labels.find((label) => validateDNS1123Label(label).length > 0);
+  if (bad !== undefined) invalidJoined(path, bad, validateDNS1123Label(bad), errors);
+}
+
 function checkAddress(address: string, type: string, path: Path, errors: Errors): void {
   if (type === 'FQDN') {
-    const name = address.endsWith('.') ? address.slice(0, -1) : address;
-    const labels = name.split('.');
-    if (labels.length < 2) errors.invalid(path, address, 'should be a domain with at least two segments separated by dots');
-    for (const label of labels) errors.invalidEach(path, address, validateDNS1123Label(label));
+    checkFullDomainName(address, path, errors);
     return;
   }
+  // Of other types nothing is known.
+  if (type !== 'IPv4' && type !== 'IPv6') return;
   if (!checkIP(address, path, errors)) return;
   if (type === 'IPv4' && isIPv6(address)) errors.invalid(path, address, 'must be an IPv4 address');
   if (type === 'IPv6' && !isIPv6(address)) errors.invalid(path, address, 'must be an IPv6 address');
@@ -135,9 +154,8 @@ function checkPorts(slice: EndpointSlice, errors: Errors): void {
     if (name !== '') checkDnsLabel(name, at, 'name', errors);
     if (names.has(name)) errors.duplicate(at.child('name'), name);
     names.add(name);
-    checkEnum(port.protocol, PROTOCOLS, at, 'protocol', errors);
+    checkOptionalEnum(port.protocol, PROTOCOLS, at, 'protocol', errors);
     if (port.appProtocol !== undefined) checkQualifiedName(port.appProtocol, at.child('appProtocol'), errors);
-    if (port.port !== undefined && (port.port < 1 || port.port > 65535)) errors.invalid(at.child('port'), port.port, 'must be between 1 and 65535, inclusive');
   });
 }
 

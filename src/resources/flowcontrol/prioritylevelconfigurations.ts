@@ -1,7 +1,6 @@
 /** PriorityLevelConfiguration: how many requests of a level run at once, and how the others wait. */
 import type { PriorityLevelConfiguration } from '#api/types.ts';
 import { deepEqual } from '#machinery/json.ts';
-import { checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
@@ -41,7 +40,7 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
   },
   validate: (level) => {
     const errors = new Errors(), { type = '', limited, exempt } = level.spec ?? ({} as Partial<NonNullable<PriorityLevelConfiguration['spec']>>);
-    if ((nameOf(level) === 'exempt') !== (type === 'Exempt')) errors.invalid(SPEC.child('type'), type, "type must be 'Exempt' if and only if name is 'exempt'");
+    if ((nameOf(level) === 'exempt') !== (type === 'Exempt')) errors.invalid(SPEC.child('type'), type, "must be 'Exempt' if and only if `name` is 'exempt'");
     if (type === 'Exempt') {
       if (limited) errors.forbidden(SPEC.child('limited'), "must be nil if the type is not Limited");
       checkShares(exempt ?? {}, SPEC.child('exempt'), errors);
@@ -86,7 +85,7 @@ function checkShares(shares: { nominalConcurrencyShares?: number; lendablePercen
 
 function checkLimited(limited: Limited, path: Path, errors: Errors): void {
   checkShares(limited, path, errors);
-  checkNonNegative(limited.borrowingLimitPercent, path, 'borrowingLimitPercent', errors);
+  if (limited.borrowingLimitPercent !== undefined && limited.borrowingLimitPercent < 0) errors.invalid(path.child('borrowingLimitPercent'), limited.borrowingLimitPercent, 'if specified, must be a non-negative integer');
   const at = path.child('limitResponse'), response = limited.limitResponse;
   if (response?.type === 'Reject') {
     if (response.queuing) errors.forbidden(at.child('queuing'), 'must be nil if limited.limitResponse.type is not Limited');

@@ -1,6 +1,6 @@
 /** IngressClass. */
 import type { IngressClass } from '#api/types.ts';
-import { validateDNS1123Label } from '#machinery/names.ts';
+import { validateDNS1123Label, validatePathSegmentName } from '#machinery/names.ts';
 import { checkDnsSubdomain, checkDomainPrefixedPath, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
@@ -39,10 +39,12 @@ function validate(ingressClass: IngressClass): Errors['list'] {
   if (!parameters) return errors.list;
   const at = SPEC.child('parameters');
   if (parameters.apiGroup !== undefined) checkDnsSubdomain(parameters.apiGroup, at, 'apiGroup', errors);
-  if (!parameters.kind) errors.required(at.child('kind'), 'kind is required');
-  if (!parameters.name) errors.required(at.child('name'), 'name is required');
+  for (const field of ['kind', 'name'] as const) {
+    if (parameters[field]) errors.invalidEach(at.child(field), parameters[field], validatePathSegmentName(parameters[field]));
+    else errors.required(at.child(field));
+  }
   if (parameters.scope === 'Namespace') {
-    if (!parameters.namespace) errors.required(at.child('namespace'), '`parameters.scope` is set to \'Namespace\'');
+    if (parameters.namespace === undefined) errors.required(at.child('namespace'), '`parameters.scope` is set to \'Namespace\'');
     else errors.invalidEach(at.child('namespace'), parameters.namespace, validateDNS1123Label(parameters.namespace));
   } else if (parameters.scope === 'Cluster') {
     if (parameters.namespace !== undefined) errors.forbidden(at.child('namespace'), '`parameters.scope` is set to \'Cluster\'');

@@ -1,10 +1,10 @@
 /** Ingress. */
 import type { HTTPIngressPath, Ingress, IngressBackend, IngressSpec } from '#api/types.ts';
 import { isIP } from 'node:net';
-import { validateDNS1035Label, validateDNS1123Subdomain, validateWildcardDNS1123Subdomain } from '#machinery/names.ts';
+import { validateDNS1123Label, validateDNS1123Subdomain, validatePathSegmentName, validateWildcardDNS1123Subdomain } from '#machinery/names.ts';
 import { checkDnsSubdomain, checkIP, checkPortName, checkPortNumber } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, METADATA, type Path, SPEC, STATUS } from '../field-path.ts';
+import { Errors, Path, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
@@ -13,11 +13,17 @@ const PATH_TYPES = ['Exact', 'ImplementationSpecific', 'Prefix'];
 const BAD_SEQUENCES = ['//', '/./', '/../', '%2f', '%2F'];
 const BAD_SUFFIXES = ['/..', '/.'];
 const SHOWN_HOSTS_MAX = 3;
+/** Without the metadata around them: so upstream names the place. */
+const ANNOTATIONS = Path.root('annotations');
 
 export const ingresses = defineResource<Ingress>({
   group: 'networking.k8s.io',
   plural: 'ingresses',
-  applyDefaults: (ingress) => { ingress.spec ??= {}; },
+  applyDefaults: (ingress) => {
+    const spec = (ingress.spec ??= {});
+    nullGroup(spec.defaultBackend);
+    for (const { http } of spec.rules ?? []) for (const { backend } of http?.paths ?? []) nullGroup(backend);
+  },
   prepareForCreate: (ingress) => {
     ingress.status = { loadBalancer: {} };
     startGeneration(ingress);
@@ -29,7 +35,7 @@ export const ingresses = defineResource<Ingress>({
   validate: (ingress) => {
     const errors = new Errors();
     const annotation = ingress.metadata?.annotations?.[CLASS_ANNOTATION], name = ingress.spec?.ingressClassName;
-    if (annotation !== undefined && name !== undefined && annotation !== name) errors.invalid(METADATA.child('annotations').child(CLASS_ANNOTATION), annotation, 'must match `ingressClassName` when both are specified');
+    if (annotation !== undefined && name !== undefined && annotation !== name) errors.invalid(ANNOTATIONS.child(CLASS_ANNOTATION), annotation, 'must match `ingressClassName` when both are specified');
     checkSpec(ingress.spec ?? {}, errors);
     return errors.list;
   },
@@ -65,6 +71,12 @@ export const ingresses = defineResource<Ingress>({
   },
 });
 
+/** Of a reference without one it is written as null. */
+function nullGroup(backend: IngressBackend | undefined): void {
+  const resource = backend?.resource as { apiGroup?: string | null } | undefined;
+  if (resource) resource.apiGroup ??= null;
+}
+
 function formatHosts({ rules = [] }: IngressSpec): string {
   const hosts = rules.map(({ host }) => host || '').filter((host) => host !== '');
   if (hosts.length === 0) return '*';
@@ -72,7 +84,7 @@ function formatHosts({ rules = [] }: IngressSpec): string {
 }
 
 function checkSpec(spec: IngressSpec, errors: Errors): void {
-  if (!spec.rules?.length && !spec.defaultBackend) errors.invalid(SPEC, spec.rules ?? [], 'either `defaultBackend` or `rules` must be specified');
+  if (!spec.rules?.length && !spec.defaultBackend) errors.invalid(SPEC, spec.rules ?? null, 'either `defaultBackend` or `rules` must be specified');
   if (spec.defaultBackend) checkBackend(spec.defaultBackend, SPEC.child('defaultBackend'), errors);
   spec.rules?.forEach((rule, i) => {
     const at = SPEC.child('rules').index(i);
@@ -99,8 +111,8 @@ function checkHost(host: string, path: Path, errors: Errors): void {
 
 function checkPath(path: HTTPIngressPath, at: Path, errors: Errors): void {
   const { pathType, path: text = '' } = path;
-  if (pathType === undefined || (pathType as string) === '') errors.required(at.child('pathType'), 'pathType must be specified');
-  else if (!PATH_TYPES.includes(pathType)) errors.notSupported(at.child('pathType'), pathType, PATH_TYPES);
+  if (pathType === undefined) { errors.required(at.child('pathType'), 'pathType must be specified'); return; }
+  if (!PATH_TYPES.includes(pathType)) errors.notSupported(at.child('pathType'), pathType, PATH_TYPES);
   else if (pathType === 'ImplementationSpecific') {
     if (text !== '' && !text.startsWith('/')) errors.invalid(at.child('path'), text, 'must be an absolute path');
   } else {
@@ -115,17 +127,21 @@ function checkBackend(backend: IngressBackend, path: Path, errors: Errors): void
   const { service, resource } = backend;
   if (service && resource) { errors.invalid(path, '', 'cannot set both resource and service backends'); return; }
   if (resource) {
-    if (!resource.kind) errors.required(path.child('resource').child('kind'));
-    if (!resource.name) errors.required(path.child('resource').child('name'));
+    const group = resource.apiGroup as string | null | undefined;
+    if (group !== undefined && group !== null) checkDnsSubdomain(group, path.child('resource'), 'apiGroup', errors);
+    for (const field of ['kind', 'name'] as const) {
+      if (resource[field]) errors.invalidEach(path.child('resource').child(field), resource[field], validatePathSegmentName(resource[field]));
+      else errors.required(path.child('resource').child(field));
+    }
     return;
   }
-  if (!service) { errors.invalid(path, '', 'a valid backend must be set'); return; }
+  if (!service) { errors.invalid(path, '', 'resource or service backend is required'); return; }
   const at = path.child('service');
   if (!service.name) errors.required(at.child('name'));
-  else errors.invalidEach(at.child('name'), service.name, validateDNS1035Label(service.name));
+  else errors.invalidEach(at.child('name'), service.name, validateDNS1123Label(service.name));
   const { name, number } = service.port ?? {};
-  if (name && number) errors.invalid(at, '', 'cannot set both port name & port number');
+  if (name && number) errors.invalid(path, '', 'cannot set both port name & port number');
   else if (name) checkPortName(name, at.child('port'), 'name', errors);
   else if (number) checkPortNumber(number, at.child('port'), 'number', errors);
-  else errors.required(at, 'port name or number is required');
+  else errors.required(path, 'port name or number is required');
 }

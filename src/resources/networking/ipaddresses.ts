@@ -1,6 +1,6 @@
 /** IPAddress: one allocated service address, whose name is the address. */
 import type { IPAddress } from '#api/types.ts';
-import { validateIP } from '#machinery/names.ts';
+import { validateDNS1123Subdomain, validateIP, validatePathSegmentName } from '#machinery/names.ts';
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
@@ -16,7 +16,7 @@ export const ipaddresses = defineResource<IPAddress>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next.spec?.parentRef, previous.spec?.parentRef, SPEC.child('parentRef'), errors);
-    return [...validate(next), ...errors.list];
+    return errors.list;
   },
   table: {
     columns: columns('Name', 'ParentRef'),
@@ -30,7 +30,11 @@ export const ipaddresses = defineResource<IPAddress>({
 function validate(address: IPAddress): Errors['list'] {
   const errors = new Errors(), path = SPEC.child('parentRef'), parent = address.spec?.parentRef;
   if (!parent) { errors.required(path); return errors.list; }
-  if (!parent.resource) errors.required(path.child('resource'));
-  if (!parent.name) errors.required(path.child('name'));
+  if (parent.group) errors.invalidEach(path.child('group'), parent.group, validateDNS1123Subdomain(parent.group));
+  for (const field of ['resource', 'name', 'namespace'] as const) {
+    const value = parent[field];
+    if (value) errors.invalidEach(path.child(field), value, validatePathSegmentName(value));
+    else if (field !== 'namespace') errors.required(path.child(field));
+  }
   return errors.list;
 }

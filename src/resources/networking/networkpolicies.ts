@@ -1,14 +1,16 @@
 /** NetworkPolicy. */
 import type { IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec } from '#api/types.ts';
 import { cidrContains, parseCIDR } from '#machinery/ip.ts';
-import { checkCIDR, checkLabelSelector, checkPortName, checkPortNumber, PROTOCOLS } from '../checks.ts';
+import { checkCIDR, checkLabelSelector, checkPortName, checkPortNumber } from '../checks.ts';
 import { rangeWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
 import { ageOf, columns, formatSelector, nameOf } from '../tables.ts';
 
-const TYPES = ['Egress', 'Ingress'];
+/** In the order in which upstream's messages name them. */
+const TYPES = ['Ingress', 'Egress'];
+const PORT_PROTOCOLS = ['TCP', 'UDP', 'SCTP'];
 
 export const networkpolicies = defineResource<NetworkPolicy>({
   group: 'networking.k8s.io',
@@ -28,7 +30,7 @@ export const networkpolicies = defineResource<NetworkPolicy>({
     spec?.egress?.forEach((rule, i) => checkRule(rule.ports, rule.to, SPEC.child('egress').index(i), errors, 'to'));
     const types = spec?.policyTypes ?? [];
     if (types.length > 2) errors.invalid(SPEC.child('policyTypes'), types, 'may not specify more than two policyTypes');
-    else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES); });
+    else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupportedInOrder(SPEC.child('policyTypes').index(i), type, TYPES); });
     return errors.list;
   },
   warnings: ({ spec }) => [
@@ -55,9 +57,9 @@ function checkRule(ports: readonly NetworkPolicyPort[] | undefined, peers: reado
 }
 
 function checkPort(port: NetworkPolicyPort, path: Path, errors: Errors): void {
-  if (port.protocol !== undefined && !PROTOCOLS.includes(port.protocol as 'TCP')) errors.notSupported(path.child('protocol'), port.protocol, PROTOCOLS);
+  if (port.protocol !== undefined && !PORT_PROTOCOLS.includes(port.protocol)) errors.notSupportedInOrder(path.child('protocol'), port.protocol, PORT_PROTOCOLS);
   if (port.port === undefined) {
-    if (port.endPort !== undefined) errors.required(path.child('port'), 'must be specified when `endPort` is specified');
+    if (port.endPort !== undefined) errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is not specified');
     return;
   }
   if (typeof port.port === 'string') {
@@ -83,9 +85,10 @@ function checkBlock(block: IPBlock, path: Path, errors: Errors): void {
   if (!block.cidr) { errors.required(path.child('cidr')); return; }
   checkCIDR(block.cidr, path.child('cidr'), errors);
   const outer = parseCIDR(block.cidr);
+  if (!outer) return;
   block.except?.forEach((except, i) => {
     const at = path.child('except').index(i), inner = parseCIDR(except);
     checkCIDR(except, at, errors);
-    if (outer && inner && (!cidrContains(outer, inner.address) || outer.prefixLength >= inner.prefixLength)) errors.invalid(at, except, 'must be a strict subset of `cidr`');
+    if (inner && (!cidrContains(outer, inner.address) || outer.prefixLength >= inner.prefixLength)) errors.invalid(at, except, 'must be a strict subset of `cidr`');
   });
 }

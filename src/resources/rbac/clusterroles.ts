@@ -13,9 +13,8 @@ export const clusterroles = defineResource<ClusterRole>({
   plural: 'clusterroles',
   nameRule: 'path-segment',
   allowCreateOnUpdate: true,
-  applyDefaults: emptyRulesAsNull,
-  prepareForCreate: () => {},
-  prepareForUpdate: () => {},
+  prepareForCreate: emptyRulesAsNull,
+  prepareForUpdate: emptyRulesAsNull,
   validate: (role) => {
     const errors = new Errors();
     checkRules(role.rules, errors, false);

@@ -10,9 +10,8 @@ export const roles = defineResource<Role>({
   plural: 'roles',
   nameRule: 'path-segment',
   allowCreateOnUpdate: true,
-  applyDefaults: emptyRulesAsNull,
-  prepareForCreate: () => {},
-  prepareForUpdate: () => {},
+  prepareForCreate: emptyRulesAsNull,
+  prepareForUpdate: emptyRulesAsNull,
   validate: (role) => {
     const errors = new Errors();
     checkRules(role.rules, errors, true);

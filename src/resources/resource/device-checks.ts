@@ -71,8 +71,7 @@ export function checkSelectors(selectors: readonly Selector[] | undefined, path:
     most: SELECTORS_MAX,
     check: ({ cel }, at) => {
       if (!cel) errors.required(at.child('cel'));
-      else if (!cel.expression) errors.required(at.child('cel').child('expression'));
-      else if (cel.expression.length > EXPRESSION_MAX) errors.tooLong(at.child('cel').child('expression'), EXPRESSION_MAX);
+      else if ((cel.expression ?? '').length > EXPRESSION_MAX) errors.tooLong(at.child('cel').child('expression'), EXPRESSION_MAX);
     },
   });
 }
@@ -125,6 +124,10 @@ export function checkBindingConditions({ bindingConditions = [], bindingFailureC
   bindingFailureConditions.forEach((name, i) => {
     if (bindingConditions.includes(name)) errors.invalid(failuresAt.index(i), name, 'bindingFailureConditions must not overlap with bindingConditions');
   });
-  if (bindingConditions.length === 0 && bindingFailureConditions.length > 0) errors.invalid(at, bindingConditions, 'bindingConditions are required to use bindingFailureConditions');
-  if (bindingFailureConditions.length === 0 && bindingConditions.length > 0) errors.invalid(failuresAt, bindingFailureConditions, 'bindingFailureConditions are required to use bindingConditions');
+  if (bindingConditions.length === 0 && bindingFailureConditions.length > 0) errors.invalid(at, null, 'bindingConditions are required to use bindingFailureConditions');
+  if (bindingFailureConditions.length === 0 && bindingConditions.length > 0) errors.invalid(failuresAt, null, 'bindingFailureConditions are required to use bindingConditions');
+}
+
+export function driverNameWarnings(name: string | undefined, path: string): string[] {
+  return name !== undefined && name !== name.toLowerCase() ? [`${path}: driver names should be lowercase; ${JSON.stringify(name)} contains uppercase characters`] : [];
 }

@@ -25,7 +25,7 @@ const refused: readonly (readonly [what: string, path: string, object: object, .
     'spec.devices.constraints[1]: Required value: exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set',
     'spec.devices.config[0].requests[1]: Duplicate value: "a"', 'spec.devices.config[0].opaque: Required value', 'spec.devices.config[1].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object'],
   ['classes', 'deviceclasses', { metadata: { name: 'c' }, spec: { selectors: [{ cel: {} }], config: [{}], extendedResourceName: 'cpu' } },
-    'spec.selectors[0].cel.expression: Required value', 'spec.config[0].opaque: Required value', 'spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name'],
+    'spec.config[0].opaque: Required value', 'spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name'],
   ['slices: where they are', 'resourceslices', slice({ allNodes: true, pool: { name: 'a//b', generation: -1, resourceSliceCount: 0 } }),
     "spec.pool.name: Invalid value: \"\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
     'spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero', 'spec.pool.generation: Invalid value: -1: must be greater than or equal to zero',
@@ -33,11 +33,11 @@ const refused: readonly (readonly [what: string, path: string, object: object, .
   ['slices: devices', 'resourceslices', slice({ devices: [
     { name: 'A', attributes: { 'x/': { int: 1 }, v: { version: '1.2' }, two: { bool: true, string: 's' } }, capacity: { memory: { value: '1Gi', requestPolicy: { default: '1' } } }, taints: [{ key: 'k' }] },
     { name: 'b', nodeName: 'n', bindingConditions: ['c'], consumesCounters: [{ counterSet: 'set' }] }] }),
-    `spec.devices[0].name: Invalid value: "A": ${LABEL}`, 'spec.devices[0].attributes[x/]: Invalid value: "": the name must not be empty',
+    `spec.devices[0].name: Invalid value: "A": ${LABEL}`, 'spec.devices[0].attributes: Invalid value: "": the name must not be empty',
     'spec.devices[0].attributes[v].version: Invalid value: "1.2": must be a string compatible with semver.org spec 2.0.0', 'spec.devices[0].attributes[two]: Invalid value: {"bool":true,"string":"s"}: exactly one value must be specified',
     'spec.devices[0].capacity[memory].requestPolicy: Forbidden: allowMultipleAllocations must be true', 'spec.devices[0].taints[0].effect: Required value',
     'spec.devices[1].consumesCounters[0].counters: Required value', 'spec.devices[1]: Invalid value: null: `nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec',
-    'spec.devices[1].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions'],
+    'spec.devices[1].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions'],
   ['slices: policies', 'resourceslices', slice({ devices: [
     { name: 'a', allowMultipleAllocations: true, capacity: { m: { value: '10', requestPolicy: { default: '3', validValues: ['2', '1', '20'] } } } },
     { name: 'b', allowMultipleAllocations: true, capacity: { m: { value: '10', requestPolicy: { default: '4', validRange: { min: '1', max: '8', step: '2' } } } } }] }),

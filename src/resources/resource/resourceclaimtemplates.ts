@@ -1,8 +1,10 @@
 /** ResourceClaimTemplate: immutable, one claim is made of it for every pod. */
 import type { ResourceClaimTemplate } from '#api/types.ts';
+import type { ObjectMeta } from '#machinery/object.ts';
+import { validateAnnotations, validateLabels } from '#machinery/metadata-validation.ts';
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, type Path, SPEC } from '../field-path.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertClaimTemplate } from './conversion.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
@@ -16,6 +18,7 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   prepareForUpdate: () => {},
   validate: (template) => {
     const errors = new Errors();
+    checkTemplateMetadata(template.spec?.metadata, SPEC.child('metadata'), errors);
     checkClaimRequests(template.spec?.spec, SPEC.child('spec'), errors);
     return errors.list;
   },
@@ -26,3 +29,19 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   },
   table: { columns: columns('Name', 'Age'), row: (template, context) => [nameOf(template), ageOf(template, context)] },
 });
+
+/** Upstream makes the names in errors of Go's. */
+const NOT_OF_TEMPLATES = [
+  ['name'], ['generateName'], ['namespace'], ['selfLink'], ['uid', 'uID'], ['resourceVersion'], ['generation'], ['creationTimestamp'], ['deletionTimestamp'], ['deletionGracePeriodSeconds'], ['ownerReferences'], ['finalizers'], ['managedFields'],
+] as const;
+
+/** A claim gets labels and annotations of its template, nothing else. */
+function checkTemplateMetadata(metadata: ObjectMeta | undefined, path: Path, errors: Errors): void {
+  if (!metadata) return;
+  const labelsAt = path.child('labels').toString(), annotationsAt = path.child('annotations').toString();
+  errors.add([...validateAnnotations(metadata.annotations, annotationsAt), ...validateLabels(metadata.labels, labelsAt)]);
+  for (const [field, shown = field] of NOT_OF_TEMPLATES) {
+    const value = metadata[field];
+    if (value !== undefined && value !== null && value !== '' && !(field === 'generation' && value === 0)) errors.forbidden(path.child(shown), 'cannot be set');
+  }
+}

@@ -5,10 +5,11 @@ import { checkNodeSelector } from '../core/pod/scheduling.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
+import { formatTime } from '#machinery/time.ts';
 import { bumpGeneration, dropUnused, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { convertSlice } from './conversion.ts';
-import { checkPoolName, checkSet } from './device-checks.ts';
+import { checkPoolName, checkSet, driverNameWarnings } from './device-checks.ts';
 import { checkCounters, checkSliceDevice } from './slice-devices.ts';
 
 const DEVICES_MAX = 128;
@@ -20,8 +21,9 @@ export const resourceslices = defineResource<ResourceSlice>({
   group: 'resource.k8s.io',
   plural: 'resourceslices',
   convert: convertSlice,
-  prepareForCreate: (slice) => {
+  prepareForCreate: (slice, { nowMs }) => {
     startGeneration(slice);
+    stampTaints(slice, nowMs);
     dropLists(slice, undefined);
   },
   prepareForUpdate: (next, previous) => {
@@ -30,6 +32,7 @@ export const resourceslices = defineResource<ResourceSlice>({
   },
   validate: (slice) => check(slice),
   validateUpdate: (next, previous) => check(next, previous),
+  warnings: ({ spec }) => driverNameWarnings(spec?.driver, 'spec.driver'),
   fieldSelectors: { 'spec.nodeName': ({ spec }) => spec?.nodeName ?? '', 'spec.driver': ({ spec }) => spec?.driver ?? '' },
   table: {
     columns: columns('Name', 'Node', 'Driver', 'Pool', 'Age'),
@@ -42,6 +45,11 @@ export const resourceslices = defineResource<ResourceSlice>({
 
 /** Of features that are off by default: DRAListTypeAttributes. */
 const OFF = ['ints', 'strings', 'versions'] as const;
+
+/** Its kinds of taints say since when. */
+function stampTaints({ spec }: ResourceSlice, nowMs: number): void {
+  for (const { taints = [] } of spec?.devices ?? []) for (const taint of taints) taint.timeAdded ??= formatTime(nowMs);
+}
 
 function dropLists(slice: ResourceSlice, stored: ResourceSlice | undefined): void {
   for (const { name, attributes = {} } of slice.spec?.devices ?? []) {
@@ -79,7 +87,7 @@ function checkPlace({ nodeName, nodeSelector, allNodes, perDeviceNodeSelection }
   if (nodeSelector) {
     set.push('`nodeSelector`');
     checkNodeSelector(nodeSelector, SPEC.child('nodeSelector'), errors);
-    if (nodeSelector.nodeSelectorTerms?.length !== 1) errors.invalid(SPEC.child('nodeSelector').child('nodeSelectorTerms'), nodeSelector.nodeSelectorTerms ?? [], 'must have exactly one node selector term');
+    if (nodeSelector.nodeSelectorTerms?.length !== 1) errors.invalid(SPEC.child('nodeSelector').child('nodeSelectorTerms'), nodeSelector.nodeSelectorTerms ?? null, 'must have exactly one node selector term');
   }
   for (const [field, value] of [['allNodes', allNodes], ['perDeviceNodeSelection', perDeviceNodeSelection]] as const) {
     if (value === false) errors.invalid(SPEC.child(field), value, 'must be either unset or set to true');

@@ -31,12 +31,12 @@ export function checkSliceDevice(device: Device, context: DeviceContext): void {
   const count = Object.keys(attributes).length + Object.keys(capacity).length;
   if (count > ATTRIBUTES_AND_CAPACITIES_MAX) errors.invalid(path, count, `the total number of attributes and capacities must not exceed ${ATTRIBUTES_AND_CAPACITIES_MAX}`);
   for (const [name, attribute] of Object.entries(attributes)) {
-    checkAttributeName(name, path.child('attributes').key(name), errors);
+    checkAttributeName(name, path.child('attributes'), errors);
     checkAttribute(attribute, path.child('attributes').key(name), errors);
   }
   for (const [name, amount] of Object.entries(capacity)) {
     const at = path.child('capacity').key(name);
-    checkAttributeName(name, at, errors);
+    checkAttributeName(name, path.child('capacity'), errors);
     if (!amount.requestPolicy) continue;
     if (device.allowMultipleAllocations === true) checkPolicy(amount, amount.requestPolicy, at.child('requestPolicy'), errors);
     else errors.forbidden(at.child('requestPolicy'), 'allowMultipleAllocations must be true');
@@ -55,7 +55,7 @@ export function checkCounters(name: string | undefined, counters: Readonly<Recor
   const names = Object.keys(counters ?? {}), at = path.child('counters');
   if (names.length === 0) errors.required(at);
   else if (names.length > COUNTERS_MAX) errors.tooMany(at, names.length, COUNTERS_MAX);
-  else for (const counter of names) checkLabel(counter, at.key(counter), errors);
+  else for (const counter of names) checkLabel(counter, at, errors);
 }
 
 function checkAttribute(attribute: DeviceAttribute, path: Path, errors: Errors): void {

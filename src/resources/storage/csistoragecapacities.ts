@@ -1,7 +1,7 @@
 /** CSIStorageCapacity. */
 import type { CSIStorageCapacity } from '#api/types.ts';
 import { validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkImmutable, checkLabelSelector } from '../checks.ts';
+import { checkImmutable, checkLabelSelector, NEGATIVE } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { quantityOf } from '../resource-list.ts';
@@ -17,18 +17,15 @@ export const csistoragecapacities = defineResource<CSIStorageCapacity>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     for (const field of ['nodeTopology', 'storageClassName'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
-    return [...validate(next), ...errors.list];
+    return errors.list;
   },
   table: { columns: columns('Name', 'StorageClassName', 'Capacity'), row: (object) => [nameOf(object), object.storageClassName ?? '', object.capacity ?? '<unset>'] },
 });
 
 function validate(object: CSIStorageCapacity): Errors['list'] {
   const errors = new Errors(), name = object.storageClassName ?? '';
-  errors.invalidEach(Path.root('storageClassName'), name, validateDNS1123Subdomain(name));
   checkLabelSelector(object.nodeTopology, Path.root('nodeTopology'), errors);
-  for (const field of ['capacity', 'maximumVolumeSize'] as const) {
-    const amount = object[field];
-    if (amount !== undefined && quantityOf(amount).sign < 0) errors.invalid(Path.root(field), amount, 'must be greater than or equal to 0');
-  }
+  errors.invalidEach(Path.root('storageClassName'), name, validateDNS1123Subdomain(name));
+  if (object.capacity !== undefined && quantityOf(object.capacity).sign < 0) errors.invalid(Path.root('capacity'), object.capacity, NEGATIVE);
   return errors.list;
 }

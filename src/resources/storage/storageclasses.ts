@@ -1,11 +1,10 @@
 /** StorageClass. */
 import type { StorageClass, TopologySelectorTerm } from '#api/types.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
-import { checkEnum, checkImmutable, checkQualifiedName, eachRepeated } from '../checks.ts';
+import { checkImmutable, checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.ts';
 import { nodeKeyWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { semanticEqual } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const ROOT = Path.root('');
@@ -25,17 +24,14 @@ export const storageclasses = defineResource<StorageClass>({
     const errors = new Errors();
     checkProvisioner(storageClass.provisioner ?? '', Path.root('provisioner'), errors);
     checkParameters(storageClass.parameters, Path.root('parameters'), errors, true);
-    if (storageClass.reclaimPolicy !== 'Delete' && storageClass.reclaimPolicy !== 'Retain') errors.notSupported(Path.root('reclaimPolicy'), storageClass.reclaimPolicy, ['Delete', 'Retain']);
-    checkEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
-    storageClass.allowedTopologies?.forEach((term, i) => checkTerm(term, Path.root('allowedTopologies').index(i), errors));
+    if (storageClass.reclaimPolicy) checkOptionalEnum(storageClass.reclaimPolicy, ['Delete', 'Retain'], ROOT, 'reclaimPolicy', errors);
+    checkOptionalEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
+    checkTopologies(storageClass.allowedTopologies ?? [], Path.root('allowedTopologies'), errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    if (!semanticEqual(next.parameters, previous.parameters)) errors.forbidden(Path.root('parameters'), 'updates to parameters are forbidden.');
-    if (next.provisioner !== previous.provisioner) errors.forbidden(Path.root('provisioner'), 'updates to provisioner are forbidden.');
-    if (next.reclaimPolicy !== previous.reclaimPolicy) errors.forbidden(Path.root('reclaimPolicy'), 'updates to reclaimPolicy are forbidden.');
-    checkImmutable(next.volumeBindingMode, previous.volumeBindingMode, Path.root('volumeBindingMode'), errors);
+    for (const field of ['parameters', 'provisioner', 'reclaimPolicy', 'volumeBindingMode'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
     return errors.list;
   },
   warnings: ({ allowedTopologies = [] }) => allowedTopologies.flatMap(({ matchLabelExpressions = [] }, i) => nodeKeyWarnings(matchLabelExpressions, `allowedTopologies[${i}].matchLabelExpressions`)),
@@ -58,14 +54,25 @@ export function checkProvisioner(name: string, path: Path, errors: Errors): void
 
 export function checkParameters(parameters: Record<string, string> | undefined, path: Path, errors: Errors, mayBeEmpty: boolean): void {
   const entries = Object.entries(parameters ?? {});
-  if (!mayBeEmpty && entries.length === 0) errors.required(path, 'must contain at least one key/value pair');
-  if (entries.length > PARAMETERS_MAX) { errors.tooMany(path, entries.length, PARAMETERS_MAX); return; }
+  if (entries.length > PARAMETERS_MAX) { errors.tooLong(path, PARAMETERS_MAX); return; }
   let bytes = 0;
   for (const [key, value] of entries) {
     if (key === '') errors.invalid(path, key, 'field can not be empty.');
-    bytes += key.length + value.length;
+    bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
   }
   if (bytes > PARAMETERS_MAX_BYTES) errors.tooLong(path, PARAMETERS_MAX_BYTES);
+  if (!mayBeEmpty && entries.length === 0) errors.required(path, 'must contain at least one key/value pair');
+}
+
+/** A term that names nothing is always like another, as upstream counts. */
+function checkTopologies(terms: readonly TopologySelectorTerm[], path: Path, errors: Errors): void {
+  const seen: string[] = terms.map(() => '[]');
+  terms.forEach((term, i) => {
+    checkTerm(term, path.index(i), errors);
+    const id = JSON.stringify((term.matchLabelExpressions ?? []).map(({ key = '', values = [] }) => [key, values.toSorted()]).toSorted(([a], [b]) => (a! < b! ? -1 : 1)));
+    for (const other of seen) if (other === id) errors.duplicate(path.index(i).child('matchLabelExpressions'), '');
+    seen.push(id);
+  });
 }
 
 function checkTerm(term: TopologySelectorTerm, path: Path, errors: Errors): void {
