@@ -2,7 +2,7 @@
 import type { MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig } from '#api/types.ts';
 import { parseUrl } from '#machinery/go-url.ts';
 import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
-import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, eachRepeated, invalidJoined } from '../checks.ts';
+import { checkLabelSelector, checkOptionalEnum, checkQualifiedName, invalidJoined } from '../checks.ts';
 import { type Errors, Path } from '../field-path.ts';
 
 const WEBHOOKS = Path.root('webhooks');
