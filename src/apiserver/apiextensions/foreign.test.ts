@@ -39,8 +39,8 @@ after(() => server.stop());
 async function established(name: string): Promise<void> {
   const watch = await server.watch(`${CRDS}?watch=true&fieldSelector=metadata.name=${name}`);
   for (;;) {
-    const { conditions = [] } = ((await watch.next()).object['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
-    if (conditions.some(({ type, status }) => type === 'Established' && status === 'True')) break;
+    const { conditions } = ((await watch.next()).object['status'] ?? {}) as { conditions?: { type: string; status: string }[] | null };
+    if (conditions?.some(({ type, status }) => type === 'Established' && status === 'True')) break;
   }
   watch.close();
 }

@@ -15,6 +15,8 @@ const DEPLOYMENTS = '/apis/apps/v1/namespaces/default/deployments', CONFIGMAPS =
 const ON_DEPLOYMENTS = { resourceRules: [{ operations: ['CREATE', 'UPDATE'], apiGroups: ['apps'], apiVersions: ['v1'], resources: ['deployments'] }] };
 const ON_CONFIGMAPS = { resourceRules: [{ operations: ['CREATE', 'UPDATE', 'DELETE'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] }] };
 
+/** What is deleted cannot be changed. */
+const ON_WRITTEN_CONFIGMAPS = { resourceRules: [{ ...ON_CONFIGMAPS.resourceRules[0]!, operations: ['CREATE', 'UPDATE'] }] };
 const ON_NEW_CONFIGMAPS = { resourceRules: [{ ...ON_CONFIGMAPS.resourceRules[0]!, operations: ['CREATE'] }] };
 
 let server: TestServer;
@@ -62,7 +64,7 @@ async function bind(kind: 'validating' | 'mutating', { policy, binding = {}, nam
 }
 
 const validating = (policy: Json, binding: Json = {}, name = 'policy'): Promise<void> => bind('validating', { policy: { matchConstraints: ON_CONFIGMAPS, ...policy }, binding, name });
-const mutating = (policy: Json, binding: Json = {}, name = 'policy'): Promise<void> => bind('mutating', { policy: { matchConstraints: ON_CONFIGMAPS, ...policy }, binding, name });
+const mutating = (policy: Json, binding: Json = {}, name = 'policy'): Promise<void> => bind('mutating', { policy: { matchConstraints: ON_WRITTEN_CONFIGMAPS, ...policy }, binding, name });
 const configMap = (data: Json = {}, metadata: Json = {}): Json => ({ metadata: { name: 'config', ...metadata }, data });
 const deployment = (replicas: number, more: Json = {}): Json => ({
   metadata: { name: 'web', ...more }, spec: { replicas, selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'c', image: 'nginx' }] } } },
@@ -258,7 +260,7 @@ describe('ValidatingAdmissionPolicy', () => {
 
   test('what does not compile is refused where it stands', async () => {
     const refusal = async (spec: Json, kind = 'validating'): Promise<string[]> => {
-      const { status, body } = await post(`${GROUP}/${kind}admissionpolicies`, { metadata: { name: 'refused' }, spec: { matchConstraints: ON_CONFIGMAPS, ...(kind === 'mutating' ? { reinvocationPolicy: 'Never' } : { validations: [{ expression: 'true' }] }), ...spec } });
+      const { status, body } = await post(`${GROUP}/${kind}admissionpolicies`, { metadata: { name: 'refused' }, spec: { matchConstraints: kind === 'mutating' ? ON_WRITTEN_CONFIGMAPS : ON_CONFIGMAPS, ...(kind === 'mutating' ? { reinvocationPolicy: 'Never' } : { validations: [{ expression: 'true' }] }), ...spec } });
       assert.equal(status, 422, JSON.stringify(spec));
       return body.details.causes.map(({ field, message }: Json) => `${field}: ${message.split('\n')[0]}`);
     };

@@ -170,8 +170,8 @@ async function define(plural: string, versions: readonly object[], act: (path: (
   try {
     ok(await request(`POST ${CRDS}`, { body: { metadata: { name }, spec: { group, scope: 'Namespaced', names: { plural, kind: plural.slice(0, -1).replace(/^./, (first) => first.toUpperCase()) }, versions } } }));
     for (;;) {
-      const { conditions = [] } = ((await watch.next()).object['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
-      if (conditions.some(({ type, status }) => type === 'Established' && status === 'True')) break;
+      const { conditions } = ((await watch.next()).object['status'] ?? {}) as { conditions?: { type: string; status: string }[] | null };
+      if (conditions?.some(({ type, status }) => type === 'Established' && status === 'True')) break;
     }
     await act((version) => `/apis/${group}/${version}/namespaces/default/${plural}`);
   } finally {

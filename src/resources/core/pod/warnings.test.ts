@@ -35,10 +35,10 @@ const cases: readonly (readonly [what: string, path: string, object: object, ...
   ['volumes', 'persistentvolumes', { metadata: { name: 'v', annotations: { 'volume.beta.kubernetes.io/storage-class': 'c' } }, spec: { persistentVolumeReclaimPolicy: 'Recycle', rbd: {}, capacity: { storage: '1500m' }, nodeAffinity: { required: { nodeSelectorTerms: [term] } } } },
     'metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead',
     'spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.',
-    `spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: ${OLD} is ${WHY}`, 'spec.rbd: deprecated in v1.28, non-functional in v1.31+', 'spec.capacity[storage]: fractional byte value "1500m" is invalid, must be an integer'],
+    `spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: ${OLD} is ${WHY}`, 'spec.rbd: deprecated in v1.28, non-functional in v1.31+'],
   ['runtime classes', 'node.k8s.io/runtimeclasses', { metadata: { name: 'r' }, handler: 'h', scheduling: { nodeSelector: { [OLD]: 'x' } } }, `scheduling.nodeSelector[${OLD}]: ${WHY}`],
   ['storage classes', 'storage.k8s.io/storageclasses', { metadata: { name: 's' }, provisioner: 'p', allowedTopologies: [{ matchLabelExpressions: [{ key: OLD, values: ['x'] }] }] }, `allowedTopologies[0].matchLabelExpressions[0].key: ${OLD} is ${WHY}`],
-  ['endpoint slices', 'discovery.k8s.io/endpointslices', { metadata: { name: 'e' }, addressType: 'FQDN' }, 'addressType: FQDN endpoints are deprecated'],
+  ['endpoint slices', 'discovery.k8s.io/endpointslices', { metadata: { name: 'e' }, addressType: 'FQDN' }, 'spec.addressType: FQDN endpoints are deprecated'],
 ];
 
 for (const [what, path, object, ...warnings] of cases) test(`warnings: ${what}`, () => assert.deepEqual(create(path, object).warnings, warnings));
