@@ -144,7 +144,7 @@ const CHECKS: Readonly<Record<string, VolumeCheck>> = {
   local: (source, path, errors, context) => {
     if (!source.path) errors.required(path.child('path'));
     else checkNoBacksteps(source.path, path.child('path'), errors);
-    if (context.pinned === false) errors.required(context.specPath!.child('nodeAffinity'), 'Local volume requires node affinity');
+    if (context.pinned === false) errors.required(context.at.child('nodeAffinity'), 'Local volume requires node affinity');
   },
   storageos: (source, path, errors, context) => {
     if (!source.volumeName) errors.required(path.child('volumeName'));
@@ -166,8 +166,7 @@ const CHECKS: Readonly<Record<string, VolumeCheck>> = {
   },
 };
 const SOURCE_TYPES = Object.keys(CHECKS);
-/** How errors name what may not be there as well, and what may all the same. */
-const NAMES = { cephfs: 'cephFS' };
+/** What may be there as well. */
 const BESIDE = new Set(['flexVolume']);
 
 /** Also of the inline volumes of VolumeAttachments, which have fewer fields. */
@@ -182,7 +181,7 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
   if (!spec.accessModes?.length) errors.required(path.child('accessModes'));
   checkAccessModes(spec.accessModes ?? [], path, errors);
   if (!inline) checkOwnFields(spec, path, errors);
-  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, pinned: spec.nodeAffinity?.required !== undefined, specPath: path }, names: NAMES, beside: BESIDE });
+  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, at: path, pinned: spec.nodeAffinity?.required !== undefined }, beside: BESIDE });
   if (spec.hostPath?.path !== undefined && /^\/+\.?$/.test(spec.hostPath.path) && spec.persistentVolumeReclaimPolicy === 'Recycle') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), "may not be 'recycle' for a hostPath mount of '/'");
   if (!inline && spec.storageClassName) checkDnsSubdomain(spec.storageClassName, path, 'storageClassName', errors);
   if (!inline) checkOptionalEnum(spec.volumeMode, VOLUME_MODES, path, 'volumeMode', errors);

@@ -15,9 +15,10 @@ export interface VolumeContext {
   readonly volumeName: string;
   /** Of the pod; absent in templates. */
   readonly podName: string | undefined;
+  /** The volume's own path: of the list's item, or of the spec. */
+  readonly at: Path;
   /** Of persistent volumes: whether they say where they are. */
   readonly pinned?: boolean;
-  readonly specPath?: Path;
 }
 
 export type VolumeCheck = (source: any, path: Path, errors: Errors, context: VolumeContext) => void;
@@ -255,10 +256,10 @@ function checkFiles(source: { defaultMode?: number; items?: KeyToPath[] }, path:
 }
 
 /** The one volume type set in a volume or a persistent volume's spec is checked; none or a second one is an error. */
-export function checkVolumeSource(source: object, path: Path, errors: Errors, checks: { readonly table: Readonly<Record<string, VolumeCheck>>; readonly order: readonly string[]; readonly context: VolumeContext; /** Other names in errors. */ readonly names?: Readonly<Record<string, string>>; /** Types that others may stand beside. */ readonly beside?: ReadonlySet<string> }): void {
+export function checkVolumeSource(source: object, path: Path, errors: Errors, checks: { readonly table: Readonly<Record<string, VolumeCheck>>; readonly order: readonly string[]; readonly context: VolumeContext; /** Types that others may stand beside. */ readonly beside?: ReadonlySet<string> }): void {
   let found = 0;
   for (const type of presentTypes(source, checks.order)) {
-    if (++found > 1 && !checks.beside?.has(type)) { errors.forbidden(path.child(checks.names?.[type] ?? type), 'may not specify more than 1 volume type'); continue; }
+    if (++found > 1 && !checks.beside?.has(type)) { errors.forbidden(path.child(EXTRA_PATH_NAMES[type] ?? type), 'may not specify more than 1 volume type'); continue; }
     checks.table[type]!((source as Record<string, unknown>)[type], path.child(PATH_NAMES[type] ?? type), errors, checks.context);
   }
   if (found === 0) errors.required(path, 'must specify a volume type');
