@@ -92,11 +92,6 @@ export class Errors {
     this.list.push(fieldErrors.notSupported(path.toString(), badValue ?? '', valid));
   }
 
-  /** As notSupported, where upstream does not sort. */
-  notSupportedInOrder(path: Path, badValue: unknown, valid: readonly string[]): void {
-    this.list.push(fieldErrors.notSupported(path.toString(), badValue, valid));
-  }
-
   tooLong(path: Path, maxLength: number): void {
     this.list.push(fieldErrors.tooLong(path.toString(), maxLength));
   }

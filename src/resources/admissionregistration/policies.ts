@@ -109,5 +109,5 @@ function checkParamRef({ name, selector, parameterNotFoundAction: action }: Json
   if (name && selector) errors.forbidden(path.child('selector'), NOT_BOTH);
   if (!name && !selector) errors.required(path, 'one of name or selector must be specified');
   if (!action) errors.required(path.child('parameterNotFoundAction'));
-  else if (action !== 'Deny' && action !== 'Allow') errors.notSupportedInOrder(path.child('parameterNotFoundAction'), action, ['Deny', 'Allow']);
+  else if (action !== 'Deny' && action !== 'Allow') errors.notSupported(path.child('parameterNotFoundAction'), action, ['Deny', 'Allow']);
 }

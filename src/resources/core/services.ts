@@ -305,7 +305,7 @@ function checkTrafficPolicies(spec: ServiceSpec, errors: Errors): void {
   if (spec.internalTrafficPolicy === undefined) {
     if (spec.type === 'NodePort' || spec.type === 'LoadBalancer' || spec.type === 'ClusterIP') errors.required(SPEC.child('internalTrafficPolicy'));
   } else if (!POLICIES.includes(spec.internalTrafficPolicy)) errors.notSupported(SPEC.child('internalTrafficPolicy'), spec.internalTrafficPolicy, POLICIES);
-  if (spec.trafficDistribution !== undefined && !DISTRIBUTIONS.includes(spec.trafficDistribution)) errors.notSupportedInOrder(SPEC.child('trafficDistribution'), spec.trafficDistribution, DISTRIBUTIONS);
+  if (spec.trafficDistribution !== undefined && !DISTRIBUTIONS.includes(spec.trafficDistribution)) errors.notSupported(SPEC.child('trafficDistribution'), spec.trafficDistribution, DISTRIBUTIONS);
 }
 
 /** The primary address and family stay; a second one may come and go. */

@@ -10,7 +10,7 @@ import { MANDATORY_FLOW_SCHEMAS } from './mandatory.ts';
 
 const PRECEDENCE_DEFAULT = 1000;
 const PRECEDENCE_MAX = 10000;
-const VERBS = ['get', 'list', 'create', 'update', 'delete', 'deletecollection', 'patch', 'watch', 'proxy'];
+const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'proxy', 'update', 'watch'];
 const SUBJECT_KINDS = ['Group', 'ServiceAccount', 'User'];
 
 export const flowschemas = defineResource<FlowSchema>({

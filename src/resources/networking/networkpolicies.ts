@@ -30,7 +30,7 @@ export const networkpolicies = defineResource<NetworkPolicy>({
     spec?.egress?.forEach((rule, i) => checkRule(rule.ports, rule.to, SPEC.child('egress').index(i), errors, 'to'));
     const types = spec?.policyTypes ?? [];
     if (types.length > 2) errors.invalid(SPEC.child('policyTypes'), types, 'may not specify more than two policyTypes');
-    else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupportedInOrder(SPEC.child('policyTypes').index(i), type, TYPES); });
+    else types.forEach((type, i) => { if (!TYPES.includes(type)) errors.notSupported(SPEC.child('policyTypes').index(i), type, TYPES); });
     return errors.list;
   },
   warnings: ({ spec }) => [
@@ -57,7 +57,7 @@ function checkRule(ports: readonly NetworkPolicyPort[] | undefined, peers: reado
 }
 
 function checkPort(port: NetworkPolicyPort, path: Path, errors: Errors): void {
-  if (port.protocol !== undefined && !PORT_PROTOCOLS.includes(port.protocol)) errors.notSupportedInOrder(path.child('protocol'), port.protocol, PORT_PROTOCOLS);
+  if (port.protocol !== undefined && !PORT_PROTOCOLS.includes(port.protocol)) errors.notSupported(path.child('protocol'), port.protocol, PORT_PROTOCOLS);
   if (port.port === undefined) {
     if (port.endPort !== undefined) errors.invalid(path.child('endPort'), port.endPort, 'may not be specified when `port` is not specified');
     return;

@@ -74,7 +74,7 @@ function checkSpec(spec: CSIDriverSpec, errors: Errors): void {
     if (expirationSeconds < TOKEN_SECONDS_MIN) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration less than 10 minutes');
     if (expirationSeconds > 2 ** 32) errors.invalid(at.child('expirationSeconds'), expirationSeconds, 'may not specify a duration larger than 2^32 seconds');
   });
-  for (const mode of spec.volumeLifecycleModes ?? []) if (!LIFECYCLES.includes(mode)) errors.notSupportedInOrder(SPEC.child('volumeLifecycleModes'), mode, LIFECYCLES);
+  for (const mode of spec.volumeLifecycleModes ?? []) if (!LIFECYCLES.includes(mode)) errors.notSupported(SPEC.child('volumeLifecycleModes'), mode, LIFECYCLES);
   const update = spec.nodeAllocatableUpdatePeriodSeconds;
   if (update !== undefined && update < 10) errors.invalid(SPEC.child('nodeAllocatableUpdatePeriodSeconds'), update, 'must be greater than or equal to 10 seconds');
   if (spec.serviceAccountTokenInSecrets !== undefined && !spec.tokenRequests?.length) errors.invalid(SPEC.child('serviceAccountTokenInSecrets'), spec.serviceAccountTokenInSecrets, 'serviceAccountTokenInSecrets is set but no tokenRequests are specified');
