@@ -68,6 +68,7 @@ function textNormaliser({ server, nowMs, request }: NormaliseOptions): (text: st
     .replace(SERVICE_IP, (ip) => (request.includes(ip) ? ip : '<ip>'))
     .replace(/\bkube-api-access-[a-z0-9]{5}\b/g, 'kube-api-access-<generated>')
     .replace(/\bhash=[0-9A-Fa-f]{16,}/g, 'hash=<hash>')
+    .replace(/X509SHA256=[0-9a-f]{64}/g, 'X509SHA256=<digest>')
     .replace(UUID, (uid) => (request.includes(uid) ? uid : '<uid>'))
     .replace(TIME, (time, fraction: string | undefined) => {
       const near = Math.abs(Date.parse(time.replace(' ', 'T')) - nowMs) < DAY_MS;
