@@ -85,6 +85,9 @@ describe('daemonset-controller', () => {
     await world.until('back', async () => { await runAll('update'); return (await places('update')) === 'update-1=log:1 update-2=log:1 update-3=log:1 update-4=log:1'; });
     const revisions = (await world.api.list(controllerRevisions, { namespace: 'update' })).items;
     assert.deepEqual(revisions.map(({ revision }) => revision).sort(), [2, 3]);
+    // Clients compare the bytes with those of the template as Go writes it.
+    const template = (await world.api.list(daemonSets, { namespace: 'update' })).items[0]!.spec!.template;
+    assert.equal(JSON.stringify(revisions.find(({ revision }) => revision === 3)?.data), `{"spec":{"template":${sortedText({ ...template, $patch: 'replace' })}}}`);
   });
 
   it('with a surge, starts the new pod before the old one goes', async () => {
@@ -111,3 +114,10 @@ describe('daemonset-controller', () => {
     await world.until('new one', async () => (await places('manual')) === 'manual-1=log:2');
   });
 });
+
+/** JSON with the fields of all objects in the order of their names. */
+function sortedText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(sortedText).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  return `{${Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => `${JSON.stringify(name)}:${sortedText(inner)}`).join(',')}}`;
+}

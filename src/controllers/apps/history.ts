@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ControllerRevision, PodTemplateSpec } from '#api/types.ts';
 import type { LabelSelector } from '#machinery/labels.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { controllerRevisions } from '#client/refs.ts';
@@ -25,9 +26,20 @@ export interface HistoryOptions {
   readonly hashLabel: string;
 }
 
-/** The data of a revision: a strategic merge patch of the owner that brings its template back. kubectl rollout undo applies it. */
+/**
+ * The data of a revision: a strategic merge patch of the owner that brings its template back. kubectl rollout undo applies it. Clients in Go
+ * find the revision of a template by comparing bytes with what they would write themselves: fields are in the order of their names.
+ */
 function dataOf(template: PodTemplateSpec): Record<string, unknown> {
-  return { spec: { template: { ...template, $patch: 'replace' } } };
+  return { spec: { template: inOrderOfNames({ ...template, $patch: 'replace' }) } };
+}
+
+function inOrderOfNames(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(inOrderOfNames);
+  if (!isJsonObject(value)) return value;
+  const sorted: JsonObject = {};
+  for (const name of Object.keys(value).toSorted()) setOwn(sorted, name, inOrderOfNames(value[name]));
+  return sorted;
 }
 
 /** Oldest first. */
