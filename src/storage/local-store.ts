@@ -30,6 +30,8 @@ const MAX_WAITING_BYTES = 256 * 1024 * 1024;
  */
 const MIN_SWEEP = 256;
 const MAX_SWEEP = 1024;
+/** However few are due, they wait no longer than this for others: clients that read page by page are told when their version is gone. */
+const SWEEP_WAIT_MS = 60_000;
 /** Keys that a list looks at before the event loop gets its turn. */
 const LIST_SLICE = 1000;
 const EXPIRY_BATCH = 256;
@@ -126,6 +128,8 @@ export class LocalStore implements Store {
   #floor: Revision;
   /** History up to it is gone for certain; the sweep goes on from here. */
   #swept: Revision;
+  /** When few were last looked for. */
+  #lookedAtMs = 0;
   #keys: number;
   #position: number;
   #waiting: Operation[] = [];
@@ -154,6 +158,10 @@ export class LocalStore implements Store {
 
   get revision(): Revision {
     return this.#revision;
+  }
+
+  get compactedRevision(): Revision {
+    return this.#floor;
   }
 
   async get(key: string, options: GetOptions = {}): Promise<StoredValue | undefined> {
@@ -385,7 +393,7 @@ export class LocalStore implements Store {
       || header.timeMs < newest.timeMs - policy.keepMs || newest.position - header.position > policy.keepBytes);
     const sweep: LogHeader[] = [];
     let floor = this.#swept;
-    if (asked <= floor && !this.#isEnoughDue(outdated)) return { sweep, floor };
+    if (asked <= floor && !this.#isEnoughDue(outdated, newest.timeMs)) return { sweep, floor };
     const bound = asked > floor ? MAX_SWEEP : Math.min(MAX_SWEEP, Math.max(MIN_SWEEP, 2 * added));
     let ended = true;
     this.#backend.headers(floor, (header) => {
@@ -399,15 +407,21 @@ export class LocalStore implements Store {
     return { sweep, floor: ended ? Math.max(floor, asked) : floor };
   }
 
-  /** All entries above the floor are there, so one look tells. */
-  #isEnoughDue(outdated: (header: LogHeader) => boolean): boolean {
+  #isEnoughDue(outdated: (header: LogHeader) => boolean, nowMs: number): boolean {
+    if (!this.#policy) return false;
+    if (this.#swept + MIN_SWEEP <= this.#revision && this.#isDue(this.#swept + MIN_SWEEP - 1, outdated)) return true;
+    if (nowMs - this.#lookedAtMs < SWEEP_WAIT_MS) return false;
+    this.#lookedAtMs = nowMs;
+    return this.#isDue(this.#swept, outdated);
+  }
+
+  /** Of the entry after a revision. All entries above the floor are there, so one look tells. */
+  #isDue(after: Revision, outdated: (header: LogHeader) => boolean): boolean {
     let due = false;
-    if (this.#policy && this.#swept + MIN_SWEEP <= this.#revision) {
-      this.#backend.headers(this.#swept + MIN_SWEEP - 1, (header) => {
-        due = outdated(header);
-        return false;
-      });
-    }
+    this.#backend.headers(after, (header) => {
+      due = outdated(header);
+      return false;
+    });
     return due;
   }
 

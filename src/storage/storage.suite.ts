@@ -355,6 +355,21 @@ function compaction(withStore: WithStore): void {
     assert.equal((await store.list('/k/', { revision: 3500 })).items.length, 10);
   }));
 
+  test('by itself, by age, also where little is written', async () => {
+    const clock = new FakeClock();
+    await withStore({ clock, autoCompact: { keepMs: 300_000 } }, async (store) => {
+      for (let minute = 0; minute < 10; minute++) {
+        await store.put('/k', bytes(`${minute}`));
+        await clock.advance(60_000);
+      }
+      await store.put('/k', bytes('last'));
+      const { compactedRevision, revision } = store.stats();
+      assert.equal(revision, 11);
+      assert.ok(compactedRevision >= 4 && compactedRevision <= 5, `compacted up to ${compactedRevision}`);
+      await assert.rejects(store.list('/k', { revision: 3 }), failsWith('compacted'));
+    })();
+  });
+
   test('by itself, by bytes', withStore({ autoCompact: { keepBytes: 1_000_000 } }, async (store) => {
     for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 50 }, () => store.put('/k', Buffer.alloc(10_000))));
     const kept = store.revision - store.stats().compactedRevision;

@@ -90,6 +90,8 @@ export interface StoreStats {
 export interface Store {
   /** The newest durable revision. */
   readonly revision: Revision;
+  /** Older revisions than this are forgotten. */
+  readonly compactedRevision: Revision;
   /** A key is any well-formed string of 1 to 1024 bytes of UTF-8 (else a TypeError, or 'too-large'). */
   get(key: string, options?: GetOptions): Promise<StoredValue | undefined>;
   /** In the order of the keys' UTF-8 bytes. '' is the prefix of everything. */

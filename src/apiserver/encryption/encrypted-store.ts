@@ -40,6 +40,7 @@ export class EncryptedStore implements Store {
   }
 
   get revision(): Revision { return this.#store.revision; }
+  get compactedRevision(): Revision { return this.#store.compactedRevision; }
 
   async get(key: string, options?: GetOptions): Promise<StoredValue | undefined> {
     const stored = await this.#store.get(key, options);

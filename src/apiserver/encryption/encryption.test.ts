@@ -64,7 +64,7 @@ function world(t: TestContext): World {
 /** Outlives the server, as files do. */
 function kept(store: Store): Store {
   return {
-    get revision() { return store.revision; },
+    get revision() { return store.revision; }, get compactedRevision() { return store.compactedRevision; },
     get: (key, options) => store.get(key, options), list: (prefix, options) => store.list(prefix, options), put: (key, value, options) => store.put(key, value, options), delete: (key, options) => store.delete(key, options),
     watch: (options) => store.watch(options), compact: (revision) => store.compact(revision), stats: () => store.stats(), close: () => Promise.resolve(),
   };

@@ -169,8 +169,8 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   let slabs: readonly Slab[] | undefined;
   /** How many there are from the start key on, where that is known. */
   let live: number | undefined;
-  if (revision >= cache.lastRevision) {
-    // Nothing of this resource changed since: the cache is that revision.
+  if (revision >= cache.lastRevision && (revision === current || revision >= core.store.compactedRevision)) {
+    // Nothing of this resource changed since: the cache is that revision. A forgotten one is refused all the same, as clients expect of its age.
     const isPage = limit > 0 && !filter;
     // One more than asked for tells whether others follow.
     source = exactName === undefined ? cache.entries.list(prefix, { startKey, ...(isPage ? { limit: limit + 1 } : {}) }) : only(cache.entries.get(prefix + exactName));

@@ -40,6 +40,17 @@ test('pages are consistent, survive compaction by an inconsistent token, and cou
   assert.equal((await server.request(`GET ${path('pages')}?limit=4&continue=abc`)).status, 400);
 });
 
+test('a page of a forgotten version is refused also where nothing of its kind changed since', async () => {
+  for (let i = 0; i < 4; i++) await create('still', `c${i}`);
+  const { metadata } = (await server.request(`GET ${path('still')}?limit=2`)).body;
+  await server.request('POST /api/v1/namespaces', { body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'elsewhere' } } });
+  assert.deepEqual(names((await server.request(`GET ${path('still')}?limit=2&continue=${metadata.continue}`)).body), ['c2', 'c3']);
+  await server.store.compact(server.store.revision);
+  const gone = await server.request(`GET ${path('still')}?limit=2&continue=${metadata.continue}`);
+  assert.deepEqual([gone.status, gone.body.reason], [410, 'Expired']);
+  assert.deepEqual(names((await server.request(`GET ${path('still')}?limit=2&continue=${gone.body.metadata.continue}`)).body), ['c2', 'c3']);
+});
+
 test('exact revisions come from history', async () => {
   const before_ = await create('exact', 'a');
   await create('exact', 'b');
