@@ -60,7 +60,21 @@ export function acquireProcessLock(path: string): ProcessLock {
   }
 }
 
+/** Locked, or who holds it. Whoever held it may have let go before he was asked for: then it is tried again. */
 function lockGuard(path: string): DatabaseSync {
+  const deadline = performance.now() + NAME_WAIT_MS;
+  for (;;) {
+    const guard = tryGuard(path);
+    if (guard) return guard;
+    const holder = liveLockHolder(path);
+    if (holder) throw new LockedError(path, holder);
+    if (performance.now() > deadline) throw new Error(`${path} is held by a process that does not say its name`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+}
+
+/** Undefined: somebody holds it. */
+function tryGuard(path: string): DatabaseSync | undefined {
   let guard: DatabaseSync | undefined;
   try {
     guard = new DatabaseSync(`${path}.guard`);
@@ -68,19 +82,9 @@ function lockGuard(path: string): DatabaseSync {
     return guard;
   } catch (error) {
     guard?.close();
-    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw new Error(`${path}.guard cannot be locked: ${(error as Error).message}`, { cause: error });
-    throw new LockedError(path, namedHolder(path));
+    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
+    throw new Error(`${path}.guard cannot be locked: ${(error as Error).message}`, { cause: error });
   }
-}
-
-function namedHolder(path: string): LockHolder {
-  const deadline = performance.now() + NAME_WAIT_MS;
-  while (performance.now() < deadline) {
-    const holder = liveLockHolder(path);
-    if (holder) return holder;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-  }
-  throw new Error(`${path} is held by a process that does not say its name`);
 }
 
 /** The live process that holds the lock, if any. */
