@@ -444,7 +444,7 @@ function validateMeta(endpoint: Endpoint, object: KubeObject): FieldError[] {
 }
 
 /** Groups whose kinds take any qualified name as a finalizer. */
-const ANY_FINALIZER = new Set(['node.k8s.io', 'policy', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'apiregistration.k8s.io']);
+const ANY_FINALIZER = new Set(['coordination.k8s.io', 'node.k8s.io', 'policy', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'apiregistration.k8s.io']);
 
 /** The other built-in ones take, of names without a domain, only those that the server knows. */
 function finalizerErrors({ isBuiltin, gvk, resource }: Endpoint, { finalizers }: ObjectMeta): FieldError[] {

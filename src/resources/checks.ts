@@ -106,7 +106,8 @@ const ANNOTATIONS_MAX_BYTES = 256 * 1024;
 export function checkAnnotations(annotations: Record<string, string> | undefined, path: Path, errors: Errors): void {
   let bytes = 0;
   for (const key in annotations) {
-    checkQualifiedName(key.toLowerCase(), path, errors);
+    const problems = validateQualifiedName(key.toLowerCase());
+    if (problems.length > 0) errors.invalidEach(path, key, problems);
     bytes += key.length + annotations[key]!.length;
   }
   if (bytes > ANNOTATIONS_MAX_BYTES) errors.tooLong(path, ANNOTATIONS_MAX_BYTES);
@@ -130,6 +131,16 @@ export function checkLabelSelector(selector: LabelSelector | undefined, path: Pa
     checkQualifiedName(requirement.key, at.child('key'), errors);
     values.forEach((value, j) => checkLabelValue(value, at.child('values').index(j), errors));
   });
+}
+
+/** As upstream shows it in messages: labels by name. */
+export function shownSelector(selector: LabelSelector | undefined): LabelSelector | undefined {
+  if (!selector?.matchLabels) return selector;
+  return { ...selector, matchLabels: sortedByKey(selector.matchLabels) };
+}
+
+export function sortedByKey<T>(map: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(map).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 export function selectorIsEmpty(selector: LabelSelector | undefined): boolean {

@@ -40,14 +40,18 @@ export function blankOf(schema: ObjectSchema): JsonObject {
   return known;
 }
 
-/** Lists and maps that a built-in type must have are written as null when they are empty: there before anyone puts something in. */
+/**
+ * Lists and maps that a built-in type must have are written as null when they are empty: there before anyone puts something in. What is defaulted is
+ * not there before.
+ */
 function addRequiredLists(blank: JsonObject, schema: ObjectSchema): void {
-  for (const { name, value, required, number, zero } of schema.fields) {
+  for (const { name, value, required, number, zero, default: fallback } of schema.fields) {
     const inner = blank[name];
     if (number === undefined || zero === 'omitted') continue;
     if (value.kind === 'object' && isJsonObject(inner)) addRequiredLists(inner, value.type());
     else if (inner === undefined && required && value.kind === 'list') blank[name] = [];
     else if (inner === undefined && required && value.kind === 'map') blank[name] = {};
+    else if (value.kind === 'scalar' && fallback && inner === fallback) delete blank[name];
   }
 }
 

@@ -26,12 +26,14 @@ export const daemonsets = defineResource<DaemonSet>({
       rolling.maxSurge ??= 0;
     }
     spec.revisionHistoryLimit ??= 10;
+    // Shown always, and so somebody's.
+    if (!isCount(set.metadata?.annotations?.[GENERATION_ANNOTATION])) setTemplateGeneration(set, 0);
     defaultPodTemplate(spec.template);
   },
   prepareForCreate: (set) => {
     prepareCreate(set);
     set.status = { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 };
-    if (!isCount(set.metadata?.annotations?.[GENERATION_ANNOTATION])) setTemplateGeneration(set, 1);
+    if (templateGeneration(set) < 1) setTemplateGeneration(set, 1);
   },
   prepareForUpdate: (next, previous) => {
     prepareUpdate(next, previous);

@@ -1,7 +1,7 @@
 /** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
 import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { checkLabelSelector, checkNonNegative, selectorIsEmpty, selectorMatches } from '../checks.ts';
+import { checkLabelSelector, checkNonNegative, selectorIsEmpty, selectorMatches, shownSelector, sortedByKey } from '../checks.ts';
 import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { type Errors, SPEC } from '../field-path.ts';
@@ -24,7 +24,7 @@ interface PodOwnerSpec { readonly selector?: LabelSelector; readonly template?: 
 /** What a selector that cannot be read would select is not known: the template is not looked at then. */
 export function checkPodOwner({ selector, template = {} }: PodOwnerSpec, names: PodOwnerNames, errors: Errors): void {
   if (!selector) errors.required(SPEC.child('selector'));
-  if (!checkSelector(selector, names, errors)) { errors.invalid(SPEC.child('selector'), selector, names.unreadable ?? 'invalid label selector'); return; }
+  if (!checkSelector(selector, names, errors)) { errors.invalid(SPEC.child('selector'), shownSelector(selector), names.unreadable ?? 'invalid label selector'); return; }
   checkTemplateLabels(template.metadata?.labels, selector, errors);
   checkPodTemplate(template, TEMPLATE, errors);
   checkLongRunning(template, names, errors);
@@ -42,7 +42,7 @@ export function checkSelector(selector: LabelSelector | undefined, { kind }: Pod
 
 /** No selector matches nothing, an empty one everything. */
 export function checkTemplateLabels(labels: Record<string, string> | undefined, selector: LabelSelector | undefined, errors: Errors): void {
-  if (!selectorMatches(selector, labels)) errors.invalid(TEMPLATE.child('metadata').child('labels'), labels, '`selector` does not match template `labels`');
+  if (!selectorMatches(selector, labels)) errors.invalid(TEMPLATE.child('metadata').child('labels'), labels && sortedByKey(labels), '`selector` does not match template `labels`');
 }
 
 /** Pods that are kept running are not ones that end. */

@@ -1,6 +1,6 @@
 /** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
 import type { Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
-import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches } from '../checks.ts';
+import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches, shownSelector } from '../checks.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
 import { checkTemplateLabels } from '../apps/pod-owner.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
@@ -23,7 +23,7 @@ export function checkJob(job: Job, errors: Errors): void {
   if (checkSelector(spec.selector, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
   if (spec.completionMode === 'Indexed' && (spec.completions ?? 0) > 0) {
     const longest = `${job.metadata?.name ?? ''}-${spec.completions! - 1}`;
-    if (validateDNS1123Label(longest).length > 0) errors.invalid(METADATA.child('name'), job.metadata?.name, `will not able to create pod with invalid DNS label: ${longest}`);
+    if (validateDNS1123Label(longest).length > 0) errors.invalid(METADATA.child('name'), job.metadata?.name ?? '', `will not able to create pod with invalid DNS label: ${longest}`);
   }
 }
 
@@ -47,7 +47,7 @@ function checkGenerated(job: Job, selector: LabelSelector, errors: Errors): void
   }
   const scratch = new Errors();
   checkLabelSelector(selector, SPEC, scratch);
-  if (!scratch.any && !selectorMatches(selector, expected)) errors.invalid(SPEC.child('selector'), selector, '`selector` not auto-generated');
+  if (!scratch.any && !selectorMatches(selector, expected)) errors.invalid(SPEC.child('selector'), shownSelector(selector), '`selector` not auto-generated');
 }
 
 export function checkJobSpec(spec: JobSpec, path: Path, errors: Errors): void {

@@ -1,7 +1,7 @@
 /** Event, one stored object for core/v1 and events.k8s.io/v1, whose names for the same fields differ. Kept for an hour after the last write. */
 import type { Event } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { validateObjectMeta } from '#machinery/metadata-validation.ts';
+import { validateObjectMeta, validateStandardFinalizers } from '#machinery/metadata-validation.ts';
 import { validateQualifiedName } from '#machinery/names.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { checkImmutable } from '../checks.ts';
@@ -106,6 +106,7 @@ function checkEvent(event: Event, controllerField: string): Errors {
 export function validateNewEvent(event: Event): FieldError[] {
   const errors = checkEvent(event, 'reportingController');
   errors.add(validateObjectMeta(event.metadata ?? {}, { namespaced: true }));
+  errors.add(validateStandardFinalizers(event.metadata?.finalizers ?? [], 'metadata.finalizers'));
   checkSeries(event, errors);
   if (!event.eventTime) errors.required(Path.root('eventTime'));
   if (event.type !== 'Normal' && event.type !== 'Warning') errors.invalid(Path.root('type'), '', `has invalid value: ${event.type ?? ''}`);
