@@ -382,10 +382,8 @@ function continueMetadata(meta: ObjectMeta, { previous, target, namespaced }: { 
   if (previous.creationTimestamp !== undefined) meta.creationTimestamp = previous.creationTimestamp;
   if (previous.generation === undefined) delete meta.generation;
   else meta.generation = previous.generation;
-  if (previous.deletionTimestamp === undefined) {
-    delete meta.deletionTimestamp;
-    delete meta.deletionGracePeriodSeconds;
-  } else {
+  // Of those that are not being deleted, nobody may say that they are: validation refuses it.
+  if (previous.deletionTimestamp !== undefined) {
     meta.deletionTimestamp = previous.deletionTimestamp;
     if (previous.deletionGracePeriodSeconds !== undefined) meta.deletionGracePeriodSeconds = previous.deletionGracePeriodSeconds;
   }

@@ -90,7 +90,7 @@ export function checkName(meta: ObjectMeta | undefined, { name, namespace }: Tar
   if (!meta?.name) throw statusErrors.badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
   if (meta.name !== name) throw statusErrors.badRequest(`the name of the object (${meta.name}) does not match the name on the URL (${name})`);
   if (namespaced && meta.namespace && meta.namespace !== namespace) {
-    throw statusErrors.badRequest(`the namespace of the object (${meta.namespace}) does not match the namespace on the request (${namespace})`);
+    throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
   }
 }
 

@@ -12,9 +12,16 @@ export const controllerrevisions = defineResource<ControllerRevision>({
   plural: 'controllerrevisions',
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate: (revision) => check(revision).list,
+  validate: (revision) => {
+    const errors = new Errors(), path = Path.root('data');
+    checkNonNegative(revision.revision, ROOT, 'revision', errors);
+    if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
+    else if (typeof revision.data !== 'object' || Array.isArray(revision.data)) errors.required(path, 'data must be a valid JSON object');
+    return errors.list;
+  },
   validateUpdate: (next, previous) => {
-    const errors = check(next);
+    const errors = new Errors();
+    checkNonNegative(next.revision, ROOT, 'revision', errors);
     checkImmutable(next.data, previous.data, Path.root('data'), errors);
     return errors.list;
   },
@@ -23,14 +30,6 @@ export const controllerrevisions = defineResource<ControllerRevision>({
     row: (revision, context) => [nameOf(revision), controllerOf(revision), revision.revision, ageOf(revision, context)],
   },
 });
-
-function check(revision: ControllerRevision): Errors {
-  const errors = new Errors(), path = Path.root('data');
-  checkNonNegative(revision.revision, ROOT, 'revision', errors);
-  if (revision.data === undefined || revision.data === null) errors.required(path, 'data is mandatory');
-  else if (typeof revision.data !== 'object' || Array.isArray(revision.data)) errors.required(path, 'data must be a valid JSON object');
-  return errors;
-}
 
 function controllerOf(revision: ControllerRevision): string {
   const owner = revision.metadata?.ownerReferences?.find(({ controller }) => controller);

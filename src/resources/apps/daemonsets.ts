@@ -1,6 +1,6 @@
 /** DaemonSet. */
 import type { DaemonSet, DaemonSetSpec } from '#api/types.ts';
-import { checkAtMost100Percent, checkImmutable, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, IMMUTABLE, intOrPercentValue, shownSelector } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
@@ -47,8 +47,8 @@ export const daemonsets = defineResource<DaemonSet>({
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
+    if (!semanticEqual(next.spec?.selector, previous.spec?.selector)) errors.invalid(SPEC.child('selector'), shownSelector(next.spec?.selector), IMMUTABLE);
     checkSpec(next.spec, errors);
-    checkImmutable(next.spec?.selector, previous.spec?.selector, SPEC.child('selector'), errors);
     return errors.list;
   },
   status: {

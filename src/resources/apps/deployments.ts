@@ -104,7 +104,7 @@ function checkStatus(status: DeploymentStatus, stored: DeploymentStatus): FieldE
   const errors = new Errors();
   for (const field of COUNTS) checkNonNegative(status[field], STATUS, field, errors);
   const { replicas = 0, readyReplicas = 0, availableReplicas = 0 } = status;
-  for (const field of ['updatedReplicas', 'readyReplicas', 'availableReplicas'] as const) if ((status[field] ?? 0) > replicas) errors.invalid(STATUS.child(field), status[field], 'cannot be greater than status.replicas');
+  for (const field of ['updatedReplicas', 'readyReplicas', 'availableReplicas'] as const) if ((status[field] ?? 0) > replicas) errors.invalid(STATUS.child(field), status[field] ?? 0, 'cannot be greater than status.replicas');
   if (availableReplicas > readyReplicas) errors.invalid(STATUS.child('availableReplicas'), availableReplicas, 'cannot be greater than readyReplicas');
   if (stored.collisionCount !== undefined && (status.collisionCount ?? -1) < stored.collisionCount) errors.invalid(STATUS.child('collisionCount'), status.collisionCount, 'cannot be decremented');
   return errors.list;

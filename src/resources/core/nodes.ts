@@ -40,21 +40,20 @@ export const nodes = defineResource<Node>({
   },
   validate: (node) => {
     const errors = new Errors();
-    checkTaints(node.spec?.taints ?? [], METADATA.child('taints'), errors);
-    checkAmounts(node, errors);
-    checkFeatures(node.status?.declaredFeatures ?? [], STATUS.child('declaredFeatures'), errors);
-    const ranges = node.spec?.podCIDRs ?? [], path = SPEC.child('podCIDRs');
-    ranges.forEach((range, i) => checkCIDR(range, path.index(i), errors));
-    if (ranges.length > 1 && (!isDualStack(ranges) || ranges.length > 2)) errors.invalid(path, ranges, 'may specify no more than one CIDR for each IP family');
+    checkNode(node, errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
+    checkNode(next, errors);
     checkUpdate(next, previous, errors);
     return errors.list;
   },
   status: {
-    prepareForUpdate: (next, previous) => keepAllButStatus(next, previous),
+    prepareForUpdate: (next, previous) => {
+      keepAllButStatus(next, previous);
+      if (!previous.status?.config) delete next.status?.config;
+    },
     validateUpdate: (next, previous) => {
       const errors = new Errors();
       checkUpdate(next, previous, errors);
@@ -96,6 +95,15 @@ function rolesOf(node: Node): string {
 
 function addressOf(node: Node, type: string): string {
   return node.status?.addresses?.find((address) => address.type === type)?.address ?? '<none>';
+}
+
+function checkNode(node: Node, errors: Errors): void {
+  checkTaints(node.spec?.taints ?? [], METADATA.child('taints'), errors);
+  checkAmounts(node, errors);
+  checkFeatures(node.status?.declaredFeatures ?? [], STATUS.child('declaredFeatures'), errors);
+  const ranges = node.spec?.podCIDRs ?? [], path = SPEC.child('podCIDRs');
+  ranges.forEach((range, i) => checkCIDR(range, path.index(i), errors));
+  if (ranges.length > 1 && (!isDualStack(ranges) || ranges.length > 2)) errors.invalid(path, ranges, 'may specify no more than one CIDR for each IP family');
 }
 
 function checkTaints(taints: readonly Taint[], path: Path, errors: Errors): void {

@@ -222,3 +222,24 @@ test('long lists and texts are checked in time that grows with their length', ()
   const fieldPath = "['".repeat(500_000) + "x']";
   assert.equal(create('pods', pod({ containers: [{ ...CONTAINER, env: [{ name: 'A', valueFrom: { fieldRef: { fieldPath } } }] }] })).errors.length, 1);
 });
+
+test('status: what ended stays so, and amounts, users and claims are looked at', () => {
+  const { object } = create<Pod>('pods', pod({ restartPolicy: 'Never', containers: [{ ...CONTAINER, restartPolicy: 'Never', restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: [42] } }] }, { name: 'b', image: 'b' }] }));
+  const ended = (name: string, exitCode: number): object => ({ name, state: { terminated: { exitCode } } }), statuses = (...list: object[]): object => ({ ...object.status, containerStatuses: list });
+  const stored = { ...object, status: statuses(ended('web', 42), ended('b', 42)) } as Pod;
+  const errorsOf = (status: object): readonly string[] => update<Pod>('pods', stored, (next) => { next.status = { ...next.status, ...status } as NonNullable<Pod['status']>; }, 'status').errors;
+  assert.deepEqual(errorsOf({ containerStatuses: [{ name: 'web', state: { running: {} } }, { name: 'b', state: { running: {} } }] }), ['status.containerStatuses[1].state: Forbidden: may not be transitioned to non-terminated state']);
+  assert.deepEqual(errorsOf({ observedGeneration: -1, conditions: [{ type: 'a b', status: 'True', observedGeneration: -1 }] }).map((error) => error.split(': ').slice(0, 3).join(': ')), [
+    'status.conditions[0].observedGeneration: Invalid value: -1', 'status.conditions[0].Type: Invalid value: "a b"', 'status.observedGeneration: Invalid value: -1']);
+  const allocated = [{ name: 'example.com/gpu', resources: [{ resourceID: 'a', health: 'Fine', message: '' }, { resourceID: 'a', health: 'Healthy' }] }];
+  assert.deepEqual(errorsOf({ containerStatuses: [{ ...ended('web', 1), allocatedResourcesStatus: allocated, user: { linux: { uid: -1, gid: 0, supplementalGroups: [2 ** 40] } } }], ephemeralContainerStatuses: [{ name: 'e', allocatedResourcesStatus: allocated }] }), [
+    'status.containerStatuses[0].user.linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive', 'status.containerStatuses[0].user.linux.supplementalGroups[0]: Invalid value: 1099511627776: must be between 0 and 2147483647, inclusive',
+    "status.containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"example.com/gpu\": must match one of the container's resource requests",
+    'status.containerStatuses[0].allocatedResourcesStatus[0].resources[0].health: Unsupported value: "Fine": supported values: "Healthy", "Unhealthy", "Unknown"',
+    'status.containerStatuses[0].allocatedResourcesStatus[0].resources[0].message: Required value: must be non-empty if specified', 'status.containerStatuses[0].allocatedResourcesStatus[0].resources[1].resourceID: Duplicate value: "a"',
+    'status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container status']);
+  assert.deepEqual(errorsOf({ extendedResourceClaimStatus: { requestMappings: [{ containerName: 'web', resourceName: 'x', requestName: 'r' }] }, resourceClaimStatuses: [{ name: 'a' }] }).map((error) => error.split(': ')[0]), [
+    'status.resourceClaimStatuses[0].name', 'status.extendedResourceClaimStatus.requestMappings[0].resourceName', 'status.extendedResourceClaimStatus.resourceClaimName']);
+  const kept = update<Pod>('pods', { ...stored, status: { ...stored.status, observedGeneration: 3 } } as Pod, (next) => { next.status = { ...stored.status, nodeAllocatableResourceClaimStatuses: [{ resourceClaimName: 'c', resources: {} }] } as NonNullable<Pod['status']>; }, 'status').object.status;
+  assert.deepEqual([kept?.observedGeneration, kept?.nodeAllocatableResourceClaimStatuses], [3, undefined]);
+});

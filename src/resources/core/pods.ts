@@ -1,16 +1,17 @@
 /** Pod. Its parts are in pod/. After upstream's pkg/registry/core/pod strategy. */
-import type { Container, Pod, PodAffinityTerm, PodCondition, PodSpec } from '#api/types.ts';
+import type { Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, semanticEqual, startGeneration } from '../strategy.ts';
 import { applyAppArmorAnnotations, checkProfileAnnotations, dropInitContainerAnnotations } from './pod/annotations.ts';
 import { defaultPod } from './pod/defaults.ts';
-import { dropDisabledFields } from './pod/disabled.ts';
+import { dropDisabledFields, dropDisabledStatusFields } from './pod/disabled.ts';
 import { qosClassOf } from './pod/quality-of-service.ts';
 import { checkPod } from './pod/spec.ts';
 import { podTable } from './pod/table.ts';
-import { checkEphemeralContainersUpdate, checkPodResize, checkPodStatusUpdate, checkPodUpdate } from './pod/update.ts';
+import { checkPodStatusUpdate } from './pod/status.ts';
+import { checkEphemeralContainersUpdate, checkPodResize, checkPodUpdate } from './pod/update.ts';
 import { podWarnings } from './pod/warnings.ts';
 
 export const pods = defineResource<Pod>({
@@ -122,7 +123,11 @@ function prepareStatus(next: Pod, previous: Pod): void {
   if (stored.generation !== undefined) meta.generation = stored.generation;
   if (stored.ownerReferences) meta.ownerReferences = stored.ownerReferences;
   else delete meta.ownerReferences;
+  // Comes and goes by deletion alone.
+  if (stored.deletionTimestamp === undefined) delete meta.deletionTimestamp;
   const status = (next.status ??= {});
+  dropDisabledStatusFields(status, previous.status);
+  keepObservedGenerations(status, previous.status);
   if (!status.qosClass) status.qosClass = (previous.status?.qosClass ?? qosClassOf(next.spec!)) as string;
   // A client that knows only one of the two forms of the pod's address changed that one.
   const before = previous.status ?? {};
@@ -131,6 +136,16 @@ function prepareStatus(next: Pod, previous: Pod): void {
     else delete status.podIPs;
   }
   syncPodIPs(next);
+}
+
+/** Generations that a writer of old leaves out stay as they were. */
+function keepObservedGenerations(status: PodStatus, stored: PodStatus | undefined): void {
+  if (!status.observedGeneration && stored?.observedGeneration) status.observedGeneration = stored.observedGeneration;
+  const before = [...(stored?.conditions ?? [])];
+  for (const condition of status.conditions ?? []) {
+    const at = before.findIndex(({ type }) => type === condition.type), [old] = at < 0 ? [] : before.splice(at, 1);
+    if (!condition.observedGeneration && old?.observedGeneration) condition.observedGeneration = old.observedGeneration;
+  }
 }
 
 /** The labels that matchLabelKeys name are put into the selector when the pod is made: later changes of labels do not count. */

@@ -7,7 +7,7 @@ import { columns, containerImages, containerNames, formatLabels, nameOf } from '
 import { defaultPodTemplate } from './pod/defaults.ts';
 import { dropDisabledTemplateFields } from './pod/disabled.ts';
 import { checkPodTemplate } from './pod/spec.ts';
-import { templateWarnings } from './pod/warnings.ts';
+import { workloadWarnings } from './pod/warnings.ts';
 
 export const podtemplates = defineResource<PodTemplate>({
   group: '',
@@ -26,7 +26,7 @@ export const podtemplates = defineResource<PodTemplate>({
     checkPodTemplate(object.template, Path.root('template'), errors);
     return errors.list;
   },
-  warnings: (object) => templateWarnings(object.template, 'template'),
+  warnings: (object, previous) => workloadWarnings(object, previous, { template: object.template, path: 'template' }),
   table: {
     columns: columns('Name', 'Containers', 'Images', 'Pod Labels'),
     row: ({ template, ...object }) => [nameOf(object), containerNames(template?.spec), containerImages(template?.spec), formatLabels(template?.metadata?.labels)],

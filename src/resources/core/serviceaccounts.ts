@@ -3,12 +3,14 @@ import type { ServiceAccount } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
+const ENFORCE = 'kubernetes.io/enforce-mountable-secrets';
+
 export const serviceaccounts = defineResource<ServiceAccount>({
   group: '',
   plural: 'serviceaccounts',
   prepareForCreate: nameSecretsOnly,
   prepareForUpdate: nameSecretsOnly,
-  warnings: (account) => account.metadata?.annotations?.['kubernetes.io/enforce-mountable-secrets'] === 'true'
+  warnings: (account, previous) => account.metadata?.annotations?.[ENFORCE] === 'true' && previous?.metadata?.annotations?.[ENFORCE] === undefined
     ? ['metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets'] : [],
   table: {
     columns: columns('Name', 'Secrets', 'Age'),

@@ -1,5 +1,5 @@
 /** Fields of features that upstream has off by default: they go from what is written, unless the stored object has them already. */
-import type { PodSpec, PodTemplateSpec, VolumeProjection } from '#api/types.ts';
+import type { PodSpec, PodStatus, PodTemplateSpec, VolumeProjection } from '#api/types.ts';
 import { eachContainer } from './visit.ts';
 
 /** ClusterTrustBundleProjection, PodCertificateRequest. */
@@ -40,5 +40,26 @@ function dropStopSignals(spec: PodSpec, stored: PodSpec | undefined): void {
 function hasStopSignals(spec: PodSpec | undefined): boolean {
   let found = false;
   if (spec) eachContainer(spec, '', ({ lifecycle }) => { if (lifecycle?.stopSignal !== undefined) found = true; });
+  return found;
+}
+
+export function dropDisabledStatusFields(status: PodStatus, stored: PodStatus | undefined): void {
+  // DRANodeAllocatableResources
+  if (!stored?.nodeAllocatableResourceClaimStatuses?.length) delete status.nodeAllocatableResourceClaimStatuses;
+  if (!hasVolumeStatus(stored)) eachVolumeMount(status, (mount) => { delete mount.volumeStatus; });
+}
+
+type VolumeMountStatus = NonNullable<NonNullable<PodStatus['containerStatuses']>[number]['volumeMounts']>[number];
+
+function eachVolumeMount(status: PodStatus | undefined, visit: (mount: VolumeMountStatus) => void): void {
+  for (const field of ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'] as const) {
+    for (const { volumeMounts } of status?.[field] ?? []) if (volumeMounts) for (const mount of volumeMounts) visit(mount);
+  }
+}
+
+/** ImageVolumeWithDigest */
+function hasVolumeStatus(status: PodStatus | undefined): boolean {
+  let found = false;
+  eachVolumeMount(status, ({ volumeStatus }) => { if (volumeStatus) found = true; });
   return found;
 }

@@ -1,8 +1,7 @@
-/** What may change on a pod that exists: by plain updates, by the ephemeralcontainers and resize subresources, and in its status. */
-import { validateDNS1123Subdomain } from '#machinery/names.ts';
-import type { Container, ContainerStatus, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, PodStatus, ResourceRequirements, Toleration } from '#api/types.ts';
-import { between, checkImmutable, checkIP, checkQualifiedName, eachRepeated, isDualStack, MAX_INT32 } from '../../checks.ts';
-import { type Errors, METADATA, Path, SPEC, STATUS } from '../../field-path.ts';
+/** What may change on a pod that exists: by plain updates, and by the ephemeralcontainers and resize subresources. Its status is in status.ts. */
+import type { Container, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, ResourceRequirements, Toleration } from '#api/types.ts';
+import { between, MAX_INT32 } from '../../checks.ts';
+import { type Errors, METADATA, Path, SPEC } from '../../field-path.ts';
 import { semanticEqual } from '../../strategy.ts';
 import { checkPodAnnotationUpdates, MIRROR_POD } from './annotations.ts';
 import { checkImagePadding } from './containers.ts';
@@ -213,59 +212,3 @@ function withComputeOf(next: ResourceRequirements | undefined, stored: ResourceR
 function withoutEmpty({ limits, requests, ...rest }: ResourceRequirements & { limits: Record<string, string>; requests: Record<string, string> }): ResourceRequirements {
   return { ...rest, ...(Object.keys(limits).length > 0 ? { limits } : {}), ...(Object.keys(requests).length > 0 ? { requests } : {}) };
 }
-
-export function checkPodStatusUpdate(next: Pod, previous: Pod, errors: Errors): void {
-  const { status = {} } = next, { status: stored = {} } = previous;
-  const restartPolicy = previous.spec?.restartPolicy;
-  status.conditions?.forEach((condition, i) => {
-    if (!['PodScheduled', 'Ready', 'Initialized'].includes(condition.type)) checkQualifiedName(condition.type, METADATA.child('conditions').index(i).child('Type'), errors);
-  });
-  if (next.spec?.nodeName !== previous.spec?.nodeName) errors.forbidden(STATUS.child('nodeName'), 'may not be changed directly');
-  const nominated = status.nominatedNodeName;
-  if (nominated && nominated !== stored.nominatedNodeName) errors.invalidEach(STATUS.child('nominatedNodeName'), nominated, validateDNS1123Subdomain(nominated));
-  checkImmutable(status.qosClass, stored.qosClass, STATUS.child('qosClass'), errors);
-  const sidecars = new Set((previous.spec?.initContainers ?? []).filter((container) => container.restartPolicy === 'Always').map(({ name }) => name));
-  checkTransitions(status.containerStatuses, stored.containerStatuses, STATUS.child('containerStatuses'), errors, { restartPolicy });
-  checkTransitions(status.initContainerStatuses, stored.initContainerStatuses, STATUS.child('initContainerStatuses'), errors, { restartPolicy, sidecars });
-  checkTransitions(status.ephemeralContainerStatuses, stored.ephemeralContainerStatuses, STATUS.child('ephemeralContainerStatuses'), errors, { restartPolicy: 'Never' });
-  checkClaimStatuses(status, next, errors);
-  checkAddresses(status, errors);
-}
-
-interface TransitionRules { readonly restartPolicy: string | undefined; readonly sidecars?: ReadonlySet<string> }
-
-function checkTransitions(next: readonly ContainerStatus[] | undefined, stored: readonly ContainerStatus[] | undefined, path: Path, errors: Errors, rules: TransitionRules): void {
-  if (rules.restartPolicy === 'Always' || !stored) return;
-  stored.forEach((old, i) => {
-    const ended = old.state?.terminated;
-    if (!ended || (ended.exitCode !== 0 && rules.restartPolicy === 'OnFailure') || rules.sidecars?.has(old.name)) return;
-    for (const status of next ?? []) if (status.name === old.name && !status.state?.terminated) errors.forbidden(path.index(i).child('state'), 'may not be transitioned to non-terminated state');
-  });
-}
-
-function checkClaimStatuses(status: PodStatus, pod: Pod, errors: Errors): void {
-  const names = new Set<string>();
-  status.resourceClaimStatuses?.forEach((claim, i) => {
-    const at = STATUS.child('resourceClaimStatuses').index(i);
-    if (!pod.spec?.resourceClaims?.some(({ name }) => name === claim.name)) errors.invalid(at.child('name'), claim.name, 'must match the name of an entry in `spec.resourceClaims`');
-    if (names.has(claim.name)) errors.duplicate(at.child('name'), claim.name);
-    names.add(claim.name);
-    if (claim.resourceClaimName !== undefined) errors.invalidEach(at.child('name'), claim.resourceClaimName, validateDNS1123Subdomain(claim.resourceClaimName));
-  });
-}
-
-function checkAddresses(status: PodStatus, errors: Errors): void {
-  checkAddressList(status.podIPs, STATUS.child('podIPs'), errors);
-  const hostIPs = status.hostIPs;
-  if (hostIPs?.length && status.hostIP !== hostIPs[0]!.ip) errors.invalid(STATUS.child('hostIPs').index(0).child('ip'), hostIPs[0]!.ip, 'must be equal to `hostIP`');
-  checkAddressList(hostIPs, STATUS.child('hostIPs'), errors);
-}
-
-function checkAddressList(addresses: readonly { ip: string }[] | undefined, path: Path, errors: Errors): void {
-  addresses?.forEach((address, i) => checkIP(address.ip, path.index(i), errors));
-  if (!addresses || addresses.length < 2) return;
-  const values = addresses.map(({ ip }) => ip);
-  if (!isDualStack(values) || values.length > 2) errors.invalid(path, addresses, 'may specify no more than one IP for each IP family');
-  eachRepeated(values, (_ip, i) => errors.duplicate(path.index(i), addresses[i]));
-}
-
