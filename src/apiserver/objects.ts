@@ -229,6 +229,7 @@ export class Objects {
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
       if (mustHave && !unconditional) {
+        // The store says so, which knows no kinds.
         throw statusErrors.invalid({ group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')]);
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {

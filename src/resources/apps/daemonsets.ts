@@ -1,6 +1,6 @@
 /** DaemonSet. */
 import type { DaemonSet, DaemonSetSpec } from '#api/types.ts';
-import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, IMMUTABLE, intOrPercentValue, shownSelector } from '../checks.ts';
+import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
@@ -8,7 +8,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatLabels, formatSelector, nameOf } from '../tables.ts';
-import { checkLongRunning, checkSelector, checkTemplateLabels, prepareCreate, prepareUpdate } from './pod-owner.ts';
+import { checkLongRunning, checkSelector, checkSelectorKept, checkTemplateLabels, prepareCreate, prepareUpdate } from './pod-owner.ts';
 
 const NAMES = { kind: 'daemonset', title: 'DaemonSet' };
 const GENERATION_ANNOTATION = 'deprecated.daemonset.template.generation';
@@ -47,7 +47,7 @@ export const daemonsets = defineResource<DaemonSet>({
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    if (!semanticEqual(next.spec?.selector, previous.spec?.selector)) errors.invalid(SPEC.child('selector'), shownSelector(next.spec?.selector), IMMUTABLE);
+    checkSelectorKept(next.spec?.selector, previous.spec?.selector, errors);
     checkSpec(next.spec, errors);
     return errors.list;
   },

@@ -1,14 +1,14 @@
 /** Deployment. */
 import type { Deployment, DeploymentSpec, DeploymentStatus } from '#api/types.ts';
 import type { FieldError } from '#machinery/errors.ts';
-import { checkAtMost100Percent, checkImmutable, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
+import { checkAtMost100Percent, checkNonNegative, checkPositiveIntOrPercent, intOrPercentValue } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, metaOf, semanticEqual } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkPodOwner, checkSelectorKept, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
 
@@ -45,7 +45,7 @@ export const deployments = defineResource<Deployment>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkSpec(next.spec ?? ({} as DeploymentSpec), errors);
-    checkImmutable(next.spec?.selector, previous.spec?.selector, SPEC.child('selector'), errors);
+    checkSelectorKept(next.spec?.selector, previous.spec?.selector, errors);
     return errors.list;
   },
   status: {

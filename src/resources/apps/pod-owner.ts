@@ -1,11 +1,11 @@
 /** What workloads have in common: a selector that must match its template, and a template whose pods always restart. */
 import type { LabelSelector, PodTemplateSpec } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { checkLabelSelector, checkNonNegative, selectorIsEmpty, selectorMatches, shownSelector, sortedByKey } from '../checks.ts';
+import { checkLabelSelector, checkNonNegative, IMMUTABLE, selectorIsEmpty, selectorMatches, shownSelector, sortedByKey } from '../checks.ts';
 import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
 import { type Errors, SPEC } from '../field-path.ts';
-import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
+import { bumpGeneration, keepField, semanticEqual, startGeneration } from '../strategy.ts';
 import { formatSelector } from '../tables.ts';
 
 const TEMPLATE = SPEC.child('template');
@@ -38,6 +38,10 @@ export function checkSelector(selector: LabelSelector | undefined, { kind }: Pod
   const readable = errors.list.length === before;
   if (selectorIsEmpty(selector)) errors.invalid(SPEC.child('selector'), selector, `empty selector is invalid for ${kind}`);
   return readable;
+}
+
+export function checkSelectorKept(next: LabelSelector | undefined, previous: LabelSelector | undefined, errors: Errors): void {
+  if (!semanticEqual(next, previous)) errors.invalid(SPEC.child('selector'), shownSelector(next), IMMUTABLE);
 }
 
 /** No selector matches nothing, an empty one everything. */

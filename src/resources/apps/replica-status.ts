@@ -11,13 +11,14 @@ interface ReplicaCounts {
   availableReplicas?: number;
   currentReplicas?: number;
   updatedReplicas?: number;
+  terminatingReplicas?: number;
   observedGeneration?: number;
 }
 
 /** Of ReplicaSets and ReplicationControllers. */
 export function checkReplicaStatus(status: ReplicaCounts): FieldError[] {
   const errors = new Errors();
-  for (const field of ['replicas', 'fullyLabeledReplicas', 'readyReplicas', 'availableReplicas', 'observedGeneration'] as const) checkNonNegative(status[field], STATUS, field, errors);
+  for (const field of ['replicas', 'fullyLabeledReplicas', 'readyReplicas', 'availableReplicas', 'observedGeneration', 'terminatingReplicas'] as const) checkNonNegative(status[field], STATUS, field, errors);
   checkAtMost(status, ['fullyLabeledReplicas', 'readyReplicas', 'availableReplicas'], errors);
   checkAvailable(status, 'readyReplicas', errors);
   return errors.list;

@@ -1,13 +1,12 @@
 /** ReplicaSet. */
 import type { ReplicaSet, ReplicaSetSpec } from '#api/types.ts';
-import { checkImmutable } from '../checks.ts';
 import { defaultPodTemplate } from '../core/pod/defaults.ts';
 import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
 import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
-import { checkCounts, checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
+import { checkCounts, checkPodOwner, checkSelectorKept, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 import { checkReplicaStatus } from './replica-status.ts';
 
 const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
@@ -33,7 +32,7 @@ export const replicasets = defineResource<ReplicaSet>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkSpec(next.spec, errors);
-    checkImmutable(next.spec?.selector, previous.spec?.selector, SPEC.child('selector'), errors);
+    checkSelectorKept(next.spec?.selector, previous.spec?.selector, errors);
     return errors.list;
   },
   status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },

@@ -117,13 +117,16 @@ export function validateNewEvent(event: Event): FieldError[] {
 
 const IMMUTABLE_FIELDS = ['involvedObject', 'reason', 'message', 'source', 'firstTimestamp', 'lastTimestamp', 'count', 'type', 'eventTime', 'action', 'related'] as const;
 
+/** Of them, those that are shown as '' where there is none. */
+const TEXTS: readonly string[] = ['reason', 'message', 'type', 'action'];
+
 /** Only the series may change by events.k8s.io/v1. */
 export function validateNewEventUpdate(next: Event, previous: Event): FieldError[] {
   const errors = checkEvent(next, 'reportingController');
   if (!semanticEqual(next.series, previous.series)) checkSeries(next, errors);
-  for (const field of IMMUTABLE_FIELDS) checkImmutable(next[field], previous[field], Path.root(field), errors);
-  checkImmutable(next.reportingComponent, previous.reportingComponent, Path.root('reportingController'), errors);
-  checkImmutable(next.reportingInstance, previous.reportingInstance, Path.root('reportingInstance'), errors);
+  for (const field of IMMUTABLE_FIELDS) checkImmutable(next[field] ?? (TEXTS.includes(field) ? '' : undefined), previous[field] ?? (TEXTS.includes(field) ? '' : undefined), Path.root(field), errors);
+  checkImmutable(next.reportingComponent ?? '', previous.reportingComponent ?? '', Path.root('reportingController'), errors);
+  checkImmutable(next.reportingInstance ?? '', previous.reportingInstance ?? '', Path.root('reportingInstance'), errors);
   return errors.list;
 }
 

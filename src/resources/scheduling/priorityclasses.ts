@@ -3,7 +3,7 @@ import type { PriorityClass } from '#api/types.ts';
 import { checkEnum, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, Path } from '../field-path.ts';
-import { bumpGeneration, startGeneration } from '../strategy.ts';
+import { startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const USER_MAX = 1000000000;
@@ -15,7 +15,7 @@ export const priorityclasses = defineResource<PriorityClass>({
   plural: 'priorityclasses',
   applyDefaults: (priorityClass) => { priorityClass.preemptionPolicy ??= 'PreemptLowerPriority'; },
   prepareForCreate: startGeneration,
-  prepareForUpdate: (next, previous) => bumpGeneration(next, previous, ['value', 'globalDefault', 'description', 'preemptionPolicy']),
+  prepareForUpdate: () => {},
   validate: (priorityClass) => {
     const errors = new Errors(), name = nameOf(priorityClass), value = priorityClass.value ?? 0;
     if (name.startsWith(SYSTEM_PREFIX)) {
