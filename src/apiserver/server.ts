@@ -20,6 +20,7 @@ import { CustomResources, withCustomResourceChecks } from './apiextensions/custo
 import { CustomOpenapi } from './apiextensions/openapi.ts';
 import type { AdmissionPlugin } from './admission/plugin.ts';
 import { withExpressionChecks } from './admission/policies/checks.ts';
+import { withDeviceSelectorChecks } from './device-selectors.ts';
 import { Aggregator, type AggregationSettings } from './aggregation/aggregator.ts';
 import type { ProxyClientCertificate } from './aggregation/extension-service.ts';
 import type { Authenticator, TokenIssuer, TokenReviewer } from './authn/authenticator.ts';
@@ -130,7 +131,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const { store, clock = realClock, log = silentLogger, registry = RESOURCES } = options;
   const isEnabled = options.isEnabled ?? (({ version }) => enabledByDefault(version));
   const cache = new WatchCache({ store, clock, log });
-  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks).map(withExpressionChecks), cache, isEnabled });
+  const catalogue = new Catalogue({ resources: registry.map(withCustomResourceChecks).map(withExpressionChecks).map(withDeviceSelectorChecks), cache, isEnabled });
   const services = new ServiceAllocation({ cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR, ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}) });
   const metrics = new Metrics();
   const health = new HealthChecks();

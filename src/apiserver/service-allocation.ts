@@ -27,6 +27,21 @@ interface Service extends KubeObject { spec?: ServiceSpec }
 
 const NONE = 'None';
 
+/** Addresses are of IPv4 only. A headless service whose endpoints are made by hand may have others all the same: it takes no address. */
+function chooseFamilies(service: Service, headless: boolean): void {
+  const spec = service.spec!;
+  spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
+  if (headless && Object.keys(spec.selector ?? {}).length === 0) {
+    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== 'SingleStack') spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
+    spec.ipFamilyPolicy ??= 'RequireDualStack';
+    return;
+  }
+  const errors: FieldError[] = spec.ipFamilyPolicy === 'RequireDualStack' ? [fieldErrors.invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services')] : [];
+  spec.ipFamilies.forEach((family, i) => { if (family !== 'IPv4') errors.push(fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')); });
+  if (errors.length > 0) throw statusErrors.invalid({ group: '', kind: 'Service', name: service.metadata?.name ?? '' }, errors);
+  spec.ipFamilyPolicy ??= 'SingleStack';
+}
+
 export class ServiceAllocation {
   readonly addresses: AddressRanges;
   readonly ports: PortRange;
@@ -107,6 +122,7 @@ export class ServiceAllocation {
     const spec = service.spec!;
     // An update that leaves the address out keeps it.
     const wanted = spec.clusterIP || spec.clusterIPs?.[0] || [...held][0] || '';
+    chooseFamilies(service, wanted === NONE);
     if (wanted === NONE) {
       spec.clusterIP = NONE;
       spec.clusterIPs = [NONE];
@@ -120,8 +136,6 @@ export class ServiceAllocation {
       spec.clusterIP = ip;
       spec.clusterIPs = [ip];
     }
-    spec.ipFamilies ??= ['IPv4'];
-    spec.ipFamilyPolicy ??= 'SingleStack';
   }
 
   #takePorts(service: Service, { held, before, taken }: { readonly held: ReadonlySet<number>; readonly before: ServiceSpec; readonly taken: (() => void)[] }): void {

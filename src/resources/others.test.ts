@@ -82,8 +82,10 @@ test('fields of features that are off are not taken, but stay where they are', (
   assert.deepEqual(update('coordination.k8s.io/leases', stored, (next) => { next['spec'] = { strategy: 'other.example.com/x', preferredHolder: 'x' }; }).object['spec'], { strategy: 'other.example.com/x' });
   assert.equal('preventPodSchedulingIfMissing' in (of('storage.k8s.io/csidrivers', { spec: { preventPodSchedulingIfMissing: true } })['spec'] as object), false);
   assert.equal('schedulingGroup' in (of('pods', { spec: { containers: [{ name: 'c', image: 'c' }], schedulingGroup: { podGroupName: 'g' } } })['spec'] as object), false);
-  const slice = of('resource.k8s.io/resourceslices', { spec: { driver: 'd', devices: [{ name: 'a', attributes: { x: { strings: ['a'], string: 'b' } } }] } });
+  const slice = of('resource.k8s.io/resourceslices', { spec: { driver: 'd', devices: [{ name: 'a', nodeAllocatableResourceMappings: {}, attributes: { x: { strings: ['a'], string: 'b' } } }] } });
   assert.deepEqual((slice['spec'] as { devices: object[] }).devices, [{ name: 'a', attributes: { x: { string: 'b' } } }]);
+  const tainted = update('resource.k8s.io/resourceslices', slice, (next) => { next['spec'] = { devices: [{ name: 'a', taints: [{ key: 'k', effect: 'NoExecute' }] }] }; }).object['spec'];
+  assert.match((tainted as { devices: { taints: { timeAdded: string }[] }[] }).devices[0]!.taints[0]!.timeAdded, /Z$/);
   const claim = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'Odd', name: 'o', apiGroup: 'example.com' } } }), other = of('persistentvolumeclaims', { spec: { dataSourceRef: { kind: 'Odd', name: 'o', apiGroup: 'example.com', namespace: 'n' } } });
   for (const { spec } of [claim, other] as { spec: object }[]) assert.deepEqual(Object.keys(spec), ['volumeMode']);
   const both = of('persistentvolumeclaims', { spec: { dataSource: { kind: 'PersistentVolumeClaim', name: 'o' } } });

@@ -18,7 +18,7 @@ export const ingressclasses = defineResource<IngressClass>({
   validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkImmutable(next.spec?.controller, previous.spec?.controller, SPEC.child('controller'), errors);
+    checkImmutable(next.spec?.controller ?? '', previous.spec?.controller ?? '', SPEC.child('controller'), errors);
     return [...errors.list, ...validate(next)];
   },
   table: {

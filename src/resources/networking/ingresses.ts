@@ -57,7 +57,7 @@ export const ingresses = defineResource<Ingress>({
       return errors.list;
     },
   },
-  warnings: (ingress) => (ingress.metadata?.annotations?.[CLASS_ANNOTATION] === undefined ? [] : [`annotation ${JSON.stringify(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead`]),
+  warnings: (ingress, previous) => (previous || ingress.metadata?.annotations?.[CLASS_ANNOTATION] === undefined ? [] : [`annotation ${JSON.stringify(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead`]),
   table: {
     columns: columns('Name', 'Class', 'Hosts', 'Address', 'Ports', 'Age'),
     row: (ingress, context) => {

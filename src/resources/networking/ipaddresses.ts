@@ -16,7 +16,7 @@ export const ipaddresses = defineResource<IPAddress>({
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next.spec?.parentRef, previous.spec?.parentRef, SPEC.child('parentRef'), errors);
-    return errors.list;
+    return [...validate(next), ...errors.list];
   },
   table: {
     columns: columns('Name', 'ParentRef'),

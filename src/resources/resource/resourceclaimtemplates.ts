@@ -16,19 +16,21 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   applyDefaults: (template) => defaultClaimRequests(template.spec?.spec),
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate: (template) => {
-    const errors = new Errors();
-    checkTemplateMetadata(template.spec?.metadata, SPEC.child('metadata'), errors);
-    checkClaimRequests(template.spec?.spec, SPEC.child('spec'), errors);
-    return errors.list;
-  },
+  validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next.spec, previous.spec, SPEC, errors);
-    return errors.list;
+    return [...validate(next), ...errors.list];
   },
   table: { columns: columns('Name', 'Age'), row: (template, context) => [nameOf(template), ageOf(template, context)] },
 });
+
+function validate({ spec }: ResourceClaimTemplate): Errors['list'] {
+  const errors = new Errors();
+  checkTemplateMetadata(spec?.metadata, SPEC.child('metadata'), errors);
+  checkClaimRequests(spec?.spec, SPEC.child('spec'), errors);
+  return errors.list;
+}
 
 /** Upstream makes the names in errors of Go's. */
 const NOT_OF_TEMPLATES = [

@@ -24,11 +24,12 @@ export const resourceslices = defineResource<ResourceSlice>({
   prepareForCreate: (slice, { nowMs }) => {
     startGeneration(slice);
     stampTaints(slice, nowMs);
-    dropLists(slice, undefined);
+    dropUnusedParts(slice, undefined);
   },
-  prepareForUpdate: (next, previous) => {
-    dropLists(next, previous);
+  prepareForUpdate: (next, previous, { nowMs }) => {
+    stampTaints(next, nowMs);
     bumpGeneration(next, previous);
+    dropUnusedParts(next, previous);
   },
   validate: (slice) => check(slice),
   validateUpdate: (next, previous) => check(next, previous),
@@ -43,18 +44,19 @@ export const resourceslices = defineResource<ResourceSlice>({
   },
 });
 
-/** Of features that are off by default: DRAListTypeAttributes. */
-const OFF = ['ints', 'strings', 'versions'] as const;
+/** Of features that are off by default: DRAListTypeAttributes, DRANodeAllocatableResources. */
+const OFF = { attribute: ['ints', 'strings', 'versions'], device: ['nodeAllocatableResourceMappings'] } as const;
 
-/** Its kinds of taints say since when. */
+/** Taints say since when, if whoever writes them does not. */
 function stampTaints({ spec }: ResourceSlice, nowMs: number): void {
   for (const { taints = [] } of spec?.devices ?? []) for (const taint of taints) taint.timeAdded ??= formatTime(nowMs);
 }
 
-function dropLists(slice: ResourceSlice, stored: ResourceSlice | undefined): void {
-  for (const { name, attributes = {} } of slice.spec?.devices ?? []) {
-    const before = stored?.spec?.devices?.find((device) => device.name === name)?.attributes;
-    for (const [key, attribute] of Object.entries(attributes)) dropUnused(attribute, own(before, key), OFF);
+function dropUnusedParts(slice: ResourceSlice, stored: ResourceSlice | undefined): void {
+  for (const device of slice.spec?.devices ?? []) {
+    const before = stored?.spec?.devices?.find(({ name }) => name === device.name);
+    dropUnused(device, before, OFF.device);
+    for (const [key, attribute] of Object.entries(device.attributes ?? {})) dropUnused(attribute, own(before?.attributes, key), OFF.attribute);
   }
 }
 

@@ -20,19 +20,11 @@ export const storageclasses = defineResource<StorageClass>({
   },
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate: (storageClass) => {
-    const errors = new Errors();
-    checkProvisioner(storageClass.provisioner ?? '', Path.root('provisioner'), errors);
-    checkParameters(storageClass.parameters, Path.root('parameters'), errors, true);
-    if (storageClass.reclaimPolicy) checkOptionalEnum(storageClass.reclaimPolicy, ['Delete', 'Retain'], ROOT, 'reclaimPolicy', errors);
-    checkOptionalEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
-    checkTopologies(storageClass.allowedTopologies ?? [], Path.root('allowedTopologies'), errors);
-    return errors.list;
-  },
+  validate,
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     for (const field of ['parameters', 'provisioner', 'reclaimPolicy', 'volumeBindingMode'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
-    return errors.list;
+    return [...validate(next), ...errors.list];
   },
   warnings: ({ allowedTopologies = [] }) => allowedTopologies.flatMap(({ matchLabelExpressions = [] }, i) => nodeKeyWarnings(matchLabelExpressions, `allowedTopologies[${i}].matchLabelExpressions`)),
   table: {
@@ -46,6 +38,16 @@ export const storageclasses = defineResource<StorageClass>({
     },
   },
 });
+
+function validate(storageClass: StorageClass): Errors['list'] {
+  const errors = new Errors();
+  checkProvisioner(storageClass.provisioner ?? '', Path.root('provisioner'), errors);
+  checkParameters(storageClass.parameters, Path.root('parameters'), errors, true);
+  if (storageClass.reclaimPolicy) checkOptionalEnum(storageClass.reclaimPolicy, ['Delete', 'Retain'], ROOT, 'reclaimPolicy', errors);
+  checkOptionalEnum(storageClass.volumeBindingMode, ['Immediate', 'WaitForFirstConsumer'], ROOT, 'volumeBindingMode', errors);
+  checkTopologies(storageClass.allowedTopologies ?? [], Path.root('allowedTopologies'), errors);
+  return errors.list;
+}
 
 export function checkProvisioner(name: string, path: Path, errors: Errors): void {
   if (name === '') errors.required(path);

@@ -1,0 +1,67 @@
+/**
+ * CEL expressions that select devices (DeviceClass, ResourceClaim, ResourceClaimTemplate) are compiled when their objects are written: what does not
+ * compile is refused where it stands, and what is kept of an object that is changed stays. After upstream's dynamic-resource-allocation/cel.
+ */
+import { fieldErrors, type FieldError } from '#machinery/errors.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { Resource } from '#resources/resource.ts';
+import { compiled } from './admission/expressions.ts';
+import { toStructural } from './apiextensions/structural.ts';
+import type { Variables } from './cel/expression.ts';
+
+const anything = { 'x-kubernetes-int-or-string': true };
+/** By domain, then by name. */
+const byDomain = { type: 'object', additionalProperties: { type: 'object', additionalProperties: anything } };
+const DEVICE: Variables = {
+  device: toStructural({ type: 'object', properties: { driver: { type: 'string' }, allowMultipleAllocations: { type: 'boolean' }, attributes: byDomain, capacity: byDomain } }),
+};
+
+interface Selector { readonly cel?: { readonly expression?: string } }
+interface Request { readonly selectors?: readonly Selector[]; readonly exactly?: Request; readonly firstAvailable?: readonly Request[] }
+interface Place { readonly path: string; readonly expression: string }
+type Find = (object: KubeObject) => Place[];
+
+const FIND: Readonly<Record<string, Find>> = {
+  deviceclasses: ({ spec }) => inSelectors((spec as Request | undefined)?.selectors, 'spec.selectors'),
+  resourceclaims: ({ spec }) => inClaim(spec, 'spec'),
+  resourceclaimtemplates: ({ spec }) => inClaim((spec as { spec?: unknown } | undefined)?.spec, 'spec.spec'),
+};
+
+function inClaim(spec: unknown, path: string): Place[] {
+  const { devices } = (spec ?? {}) as { devices?: { requests?: readonly Request[] | null } };
+  return (devices?.requests ?? []).flatMap((request, i) => {
+    const at = `${path}.devices.requests[${i}]`;
+    return [...inSelectors(request.exactly?.selectors, `${at}.exactly.selectors`), ...(request.firstAvailable ?? []).flatMap(({ selectors }, j) => inSelectors(selectors, `${at}.firstAvailable[${j}].selectors`))];
+  });
+}
+
+function inSelectors(selectors: readonly Selector[] | undefined, path: string): Place[] {
+  return (selectors ?? []).flatMap(({ cel }, i) => (cel ? [{ path: `${path}[${i}].cel.expression`, expression: cel.expression ?? '' }] : []));
+}
+
+/** The record of a resource whose objects select devices, with its validation extended; others as they are. */
+export function withDeviceSelectorChecks(resource: Resource): Resource {
+  const find = resource.group === 'resource.k8s.io' ? FIND[resource.plural] : undefined;
+  if (!find) return resource;
+  const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
+    const known = new Set(previous ? find(previous).map(({ expression }) => expression) : []);
+    return find(object).filter(({ expression }) => !known.has(expression)).flatMap(({ path, expression }) => {
+      const problem = problemOf(expression);
+      return problem === undefined ? [] : [fieldErrors.invalid(path, expression, problem)];
+    });
+  };
+  // What is too long is not compiled.
+  const joined = (errors: FieldError[], more: () => FieldError[]): FieldError[] => (errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany') ? errors : [...errors, ...more()]);
+  return {
+    ...resource,
+    validate: (object, context) => joined(resource.validate(object, context), () => problems(object)),
+    // What claims ask for cannot change: it is not compiled again.
+    ...(resource.plural !== 'resourceclaims' ? { validateUpdate: (next, previous, context) => joined(resource.validateUpdate(next, previous, context), () => problems(next, previous)) } : {}),
+  };
+}
+
+function problemOf(source: string): string | undefined {
+  const result = compiled(source, { variables: DEVICE });
+  if (result instanceof Error) return result.message;
+  return result.type === 'bool' || result.type === 'dyn' ? undefined : `must evaluate to bool or the unknown type, not ${result.type}`;
+}
