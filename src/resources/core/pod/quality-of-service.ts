@@ -6,7 +6,8 @@ import { compareQuantities, isZeroQuantity, quantityOf } from '../../resource-li
 export type QOSClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 
 export function qosClassOf(spec: PodSpec): QOSClass {
-  const parts: (ResourceRequirements | undefined)[] = spec.resources && hasComputeResources(spec.resources)
+  // The whole pod's count alone, even where they name nothing.
+  const parts: (ResourceRequirements | undefined)[] = spec.resources
     ? [spec.resources] : [...(spec.containers ?? []), ...(spec.initContainers ?? [])].map((container) => container.resources);
   let any = false, guaranteed = true;
   for (const resources of parts) {
@@ -15,10 +16,6 @@ export function qosClassOf(spec: PodSpec): QOSClass {
     if (ofPart !== 'Guaranteed') guaranteed = false;
   }
   return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable';
-}
-
-function hasComputeResources({ requests, limits }: ResourceRequirements): boolean {
-  return ['cpu', 'memory'].some((name) => requests?.[name] !== undefined || limits?.[name] !== undefined);
 }
 
 function classOf(resources: ResourceRequirements | undefined): QOSClass {
