@@ -230,6 +230,8 @@ describe('by OpenID Connect', () => {
     const claims = JSON.parse(Buffer.from(first.status.token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
     assert.deepEqual([claims['iss'], claims['aud'], claims['sub'], claims['email']], [url, 'kubectl', 'jane', 'jane@example.com']);
     endAll();
+    // A token of the same second would be the same to the letter.
+    while (Math.floor(Date.now() / 1000) <= Number(claims['iat'])) await new Promise((resolve) => setTimeout(resolve, 20));
     const refreshed = await plugin(words());
     assert.match(refreshed.stdout, /"ExecCredential"/, refreshed.stderr);
     assert.notEqual((JSON.parse(refreshed.stdout) as typeof first).status.token, first.status.token);
