@@ -194,7 +194,7 @@ async function compare({ name, path, connections, upstreamPerSecond, body, gzip,
   const ceiling = ceilings.length > 0 ? together(ceilings) : undefined, other = theirs.length > 0 ? together(theirs) : undefined;
   const times = perSecond / (other?.perSecond ?? upstreamPerSecond);
   return [
-    `${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${times.toFixed(2).padStart(6)}x upstream${other ? ` (here: ${other.perSecond.toFixed(1)}/s, ${other.cpuMicroseconds.toFixed(0)} µs, ${other.bytes.toFixed(0)} bytes)` : ''}`,
+    `${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${Number.isNaN(times) ? '' : `${times.toFixed(2).padStart(6)}x upstream`}${other ? ` (here: ${other.perSecond.toFixed(1)}/s, ${other.cpuMicroseconds.toFixed(0)} µs, ${other.bytes.toFixed(0)} bytes)` : ''}`,
     `${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes`,
     ...(ceiling ? [`bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${(100 * perSecond / ceiling.perSecond).toFixed(0)} %`] : []),
   ].join('  ');

@@ -131,6 +131,8 @@ export class Http2Connection implements StreamOutput {
   #stuckMs = 0;
   #stuckBytes = 0;
   #pumpScheduled = false;
+  /** A chunk is with the socket. */
+  #chunkOut = false;
 
   constructor(socket: Socket, options: Http2Options) {
     this.#socket = socket;
@@ -500,12 +502,11 @@ export class Http2Connection implements StreamOutput {
   /** Sends what windows and socket take, one frame of each stream in turn, up to TURN_BYTES. */
   #pump(): void {
     for (let sent = 0; sent < TURN_BYTES && this.#mayPump(); sent += CHUNK_BYTES) this.#pumpChunk();
-    // Not at once: a fast reader would have all of a long list written in one turn.
     if (this.#mayPump()) setImmediate(() => this.#pump());
   }
 
   #mayPump(): boolean {
-    return this.#waiting.size > 0 && this.#sendWindow > 0 && !this.#socket.destroyed && this.#socket.writableLength <= SOCKET_HIGH_BYTES;
+    return this.#waiting.size > 0 && !this.#chunkOut && this.#sendWindow > 0 && !this.#socket.destroyed && this.#socket.writableLength <= SOCKET_HIGH_BYTES;
   }
 
   #pumpChunk(): void {
@@ -522,7 +523,7 @@ export class Http2Connection implements StreamOutput {
       served.add(stream);
       if (stream.queuedBytes > 0) this.#waiting.add(stream);
     }
-    if (at > COPIED_BYTES) this.#socket.write(chunk.subarray(0, at), () => giveChunk(chunk));
+    if (at > COPIED_BYTES) this.#writeChunk(chunk, at);
     else {
       if (at > 0) this.#socket.write(Buffer.from(chunk.subarray(0, at)));
       giveChunk(chunk);
@@ -531,6 +532,17 @@ export class Http2Connection implements StreamOutput {
       if (stream.ending && stream.queuedBytes === 0) this.#localEnd(stream);
       else stream.wake();
     }
+  }
+
+  /** One at a time: writes that wait behind another are copied together by the socket before they are encrypted. */
+  #writeChunk(chunk: Buffer, bytes: number): void {
+    this.#chunkOut = true;
+    this.#socket.write(chunk.subarray(0, bytes), () => {
+      giveChunk(chunk);
+      this.#chunkOut = false;
+      // Not at once: a fast reader would have all of a long list written in one turn.
+      if (this.#waiting.size > 0) setImmediate(() => this.#pump());
+    });
   }
 
   /** One DATA frame of the stream's bytes; answers where it ends. */
