@@ -196,7 +196,8 @@ function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[])
   const remembered = port.affinitySeconds === undefined ? [] : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
   if (targets.length === 1 && targets[0]) return [...remembered, `goto ${endpointChain(port, targets[0])}`];
   const choices = targets.map((target, index) => `${index} : goto ${endpointChain(port, target)}`);
-  return [...remembered, `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`];
+  // While such a rule is replaced, a packet that is on its way through it may find its map empty already: it must not fall out of the chain, which would refuse it.
+  return [...remembered, `numgen random mod ${targets.length} vmap { ${choices.join(', ')} }`, `goto ${endpointChain(port, targets[0]!)}`];
 }
 
 /** A pod that reaches itself through its service must see another source address than its own. */
