@@ -4,14 +4,13 @@
  *
  *   node bench/long-lists.ts [--pods=50000] [--lists=3]     lists: of each view, one after the other
  */
-import { fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type ClientHttp2Session } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
+import { forkApiServer } from './shared.ts';
 
 const { values } = parseArgs({ options: { pods: { type: 'string', default: '50000' }, lists: { type: 'string', default: '3' } } });
 const pods = Number(values.pods), lists = Number(values.lists);
@@ -33,20 +32,7 @@ const VIEWS: readonly { readonly name: string; readonly path?: string; readonly 
 ];
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
-const child = fork(new URL('./apiserver-server.ts', import.meta.url), {
-  execArgv: [...NODE_FLAGS], env: { ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', dir: join(directory, 'api'), listBytes: 0, longBytes: 0, ...await selfSigned() }) },
-});
-
-function answer<T>(type: string, question?: string): Promise<T> {
-  return new Promise((resolve) => {
-    child.on('message', function hear(message: { readonly type: string }): void {
-      if (message.type !== type) return;
-      child.off('message', hear);
-      resolve(message as T);
-    });
-    if (question) child.send(question);
-  });
-}
+const server = forkApiServer({ dir: join(directory, 'api'), ...await selfSigned() });
 
 interface Asked { readonly headers?: Record<string, string>; readonly body?: object }
 
@@ -85,7 +71,7 @@ async function listAll(session: ClientHttp2Session, { path = PODS, headers = {} 
 }
 
 try {
-  const { port } = await answer<{ readonly port: number }>('ready');
+  const { port } = await server.answer<{ readonly port: number }>('ready');
   const open = (): ClientHttp2Session => connect(`https://127.0.0.1:${port}`, { rejectUnauthorized: false, settings: { initialWindowSize: 2 ** 24 } });
   const [lister, prober] = [open(), open()];
   await ask(lister, '/api/v1/namespaces/default/serviceaccounts', { body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { name: 'default' } } });
@@ -100,7 +86,7 @@ try {
   for (const view of VIEWS) {
     let running = true;
     const waits: number[] = [];
-    await answer('cpu', 'cpu');
+    await server.answer('cpu', 'cpu');
     const probing = (async () => {
       while (running) {
         const startMs = performance.now();
@@ -115,7 +101,7 @@ try {
     const tookMs = (performance.now() - startMs) / lists;
     running = false;
     await probing;
-    const { longestDelayMs, cpuMicroseconds } = await answer<{ readonly longestDelayMs: number; readonly cpuMicroseconds: number }>('cpu', 'cpu');
+    const { longestDelayMs, cpuMicroseconds } = await server.answer<{ readonly longestDelayMs: number; readonly cpuMicroseconds: number }>('cpu', 'cpu');
     waits.sort((a, b) => a - b);
     const percentile = (p: number): string => (waits[Math.min(waits.length - 1, Math.floor(waits.length * p))] ?? NaN).toFixed(1);
     console.log(`${view.name.padEnd(26)} ${tookMs.toFixed(0).padStart(6)} ms a list of ${(bytes / 1e6).toFixed(1)} MB, ${(cpuMicroseconds / lists / 1000).toFixed(0)} ms of CPU; others wait p50 ${percentile(0.5)}, p99 ${percentile(0.99)}, at most ${percentile(1)} ms; loop held up ≤ ${longestDelayMs.toFixed(0)} ms`);
@@ -123,6 +109,6 @@ try {
   lister.destroy();
   prober.destroy();
 } finally {
-  child.send('stop');
+  server.stop();
   rmSync(directory, { recursive: true, force: true });
 }

@@ -4,7 +4,6 @@
  *
  *   node bench/watch.ts [--watchers=1000] [--changes=500] [--seconds=10]     changes: a second, each delivered to every watcher
  */
-import { fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { tmpdir } from 'node:os';
@@ -12,8 +11,8 @@ import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { Flag, FrameType, PREFACE, Setting, SETTINGS_ACK, settingsFrame, windowUpdateFrame, writeFrameHeader } from '#apiserver/carriers/http2/frames.ts';
-import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
+import { forkApiServer } from './shared.ts';
 
 const { values } = parseArgs({ options: { watchers: { type: 'string', default: '1000' }, changes: { type: 'string', default: '500' }, seconds: { type: 'string', default: '10' } } });
 const watchers = Number(values.watchers), changes = Number(values.changes), seconds = Number(values.seconds);
@@ -23,20 +22,7 @@ const PATH = '/api/v1/namespaces/default/configmaps';
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
 const tls = await selfSigned();
-const child = fork(new URL('./apiserver-server.ts', import.meta.url), {
-  execArgv: [...NODE_FLAGS], env: { ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', dir: join(directory, 'api'), listBytes: 0, longBytes: 0, ...tls }) },
-});
-
-function answer<T>(type: string, question?: string): Promise<T> {
-  return new Promise((resolve) => {
-    child.on('message', function hear(message: { readonly type: string }): void {
-      if (message.type !== type) return;
-      child.off('message', hear);
-      resolve(message as T);
-    });
-    if (question) child.send(question);
-  });
-}
+const server = forkApiServer({ dir: join(directory, 'api'), ...tls });
 
 function literal(name: string, value: string): Buffer {
   const text = (part: string): Buffer => Buffer.concat([Buffer.from(part.length < 127 ? [part.length] : [127, part.length - 127]), Buffer.from(part, 'latin1')]);
@@ -90,7 +76,7 @@ function watchMany(port: number, streams: number): Promise<TLSSocket> {
 }
 
 try {
-  const { port } = await answer<{ readonly port: number }>('ready');
+  const { port } = await server.answer<{ readonly port: number }>('ready');
   const sockets: TLSSocket[] = [];
   for (let left = watchers; left > 0; left -= STREAMS_PER_CONNECTION) sockets.push(await watchMany(port, Math.min(left, STREAMS_PER_CONNECTION)));
   const session = connectHttp2(`https://127.0.0.1:${port}`, { rejectUnauthorized: false });
@@ -101,7 +87,7 @@ try {
     stream.end(JSON.stringify(body));
   });
   for (let i = 0; i < 100; i++) await request('POST', PATH, { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: `bench-${i}` }, data: { value: 'x'.repeat(200) } });
-  await answer('cpu', 'cpu');
+  await server.answer('cpu', 'cpu');
   const startMs = performance.now();
   let sent = 0, acknowledged = 0;
   while (performance.now() - startMs < seconds * 1000) {
@@ -111,7 +97,7 @@ try {
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  const { cpuMicroseconds, longestDelayMs } = await answer<{ readonly cpuMicroseconds: number; readonly longestDelayMs: number }>('cpu', 'cpu');
+  const { cpuMicroseconds, longestDelayMs } = await server.answer<{ readonly cpuMicroseconds: number; readonly longestDelayMs: number }>('cpu', 'cpu');
   const elapsed = (performance.now() - startMs) / 1000;
   lags.sort((a, b) => a - b);
   const percentile = (p: number): string => (lags[Math.floor(lags.length * p)] ?? NaN).toFixed(0);
@@ -120,6 +106,6 @@ try {
   for (const socket of sockets) socket.destroy();
   session.destroy();
 } finally {
-  child.send('stop');
+  server.stop();
   rmSync(directory, { recursive: true, force: true });
 }

@@ -5,13 +5,13 @@
  *
  *   node bench/writes.ts [--seconds=3] [--upstream=DIR]     needs h2load (Debian: nghttp2-client)
  */
-import { execFile, fork } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { selfSigned } from './self-signed.ts';
+import { forkApiServer } from './shared.ts';
 import { Upstream } from './upstream.ts';
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '3' }, upstream: { type: 'string' } } });
@@ -46,21 +46,7 @@ const CASES: readonly Case[] = [
 ];
 
 const tls = await selfSigned();
-const child = fork(new URL('./apiserver-server.ts', import.meta.url), {
-  execArgv: [...NODE_FLAGS], env: { NODE_COMPILE_CACHE: join(import.meta.dirname, '../.cache/compile'), ...process.env, BENCH_CONFIG: JSON.stringify({ kind: 'api', dir: join(directory, 'api'), listBytes: 0, longBytes: 0, ...tls }) },
-});
-
-function answer<T>(type: string, question?: string): Promise<T> {
-  return new Promise((resolve) => {
-    const hear = (message: { readonly type: string }): void => {
-      if (message.type !== type) return;
-      child.off('message', hear);
-      resolve(message as T);
-    };
-    child.on('message', hear);
-    if (question) child.send(question);
-  });
-}
+const server = forkApiServer({ dir: join(directory, 'api'), ...tls });
 
 async function request(port: number, { method, path, body }: { readonly method: string; readonly path: string; readonly body: object }): Promise<void> {
   const file = join(directory, 'one.json');
@@ -113,14 +99,14 @@ function mean(measured: readonly Measured[]): Measured {
 
 const upstream = values.upstream ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls }) : undefined;
 try {
-  const { port } = await answer<{ readonly port: number }>('ready');
+  const { port } = await server.answer<{ readonly port: number }>('ready');
   await fill(port);
   const upstreamPort = (await upstream?.ready)?.port;
   if (upstreamPort !== undefined) await fill(upstreamPort);
   for (const one of CASES) {
     const ours: Measured[] = [], theirs: Measured[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      ours.push(await measure(port, one, () => answer<{ readonly cpuMicroseconds: number }>('cpu', 'cpu')));
+      ours.push(await measure(port, one, () => server.answer<{ readonly cpuMicroseconds: number }>('cpu', 'cpu')));
       if (upstream && upstreamPort !== undefined) theirs.push(await measure(upstreamPort, one, () => upstream.usage()));
     }
     const { perSecond, cpuMicroseconds } = mean(ours), other = theirs.length > 0 ? mean(theirs) : undefined;
@@ -128,6 +114,6 @@ try {
   }
 } finally {
   await upstream?.stop();
-  child.send('stop');
+  server.stop();
   rmSync(directory, { recursive: true, force: true });
 }

@@ -59,4 +59,12 @@ export interface ApiResponse {
   readonly gzipped?: () => Promise<readonly Buffer[]>;
 }
 
+/** Of a whole body. */
+export function lengthOf(body: Buffer | readonly Buffer[]): number {
+  if (Buffer.isBuffer(body)) return body.length;
+  let length = 0;
+  for (const piece of body as readonly Buffer[]) length += piece.length;
+  return length;
+}
+
 export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;

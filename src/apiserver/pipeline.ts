@@ -12,7 +12,7 @@ import type { AuthorizationAttributes, AuthorizationDecision, SelectorRequiremen
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { AuditSink, RequestContext, ServerCore } from './context.ts';
-import type { ApiHandler, ApiRequest, ApiResponse } from './http.ts';
+import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
 import { refusal } from './authz/forbidden.ts';
 import { isLongRunning, isMutating } from './flowcontrol/limiter.ts';
@@ -129,11 +129,7 @@ function giveBack(context: RequestContext, { body }: ApiResponse, { clock }: Ser
 
 /** Undefined for streams. */
 function sizeOf(body: ApiResponse['body']): number | undefined {
-  if (typeof body === 'function') return undefined;
-  if (Buffer.isBuffer(body)) return body.length;
-  let size = 0;
-  for (const piece of body as readonly Buffer[]) size += piece.length;
-  return size;
+  return typeof body === 'function' ? undefined : lengthOf(body);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- stages

@@ -5,7 +5,7 @@ import { FieldSelectorError } from '#machinery/fields.ts';
 import { LabelSelectorError } from '#machinery/labels.ts';
 import { StoreError } from '#storage/store.ts';
 import { encodeObject } from './encode.ts';
-import type { ApiRequest, ApiResponse, ResponseSink } from './http.ts';
+import { lengthOf, type ApiRequest, type ApiResponse, type ResponseSink } from './http.ts';
 import { negotiateLeniently, wantsPretty } from './negotiate.ts';
 import type { Query } from './request-info.ts';
 
@@ -73,8 +73,7 @@ export function compressed(response: ApiResponse, request: ApiRequest): ApiRespo
   const accepted = request.headers['accept-encoding'];
   if (accepted === undefined || typeof response.body === 'function' || !accepted.includes('gzip')) return response;
   const pieces = Buffer.isBuffer(response.body) ? [response.body] : response.body as readonly Buffer[];
-  let size = 0;
-  for (const piece of pieces) size += piece.length;
+  const size = lengthOf(pieces);
   if (size < GZIP_THRESHOLD_BYTES || response.headers['content-encoding'] !== undefined) return response;
   const headers = { ...response.headers, 'content-encoding': 'gzip', vary: 'Accept-Encoding' };
   if (response.gzipped) return response.gzipped().then((body) => ({ status: response.status, headers, body }));

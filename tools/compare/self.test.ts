@@ -1,10 +1,10 @@
 /** Two servers of one making do not differ: what the normaliser leaves is no accident of the run. A sample of scenarios, the same each time. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { seededRandom, shuffled } from '#stdx/random.ts';
+import { freePort } from '#testing/cluster.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { connect, type Connection } from './connection.ts';
 import { runScenarios, type Finding } from './runner.ts';
@@ -16,14 +16,6 @@ import { setup } from './scenarios/setup.ts';
 const SAMPLE = 8;
 /** Scenarios that wait for seconds, or that show what the server has done so far. */
 const LEFT_OUT = /^custom\/|^policies\/[a-z ]* in force|metrics|api_priority_and_fairness|method\/CONNECT/;
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 interface Side { readonly api: TestApi; readonly connection: Connection }
 

@@ -42,10 +42,10 @@ export function jsonForm(head: Buffer | undefined): SlabForm {
   return { encoding: 'json', separatorBytes: 1, turnBytes: 2 * 1024 * 1024, layOut };
 }
 
-/** encode: an entry as a field of its list. What was encoded once is copied from then on. */
+/** encode: an entry as a field of its list, from protobufItem where it has one. */
 export function protobufForm(encode: (entry: CacheEntry) => Buffer): SlabForm {
   const layOut = (entries: readonly CacheEntry[]): LaidOut => {
-    const items = entries.map((entry) => entry.protobufItem ?? encode(entry));
+    const items = entries.map(encode);
     const bytes = Buffer.allocUnsafeSlow(items.reduce((sum, item) => sum + item.length, 0));
     const offsets: number[] = [];
     let offset = 0;

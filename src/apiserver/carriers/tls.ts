@@ -10,7 +10,7 @@ import { createSecureContext, createServer as createTlsServer, type SecureContex
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import type { ApiHandler, ApiRequest, ApiResponse, ResponseSink } from '../http.ts';
+import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse, type ResponseSink } from '../http.ts';
 import { BodyParts } from './body-parts.ts';
 import { closedSink } from './closed-sink.ts';
 import { Http2Connection } from './http2/connection.ts';
@@ -258,7 +258,7 @@ function respondHttp1(message: IncomingMessage, { response, answer: { status, he
     return;
   }
   const pieces = Buffer.isBuffer(body) ? [body] : body;
-  headers['content-length'] = String(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  headers['content-length'] = String(lengthOf(body));
   // An unread body would be taken for the next request.
   if (!message.complete) headers['connection'] = 'close';
   response.writeHead(status, headers);

@@ -57,11 +57,11 @@ export class Broadcast implements CacheListener {
   static join(member: BroadcastMember, options: BroadcastOptions): Broadcast {
     let ofCache = broadcasts.get(options.cache);
     if (!ofCache) broadcasts.set(options.cache, (ofCache = new Map()));
-    const key = `${options.keyPrefix} ${options.form.encoding}`;
+    const key = keyOf(options);
     let broadcast = ofCache.get(key);
     if (!broadcast) ofCache.set(key, (broadcast = new Broadcast(options)));
     // Who comes now has seen what waits.
-    broadcast.#write();
+    broadcast.writeWaiting();
     broadcast.#members.add(member);
     return broadcast;
   }
@@ -70,13 +70,7 @@ export class Broadcast implements CacheListener {
     if (!this.#members.delete(member) || this.#members.size > 0) return;
     this.#timer?.cancel();
     this.#unsubscribe();
-    const { cache, keyPrefix, form } = this.#options;
-    broadcasts.get(cache)?.delete(`${keyPrefix} ${form.encoding}`);
-  }
-
-  /** Before a member is told something else: it must come after these. */
-  writeWaiting(): void {
-    this.#write();
+    broadcasts.get(this.#options.cache)?.delete(keyOf(this.#options));
   }
 
   deliver(event: CacheEvent): void {
@@ -91,11 +85,12 @@ export class Broadcast implements CacheListener {
   flush(): void {
     const { clock } = this.#options;
     const waitMs = this.#restsUntilMs - clock.monotonic();
-    if (waitMs <= 0 || this.#pendingBytes > MAX_PENDING_BYTES) return this.#write();
-    this.#timer ??= clock.after(waitMs, () => this.#write());
+    if (waitMs <= 0 || this.#pendingBytes > MAX_PENDING_BYTES) return this.writeWaiting();
+    this.#timer ??= clock.after(waitMs, () => this.writeWaiting());
   }
 
-  #write(): void {
+  /** What waits goes out now: before a member is told something else, which must come after it. */
+  writeWaiting(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
     const pending = this.#pending;
@@ -111,10 +106,14 @@ export class Broadcast implements CacheListener {
   }
 
   reset(): void {
-    this.#write();
+    this.writeWaiting();
     for (const member of Array.from(this.#members)) member.end();
   }
 }
 
-/** By key prefix and encoding. */
+function keyOf({ keyPrefix, form }: BroadcastOptions): string {
+  return `${keyPrefix} ${form.encoding}`;
+}
+
+/** By keyOf. */
 const broadcasts = new WeakMap<ResourceCache, Map<string, Broadcast>>();

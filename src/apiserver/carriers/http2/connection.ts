@@ -10,7 +10,7 @@
  */
 import type { Socket } from 'node:net';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import type { ApiHandler, ApiResponse, ResponseSink } from '../../http.ts';
+import { lengthOf, type ApiHandler, type ApiResponse, type ResponseSink } from '../../http.ts';
 import { closedSink } from '../closed-sink.ts';
 import type { Peer } from '../peer.ts';
 import {
@@ -680,13 +680,6 @@ function unpadded({ flags, payload }: Frame): Buffer {
   const padding = payload[0];
   if (padding === undefined || padding >= payload.length) throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
   return payload.subarray(1, payload.length - padding);
-}
-
-function lengthOf(body: Buffer | readonly Buffer[]): number {
-  if (Buffer.isBuffer(body)) return body.length;
-  let length = 0;
-  for (const piece of body) length += piece.length;
-  return length;
 }
 
 let date = '', dateUntilMs = 0;
