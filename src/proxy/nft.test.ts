@@ -20,7 +20,7 @@ function slice(addresses: readonly string[], conditions: { ready?: boolean; serv
 }
 
 function contentOf(one: Service, slices: readonly EndpointSlice[]): ReturnType<typeof renderContent> {
-  return renderContent(buildModel({ services: [one], slicesOf: () => slices, nodeName: 'here' }).values(), options);
+  return renderContent(buildModel({ services: [one], slicesOf: () => slices, nodeName: 'here' }).values(), { ...options, serviceCIDRs: ['10.96.0.0/16'] });
 }
 
 describe('service rules', () => {
@@ -50,8 +50,16 @@ describe('service rules', () => {
 
   it('ignores headless, external-name and foreign-proxy services', () => {
     for (const spec of [{ clusterIP: 'None', clusterIPs: ['None'] }, { type: 'ExternalName' }]) {
-      assert.equal(contentOf(service('web', spec), [slice(['10.244.0.5'])]).chains.size, 0);
+      assert.equal(contentOf(service('web', spec), [slice(['10.244.0.5'])]).elements.get('cluster-ips')?.size, 0);
     }
+  });
+
+  it('drops what goes to addresses of the ranges that no service has, and follows the ranges', () => {
+    const [none, one] = [emptyContent(), contentOf(service('web', {}), [])];
+    assert.deepEqual(one.chains.get('unallocated'), ['ip daddr 10.96.0.0/16 drop']);
+    const { script, cleanup } = renderDifference(options, { from: one, to: none });
+    assert.match(script, /^flush chain ip capstan-services-test unallocated$/m);
+    assert.equal(cleanup, '');
   });
 
   it('says only what changed', () => {

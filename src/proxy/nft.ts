@@ -6,7 +6,7 @@
  *   prerouting, output ─► services ─► map service-ips / service-nodeports ─► svc-… (or ext-…) ─► random choice ─► ep-… ─► dnat
  *   forward, input, output (after dnat) ─► map no-endpoints ─► reject or drop            postrouting ─► marked? masquerade
  *   prerouting, output (before them) ─► map guarded-ips ─► gd-… ─► drop but for the ranges allowed
- *   forward, output (after dnat): still to a cluster address? a port that no Service has ─► reject
+ *   forward, output (after dnat): still to a cluster address? a port that no Service has ─► reject; to one that no Service has (yet) ─► drop
  */
 import { createHash } from 'node:crypto';
 import type { EndpointTarget, ServicePortModel } from './model.ts';
@@ -17,6 +17,12 @@ export interface TableContent {
   /** Affinity sets: name → timeout in seconds. */
   readonly sets: ReadonlyMap<string, number>;
   readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
+}
+
+/** What all services together add to the table. */
+export interface Networks {
+  /** Ranges that cluster addresses are taken from, for instance 10.96.0.0/16. */
+  readonly serviceCIDRs: readonly string[];
 }
 
 export interface RenderOptions {
@@ -36,6 +42,12 @@ const MAPS: Readonly<Record<string, string>> = {
 
 /** Sets of plain keys. */
 const SETS: Readonly<Record<string, string>> = { 'cluster-ips': 'ipv4_addr' };
+
+/**
+ * Packets to cluster addresses that no Service has, or whose Service has not come through yet. Were they let out, the kernel would remember their
+ * connection as one that is not translated: it, and later ones from the same port, would miss the Service for minutes. Dropped, they are sent again.
+ */
+const UNALLOCATED = 'unallocated';
 
 export const MASQUERADE_MARK = 0x4000;
 
@@ -67,8 +79,10 @@ export function renderBase({ table, mark }: RenderOptions): string {
     '    ip daddr . meta l4proto . th dport vmap @no-endpoints',
     '    fib daddr type local meta l4proto . th dport vmap @no-endpoints-nodeports',
     '  }',
+    `  chain ${UNALLOCATED} { }`,
     '  chain no-such-port {',
     '    ip daddr @cluster-ips goto refuse',
+    `    jump ${UNALLOCATED}`,
     '  }',
     '  chain guard {',
     '    ip daddr . meta l4proto . th dport vmap @guarded-ips',
@@ -104,8 +118,9 @@ export function renderBase({ table, mark }: RenderOptions): string {
   ].join('\n');
 }
 
+/** What renderBase leaves. */
 export function emptyContent(): TableContent {
-  return { chains: new Map(), sets: new Map(), elements: noElements() };
+  return { chains: new Map([[UNALLOCATED, []]]), sets: new Map(), elements: noElements() };
 }
 
 function noElements(): Map<string, Map<string, string>> {
@@ -120,8 +135,11 @@ export interface RenderedPort {
 }
 
 /** `known` remembers what was rendered before: most ports do not change from one time to the next. */
-export function renderContent(model: Iterable<ServicePortModel>, options: RenderOptions, known = new WeakMap<ServicePortModel, RenderedPort>()): TableContent {
-  const chains = new Map<string, readonly string[]>();
+export function renderContent(
+  model: Iterable<ServicePortModel>, { serviceCIDRs, known = new WeakMap(), ...options }: RenderOptions & Networks & { readonly known?: WeakMap<ServicePortModel, RenderedPort> },
+): TableContent {
+  // One rule each: ranges may overlap, which a set does not take.
+  const chains = new Map<string, readonly string[]>([[UNALLOCATED, [...new Set(serviceCIDRs)].sort().map((range) => `ip daddr ${range} drop`)]]);
   const sets = new Map<string, number>();
   const elements = noElements();
   for (const port of [...model].sort((a, b) => (a.key < b.key ? -1 : 1))) {
@@ -163,7 +181,6 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
   const unserved = port.anyEndpoints ? 'drop' : 'goto refuse';
   for (const ip of port.clusterIPs) put('cluster-ips', { key: ip, verdict: '' });
   if (port.guarded) {
-    // One rule each: ranges may overlap, which a set does not take.
     chains.set(`gd-${port.id}`, [...port.guarded.ranges.map((range) => `ip saddr ${range} return`), 'drop']);
     for (const ip of port.guarded.ips) put('guarded-ips', { key: at(ip), verdict: `goto gd-${port.id}` });
   }

@@ -104,6 +104,14 @@ function buildNetwork(): void {
   inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables');
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 500; tries += 1) {
+    if (condition()) return;
+    await sleep(20);
+  }
+  throw new Error(`never true: ${condition}`);
+}
+
 function serviceOf(name: string, spec: Partial<NonNullable<Service['spec']>>): Service {
   return {
     metadata: { name, namespace: 'default' },
@@ -130,6 +138,9 @@ describe('packets to services', { skip: usable ? false : 'needs root, nft and ne
     for (const name of ['node', 'outside', ...PODS]) agents.set(name, new Agent(name));
     await Promise.all([...agents.values()].map((one) => one.ready()));
     assert.equal(await agent('node').tell({ do: 'proxy', options: { nodeName: 'node', clusterId: 'test', podCIDR: '10.244.0.0/16' } }), null);
+    const range = { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.96.0.0/16', 'fd00::/108'] } };
+    assert.equal(await agent('node').tell({ do: 'put', kind: 'ServiceCIDR', object: range }), null);
+    await until(() => inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'unallocated').includes('10.96.0.0/16'));
   });
 
   after(async () => {
@@ -169,6 +180,15 @@ describe('packets to services', { skip: usable ? false : 'needs root, nft and ne
     assert.deepEqual([...names].sort(), ['a', 'b']);
     assert.match(await eventually('node', cluster, () => true), /^[ab] 10\.244\.0\.1$/);
     await drop('web');
+  });
+
+  it('wait for a Service that has just been made, in the same connection', async () => {
+    const young = '10.96.0.21';
+    const asked = agent('c').ask({ ...cluster, host: young, patience: 30_000 });
+    await until(() => inside('c', 'ss', '-tnH', 'state', 'syn-sent').includes(young));
+    await put(serviceOf('young', { clusterIP: young, clusterIPs: [young] }), ['a']);
+    assert.deepEqual(await asked, [`a ${addressOf('c')}`]);
+    await drop('young');
   });
 
   it('come back to the pod they came from', async () => {
@@ -249,19 +269,18 @@ describe('packets to services', { skip: usable ? false : 'needs root, nft and ne
     let rolling = true;
     const asking = (async (): Promise<string[]> => {
       const answers: string[] = [];
-      while (rolling) answers.push(...await agent('c').ask({ ...cluster, times: 25 }));
+      while (rolling) answers.push(...await agent('c').ask({ ...cluster, times: 25, patience: 10_000 }));
       return answers;
     })();
-    for (const pods of [['a', 'b'], ['b'], ['b', 'c'], ['c'], ['a', 'c'], ['a'], ['a', 'b'], ['b'], ['a']]) {
+    // Not c, which asks: it would reach itself from random ports of the node, of which some are in TIME_WAIT.
+    for (const pods of [['a', 'b'], ['b'], ['b', 'a'], ['a'], ['a', 'b'], ['a'], ['b'], ['a', 'b'], ['a']]) {
       await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object: sliceOf('rolling', pods) });
       await sleep(120);
     }
     rolling = false;
     const answers = await asking;
     assert.ok(answers.length > 100);
-    // At the instant of a change the kernel now and then lets one packet through untranslated, which is then refused: one or two of thousands, not understood yet.
-    const lost = answers.filter((answer) => !/^[abc] /.test(answer));
-    assert.ok(lost.length <= Math.max(5, answers.length / 200), `${lost.length} of ${answers.length}: ${lost.join()}`);
+    assert.deepEqual(answers.filter((answer) => !/^[ab] /.test(answer)), [], `of ${answers.length}`);
     await drop('rolling');
   });
 

@@ -7,8 +7,9 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
-import type { EndpointSlice, Service } from '#api/types.ts';
-import { endpointSlices, services } from '#client/refs.ts';
+import { isIPv4 } from 'node:net';
+import type { EndpointSlice, Service, ServiceCIDR } from '#api/types.ts';
+import { endpointSlices, serviceCIDRs, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -47,6 +48,7 @@ class ServiceProxy implements Component {
   readonly #unsubscribe: (() => void)[] = [];
   #services: Informer<Service> | undefined;
   #slices: Informer<EndpointSlice> | undefined;
+  #ranges: Informer<ServiceCIDR> | undefined;
   /** What the kernel has, as far as we know; undefined = write all anew. */
   #current: TableContent | undefined;
   /** By the Service's key; recomputed for those that are dirty. */
@@ -70,10 +72,12 @@ class ServiceProxy implements Component {
     // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
     await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
     const { api } = this.#options;
-    const [byName, slices] = [api.informer(services), api.informer(endpointSlices)];
+    const [byName, slices, ranges] = [api.informer(services), api.informer(endpointSlices), api.informer(serviceCIDRs)];
     this.#services = byName;
     this.#slices = slices;
+    this.#ranges = ranges;
     slices.addIndex('proxy-service', serviceIndex);
+    // The ranges are waited for by nobody: an older API server may not have them.
     await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
     for (const service of byName.list()) this.#dirty.add(objectKey(service));
     await this.#apply();
@@ -82,9 +86,11 @@ class ServiceProxy implements Component {
       this.#changed(serviceOf(slice));
       if (before) this.#changed(serviceOf(before));
     };
+    const rangeChanged = (): void => this.#schedule(GATHER_MS);
     this.#unsubscribe.push(
       byName.subscribe({ added: serviceChanged, updated: serviceChanged, deleted: serviceChanged }),
       slices.subscribe({ added: sliceChanged, updated: sliceChanged, deleted: sliceChanged }),
+      ranges.subscribe({ added: rangeChanged, updated: rangeChanged, deleted: rangeChanged }),
     );
     this.#armCheck();
   }
@@ -148,7 +154,7 @@ class ServiceProxy implements Component {
 
   async #apply(): Promise<void> {
     const before = this.#recompute();
-    const wanted = renderContent([...this.#ports.values()].flat(), this.#render, this.#rendered);
+    const wanted = renderContent([...this.#ports.values()].flat(), { ...this.#render, serviceCIDRs: this.#serviceCIDRs(), known: this.#rendered });
     const { script, cleanup } = renderDifference(this.#render, { from: this.#current ?? emptyContent(), to: wanted });
     // A chain waiting for removal may be wanted again: remove what waits first, or let the new content say it anew.
     if (this.#current === undefined) this.#cleanup = '';
@@ -160,6 +166,11 @@ class ServiceProxy implements Component {
     if (cleanup === '') return;
     this.#cleanup = cleanup;
     this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () => this.#inTurn('old service chains not removed', () => this.#runCleanup()));
+  }
+
+  #serviceCIDRs(): string[] {
+    const all = (this.#ranges?.list() ?? []).flatMap(({ spec }) => spec?.cidrs ?? []);
+    return all.filter((range) => isIPv4(range.slice(0, range.indexOf('/'))));
   }
 
   /** Brings the model of dirty services up to date; answers what they were before. */

@@ -10,28 +10,30 @@ import { createClient } from '#client/create.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
 import { createFakeApi } from '#client/fake-api.ts';
-import { endpointSlices, services } from '#client/refs.ts';
+import { endpointSlices, serviceCIDRs, services } from '#client/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { runNft } from './run-nft.ts';
 import { createServiceProxy, type ServiceProxyOptions } from './service-proxy.ts';
 
-export interface Ask { readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number; readonly times?: number }
+export interface Ask { readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number; readonly times?: number; /** For an answer, in ms. */ readonly patience?: number }
 
 export type Command =
   | { readonly do: 'ask' } & Ask
   | { readonly do: 'proxy'; readonly options: Pick<ServiceProxyOptions, 'nodeName' | 'clusterId' | 'podCIDR'> }
   | { readonly do: 'nft'; readonly script: string }
   | { readonly do: 'warnings' }
-  | { readonly do: 'put' | 'delete'; readonly kind: 'Service' | 'EndpointSlice'; readonly object: KubeObject };
+  | { readonly do: 'put' | 'delete'; readonly kind: keyof typeof REFS; readonly object: KubeObject };
+
+const REFS = { Service: services, EndpointSlice: endpointSlices, ServiceCIDR: serviceCIDRs };
 
 export const SERVER_PORT = 8080;
 const WAIT_MS = 1_000;
 
 /** 'NAME CLIENT-ADDRESS', or an error's code, or 'silence'. */
-function askOnce({ protocol, host, port }: Ask): Promise<string> {
+function askOnce({ protocol, host, port, patience = WAIT_MS }: Ask): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  const timer = setTimeout(() => resolve('silence'), WAIT_MS);
+  const timer = setTimeout(() => resolve('silence'), patience);
   const failed = (error: NodeJS.ErrnoException): void => resolve(error.code ?? error.message);
   if (protocol === 'tcp') {
     const socket = connect(port, host).setEncoding('utf8').on('data', (text: unknown) => resolve(String(text))).on('error', failed);
@@ -72,7 +74,7 @@ async function obey(command: Command): Promise<unknown> {
     case 'warnings': return warnings.splice(0);
     case 'proxy': return createServiceProxy({ api, clock: hastyClock, log, identity: 'test', ...command.options }).start();
     default: {
-      const ref = (command.kind === 'Service' ? services : endpointSlices) as ResourceRef<KubeObject>;
+      const ref = REFS[command.kind] as ResourceRef<KubeObject>;
       const { name = '', namespace } = command.object.metadata ?? {};
       if (command.do === 'delete') return api.delete(ref, { name, namespace });
       return api.create(ref, command.object).catch(() => api.update(ref, command.object)).then(() => undefined);
