@@ -83,9 +83,12 @@ const MAX_NAME_ATTEMPTS = 8;
 
 export class Objects {
   readonly #core: ServerCore;
+  /** For hooks. */
+  readonly #find: HookContext['find'];
 
   constructor(core: ServerCore) {
     this.#core = core;
+    this.#find = (resource, name) => core.internal.get(resource, name);
   }
 
   /** object: of the storage version; it becomes this function's. */
@@ -233,7 +236,7 @@ export class Objects {
         throw statusErrors.invalid({ group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')]);
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {
-      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`resourceVersion: Invalid value: ${JSON.stringify(wanted)}: strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
+      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.unexpected(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
     const uid = previous.metadata!.uid ?? '';
@@ -336,7 +339,7 @@ export class Objects {
   }
 
   #hooks({ user, dryRun, subresource, warn }: WriteContext): HookContext {
-    return { user, nowMs: this.#core.clock.now(), dryRun, warn, ...(subresource === '' ? {} : { subresource }) };
+    return { user, nowMs: this.#core.clock.now(), dryRun, warn, find: this.#find, ...(subresource === '' ? {} : { subresource }) };
   }
 
   #attributes({ operation, endpoint, target, context, object, oldObject, gvk = endpoint.gvk }: {

@@ -74,7 +74,10 @@ test('times', () => {
   assert.equal(canonicalTime('2026-01-02T03:04:05Z'), '2026-01-02T03:04:05Z');
   assert.equal(canonicalTime('2026-01-02T03:04:05.999+02:00'), '2026-01-02T01:04:05Z');
   assert.equal(canonicalTime('0001-01-01T00:00:00Z'), null);
-  assert.equal(canonicalMicroTime('2026-01-02T03:04:05.1234567Z'), '2026-01-02T03:04:05.123456Z');
+  assert.equal(canonicalMicroTime('2026-01-02T03:04:05.123456+01:00'), '2026-01-02T02:04:05.123456Z');
+  for (const [text, rest, element] of [['2026-01-02T03:04:05Z', 'Z', '.000000'], ['2026-01-02T03:04:05.12+01:00', '.12+01:00', '.000000'], ['2026-01-02T03:04:05.1234567Z', '7Z', 'Z07:00']] as const) {
+    assert.throws(() => canonicalMicroTime(text), new TimeError(`parsing time "${text}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "${rest}" as "${element}"`));
+  }
   assert.equal(formatTime(1500), '1970-01-01T00:00:01Z');
   assert.equal(formatMicroTime(1500), '1970-01-01T00:00:01.500000Z');
   assert.throws(() => canonicalTime('x'), { message: 'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"' });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseJsonCounted } from './json.ts';
 import { cannotBeHandled, decodeObject, strictProblems } from './decode.ts';
+import { isGiven, isGivenEmpty } from './given-empty.ts';
 import { isStatusError } from './errors.ts';
 import { deepClone } from './json.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from './schema.ts';
@@ -41,6 +42,14 @@ test('values are normalised, empties dropped, defaults filled', () => {
     spec: { replicas: 0, ports: [{ port: 0, protocol: 'TCP', target: 'http' }, { port: 0, protocol: 'TCP' }], limits: { cpu: '500m', memory: '1Gi' }, data: 'aGk=', timeout: '1m0s', words: ['a', ''], raw: { any: { thing: null } } },
   });
   assert.deepEqual(decode({}).object, { metadata: {}, spec: {} });
+});
+
+test('what was given empty is told from what is absent', () => {
+  const { spec: given, metadata } = decode({ metadata: { labels: {} }, spec: { ports: [], limits: {}, words: null, child: {}, data: '' } }).object as { spec: object; metadata: object };
+  assert.deepEqual(given, { child: {} });
+  const tell = (holder: object, ...fields: string[]): boolean[] => fields.map((field) => isGivenEmpty(holder, field));
+  assert.deepEqual([...tell(given, 'ports', 'limits', 'words', 'paused', 'data', 'child'), ...tell(metadata, 'labels', 'name')], [true, true, false, false, false, false, true, false]);
+  assert.deepEqual([isGiven(given as { ports?: [] }, 'ports'), isGiven(given as { child?: object }, 'child'), isGiven({ words: null } as { words: unknown }, 'words')], [true, true, false]);
 });
 
 test('unknown and duplicate fields are reported with their place', () => {

@@ -4,6 +4,7 @@
  * to closures once, on first use. Validation of values is not done here.
  */
 import { StatusError, statusErrors } from './errors.ts';
+import { noteGivenEmpty } from './given-empty.ts';
 import { formatGoDuration, GoDurationError, parseGoDuration } from './go-duration.ts';
 import { deepClone, isJsonObject, setOwn, type JsonObject } from './json.ts';
 import { fieldPath, findDuplicateFields, walkFields } from './json-syntax.ts';
@@ -172,6 +173,7 @@ function compileObject(schema: ObjectSchema): Decoder {
       const decoded = plan.decode(given, context);
       context.path.pop();
       if (decoded === undefined || (plan.omitsZero && isZero(decoded))) {
+        if (typeof decoded === 'object' && decoded !== null) noteGivenEmpty(output, plan.name);
         if (plan.absent !== undefined) output[plan.name] = plan.absent(context);
       } else {
         output[plan.name] = decoded;

@@ -57,9 +57,7 @@ export const statusErrors = {
   /** kind is the Kind ('Deployment'), as upstream's Invalid errors carry it. */
   invalid(of: { readonly group: string; readonly kind: string; readonly name: string }, errors: readonly FieldError[]): StatusError {
     const causes = errors.map((error) => ({ reason: error.type, message: fieldErrorBody(error), field: error.field }));
-    // What is said twice is said once in the message, and stands twice among the causes.
-    const texts = [...new Set(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`))];
-    const list = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
+    const list = fieldErrorsText(errors);
     const qualifiedKind = of.group === '' ? of.kind : `${of.kind}.${of.group}`;
     return failure(422, 'Invalid', `${qualifiedKind} ${JSON.stringify(of.name)} is invalid${list ? `: ${list}` : ''}`,
       { ...(of.name ? { name: of.name } : {}), ...(of.group ? { group: of.group } : {}), ...(of.kind ? { kind: of.kind } : {}), causes });
@@ -129,10 +127,16 @@ const PHRASES: Readonly<Record<FieldError['type'], string>> = {
 
 const WITHOUT_VALUE = new Set<FieldError['type']>(['FieldValueRequired', 'FieldValueForbidden', 'FieldValueTooLong', 'InternalError']);
 
-/** The text after the field: 'Invalid value: "x": must be …'. */
 /** For badValue: the error says nothing of the value. */
 export const OMITTED = Symbol('omitted');
 
+/** Of one 'field: body', of several '[…, …]'. What is said twice is said once here, and stands twice among the causes. */
+export function fieldErrorsText(errors: readonly FieldError[]): string {
+  const texts = [...new Set(errors.map((error) => `${error.field}: ${fieldErrorBody(error)}`))];
+  return texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`;
+}
+
+/** The text after the field: 'Invalid value: "x": must be …'. */
 export function fieldErrorBody(error: FieldError): string {
   const head = WITHOUT_VALUE.has(error.type) || error.badValue === OMITTED ? PHRASES[error.type] : `${PHRASES[error.type]}: ${renderBadValue(error.badValue)}`;
   return error.detail === '' ? head : `${head}: ${error.detail}`;

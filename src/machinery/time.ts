@@ -24,6 +24,9 @@ export function formatMicroTime(ms: number): string {
 
 const LAYOUT = '2006-01-02T15:04:05Z07:00';
 const MICRO_LAYOUT = '2006-01-02T15:04:05.000000Z07:00';
+const MICRO_DIGITS = 6;
+/** '2006-01-02T15:04:05' */
+const WHOLE_SECONDS = 19;
 const SHAPE = /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})$/;
 /** Go's zero time, which JSON shows as null. */
 const ZERO_MS = Date.parse('0001-01-01T00:00:00Z');
@@ -51,11 +54,13 @@ export function canonicalTime(text: string): string | null {
   return isPlain(text, 20) ? text : formatTime(ms);
 }
 
-/** As canonicalTime, with six digits of a second. Digits after the sixth are cut. */
+/** As canonicalTime, with six digits of a second, which the text must have too. */
 export function canonicalMicroTime(text: string): string | null {
   const { ms, fraction } = parse(text, MICRO_LAYOUT);
+  if (fraction.length < MICRO_DIGITS) throw cannotParse(text, { layout: MICRO_LAYOUT, rest: text.slice(WHOLE_SECONDS), element: '.000000' });
+  if (fraction.length > MICRO_DIGITS) throw cannotParse(text, { layout: MICRO_LAYOUT, rest: text.slice(WHOLE_SECONDS + 1 + MICRO_DIGITS), element: 'Z07:00' });
   if (ms === ZERO_MS && /^0*$/.test(fraction)) return null;
-  return `${formatTime(ms).slice(0, 19)}.${fraction.slice(0, 6).padEnd(6, '0')}Z`;
+  return `${formatTime(ms).slice(0, WHOLE_SECONDS)}.${fraction}Z`;
 }
 
 function isPlain(text: string, length: number): boolean {
@@ -64,7 +69,7 @@ function isPlain(text: string, length: number): boolean {
 
 function parse(text: string, layout: string): ParsedTime {
   const match = SHAPE.exec(text);
-  if (!match) throw new TimeError(`parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(text)} as ${JSON.stringify(firstWrongPart(text))}`);
+  if (!match) throw cannotParse(text, { layout, rest: text, element: firstWrongPart(text) });
   const [, year, month, day, hour, minute, second, fraction = '', zone = 'Z'] = match;
   const part = Number(month) < 1 || Number(month) > 12 ? 'month'
     : Number(day) < 1 || Number(day) > daysOfMonth(Number(year), Number(month)) ? 'day'
@@ -74,6 +79,11 @@ function parse(text: string, layout: string): ParsedTime {
   const offsetMinutes = zone === 'Z' ? 0 : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)));
   const ms = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - offsetMinutes * 60_000;
   return { ms: ms + Math.floor(Number(`0.${fraction.slice(0, 6) || '0'}`) * 1000), fraction };
+}
+
+/** rest: where Go stopped reading, at the layout's element. */
+function cannotParse(text: string, { layout, rest, element }: { readonly layout: string; readonly rest: string; readonly element: string }): TimeError {
+  return new TimeError(`parsing time ${JSON.stringify(text)} as ${JSON.stringify(layout)}: cannot parse ${JSON.stringify(rest)} as ${JSON.stringify(element)}`);
 }
 
 function daysOfMonth(year: number, month: number): number {

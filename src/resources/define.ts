@@ -5,7 +5,7 @@
  * record only states behaviour. registry.ts lists every record explicitly.
  *
  * Hooks see plain JSON objects of the STORAGE version. All hooks are synchronous and pure except that prepare* and default*
- * may change the object given as first argument in place. Order on create: decode → default → prepareForCreate → admission
+ * may change the object given as first argument in place, and that validation may look at other objects by context.find. Order on create: decode → default → prepareForCreate → admission
  * (mutating) → default again → validate → admission (validating) → store. On update: … prepareForUpdate → validateUpdate.
  */
 import type { FieldError } from '#machinery/errors.ts';
@@ -17,6 +17,8 @@ export interface HookContext {
   readonly dryRun: boolean;
   /** Of the request, for what only preparing sees: 'warnings' is the usual place. */
   readonly warn: (message: string) => void;
+  /** Another stored object, as it is now; shared, never changed. For the few checks that need more than the object itself. */
+  readonly find: (resource: { readonly group: string; readonly resource: string }, name: { readonly name: string; readonly namespace?: string }) => KubeObject | undefined;
   /** Set for writes to a subresource: 'status', 'scale', 'ephemeralcontainers', 'resize', … */
   readonly subresource?: string;
 }

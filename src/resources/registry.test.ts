@@ -7,7 +7,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { RESOURCES, resourceByKind, resourceByPath } from './registry.ts';
 
 const goldenRoot = join(import.meta.dirname, '../../../shared/kubernetes-1.36/golden-objects');
-const context = { user: { name: 'tester', groups: [] }, nowMs: 0, dryRun: false, warn: () => {} };
+const context = { user: { name: 'tester', groups: [] }, nowMs: 0, dryRun: false, warn: () => {}, find: () => undefined };
 
 test('every built-in resource in every version has a record', () => {
   for (const fact of builtinResources) assert.ok(resourceByPath(fact.group, fact.version, fact.plural), `${fact.group}/${fact.version}/${fact.plural}`);

@@ -9,7 +9,10 @@ export function metaOf(object: KubeObject): ObjectMeta {
   return (object.metadata ??= {});
 }
 
-/** Equal as upstream's semantic equality: an absent field, null and an empty list or map are the same. */
+/**
+ * Equal as upstream's semantic equality: an absent field, null and an empty list are the same. An empty object is one that was given: the decoder
+ * leaves out empty maps, and keeps what may be absent and is not.
+ */
 export function semanticEqual(left: unknown, right: unknown): boolean {
   if (left === right) return true;
   const leftEmpty = isEmpty(left), rightEmpty = isEmpty(right);
@@ -21,10 +24,7 @@ export function semanticEqual(left: unknown, right: unknown): boolean {
 
 function isEmpty(value: unknown): boolean {
   if (value === undefined || value === null) return true;
-  if (typeof value !== 'object') return false;
-  if (Array.isArray(value)) return value.length === 0;
-  for (const _ in value) return false;
-  return true;
+  return Array.isArray(value) && value.length === 0;
 }
 
 function equalLists(left: readonly unknown[], right: readonly unknown[]): boolean {

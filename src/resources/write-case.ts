@@ -5,7 +5,7 @@ import type { HookContext } from './define.ts';
 import { resourceByGroup } from './registry.ts';
 
 export const NOW_MS = Date.parse('2026-01-02T03:04:05Z');
-const CONTEXT: HookContext = { user: { name: 'tester', groups: ['system:authenticated'] }, nowMs: NOW_MS, dryRun: false, warn: () => {} };
+const CONTEXT: HookContext = { user: { name: 'tester', groups: ['system:authenticated'] }, nowMs: NOW_MS, dryRun: false, warn: () => {}, find: () => undefined };
 
 export interface Written<T> { readonly object: T; readonly errors: readonly string[]; readonly warnings: readonly string[] }
 
@@ -21,12 +21,18 @@ function find(path: string): NonNullable<ReturnType<typeof resourceByGroup>> {
   return resource;
 }
 
-export function create<T extends KubeObject>(path: string, given: object): Written<T> {
-  const resource = find(path), object = structuredClone(given) as KubeObject, early: string[] = [];
+/** overrides: what the hooks are told of the request and of other objects. */
+export function create<T extends KubeObject>(path: string, given: object, overrides: Partial<HookContext> = {}): Written<T> {
+  return createDecoded(path, structuredClone(given) as KubeObject, overrides);
+}
+
+/** As create, of an object that the decoder has made. */
+export function createDecoded<T extends KubeObject>(path: string, object: KubeObject, overrides: Partial<HookContext> = {}): Written<T> {
+  const resource = find(path), context = { ...CONTEXT, ...overrides }, early: string[] = [];
   resource.applyDefaults(object);
-  resource.prepareForCreate(object, { ...CONTEXT, warn: (message) => void early.push(message) });
+  resource.prepareForCreate(object, { ...context, warn: (message) => void early.push(message) });
   resource.applyDefaults(object);
-  return { object: object as T, errors: texts(resource.validate(object, CONTEXT)), warnings: [...early, ...resource.warnings(object, undefined)] };
+  return { object: object as T, errors: texts(resource.validate(object, context)), warnings: [...early, ...resource.warnings(object, undefined)] };
 }
 
 /** change() edits a copy of the stored object, as a client would. */

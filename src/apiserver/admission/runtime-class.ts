@@ -1,6 +1,9 @@
 /** RuntimeClass: a pod that names one gets its overhead, node selector and tolerations. */
 import type { Pod, RuntimeClass, Toleration } from '#api/types.ts';
+import { validatePathSegmentName } from '#machinery/names.ts';
 import { compareQuantities } from '#machinery/quantity.ts';
+import { statusErrors } from '#machinery/errors.ts';
+import { isGiven } from '#machinery/given-empty.ts';
 import { forbid, isTarget } from './forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from './plugin.ts';
 
@@ -11,7 +14,7 @@ export const runtimeClass: AdmissionPlugin = {
     const spec = (attributes.object as Pod).spec;
     const found = spec && classOf(attributes);
     if (!spec || !found) return;
-    if (found.overhead?.podFixed && !spec.overhead) spec.overhead = { ...found.overhead.podFixed };
+    if (found.overhead?.podFixed && !isGiven(spec, 'overhead')) spec.overhead = { ...found.overhead.podFixed };
     const { nodeSelector, tolerations } = found.scheduling ?? {};
     for (const [key, value] of Object.entries(nodeSelector ?? {})) {
       const own = spec.nodeSelector?.[key];
@@ -22,19 +25,23 @@ export const runtimeClass: AdmissionPlugin = {
     if (added.length > 0) spec.tolerations = [...spec.tolerations ?? [], ...added];
   },
   validate(attributes) {
-    const overhead = (attributes.object as Pod).spec?.overhead ?? {};
+    const { spec } = attributes.object as Pod;
     const fixed = classOf(attributes)?.overhead?.podFixed;
     if (!fixed) {
-      if (Object.keys(overhead).length > 0) throw forbid(attributes, 'pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead');
+      if (isGiven(spec, 'overhead')) throw forbid(attributes, 'pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead');
       return;
     }
-    if (!sameAmounts(overhead, fixed)) throw forbid(attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
+    if (!sameAmounts(spec?.overhead ?? {}, fixed)) throw forbid(attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
   },
 };
 
 function classOf(attributes: AdmissionAttributes): RuntimeClass | undefined {
   const name = (attributes.object as Pod).spec?.runtimeClassName;
-  if (!name) return undefined;
+  if (name === undefined) return undefined;
+  // The name becomes a part of a path, which refuses it before anything looks for it.
+  if (name === '') throw statusErrors.unexpected('resource name may not be empty');
+  const problems = validatePathSegmentName(name);
+  if (problems.length > 0) throw statusErrors.unexpected(`invalid resource name ${JSON.stringify(name)}: [${problems.join(' ')}]`);
   const found = attributes.internal.get({ group: 'node.k8s.io', resource: 'runtimeclasses' }, { name });
   if (!found) throw forbid(attributes, `pod rejected: RuntimeClass "${name}" not found`);
   return found as RuntimeClass;

@@ -1,5 +1,6 @@
 /** Subresources that take a body of another kind or change one part of an object: binding, eviction, token, finalize, approval. */
-import { fieldErrors, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { fieldErrors, fieldErrorsText, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { validatePathSegmentName } from '#machinery/names.ts';
 import { deepClone } from '#machinery/json.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
@@ -9,7 +10,7 @@ import { successStatus } from '../respond.ts';
 import { respondEncoded, respondWithObject, viewOptions } from '../views.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { patch } from './patch.ts';
-import { checkName, optionsObject, readKind, readObject, timeoutOf, toStorage, update, writeContext, type WriteCall } from './write.ts';
+import { checkName, NOT_THIS_NAMESPACE, optionsObject, readKind, readObject, timeoutOf, toStorage, update, writeContext, type WriteCall } from './write.ts';
 
 interface Special {
   /** Besides create. */
@@ -35,19 +36,34 @@ function created({ context, core }: WriteCall): ApiResponse {
 
 const BINDING = { group: '', version: 'v1', kind: 'Binding' };
 interface Condition { type: string; status: string; lastTransitionTime?: string; [field: string]: unknown }
-interface PodParts { spec?: { nodeName?: string; schedulingGates?: unknown[] }; status?: { phase?: string; conditions?: Condition[] } }
+interface PodParts { spec?: { nodeName?: string; schedulingGates?: unknown[] }; status?: { phase?: string; conditions?: Condition[]; nominatedNodeName?: string } }
 
-export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
-  const { context, core, objects, target } = call;
+async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiResponse> {
+  const { context, target } = call;
   const options = parseMutationOptions(context, 'CreateOptions');
   const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
   if (binding.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
+  return await bind(endpoint, call, { binding, options });
+}
+
+/** POST …/bindings with the pod's name in the body: the older form of pods/NAME/binding. */
+export async function bindByBody(endpoint: StoredEndpoint, call: Omit<WriteCall, 'target'>): Promise<ApiResponse> {
+  const { context } = call, { namespace } = context.info;
+  const options = parseMutationOptions(context, 'CreateOptions');
+  const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
+  if (binding.metadata?.namespace && binding.metadata.namespace !== namespace) throw statusErrors.badRequest(NOT_THIS_NAMESPACE);
+  return await bind(endpoint, { ...call, target: { namespace, name: binding.metadata?.name ?? '' } }, { binding, options });
+}
+
+async function bind(endpoint: StoredEndpoint, call: WriteCall, { binding, options }: { readonly binding: KubeObject; readonly options: MutationOptions }): Promise<ApiResponse> {
+  const { context, core, objects, target } = call;
   const node = binding['target'] as { kind?: string; name?: string } | undefined;
   const errors = [];
   if (node?.kind && node.kind !== 'Node') errors.push(fieldErrors.notSupported('target.kind', node.kind, ['Node', '<empty>']));
   if (!node?.name) errors.push(fieldErrors.required('target.name'));
-  if (errors.length > 0) throw statusErrors.invalid({ ...BINDING, name: target.name }, errors);
+  if (errors.length > 0) throw statusErrors.unexpected(fieldErrorsText(errors));
   await admitBody(endpoint, call, { subresource: 'binding', body: binding, options });
+  checkNameParameter(target.name);
   const conflict = (why: string): StatusError => statusErrors.conflict({ group: '', resource: 'pods/binding', name: target.name }, why);
   await objects.update(endpoint, {
     change: (current) => {
@@ -59,8 +75,10 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
       next.spec!.nodeName = (binding['target'] as { name: string }).name;
       const meta = next.metadata!;
       if (binding.metadata?.annotations) meta.annotations = { ...meta.annotations, ...binding.metadata.annotations };
-      if (binding.metadata?.labels) meta.labels = { ...binding.metadata.labels, ...meta.labels };
+      if (binding.metadata?.labels) meta.labels = { ...meta.labels, ...binding.metadata.labels };
       takePreconditions(meta, binding.metadata);
+      // The hint where it was to go is of no use any more.
+      delete next.status?.nominatedNodeName;
       setCondition((next.status ??= {}).conditions ??= [], { type: 'PodScheduled', status: 'True' }, core.clock.now());
       return next;
     },
@@ -70,6 +88,13 @@ export async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promis
     applied: true,
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'binding', options: optionsObject('CreateOptions', options), admission: false }) });
   return created(call);
+}
+
+/** A name that came with a body, where the store makes a key of it. */
+function checkNameParameter(name: string): void {
+  if (name === '') throw statusErrors.badRequest('Name parameter required.');
+  const problems = validatePathSegmentName(name);
+  if (problems.length > 0) throw statusErrors.badRequest(`Name parameter invalid: ${JSON.stringify(name)}: ${problems.join(';')}`);
 }
 
 /** A uid or resourceVersion in the body binds this write to that version of the object; without one there is no precondition. */

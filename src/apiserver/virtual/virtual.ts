@@ -10,7 +10,7 @@ import { Objects } from '../objects.ts';
 import { respondEncoded, viewOptions } from '../views.ts';
 import { ownNew } from '../ownership.ts';
 import { managerOf, parseMutationOptions } from '../verbs/options.ts';
-import { admitBody, bindPod } from '../verbs/subresources.ts';
+import { admitBody, bindByBody } from '../verbs/subresources.ts';
 import { NOT_THIS_NAMESPACE, readObject } from '../verbs/write.ts';
 import { componentStatuses } from './component-statuses.ts';
 
@@ -31,7 +31,7 @@ export const VIRTUAL = {
   handle(endpoint: Endpoint, context: RequestContext, core: ServerCore): Promise<ApiResponse> {
     const call = { endpoint, context, core };
     const key = `${endpoint.gvr.group}/${endpoint.gvr.resource}`;
-    if (key === '/bindings') return bind(call);
+    if (key === '/bindings') return bindByBody(core.catalogue.required('', 'pods'), { context, core, objects: new Objects(core) });
     if (key === '/componentstatuses') return componentStatuses(call);
     const review = REVIEWS[key];
     if (!review) throw statusErrors.pathNotFound();
@@ -84,21 +84,4 @@ async function tokenReview(review: KubeObject, { core }: Call): Promise<KubeObje
   if (!authenticated) return { ...review, status: { ...given, ...(error ? { error } : {}) } };
   const { user: _user, audiences: _audiences, ...rest } = given;
   return { ...review, status: { authenticated: true, ...rest, user: userInfo(authenticated.user), ...(authenticated.audiences ? { audiences: authenticated.audiences } : {}) } };
-}
-
-/** POST …/bindings with the pod's name in the body: the older form of pods/NAME/binding. */
-async function bind({ context, core }: Call): Promise<ApiResponse> {
-  const pods = core.catalogue.required('', 'pods');
-  // The body can be read once only.
-  const bytes = await context.request.body(3 * 1024 * 1024);
-  const request = Object.create(context.request, { body: { value: () => Promise.resolve(bytes) } }) as RequestContext['request'];
-  const name = ((): string => {
-    try {
-      return (JSON.parse(bytes.toString()) as KubeObject).metadata?.name ?? '';
-    } catch {
-      throw statusErrors.badRequest('a binding by body must be JSON and name its pod');
-    }
-  })();
-  if (name === '') throw statusErrors.badRequest('name is required');
-  return bindPod(pods, { context: { ...context, request }, core, objects: new Objects(core), target: { namespace: context.info.namespace, name } });
 }

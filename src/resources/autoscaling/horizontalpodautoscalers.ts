@@ -1,4 +1,5 @@
 /** HorizontalPodAutoscaler: kept as autoscaling/v2; autoscaling/v1 has CPU alone and carries the rest in annotations. */
+import { isGivenEmpty } from '#machinery/given-empty.ts';
 import type { HorizontalPodAutoscaler, HPAScalingRules, MetricSpec, MetricStatus } from '#api/types.ts';
 import { NEGATIVE } from '../checks.ts';
 import { defineResource } from '../define.ts';
@@ -59,7 +60,7 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
 
 function withDefaults(rules: HPAScalingRules | undefined, defaults: HPAScalingRules): HPAScalingRules {
   const merged = { ...defaults, ...rules };
-  if (!rules?.policies) merged.policies = defaults.policies!;
+  if (!rules?.policies) merged.policies = isGivenEmpty(rules, 'policies') ? [] : defaults.policies!;
   return merged;
 }
 

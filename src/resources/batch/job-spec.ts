@@ -1,5 +1,5 @@
 /** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
-import type { Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
+import type { Affinity, Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
 import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches, shownSelector } from '../checks.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
 import { checkTemplateLabels } from '../apps/pod-owner.ts';
@@ -183,8 +183,13 @@ function checkTemplateUpdate(next: Job, previous: Job, errors: Errors): void {
     if (stored.spec[field] === undefined) delete spec[field];
     else spec[field] = stored.spec[field];
   }
-  // Of the affinity only that to nodes.
-  const { nodeAffinity: _, ...affinity } = template.spec.affinity ?? {}, kept = stored.spec.affinity?.nodeAffinity;
-  spec['affinity'] = kept ? { ...affinity, nodeAffinity: kept } : affinity;
+  spec['affinity'] = withNodeAffinityOf(stored.spec.affinity, template.spec.affinity);
   if (!semanticEqual({ ...template, metadata: { ...template.metadata, labels: stored.metadata?.labels, annotations: stored.metadata?.annotations }, spec }, stored)) errors.invalid(SPEC.child('template'), template, IMMUTABLE);
+}
+
+/** Of the affinity only that to nodes may change; one that has no other comes and goes as a whole. */
+function withNodeAffinityOf(stored: Affinity | undefined, next: Affinity | undefined): Affinity | undefined {
+  const { nodeAffinity, ...before } = stored ?? {}, { nodeAffinity: _, ...after } = next ?? {};
+  if (!next || !stored) return Object.keys(before).length === 0 && Object.keys(after).length === 0 ? stored : next;
+  return nodeAffinity ? { ...after, nodeAffinity } : after;
 }

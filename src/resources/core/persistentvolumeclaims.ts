@@ -36,6 +36,8 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
     keepField(next, previous, 'status');
     if (next.spec?.dataSourceRef?.namespace && !previous.spec?.dataSourceRef) delete next.spec.dataSourceRef;
     if (!previous.spec?.dataSource && !previous.spec?.dataSourceRef) dropForeignSource(next.spec!);
+    // A client that knows one of them only leaves out the other.
+    fillSources(next.spec!);
   },
   validate: (claim) => {
     const errors = new Errors();

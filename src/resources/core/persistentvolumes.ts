@@ -1,6 +1,7 @@
 /** PersistentVolume. */
 import type { PersistentVolume, PersistentVolumeSpec } from '#api/types.ts';
 import { fieldErrors } from '#machinery/errors.ts';
+import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
@@ -195,7 +196,7 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
 function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors): void {
   const capacity = spec.capacity ?? {}, at = path.child('capacity');
   if (Object.keys(capacity).length === 0) errors.required(at);
-  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.add([fieldErrors.notSupported(at.toString(), spec.capacity ?? null, ['storage'])]);
+  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.add([fieldErrors.notSupported(at.toString(), spec.capacity ?? (isGivenEmpty(spec, 'capacity') ? {} : null), ['storage'])]);
   for (const name in capacity) {
     const amount = quantityOf(capacity[name]!).value();
     if (Number(amount) < 0) errors.invalid(at.key(name), Number(amount), 'must be a valid resource quantity');

@@ -1,6 +1,7 @@
 /** Ingress. */
 import type { HTTPIngressPath, Ingress, IngressBackend, IngressSpec } from '#api/types.ts';
 import { isIP } from 'node:net';
+import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain, validatePathSegmentName, validateWildcardDNS1123Subdomain } from '#machinery/names.ts';
 import { checkDnsSubdomain, checkIP, checkPortName, checkPortNumber } from '../checks.ts';
 import { defineResource } from '../define.ts';
@@ -84,7 +85,7 @@ function formatHosts({ rules = [] }: IngressSpec): string {
 }
 
 function checkSpec(spec: IngressSpec, errors: Errors): void {
-  if (!spec.rules?.length && !spec.defaultBackend) errors.invalid(SPEC, spec.rules ?? null, 'either `defaultBackend` or `rules` must be specified');
+  if (!spec.rules?.length && !spec.defaultBackend) errors.invalid(SPEC, spec.rules ?? (isGivenEmpty(spec, 'rules') ? [] : null), 'either `defaultBackend` or `rules` must be specified');
   if (spec.defaultBackend) checkBackend(spec.defaultBackend, SPEC.child('defaultBackend'), errors);
   spec.rules?.forEach((rule, i) => {
     const at = SPEC.child('rules').index(i);

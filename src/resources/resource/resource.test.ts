@@ -49,6 +49,19 @@ const refused: readonly (readonly [what: string, path: string, object: object, .
 
 for (const [what, plural, object, ...errors] of refused) test(`dynamic resources: ${what}`, () => assert.deepEqual(create(`resource.k8s.io/${plural}`, object).errors, errors));
 
+const NEEDS_LABEL = 'spec.devices.requests[1].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace';
+const asking = claim({ name: 'a', exactly }, { name: 'b', exactly: { ...exactly, adminAccess: true } });
+const template = { metadata: meta, spec: { spec: (asking as { spec: object }).spec } };
+
+test('administrative access: the namespace must allow it', () => {
+  const namespace = (labels?: Record<string, string>) => ({ find: (_of: object, { name }: { readonly name: string }) => (name === 'default' ? { metadata: { name, ...(labels ? { labels } : {}) } } : undefined) });
+  for (const [path, object] of [['resource.k8s.io/resourceclaims', asking], ['resource.k8s.io/resourceclaimtemplates', template]] as const) {
+    assert.deepEqual(create(path, object, namespace()).errors, [NEEDS_LABEL]);
+    assert.deepEqual(create(path, object, namespace({ 'resource.kubernetes.io/admin-access': 'yes' })).errors, [NEEDS_LABEL]);
+    assert.deepEqual(create(path, object, namespace({ 'resource.kubernetes.io/admin-access': 'true' })).errors, []);
+  }
+});
+
 const stored = create<KubeObject>('resource.k8s.io/resourceclaims', claim({ name: 'a', exactly })).object;
 const result = { request: 'a', driver: 'gpu.example.com', pool: 'p', device: 'd' };
 const allocation = { devices: { results: [result] } };

@@ -6,6 +6,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkAdminAccess, checkAdminResults } from './admin-access.ts';
 import { checkClaimStatus } from './claim-status.ts';
 import { convertClaim } from './conversion.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
@@ -17,8 +18,9 @@ export const resourceclaims = defineResource({
   applyDefaults: (claim) => defaultClaimRequests(specOf(claim)),
   prepareForCreate: (claim) => { claim['status'] = {}; },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
-  validate: (claim) => {
+  validate: (claim, context) => {
     const errors = new Errors();
+    checkAdminAccess(specOf(claim), claim, context, errors);
     checkClaimRequests(specOf(claim), SPEC, errors);
     return errors.list;
   },
@@ -29,8 +31,9 @@ export const resourceclaims = defineResource({
   },
   status: {
     prepareForUpdate: keepAllButStatusAndMetadata,
-    validateUpdate: (next, previous) => {
+    validateUpdate: (next, previous, context) => {
       const errors = new Errors();
+      checkAdminResults(statusOf(next), statusOf(previous), { owner: next, context }, errors);
       checkClaimStatus({ spec: specOf(next), status: statusOf(next), stored: statusOf(previous), isDeleting: next.metadata?.deletionTimestamp !== undefined }, errors);
       return errors.list;
     },

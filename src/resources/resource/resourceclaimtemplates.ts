@@ -1,11 +1,13 @@
 /** ResourceClaimTemplate: immutable, one claim is made of it for every pod. */
 import type { ResourceClaimTemplate } from '#api/types.ts';
+import { isGiven } from '#machinery/given-empty.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
 import { validateAnnotations, validateLabels } from '#machinery/metadata-validation.ts';
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { checkAdminAccess } from './admin-access.ts';
 import { convertClaimTemplate } from './conversion.ts';
 import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
 
@@ -16,7 +18,11 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   applyDefaults: (template) => defaultClaimRequests(template.spec?.spec),
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
-  validate,
+  validate: (template, context) => {
+    const errors = new Errors();
+    checkAdminAccess(template.spec?.spec, template, context, errors);
+    return [...errors.list, ...validate(template)];
+  },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkImmutable(next.spec, previous.spec, SPEC, errors);
@@ -44,6 +50,6 @@ function checkTemplateMetadata(metadata: ObjectMeta | undefined, path: Path, err
   errors.add([...validateAnnotations(metadata.annotations, annotationsAt), ...validateLabels(metadata.labels, labelsAt)]);
   for (const [field, shown = field] of NOT_OF_TEMPLATES) {
     const value = metadata[field];
-    if (value !== undefined && value !== null && value !== '' && !(field === 'generation' && value === 0)) errors.forbidden(path.child(shown), 'cannot be set');
+    if (isGiven(metadata, field) && value !== '' && !(field === 'generation' && value === 0)) errors.forbidden(path.child(shown), 'cannot be set');
   }
 }

@@ -1,4 +1,5 @@
 /** ResourceSlice: devices that a driver offers, of a node or the whole cluster. */
+import { isGiven } from '#machinery/given-empty.ts';
 import type { CounterSet, Device, ResourceSlice } from '#api/types.ts';
 import { checkDnsSubdomain, checkImmutable, own } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
@@ -73,7 +74,7 @@ function check({ spec }: ResourceSlice, stored?: ResourceSlice): Errors['list'] 
     for (const field of ['driver', 'nodeName'] as const) checkImmutable(spec[field], stored.spec[field], SPEC.child(field), errors);
   }
   checkPlace(spec, errors);
-  if (sharedCounters && devices) errors.invalid(SPEC, '', 'only one of `sharedCounters` or `devices` is allowed');
+  if (isGiven(spec, 'sharedCounters') && isGiven(spec, 'devices')) errors.invalid(SPEC, '', 'only one of `sharedCounters` or `devices` is allowed');
   const isHeavy = devices?.some(({ taints, consumesCounters }) => taints?.length || consumesCounters?.length) ?? false;
   checkSet<Device>(devices, SPEC.child('devices'), errors, {
     most: isHeavy ? HEAVY_DEVICES_MAX : DEVICES_MAX, check: (device, where) => checkSliceDevice(device, { path: where, errors, choosesNodes: spec.perDeviceNodeSelection === true }), key: ({ name }) => name ?? '',

@@ -1,4 +1,5 @@
 /** Containers of all three sorts: ports, environment, mounts, resources, probes, hooks. After upstream's core validation of Container. */
+import { isGiven } from '#machinery/given-empty.ts';
 import { validateDNS1123Subdomain, validateHTTPHeaderName, validateRelaxedEnvVarName } from '#machinery/names.ts';
 import type {
   Container, ContainerPort, ContainerResizePolicy, ContainerRestartRule, EnvFromSource, EnvVar, EphemeralContainer, Lifecycle, LifecycleHandler, Probe,
@@ -81,7 +82,7 @@ export function checkEphemeralContainers(ephemeral: readonly EphemeralContainer[
     names.add(container.name);
     const target = container.targetContainerName;
     if (target && !otherNames.has(target)) errors.notFound(at.child('targetContainerName'), target);
-    for (const field of NOT_FOR_EPHEMERAL) if (isSet(field, container[field])) errors.forbidden(at.child(field), 'cannot be set for an Ephemeral Container');
+    for (const field of NOT_FOR_EPHEMERAL) if (isForbidden(container, field)) errors.forbidden(at.child(field), 'cannot be set for an Ephemeral Container');
     container.volumeMounts?.forEach((mount, j) => {
       if (mount.subPath) errors.forbidden(at.child('volumeMounts').index(j).child('subPath'), 'cannot be set for an Ephemeral Container');
       if (mount.subPathExpr) errors.forbidden(at.child('volumeMounts').index(j).child('subPathExpr'), 'cannot be set for an Ephemeral Container');
@@ -90,9 +91,10 @@ export function checkEphemeralContainers(ephemeral: readonly EphemeralContainer[
 }
 
 /** Of resources, which every container has, an empty one is none. */
-function isSet(field: string, value: unknown): boolean {
-  if (value === undefined || value === null) return false;
-  return Array.isArray(value) ? value.length > 0 : field !== 'resources' || Object.keys(value).length > 0;
+function isForbidden(container: EphemeralContainer, field: (typeof NOT_FOR_EPHEMERAL)[number]): boolean {
+  if (field !== 'resources') return isGiven(container, field);
+  const { resources } = container;
+  return isGiven(resources, 'limits') || isGiven(resources, 'requests') || isGiven(resources, 'claims');
 }
 
 /** Pods may not have padded images; templates may, for history's sake. */

@@ -1,4 +1,5 @@
 /** The pod spec as a whole, of pods and of templates. After upstream's ValidatePodSpec; the parts are in the files beside this one. */
+import { isGiven } from '#machinery/given-empty.ts';
 import { validateDNS1123Subdomain, validateDNS1123SubdomainWithUnderscore } from '#machinery/names.ts';
 import type { ObjectMeta } from '#machinery/object.ts';
 import type { Pod, PodDNSConfig, PodResourceClaim, PodSpec, PodTemplateSpec } from '#api/types.ts';
@@ -108,8 +109,8 @@ function checkResourceClaims(claims: readonly PodResourceClaim[] | undefined, pa
 
 function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames: ReadonlySet<string>): void {
   if (spec.os?.name === 'windows') { errors.forbidden(path, 'may not be set for a windows pod'); return; }
-  const { claims, requests = {}, limits = {} } = spec.resources!;
-  if (claims) errors.forbidden(path.child('claims'), 'claims may not be set for Resources at pod-level');
+  const { requests = {}, limits = {} } = spec.resources!;
+  if (isGiven(spec.resources, 'claims')) errors.forbidden(path.child('claims'), 'claims may not be set for Resources at pod-level');
   checkResources(spec.resources!, path, errors, { claimNames, checkName: checkPodResourceName });
   for (const [name, total] of Object.entries(aggregateRequests(spec))) {
     const asked = own(requests, name);

@@ -164,7 +164,7 @@ function checkPodLevelResize(next: ResourceRequirements | undefined, stored: Res
   const path = SPEC.child('resources');
   if (stored && !next) return errors.forbidden(path, 'pod-level resources cannot be removed');
   checkRemovals(next, stored, { path, about: 'pod-level resource' }, errors);
-  if (!semanticEqual(withComputeOf(next, stored), stored)) errors.forbidden(SPEC, 'only cpu and memory resources are mutable at pod-level');
+  if (!semanticEqual(withComputeOf(next, stored), stored ?? {})) errors.forbidden(SPEC, 'only cpu and memory resources are mutable at pod-level');
 }
 
 /** Which containers there are does not change either. Says what differs. */
