@@ -12,11 +12,11 @@ import { yaml } from '#machinery/yaml-package.ts';
 
 export interface Encoded { readonly body: Buffer; readonly contentType: string }
 
-/** Kinds without wire form (custom resources) come as JSON when protobuf is asked for and nothing else was accepted. */
-export function encodeObject(object: KubeObject, encoding: Encoding, options: { readonly pretty?: boolean } = {}): Encoded {
+/** apiVersion: of an object that does not say its own. Kinds without wire form (custom resources) are not acceptable in protobuf. */
+export function encodeObject(object: KubeObject, encoding: Encoding, options: { readonly pretty?: boolean; readonly apiVersion?: string } = {}): Encoded {
   if (encoding === 'yaml') return { body: Buffer.from(yaml().stringify(object, { lineWidth: 0, version: '1.1', aliasDuplicateObjects: false })), contentType: MEDIA_TYPES.yaml };
   if (encoding === 'protobuf') {
-    const schema = schemaForKind({ ...parseApiVersion(object.apiVersion ?? ''), kind: object.kind ?? '' });
+    const schema = schemaForKind({ ...parseApiVersion(object.apiVersion ?? options.apiVersion ?? ''), kind: object.kind ?? '' });
     if (!schema) throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.yaml]);
     return { body: encodeProtobuf(object, schema), contentType: MEDIA_TYPES.protobuf };
   }

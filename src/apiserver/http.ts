@@ -51,8 +51,8 @@ export interface ResponseSink {
 export interface ApiResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
-  /** Set-Cookie, the one header whose lines cannot be joined: of proxied backends. */
-  readonly setCookies?: readonly string[];
+  /** Headers that go out as several lines, each value its own; none of them stands in `headers` too. */
+  repeated?: Readonly<Record<string, readonly string[]>>;
   /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
   /** The same whole body as gzip, from parts that may be compressed already. */

@@ -17,6 +17,8 @@ export const MEDIA_TYPES: Readonly<Record<Encoding, string>> = {
   json: 'application/json', yaml: 'application/yaml', protobuf: 'application/vnd.kubernetes.protobuf',
 };
 const ACCEPTED_TYPES = Object.values(MEDIA_TYPES);
+/** What events come in. */
+export const STREAM_TYPES: readonly string[] = [`${MEDIA_TYPES.json};stream=watch`, `${MEDIA_TYPES.protobuf};stream=watch`];
 
 const ENCODING_OF: Readonly<Record<string, Encoding>> = {
   'application/json': 'json', 'application/yaml': 'yaml', 'application/vnd.kubernetes.protobuf': 'protobuf',
@@ -54,6 +56,12 @@ export function negotiateWithoutTable(accept: string | undefined): Accepted {
   return found.view === 'table' ? choose(accept ?? '', { serves: (view) => view !== 'table' }) : found;
 }
 
+/** For answers that are what they are: documents, and errors whatever was asked for. */
+export function negotiatePlainly(accept: string | undefined): Accepted {
+  const found = negotiate(accept);
+  return found.view === 'object' ? found : choose(accept ?? '', { serves: (view) => view === 'object' });
+}
+
 /**
  * Upstream's routes look at Accept before its handlers do, and more simply: one of the types produced must be named, or anything be taken. Qualities and
  * parameters do not count, nor do ranges such as application/*.
@@ -69,18 +77,32 @@ export function acceptsRoute(accept: string | undefined, produced: readonly stri
 
 interface Clause { readonly type: string; readonly parameters: Record<string, string>; readonly quality: number }
 
+/** In the order they count in. As upstream, quality 0 refuses nothing: it comes last. */
 export function parseAccept(accept: string): Clause[] {
-  const clauses = accept.split(',').map((text): Clause => {
-    const [type = '', ...rest] = text.split(';').map((part) => part.trim());
-    const parameters: Record<string, string> = {};
-    for (const part of rest) {
-      const equals = part.indexOf('=');
-      if (equals > 0) parameters[part.slice(0, equals).toLowerCase()] = part.slice(equals + 1).replace(/^"|"$/g, '');
-    }
-    const quality = Number(parameters['q'] ?? 1);
-    return { type: type.toLowerCase(), parameters, quality: Number.isFinite(quality) ? quality : 0 };
-  });
-  return clauses.filter((clause) => clause.quality > 0).toSorted((left, right) => right.quality - left.quality);
+  const sorted: Clause[] = [];
+  for (const text of accept.split(',')) {
+    const clause = clauseOf(text);
+    // Which of two comes first is no order of all of them, so how they are sorted is a part of the rule.
+    let at = sorted.length;
+    while (at > 0 && isBefore(clause, sorted[at - 1]!)) at--;
+    sorted.splice(at, 0, clause);
+  }
+  return sorted;
+}
+
+function clauseOf(text: string): Clause {
+  const [type = '', ...rest] = text.split(';').map((part) => part.trim());
+  const parameters: Record<string, string> = {};
+  for (const part of rest) {
+    const equals = part.indexOf('=');
+    if (equals > 0) parameters[part.slice(0, equals).trimEnd()] = part.slice(equals + 1).trim().replace(/^"|"$/g, '');
+  }
+  const quality = Number(parameters['q'] ?? 1);
+  return { type: type === '*' ? '*/*' : type.toLowerCase(), parameters, quality: Number.isFinite(quality) ? quality : 0 };
+}
+
+function isBefore(left: Clause, right: Clause): boolean {
+  return left.quality > right.quality || (!left.type.startsWith('*/') && right.type.startsWith('*/')) || (!left.type.endsWith('/*') && right.type.endsWith('/*'));
 }
 
 interface Offer {
@@ -93,17 +115,16 @@ function choose(accept: string, { serves = () => true, of = ACCEPTED_TYPES }: Of
   for (const { type, parameters } of parseAccept(accept)) {
     const encoding = ENCODING_OF[type];
     if (encoding === undefined) continue;
-    const as = parameters['as'];
-    if (as === undefined) {
+    const { as, g, v, stream } = parameters;
+    if (stream && (stream !== 'watch' || encoding === 'yaml')) continue;
+    if (as === undefined && g === undefined && v === undefined) {
       if (serves('object', encoding)) return { encoding, view: 'object', viewVersion: 'v1', parameters };
       continue;
     }
-    const view = VIEWS[as];
-    const version = parameters['v'];
+    const view = VIEWS[as ?? ''];
     // A Table has no wire form.
     if (view === 'table' && encoding === 'protobuf') continue;
-    if (view !== undefined && serves(view, encoding) && parameters['g'] === 'meta.k8s.io' && (version === 'v1' || version === 'v1beta1')) return { encoding, view, viewVersion: version, parameters };
-    if (as.startsWith('APIGroupDiscovery')) return { encoding, view: 'object', viewVersion: 'v1', parameters };
+    if (view !== undefined && serves(view, encoding) && g === 'meta.k8s.io' && (v === 'v1' || v === 'v1beta1')) return { encoding, view, viewVersion: v, parameters };
   }
   throw statusErrors.notAcceptable(of);
 }
@@ -111,7 +132,7 @@ function choose(accept: string, { serves = () => true, of = ACCEPTED_TYPES }: Of
 /** For error answers, which must not fail themselves. */
 export function negotiateLeniently(accept: string | undefined): Encoding {
   try {
-    return negotiate(accept).encoding;
+    return negotiatePlainly(accept).encoding;
   } catch {
     return 'json';
   }

@@ -20,7 +20,7 @@ import { labelsOf } from './request-labels.ts';
 import { parseRequestInfo } from './request-info.ts';
 import { compressed, errorResponse, statusOf } from './respond.ts';
 import { handleResource, upgradeResource } from './verbs/dispatch.ts';
-import { warningHeader } from './warnings.ts';
+import { warn } from './warnings.ts';
 
 export interface Stage {
   readonly name: string;
@@ -96,7 +96,7 @@ function finish(context: RequestContext, { response, core, startedMs }: { readon
     response.headers['x-kubernetes-pf-flowschema-uid'] = context.flow.schemaUid;
     response.headers['x-kubernetes-pf-prioritylevel-uid'] = context.flow.levelUid;
   }
-  if (context.warnings.length > 0) response.headers['warning'] = warningHeader(context.warnings);
+  if (context.warnings.length > 0) warn(response, context.warnings);
   const { headers } = context.request;
   core.metrics.observe(labelsOf(context.info), {
     code: response.status, seconds: (core.clock.monotonic() - startedMs) / 1000, queuedSeconds: context.queuedMs / 1000,

@@ -60,7 +60,8 @@ function toRequest(target: string, { body, headers = {}, user }: TestRequestOpti
 }
 
 async function send(server: ApiServer, target: string, options: TestRequestOptions): Promise<TestResponse> {
-  const { status, headers, body } = await server.handler(toRequest(target, options));
+  const { status, headers: single, repeated, body } = await server.handler(toRequest(target, options));
+  const headers = { ...single, ...Object.fromEntries(Object.entries(repeated ?? {}).map(([name, values]) => [name, values.join(', ')])) };
   if (typeof body === 'function') throw new Error(`${target} answered a stream`);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.concat(body as Buffer[]);
   const text = bytes.toString();

@@ -1,7 +1,7 @@
 /** Stored objects as clients want to see them: in another version, as table rows, as metadata only, in any encoding. */
 import { encodeListItem, encodeMessage } from '#machinery/codec/protobuf.ts';
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
-import { statusErrors } from '#machinery/errors.ts';
+import { statusErrors, type StatusError } from '#machinery/errors.ts';
 import type { TableDefinition } from '#resources/define.ts';
 import type { CacheEntry } from './cache/entry.ts';
 import type { ParsedObjects } from './cache/parsed-objects.ts';
@@ -63,7 +63,7 @@ export function viewOptions({ request, info: { query } }: RequestContext, nowMs:
   const accepted = (endpoint === undefined || endpoint.isBuiltin ? negotiate : negotiateWithoutWireForm)(request.headers['accept']);
   const include = query['includeObject'] ?? 'Metadata';
   if (accepted.view === 'table' && include !== 'None' && include !== 'Metadata' && include !== 'Object') {
-    throw statusErrors.badRequest(`unrecognized includeObject value: ${JSON.stringify(include)}`);
+    throw statusErrors.badRequest(`Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(include)}: must be 'Metadata', 'Object', 'None', or empty`);
   }
   return { accepted, pretty: isPretty(query, request), include: include as IncludeObject, nowMs };
 }
@@ -78,15 +78,35 @@ export function respondWithObject(endpoint: Endpoint, stored: Stored, { status, 
 /** What the client sees of one object, in its view. */
 export function viewOf(endpoint: Endpoint, stored: Stored, options: ViewOptions): KubeObject {
   switch (options.accepted.view) {
-    case 'table': return tableOf(endpoint, [stored.object], { metadata: { resourceVersion: stored.object.metadata?.resourceVersion ?? '' }, options });
-    case 'metadata': case 'metadata-list': return metadataOf(stored.object, options.accepted.viewVersion);
+    case 'table': return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
+    case 'metadata': return metadataOf(stored.object, options.accepted.viewVersion);
+    case 'metadata-list': throw notOfThisShape(endpoint, 'PartialObjectMetadataList');
     default: return inVersion(endpoint, stored.object);
   }
 }
 
+/** asked: the kind that was asked for, of a list where this is an object or the other way round. */
+export function notOfThisShape(endpoint: Pick<Endpoint, 'isBuiltin' | 'gvk' | 'served'>, asked: 'PartialObjectMetadata' | 'PartialObjectMetadataList'): StatusError {
+  const list = asked === 'PartialObjectMetadata' ? 'List' : '';
+  const type = endpoint.isBuiltin ? `${internalPackageOf(endpoint.gvk.group)}.${endpoint.served.kind}${list}` : `unstructured.Unstructured${list}`;
+  return statusErrors.otherShape(`you requested ${asked}, but the requested object is ${list ? 'a' : 'not a'} list (*${type})`);
+}
+
+/** Where upstream's code keeps a group's kinds, as its messages show it. */
+function internalPackageOf(group: string): string {
+  return INTERNAL_PACKAGES[group] ?? group.split('.')[0]!;
+}
+
+const INTERNAL_PACKAGES: Readonly<Record<string, string>> = { '': 'core', 'events.k8s.io': 'core', 'internal.apiserver.k8s.io': 'apiserverinternal' };
+
 export function respondEncoded(object: KubeObject, { status, options }: { readonly status: number; readonly options: Pick<ViewOptions, 'accepted' | 'pretty'> }): ApiResponse {
   const { body, contentType } = encodeObject(object, options.accepted.encoding, { pretty: options.pretty });
   return { status, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
+}
+
+/** What a table of one object says of itself. */
+export function versionOf({ metadata }: KubeObject): ListMeta {
+  return metadata?.resourceVersion ? { resourceVersion: metadata.resourceVersion } : {};
 }
 
 export function metadataOf(object: KubeObject, viewVersion: string): KubeObject {
@@ -106,13 +126,18 @@ export function tableWith(table: TableDefinition<KubeObject>, objects: readonly 
   return {
     kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
     columnDefinitions: withoutHeaders ? null : table.columns.map(({ name, type, format, description, priority }) => ({ name, type, format: format ?? '', description, priority: priority ?? 0 })),
-    rows: objects.map((object) => ({ cells: table.row(object, options), ...rowObject(object, options, show) })),
+    rows: objects.length === 0 && isPlain(table) ? null : objects.map((object) => ({ cells: table.row(object, options), ...rowObject(object, options, show) })),
   };
 }
 
-function rowObject(object: KubeObject, { include, accepted }: ViewOptions, show: (object: KubeObject) => KubeObject): { readonly object?: KubeObject } {
+/** Of a kind without columns of its own: upstream's table of none of them has null for rows. */
+function isPlain({ columns }: TableDefinition<KubeObject>): boolean {
+  return columns.length === 2 && columns[1]!.name === 'Created At';
+}
+
+function rowObject(object: KubeObject, { include, accepted }: ViewOptions, show: (object: KubeObject) => KubeObject): { readonly object: KubeObject | null } {
   switch (include) {
-    case 'None': return {};
+    case 'None': return { object: null };
     case 'Object': return { object: show(object) };
     default: return { object: metadataOf(object, accepted.viewVersion) };
   }

@@ -70,9 +70,13 @@ export const statusErrors = {
     failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`),
   /** As notAcceptable, of a route that produces nothing of what is accepted. */
   noRepresentation: (produced: readonly string[]) => failure(406, 'NotAcceptable', `406: Not Acceptable\n\nAvailable representations: ${produced.join(', ')}`, {}),
+  /** A list as one object, or an object as a list. */
+  otherShape: (message: string) => failure(406, 'NotAcceptable', message),
+  /** As unsupportedMediaType, of a route that takes no such body. */
+  unreadableRepresentation: () => failure(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {}),
   unsupportedMediaType: (accepted: readonly string[]) =>
     failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`),
-  requestEntityTooLarge: (message: string) => failure(413, 'RequestEntityTooLarge', `Request entity is too large: ${message}`),
+  requestEntityTooLarge: (message: string) => failure(413, 'RequestEntityTooLarge', `Request entity too large: ${message}`),
   /** Without retryAfterSeconds the client is told nothing of when. */
   tooManyRequests: (message: string, retryAfterSeconds?: number) => failure(429, 'TooManyRequests', message, retryAfterSeconds === undefined ? undefined : retryAfterSeconds ? { retryAfterSeconds } : {}),
   /** A watch or list from a revision that is compacted. */

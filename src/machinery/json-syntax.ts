@@ -120,7 +120,14 @@ function scanString(text: string, start: number): number | JsonSyntaxProblem {
 
 function quoteCharacter(character: string): string {
   if (character === "'") return String.raw`'\''`;
+  if (character > '\u007f') return `'${firstByte(character)}'`;
   return character === '"' ? `'"'` : `'${JSON.stringify(character).slice(1, -1)}'`;
+}
+
+/** Go's decoder goes by bytes, and shows the first of a character as if it were one. */
+function firstByte(character: string): string {
+  const byte = Buffer.from(character)[0]!;
+  return byte < 0xa0 ? `\\u00${byte.toString(16)}` : String.fromCharCode(byte);
 }
 
 /** Position of the closing quote of the string that opens at start, in well-formed text. */

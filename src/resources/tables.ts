@@ -8,9 +8,9 @@ type ColumnType = TableColumn['type'];
 export function columns(...specs: readonly string[]): TableColumn[] {
   return specs.map((spec) => {
     const [name, ...flags] = spec.split(':');
-    const type = (flags.find((flag) => flag !== 'wide') ?? 'string') as ColumnType;
+    const type = (flags.find((flag) => flag !== 'wide' && flag !== 'name') ?? 'string') as ColumnType;
     return {
-      name: name!, type, format: name === 'Name' ? 'name' : '', description: DESCRIPTIONS[name!] ?? `${name} of the object.`, priority: flags.includes('wide') ? 1 : 0,
+      name: name!, type, format: flags.includes('name') || name === 'Name' ? 'name' : '', description: DESCRIPTIONS[name!] ?? `${name} of the object.`, priority: flags.includes('wide') ? 1 : 0,
     };
   });
 }

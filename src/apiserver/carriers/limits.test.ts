@@ -64,7 +64,7 @@ test('too long a body is 413, too many bytes of headers are 431', async (t) => {
   const long = Buffer.alloc(3 * 1024 * 1024 + 1, 0x20);
   const refused = await send(to, { method: 'POST', path: '/api/v1/namespaces', headers: { 'content-type': 'application/json', 'content-length': String(long.length) }, body: long });
   const { reason, message, code } = JSON.parse(refused.text) as { reason: string; message: string; code: number };
-  assert.deepEqual([refused.status, reason, message, code], [413, 'RequestEntityTooLarge', 'Request entity is too large: limit is 3145728', 413]);
+  assert.deepEqual([refused.status, reason, message, code], [413, 'RequestEntityTooLarge', 'Request entity too large: limit is 3145728', 413]);
   assert.equal((await send(to, { headers: { 'x-long': 'x'.repeat(70_000) } })).status, 431);
   const session = connectHttp2(`https://127.0.0.1:${to.port}`, { ca: to.ca });
   t.after(() => session.destroy());

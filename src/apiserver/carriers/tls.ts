@@ -245,12 +245,12 @@ class Http1Request implements ApiRequest {
   }
 }
 
-function respondHttp1(message: IncomingMessage, { response, answer: { status, headers, setCookies, body } }: { readonly response: ServerResponse; readonly answer: ApiResponse }): void {
+function respondHttp1(message: IncomingMessage, { response, answer: { status, headers, repeated, body } }: { readonly response: ServerResponse; readonly answer: ApiResponse }): void {
   if (response.destroyed) {
     if (typeof body === 'function') body(closedSink);
     return;
   }
-  if (setCookies) response.setHeader('set-cookie', setCookies);
+  for (const name in repeated) response.setHeader(name, repeated[name]!);
   if (typeof body === 'function') {
     response.writeHead(status, headers);
     response.flushHeaders();

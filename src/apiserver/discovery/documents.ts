@@ -45,11 +45,11 @@ export class DiscoveryDocuments {
     return this.#groups.some(({ name }) => name === group);
   }
 
-  /** Of '/api' or '/apis', as apidiscovery.k8s.io of this version. */
-  aggregated(path: '/api' | '/apis', version: string): DiscoveryDocument {
+  /** Of '/api' or '/apis', as apidiscovery.k8s.io/v2. */
+  aggregated(path: '/api' | '/apis'): DiscoveryDocument {
     this.#refresh();
-    return this.#make(`${path} ${version}`, () => ({
-      kind: 'APIGroupDiscoveryList', apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {},
+    return this.#make(`${path} v2`, () => ({
+      kind: 'APIGroupDiscoveryList', apiVersion: 'apidiscovery.k8s.io/v2', metadata: {},
       items: this.#groups.filter(({ name }) => (name === '') === (path === '/api')).map(aggregatedGroup),
     }))!;
   }
@@ -151,7 +151,7 @@ function resourceEntries({ resource, served }: Endpoint): ResourceEntry[] {
 
 function aggregatedGroup({ name, versions }: Group): KubeObject {
   return {
-    metadata: { name },
+    metadata: name === '' ? {} : { name },
     versions: versions.map(({ version, endpoints, extension }) => ({ version, resources: extension?.resources ?? endpoints.toSorted((left, right) => (left.gvr.resource < right.gvr.resource ? -1 : 1)).map(aggregatedResource), freshness: extension?.freshness ?? 'Current' })),
   };
 }

@@ -54,7 +54,7 @@ test('aggregated discovery has an ETag', async () => {
   const same = await server.request('GET /apis', { headers: { accept: AGGREGATED, 'if-none-match': headers['etag']! } });
   assert.deepEqual([same.status, same.bytes.length], [304, 0]);
   const core = await server.request('GET /api', { headers: { accept: AGGREGATED } });
-  assert.equal(core.body.items[0].metadata.name, '');
+  assert.equal(core.body.items[0].metadata.name, undefined);
 });
 
 test('OpenAPI, version, metrics and the list of paths', async () => {

@@ -8,7 +8,7 @@ import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { Metrics } from '../metrics.ts';
-import { acceptsRoute, MEDIA_TYPES, negotiate, parseAccept } from '../negotiate.ts';
+import { acceptsRoute, MEDIA_TYPES, negotiatePlainly, parseAccept } from '../negotiate.ts';
 import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson, textResponse } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
 import type { HealthChecks } from './health.ts';
@@ -88,10 +88,9 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
   const isRoute = root === 'api' || version !== undefined;
   if (isRoute) demandGet(request.method);
   if (path === '/api' || path === '/apis') {
-    const aggregated = wantedDiscovery(request.headers['accept']);
-    if (aggregated) return aggregatedResponse(context, documents.aggregated(path, aggregated), aggregated);
+    if (wantsAggregated(request.headers['accept'])) return aggregatedResponse(context, documents.aggregated(path));
   }
-  if (isRoute && path !== '/api' && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES)) throw statusErrors.noRepresentation(DOCUMENT_TYPES);
+  if (isRoute && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES)) throw statusErrors.noRepresentation(DOCUMENT_TYPES);
   return discoveryResponse(context, document);
 }
 
@@ -138,32 +137,27 @@ function allPaths({ documents, health, extra = {} }: PathOptions): string[] {
 
 // ------------------------------------------------------------------------------------------------------------- discovery
 
-/** The version of aggregated discovery asked for before anything else, undefined for the classic documents. */
-function wantedDiscovery(accept: string | undefined): 'v2' | 'v2beta1' | undefined {
-  if (!accept?.includes('APIGroupDiscoveryList')) return undefined;
+/** Whether aggregated discovery is asked for before the classic documents. */
+function wantsAggregated(accept: string | undefined): boolean {
+  if (!accept?.includes('APIGroupDiscoveryList')) return false;
   for (const { type, parameters } of parseAccept(accept)) {
     if (type !== 'application/json' && type !== '*/*') continue;
-    if (parameters['as'] === undefined) return undefined;
     const { as, g, v } = parameters;
-    if (as === 'APIGroupDiscoveryList' && g === 'apidiscovery.k8s.io' && (v === 'v2' || v === 'v2beta1')) return v;
+    if (as === undefined && g === undefined && v === undefined) return false;
+    if (as === 'APIGroupDiscoveryList' && g === 'apidiscovery.k8s.io' && v === 'v2') return true;
   }
-  return undefined;
+  return false;
 }
 
-function aggregatedResponse({ request }: RequestContext, { bytes, etag }: DiscoveryDocument, version: string): ApiResponse {
-  const headers = {
-    'content-type': `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`, etag, vary: 'Accept', 'cache-control': 'public',
-  };
-  return request.headers['if-none-match'] === etag ? { status: 304, headers: { etag, vary: 'Accept' }, body: Buffer.alloc(0) } : { status: 200, headers, body: bytes };
+function aggregatedResponse({ request }: RequestContext, { bytes, etag }: DiscoveryDocument): ApiResponse {
+  const caching = { etag, vary: 'Accept', 'cache-control': 'public' };
+  if (request.headers['if-none-match'] === etag) return { status: 304, headers: caching, body: Buffer.alloc(0) };
+  return { status: 200, headers: { 'content-type': 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', ...caching }, body: bytes };
 }
 
 function discoveryResponse({ request, info }: RequestContext, { object, bytes }: DiscoveryDocument): ApiResponse {
-  const { encoding } = negotiate(request.headers['accept']);
-  if (encoding === 'json' && !isPretty(info.query, request)) {
-    const response = jsonResponse(200, bytes);
-    response.headers['vary'] = 'Accept';
-    return response;
-  }
-  const { body, contentType } = encodeObject({ apiVersion: 'v1', ...object } as KubeObject, encoding, { pretty: true });
-  return { status: 200, headers: { 'content-type': contentType, vary: 'Accept' }, body };
+  const { encoding } = negotiatePlainly(request.headers['accept']);
+  if (encoding === 'json' && !isPretty(info.query, request)) return jsonResponse(200, bytes);
+  const { body, contentType } = encodeObject(object, encoding, { pretty: true, apiVersion: 'v1' });
+  return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'no-cache, private' }, body };
 }

@@ -84,16 +84,17 @@ function redirectToSlash(request: ApiRequest): ApiResponse {
 }
 
 /** of: where redirects within the backend are to lead through. */
-export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Pick<ApiResponse, 'headers' | 'setCookies'> {
+export function responseHeaders(response: IncomingMessage, of?: { readonly prefix: string; readonly url: URL }): Pick<ApiResponse, 'headers' | 'repeated'> {
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(response.headers)) {
-    if (value === undefined || name === 'set-cookie' || RESPONSE_NOT_FORWARDED.has(name)) continue;
-    headers[name] = Array.isArray(value) ? value.join(', ') : value;
+  let repeated: Record<string, readonly string[]> | undefined;
+  for (const [name, values] of Object.entries(response.headersDistinct)) {
+    if (values === undefined || RESPONSE_NOT_FORWARDED.has(name)) continue;
+    if (values.length === 1) headers[name] = values[0]!;
+    else (repeated ??= {})[name] = values;
   }
   const { location } = headers;
   if (of && location !== undefined) headers['location'] = rewriteLocation(location, of);
-  const setCookies = response.headers['set-cookie'];
-  return { headers, ...(setCookies && { setCookies }) };
+  return { headers, ...(repeated && { repeated }) };
 }
 
 /** A redirect within the backend stays behind the proxy; one to elsewhere goes on as it is. */

@@ -177,7 +177,7 @@ async function apiHttp(message: IncomingMessage, response: ServerResponse): Prom
   if (known) return void response.end(JSON.stringify(known));
   try {
     const answer = await streams.request(call);
-    if (answer.setCookies) response.setHeader('set-cookie', answer.setCookies);
+    for (const name in answer.repeated) response.setHeader(name, answer.repeated[name]!);
     response.writeHead(answer.status, answer.headers);
     if (typeof answer.body === 'function') answer.body(sinkOf(response));
     else response.end(answer.body as Buffer);

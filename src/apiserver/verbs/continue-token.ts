@@ -1,5 +1,6 @@
 /** The opaque token of a paged list, laid out as upstream's: the revision the pages are consistent at and where the next one starts. */
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
+import { parseJson } from '#machinery/json.ts';
 
 export interface ContinueToken {
   /** -1 = whatever is current: the rest of a list whose revision was compacted away. */
@@ -13,11 +14,12 @@ export function encodeContinue({ revision, startKey }: ContinueToken): string {
 }
 
 export function decodeContinue(text: string): ContinueToken {
+  const json = base64(text);
   let token: unknown;
   try {
-    token = JSON.parse(base64(text));
+    token = parseJson(json);
   } catch (error) {
-    throw isStatusError(error) ? error : invalid('incorrect encoding');
+    throw isStatusError(error) ? invalid(error.message) : error;
   }
   if (typeof token !== 'object' || token === null) throw invalid('incorrect encoding');
   const { v, rv, start } = token as Record<string, unknown>;

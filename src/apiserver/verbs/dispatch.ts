@@ -9,7 +9,7 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { Objects, type StoredEndpoint } from '../objects.ts';
 import { VIRTUAL } from '../virtual/virtual.ts';
-import { acceptsRoute, MEDIA_TYPES } from '../negotiate.ts';
+import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../negotiate.ts';
 import { pageNotFound } from '../respond.ts';
 import { get } from './get.ts';
 import { list } from './list.ts';
@@ -61,8 +61,9 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     case 'create':
       if (info.name !== '' && !(info.resource === 'namespaces' && info.name === '')) throw statusErrors.pathMethodNotAllowed();
       return create(stored, call(context, core, target));
-    case 'update': return update(stored, call(context, core, target));
-    case 'patch': return patch(stored, call(context, core, target));
+    case 'update': case 'patch':
+      if (info.name === '') throw statusErrors.pathMethodNotAllowed();
+      return info.verb === 'update' ? update(stored, call(context, core, target)) : patch(stored, call(context, core, target));
     case 'delete': return remove(stored, call(context, core, target));
     case 'deletecollection': return removeCollection(stored, call(context, core, target));
     default: throw statusErrors.pathMethodNotAllowed();
@@ -76,12 +77,12 @@ function demandRoutedMethod({ request }: RequestContext): void {
 
 const REPRESENTATIONS: readonly string[] = Object.values(MEDIA_TYPES);
 /** Of collections, which can be watched. */
-const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, `${MEDIA_TYPES.json};stream=watch`, `${MEDIA_TYPES.protobuf};stream=watch`];
+const STREAMED_REPRESENTATIONS: readonly string[] = [...REPRESENTATIONS, ...STREAM_TYPES];
 
 /** Built-in resources are routes that say what they produce; custom ones leave it to negotiation. */
 function demandRepresentation({ isBuiltin, resource }: Endpoint, { request, info }: RequestContext): void {
   if (!isBuiltin || acceptsRoute(request.headers['accept'], REPRESENTATIONS)) return;
-  const isWatchable = !resource.virtual && (info.verb === 'list' || info.verb === 'watch');
+  const isWatchable = (!resource.virtual || info.resource === 'componentstatuses') && (info.verb === 'list' || info.verb === 'watch');
   throw statusErrors.noRepresentation(isWatchable ? STREAMED_REPRESENTATIONS : REPRESENTATIONS);
 }
 

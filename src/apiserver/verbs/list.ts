@@ -19,7 +19,7 @@ import type { ApiResponse } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { jsonResponse } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, notOfThisShape, objectOf, protobufItem, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
 import { checkListOptions, parseListOptions, type ListOptions } from './options.ts';
@@ -32,6 +32,7 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   const options = parseListOptions(endpoint, context.info.query);
   checkListOptions(options, context.info.query);
   const view = viewOptions(context, core.clock.now(), endpoint);
+  if (view.accepted.view === 'metadata') throw notOfThisShape(endpoint, 'PartialObjectMetadata');
   requireRevision(core, options.resourceVersion);
   const { cache } = endpoint;
   refuseUnreadableBelow(cache, namespace === '' ? cache.prefix : cache.key({ namespace, name: '' }));
@@ -128,13 +129,17 @@ async function compressedSlabs(slabs: readonly Slab[]): Promise<GzipPart[]> {
 
 async function listSlowly(endpoint: StoredEndpoint, { core, namespace, options, view, form }: ListCall & { readonly options: ListOptions; readonly view: ViewOptions; readonly form: ReadyForm | undefined }): Promise<ApiResponse> {
   const page = await selectPage(endpoint, { core, namespace, options, form });
-  const metadata: ListMeta = {
+  const metadata = metadataOfPage(page);
+  if (form && page.slabs) return slabResponse(metadata, { form, slabs: page.slabs });
+  return renderList(endpoint, { entries: page.entries, metadata, view });
+}
+
+export function metadataOfPage(page: Page): ListMeta {
+  return {
     resourceVersion: String(page.revision),
     ...(page.continue === undefined ? {} : { continue: page.continue }),
     ...(page.remaining === undefined ? {} : { remainingItemCount: page.remaining }),
   };
-  if (form && page.slabs) return slabResponse(metadata, { form, slabs: page.slabs });
-  return renderList(endpoint, { entries: page.entries, metadata, view });
 }
 
 export interface Page {
@@ -157,8 +162,8 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   const prefix = namespace === '' ? cache.prefix : cache.key({ namespace, name: '' });
   const filter = filterOf(endpoint, options);
   const limit = pageSize(options);
-  if (options.continue !== '' && options.resourceVersion) throw statusErrors.badRequest('specifying resource version is not allowed when using continue');
   const token = options.continue === '' ? undefined : decodeContinue(options.continue);
+  if (token && options.resourceVersion) throw statusErrors.badRequest('specifying resource version is not allowed when using continue');
   const current = core.cache.revision;
   const exact = token ? token.revision : options.resourceVersionMatch === 'Exact' || (limit > 0 && options.resourceVersionMatch === '' && (options.resourceVersion ?? 0) > 0) ? options.resourceVersion! : current;
   const revision = exact < 0 ? current : exact;
@@ -246,7 +251,7 @@ async function remainingAfter({ store }: ServerCore, { prefix, revision, last }:
 
 export interface Rendered { readonly entries: readonly CacheEntry[]; readonly metadata: ListMeta; readonly view: ViewOptions }
 
-async function renderList(endpoint: StoredEndpoint, { entries, metadata, view }: Rendered): Promise<ApiResponse> {
+export async function renderList(endpoint: StoredEndpoint, { entries, metadata, view }: Rendered): Promise<ApiResponse> {
   const { accepted, pretty } = view;
   if (accepted.encoding === 'json' && !pretty) return jsonResponse(200, await jsonPieces(endpoint, { entries, metadata, view }));
   if (accepted.encoding === 'protobuf' && accepted.view === 'object') return protobufList(endpoint, { entries, metadata, view });
@@ -261,7 +266,8 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
     case 'table': return tableOf(endpoint, objects, { metadata, options: view });
     case 'metadata': case 'metadata-list': return {
       kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${accepted.viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
-      items: objects.map((object) => metadataOf(object, accepted.viewVersion)),
+      // An empty one is null, as clients of upstream's find it.
+      items: objects.length === 0 ? null : objects.map((object) => metadataOf(object, accepted.viewVersion)),
     };
     default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => (endpoint.isBuiltin ? withoutType(inVersion(endpoint, object)) : inVersion(endpoint, object))) };
   }
@@ -273,6 +279,7 @@ const BRACE = Buffer.from('{');
 
 /** Many small pieces: carriers put them together as suits them. */
 async function jsonPieces(endpoint: StoredEndpoint, { entries, metadata, view }: Rendered): Promise<Buffer[]> {
+  if (entries.length === 0 && view.accepted.view !== 'object') return [Buffer.from(JSON.stringify(listObject(endpoint, { objects: [], metadata, view })))];
   const { head, item, opening = EMPTY, separator = COMMA } = jsonParts(endpoint, { metadata, view });
   const pieces: Buffer[] = [head];
   await inSlices(entries, (entry) => {
@@ -297,10 +304,9 @@ function jsonParts(endpoint: StoredEndpoint, { metadata, view }: { readonly meta
   const { accepted } = view;
   if (accepted.view === 'object' && endpoint.isBuiltin) return { head: listHead(endpoint, metadata), opening: BRACE, separator: COMMA_BRACE, item: untypedItem(endpoint) };
   if (accepted.view === 'object') return { head: listHead(endpoint, metadata), item: (entry) => jsonBytes(endpoint, storedOf(endpoint, entry)) };
-  const empty = listObject(endpoint, { objects: [], metadata, view });
-  const text = JSON.stringify(empty);
-  // The list is the last field and empty.
-  const head = Buffer.from(text.slice(0, -2));
+  const text = JSON.stringify(listObject(endpoint, { objects: [], metadata, view }));
+  // The list is the last field and empty, one way or the other.
+  const head = Buffer.from(text.replace(/(?:null|\[\])\}$/, '['));
   if (accepted.view === 'table') {
     return { head, item: (entry) => Buffer.from(JSON.stringify((tableOf(endpoint, [objectOf(endpoint, entry)], { metadata: {}, options: view, withoutHeaders: true })['rows'] as unknown[])[0])) };
   }

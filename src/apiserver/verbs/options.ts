@@ -1,5 +1,5 @@
 /** The options of verbs, from query parameters and bodies, checked with upstream's words. */
-import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
+import { fieldErrors, statusErrors, type FieldError, type StatusError } from '#machinery/errors.ts';
 import { parseFieldSelector, type FieldSelector } from '#machinery/fields.ts';
 import { parseLabelSelector, type LabelSelector } from '#machinery/labels.ts';
 import type { DecodeMode } from '#machinery/decode.ts';
@@ -30,7 +30,7 @@ export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions 
   const options: ListOptions = {
     labelSelector: query['labelSelector'] ? narrowing(parseLabelSelector(query['labelSelector'])) : undefined,
     fieldSelector: query['fieldSelector'] ? fieldSelectorOf(endpoint, query['fieldSelector']) : undefined,
-    resourceVersion: parseResourceVersion(query['resourceVersion'], isTrue(query['watch'] ?? 'false') ? '' : 'invalid resource version: '),
+    resourceVersion: parseResourceVersion(query['resourceVersion'], isTrue(query['watch'] ?? 'false') ? statusErrors.unexpected : badRevision),
     resourceVersionMatch: (query['resourceVersionMatch'] ?? '') as ListOptions['resourceVersionMatch'],
     limit: Math.max(integer(query['limit']) ?? 0, 0),
     continue: query['continue'] ?? '',
@@ -77,18 +77,22 @@ function refuse(errors: readonly FieldError[], kind: string): void {
   if (errors.length > 0) throw statusErrors.invalid({ group: 'meta.k8s.io', kind, name: '' }, errors);
 }
 
-/** about: what the message begins with. */
-export function parseResourceVersion(text: string | undefined, about = ''): number | undefined {
+function badRevision(why: string): StatusError {
+  return statusErrors.badRequest(`invalid resource version: ${why}`);
+}
+
+/** refusal: upstream takes one that is no number for the client's fault in a list, and for nobody's in a get or watch. */
+export function parseResourceVersion(text: string | undefined, refusal: (why: string) => StatusError = statusErrors.unexpected): number | undefined {
   if (text === undefined || text === '') return undefined;
-  if (!/^[0-9]{1,15}$/.test(text)) {
-    throw statusErrors.badRequest(`${about}resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
-  }
+  if (!/^[0-9]{1,15}$/.test(text)) throw refusal(`resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: ${/^[0-9]+$/.test(text) ? OUT_OF_RANGE : NO_NUMBER}`);
   return Number(text);
 }
 
+const OUT_OF_RANGE = 'value out of range', NO_NUMBER = 'invalid syntax';
+
 function integer(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^-?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`);
+  if (!/^[-+]?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: ${/^[-+]?[0-9]+$/.test(text) ? OUT_OF_RANGE : NO_NUMBER}`);
   return Number(text);
 }
 

@@ -31,7 +31,7 @@ export interface ReadPatch { readonly kind: PatchKind; readonly patch: unknown }
 export async function readPatch({ context }: Pick<WriteCall, 'context'>, schema: ObjectSchema | undefined): Promise<ReadPatch> {
   const kind = KINDS[patchType(context)];
   if (kind === 'apply') throw statusErrors.unsupportedMediaType(ACCEPTED);
-  if (kind === undefined || (kind === 'strategic' && !schema)) throw statusErrors.unsupportedMediaType(schema ? ACCEPTED : CUSTOM_ACCEPTED);
+  if (kind === undefined || (kind === 'strategic' && !schema)) throw schema ? statusErrors.unreadableRepresentation() : statusErrors.unsupportedMediaType(CUSTOM_ACCEPTED);
   const bytes = await context.request.body(MAX_BODY_BYTES);
   const patch = kind === 'json' ? parseJson(bytes.toString()) : parseLenient(bytes.toString());
   context.audit?.patched(patch);

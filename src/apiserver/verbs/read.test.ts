@@ -85,6 +85,18 @@ test('tables, metadata, pretty and compressed bodies', async () => {
   assert.deepEqual([table.kind, table.columnDefinitions[0].name, table.rows[0].cells.slice(0, 2), table.rows[0].object.kind], ['Table', 'Name', ['a', 1], 'PartialObjectMetadata']);
   const one = (await server.request(`GET ${path('views')}/a?includeObject=Object`, { headers: { accept: TABLE } })).body;
   assert.equal(one.rows[0].object.kind, 'ConfigMap');
+  const bare = (await server.request(`GET ${path('views')}?includeObject=None`, { headers: { accept: TABLE } })).body;
+  assert.equal(bare.rows[0].object, null);
+  for (const [target, as, message] of [
+    [path('views'), 'PartialObjectMetadata', 'you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)'],
+    [`${path('views')}/a`, 'PartialObjectMetadataList', 'you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)'],
+  ]) {
+    const refused = await server.request(`GET ${target}`, { headers: { accept: `application/json;as=${as};v=v1;g=meta.k8s.io` } });
+    assert.deepEqual([refused.status, refused.body.message], [406, message]);
+  }
+  const nothing = async (resource: string, accept: string): Promise<Record<string, unknown>> => (await server.request(`GET ${resource}?labelSelector=none`, { headers: { accept } })).body;
+  assert.equal((await nothing(path('views'), 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io'))['items'], null);
+  assert.deepEqual([(await nothing(path('views'), TABLE))['rows'], (await nothing('/api/v1/limitranges', TABLE))['rows']], [[], null]);
   const metadata = (await server.request(`GET ${path('views')}`, { headers: { accept: 'application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' } })).body;
   assert.deepEqual([metadata.kind, metadata.items[0].kind, metadata.items[0].data], ['PartialObjectMetadataList', 'PartialObjectMetadata', undefined]);
   assert.match((await server.request(`GET ${path('views')}/a?pretty=true`)).text, /^\{\n {2}"apiVersion"/);
@@ -276,7 +288,8 @@ test('options that cannot be read are refused in words that say why', async () =
     ['limit=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
     ['timeoutSeconds=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
     ['resourceVersion=abc', 400, 'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
-    ['watch=true&resourceVersion=abc', 400, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
+    ['limit=99999999999999999999', 400, 'strconv.ParseInt: parsing "99999999999999999999": value out of range'],
+    ['watch=true&resourceVersion=abc', 500, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
     ['continue=a.b', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 1'],
     ['continue=bogus', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 4'],
     ['continue=e30', 400, 'invalid continue token: continue key is not valid: server does not recognize this encoded version '],

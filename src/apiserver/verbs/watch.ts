@@ -18,11 +18,11 @@ import type { RequestContext, ServerCore } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse, ResponseSink } from '../http.ts';
 import type { RequestLabels, WatchSeries } from '../metrics.ts';
-import { MEDIA_TYPES } from '../negotiate.ts';
+import { MEDIA_TYPES, STREAM_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { labelsOf } from '../request-labels.ts';
 import { statusOf } from '../respond.ts';
-import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
+import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, versionOf, viewOptions, type ViewOptions } from '../views.ts';
 import { Broadcast, type BroadcastMember } from './broadcast.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from './options.ts';
@@ -85,7 +85,7 @@ interface Form {
 function formOf(endpoint: StoredEndpoint, view: ViewOptions): Form {
   const { accepted } = view;
   const version = endpoint.apiVersion;
-  if (accepted.encoding === 'yaml') throw statusErrors.notAcceptable([MEDIA_TYPES.json, MEDIA_TYPES.protobuf]);
+  if (accepted.encoding === 'yaml') throw statusErrors.notAcceptable(STREAM_TYPES);
   const render = renderer(endpoint, view);
   const bookmark = (object: KubeObject): KubeObject => bookmarkIn(endpoint, object, view);
   if (accepted.encoding === 'protobuf') {
@@ -113,7 +113,7 @@ function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEnt
   let first = true;
   return (entry) => {
     const object = objectOf(endpoint, entry);
-    const table = tableOf(endpoint, [object], { metadata: { resourceVersion: object.metadata?.resourceVersion ?? '' }, options: { ...view, nowMs: Date.now() }, withoutHeaders: !first });
+    const table = tableOf(endpoint, [object], { metadata: versionOf(object), options: { ...view, nowMs: Date.now() }, withoutHeaders: !first });
     first = false;
     return table;
   };
@@ -123,7 +123,7 @@ function bookmarkIn(endpoint: StoredEndpoint, object: KubeObject, { accepted: { 
   if (view === 'object') return object;
   const metadata = metadataOf(object, viewVersion);
   if (view !== 'table') return metadata;
-  const cells = endpoint.resource.table.columns.map(({ name, type }) => (name === 'Age' ? '<unknown>' : type === 'integer' ? 0 : type === 'boolean' ? false : ''));
+  const cells = endpoint.resource.table.columns.map(({ name, type }) => (name === 'Age' ? '<unknown>' : type === 'integer' ? 0 : type === 'boolean' ? false : type === 'date' ? null : ''));
   return { kind: 'Table', apiVersion: `meta.k8s.io/${viewVersion}`, metadata: { resourceVersion: object.metadata!.resourceVersion! }, columnDefinitions: null, rows: [{ cells, object: metadata }] };
 }
 

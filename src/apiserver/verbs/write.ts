@@ -3,7 +3,7 @@ import { isStatusError, fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { apiVersionOf, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import { listKindOf, type Endpoint } from '../catalogue.ts';
+import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext, ServerCore } from '../context.ts';
 import { decodeBody } from '../encode.ts';
 import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../flowcontrol/request-timeout.ts';
@@ -12,9 +12,10 @@ import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../n
 import { Objects, type DeleteRequest, type StoredEndpoint, type Target, type UpdateRequest, type WriteContext } from '../objects.ts';
 import { isTrue } from '../request-info.ts';
 import { successStatus } from '../respond.ts';
-import { inVersion, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
-import { selectPage } from './list.ts';
-import { checkDryRun, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';
+import { inVersion, notOfThisShape, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
+import { requireRevision } from './get.ts';
+import { metadataOfPage, renderList, selectPage } from './list.ts';
+import { checkDryRun, checkListOptions, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';
 
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
@@ -198,30 +199,31 @@ function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
   return decodeBody({ gvk, schema, isOptions: true }, { bytes, encoding, mode: 'ignore', warn: () => {} });
 }
 
-/** Deletions under way at once. */
+/** Deletions under way at once. The answer is the list of what was there before. */
 const COLLECTION_WORKERS = 16;
 
 export async function removeCollection(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
   const view = viewOptions(context, core.clock.now(), endpoint);
   const deletion = await readDeleteOptions(context);
   const options = parseListOptions(endpoint, context.info.query);
+  checkListOptions(options, context.info.query);
+  requireRevision(core, options.resourceVersion);
   const page = await selectPage(endpoint, { core, namespace: target.namespace, options });
   const write = writeContext(context, { dryRun: deletion.dryRun, options: deleteOptionsObject(deletion) });
-  const items: KubeObject[] = [];
   const queue = page.entries.values();
   const work = async (): Promise<void> => {
     for (const entry of queue) {
       const { name = '', namespace = '' } = endpoint.cache.parsed.of(entry).metadata ?? {};
       try {
-        items.push(inVersion(endpoint, (await objects.delete(endpoint, deletion, { target: { name, namespace }, context: write })).object));
+        await objects.delete(endpoint, deletion, { target: { name, namespace }, context: write });
       } catch (error) {
         if (!isStatusError(error, 'NotFound')) throw error;
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(COLLECTION_WORKERS, page.entries.length) }, work));
-  const result: KubeObject = { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: { resourceVersion: String(core.cache.revision) }, items };
-  return respondEncoded(result, { status: 200, options: { ...view, accepted: { ...view.accepted, view: 'object' } } });
+  if (view.accepted.view === 'metadata') throw notOfThisShape(endpoint, 'PartialObjectMetadata');
+  return renderList(endpoint, { entries: page.entries, metadata: metadataOfPage(page), view });
 }
 
 /** A body of any kind, for subresources that take their own. */

@@ -13,8 +13,8 @@ export const serviceaccounts = defineResource<ServiceAccount>({
   warnings: (account, previous) => account.metadata?.annotations?.[ENFORCE] === 'true' && previous?.metadata?.annotations?.[ENFORCE] === undefined
     ? ['metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets'] : [],
   table: {
-    columns: columns('Name', 'Secrets', 'Age'),
-    row: (account, context) => [nameOf(account), account.secrets?.length ?? 0, ageOf(account, context)],
+    columns: columns('Name', 'Age'),
+    row: (account, context) => [nameOf(account), ageOf(account, context)],
   },
 });
 

@@ -19,7 +19,7 @@ export const csistoragecapacities = defineResource<CSIStorageCapacity>({
     for (const field of ['nodeTopology', 'storageClassName'] as const) checkImmutable(next[field], previous[field], Path.root(field), errors);
     return errors.list;
   },
-  table: { columns: columns('Name', 'StorageClassName', 'Capacity'), row: (object) => [nameOf(object), object.storageClassName ?? '', object.capacity ?? '<unset>'] },
+  table: { columns: columns('Name', 'Created At:date'), row: (capacity) => [nameOf(capacity), capacity.metadata?.creationTimestamp ?? null] },
 });
 
 function validate(object: CSIStorageCapacity): Errors['list'] {

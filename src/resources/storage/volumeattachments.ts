@@ -19,7 +19,7 @@ export const volumeattachments = defineResource<VolumeAttachment>({
   validateUpdate: validateChange,
   status: { prepareForUpdate: keepAllButStatusAndMetadata, validateUpdate: validateChange },
   table: {
-    columns: columns('Name', 'Attacher', 'PV', 'Node', 'Attached:boolean', 'Age'),
+    columns: columns('Name', 'Attacher:name', 'PV', 'Node', 'Attached:boolean', 'Age'),
     row: (attachment, context) => [
       nameOf(attachment), attachment.spec?.attacher ?? '', attachment.spec?.source?.persistentVolumeName ?? '', attachment.spec?.nodeName ?? '', attachment.status?.attached ?? false, ageOf(attachment, context),
     ],

@@ -71,7 +71,7 @@ async function answerOf(stream: ClientHttp2Stream): Promise<Answer> {
 // ----------------------------------------------------------------------------------------------------- what is right
 
 test('cookies of a proxied backend are lines of their own', async () => {
-  handler = () => Promise.resolve({ status: 200, headers: {}, setCookies: ['a=1', 'b=2, c'], body: Buffer.from('x') });
+  handler = () => Promise.resolve({ status: 200, headers: {}, repeated: { 'set-cookie': ['a=1', 'b=2, c'] }, body: Buffer.from('x') });
   await withSession(async (session) => assert.deepEqual((await exchange(session, { ':path': '/' })).headers['set-cookie'], ['a=1', 'b=2, c']));
 });
 

@@ -418,7 +418,7 @@ export class Http2Connection implements StreamOutput {
 
   // -------------------------------------------------------------------------------------------------------------- writing
 
-  #respond(stream: Http2Stream, { status, headers, setCookies, body }: ApiResponse): void {
+  #respond(stream: Http2Stream, { status, headers, repeated, body }: ApiResponse): void {
     if (stream.closed) {
       if (typeof body === 'function') body(closedSink);
       return;
@@ -427,7 +427,7 @@ export class Http2Connection implements StreamOutput {
     const isWhole = typeof body !== 'function';
     if (isWhole && headers['content-length'] === undefined && status !== 204 && status !== 304) headers['content-length'] = String(lengthOf(body));
     headers['date'] ??= httpDate();
-    const block = encodeHeaders(status, headers, setCookies);
+    const block = encodeHeaders(status, headers, repeated);
     const isHead = stream.method === 'HEAD';
     if (isHead && !isWhole) body(closedSink);
     if (isHead || (isWhole && lengthOf(body) === 0)) {

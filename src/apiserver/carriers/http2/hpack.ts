@@ -150,13 +150,13 @@ const STATUS_NAME_INDEX = INDEX_OF_NAME.get(':status')!;
 let scratch = Buffer.allocUnsafe(16 * 1024);
 
 /** Bytes of one block, good until the next call. Values: Latin-1, without line ends (checked where headers are made). */
-export function encodeHeaders(status: number, headers: Readonly<Record<string, string>>, setCookies?: readonly string[]): Buffer {
+export function encodeHeaders(status: number, headers: Readonly<Record<string, string>>, repeated?: Readonly<Record<string, readonly string[]>>): Buffer {
   let at = 0;
   const index = INDEX_OF_STATUS.get(status);
   if (index !== undefined) scratch[at++] = 0x80 | index;
   else at = putString(String(status), putIndex(STATUS_NAME_INDEX, at));
   for (const name in headers) at = putHeader(name, headers[name]!, at);
-  if (setCookies) for (const cookie of setCookies) at = putHeader('set-cookie', cookie, at);
+  for (const name in repeated) for (const value of repeated[name]!) at = putHeader(name, value, at);
   return scratch.subarray(0, at);
 }
 
