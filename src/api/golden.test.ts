@@ -23,7 +23,7 @@ function kindOf(name: string): GroupVersionKind {
 test('golden objects are there', { skip }, () => assert.ok(names.length > 150));
 
 for (const name of names) {
-  test(name, () => {
+  test(name, async () => {
     const read = (extension: string): Buffer => readFileSync(join(folder, `${name}.${extension}`));
     const object = JSON.parse(read('json').toString()) as KubeObject;
     const bytes = read('pb');
@@ -32,7 +32,7 @@ for (const name of names) {
     assert.deepEqual(decodeObject(bytes, { schemaFor: schemaForKind, defaultKind: kindOf(name) }), object);
     assert.deepEqual(encodeObject(object, schema), bytes);
     assert.deepEqual(encodeObject(parse(read('yaml').toString()) as KubeObject, schema), bytes);
-    const compared = managedFieldsAfterUpdate({ schema, live: undefined, next: object, manager: 'm', apiVersion: 'v', nowMs: 0 });
+    const compared = await managedFieldsAfterUpdate({ schema, live: undefined, next: object, manager: 'm', apiVersion: 'v', nowMs: 0 });
     assert.equal(JSON.stringify(fieldsOfNew(schema, object)), JSON.stringify(compared.find(({ manager }) => manager === 'm')?.fieldsV1 ?? {}));
   });
 }

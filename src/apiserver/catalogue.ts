@@ -4,6 +4,7 @@
  */
 import { assert } from '#stdx/assert.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersion, type GroupVersionKind, type GroupVersionResource, type KubeObject } from '#machinery/object.ts';
+import type { KindVersions } from '#machinery/apply/kind-versions.ts';
 import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { serializedHead } from '#machinery/serialize.ts';
@@ -54,6 +55,8 @@ export interface Endpoint {
   readonly fromVersion?: (object: KubeObject) => KubeObject | Promise<KubeObject>;
   /** Reads a body of this kind, where the schema alone does not say how. */
   readonly decode?: (value: unknown, mode: DecodeMode) => Decoded;
+  /** The kind in all its versions, where the record does not know them. */
+  readonly kindVersions?: KindVersions;
   /** Default: kind + 'List'. */
   readonly listKind?: string;
   /** Of custom resources, for OpenAPI; absent: any object. */

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { randomSuffix } from '#stdx/random.ts';
 import { StatusError, statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
+import { sameButForTimes } from '#machinery/apply/managed-fields.ts';
 import { validateObjectMeta, validateObjectMetaUpdate, validateStandardFinalizers } from '#machinery/metadata-validation.ts';
 import type { GroupVersionKind, KubeObject, ObjectMeta, UserInfo } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
@@ -62,6 +63,8 @@ export interface UpdateRequest {
   readonly mayCreate?: boolean;
   /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
   readonly mustHaveResourceVersion?: boolean;
+  /** A change of nothing but the times of owners is none: what was written back as it was read is not written. */
+  readonly ignoresTimes?: true;
   /** managedFields are left as change() made them: by a server-side apply, or by what upstream keeps no account of (binding). */
   readonly applied?: boolean;
 }
@@ -75,7 +78,7 @@ export interface Face {
   take(object: KubeObject, face: KubeObject): void;
 }
 
-interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry }
+interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry; readonly ignoresTimes?: boolean }
 
 /** Attempts of an update whose conflicts are not the client's business. */
 const MAX_ATTEMPTS = 30;
@@ -99,7 +102,8 @@ export class Objects {
     beginMetadata(meta, { endpoint, target, nowMs: this.#core.clock.now() });
     resource.applyDefaults(object);
     dropRepeatedOwners(meta, context.warn);
-    if (!applied) ownNew(endpoint, object, this.#writer(context));
+    const owning = applied ? undefined : ownNew(endpoint, object, this.#writer(context));
+    if (owning) await owning;
     const attributes = this.#attributes({ operation: 'CREATE', endpoint, target: { namespace: target.namespace, name: meta.name ?? '' }, context, object, oldObject: undefined });
     if (context.admission && this.#core.admission.mayChange(attributes)) {
       const waiting = this.#core.admission.admit(attributes);
@@ -189,6 +193,8 @@ export class Objects {
     continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
     resource.applyDefaults(next);
     dropRepeatedOwners(meta, context.warn);
+    const owning = request.applied ? undefined : ownChanged(endpoint, { next, previous }, this.#writer(context));
+    if (owning) await owning;
     const { face } = request;
     const attributes = this.#attributes({ operation: 'UPDATE', endpoint, target, context, object: face ? face.show(next) : next, oldObject: face ? face.show(previous) : previous, ...(face ? { gvk: face.gvk } : {}) });
     if (context.admission) {
@@ -200,7 +206,6 @@ export class Objects {
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, errors);
-    if (!request.applied) ownChanged(endpoint, { next, previous }, this.#writer(context));
     if (context.subresource !== 'status') for (const warning of resource.warnings(next, previous)) context.warn(warning);
     if (context.admission) {
       const waiting = this.#core.admission.validate(attributes);
@@ -212,7 +217,7 @@ export class Objects {
       const goes = deletesDuringUpdate(next, previous);
       const written = goes
         ? await this.#remove(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
-        : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry });
+        : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry, ignoresTimes: request.ignoresTimes ?? false });
       allocation?.commit();
       if (goes) this.#core.services.released(endpoint, next, { dryRun: context.dryRun });
       return written;
@@ -253,10 +258,11 @@ export class Objects {
     if (entry) {
       const unchanged = withResourceVersion(value, String(entry.revision));
       if (unchanged.equals(entry.bytes) && (dryRun || !await this.#isStale(key))) return { object: endpoint.cache.parsed.of(entry), bytes: entry.bytes, created };
-      // The same fields in another order are as long.
+      // The same fields in another order, or with other times, are as long.
       if (unchanged.length === entry.bytes.length) {
         const before = endpoint.cache.parsed.of(entry);
-        if (jsonEqual({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before) && (dryRun || !await this.#isStale(key))) return { object: before, bytes: entry.bytes, created };
+        const isSame = options.ignoresTimes ? sameButForTimes : jsonEqual;
+        if (isSame({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before) && (dryRun || !await this.#isStale(key))) return { object: before, bytes: entry.bytes, created };
       }
     }
     if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };

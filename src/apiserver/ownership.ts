@@ -1,8 +1,9 @@
 /** Who owns which fields of stored objects (metadata.managedFields): what machinery works out, for one endpoint's objects. */
-import { managedFieldsAfterUpdate, managedFieldsOfNew } from '#machinery/apply/managed-fields.ts';
+import type { KindVersions } from '#machinery/apply/kind-versions.ts';
+import { managedFieldsAfterUpdate, managedFieldsOfNew, type WriteContext } from '#machinery/apply/managed-fields.ts';
+import type { WrittenFields } from '#machinery/apply/written-fields.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import type { ObjectSchema } from '#machinery/schema.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { parseApiVersion, type KubeObject, type ManagedFieldsEntry } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Endpoint } from './catalogue.ts';
 
@@ -13,52 +14,85 @@ export interface Writer {
   readonly nowMs: number;
 }
 
-/** What this way in does not write, so that nobody comes to own it through it. */
-export function resetFields({ schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>, subresource: string): (readonly string[])[] {
-  if (subresource === 'status') return [['spec']];
+const ALL_BUT_STATUS: WrittenFields = { without: ['status'] };
+const ALL_BUT_SPEC: WrittenFields = { without: ['spec'] };
+const ALL_BUT_SPEC_AND_METADATA: WrittenFields = { without: ['spec', 'metadata'] };
+
+/** What this way in writes; undefined: all of it. */
+export function writtenFields({ schema, served, isBuiltin, resource }: Pick<Endpoint, 'schema' | 'served' | 'isBuiltin' | 'resource'>, subresource: string): WrittenFields | undefined {
   // Of what is not stored, nobody knows better than the writer.
-  if (resource.virtual) return [];
-  if (subresource === '' && resource.behaviour.resetFields) return resource.behaviour.resetFields.map((name) => [name]);
+  if (resource.virtual) return undefined;
+  const own = resource.behaviour.written?.[subresource];
+  if (own) return own;
+  if (subresource === 'status') return isBuiltin ? ALL_BUT_SPEC : ALL_BUT_SPEC_AND_METADATA;
   // A custom resource without the subresource has its status written with the rest.
-  return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? STATUS : [];
+  return subresource === '' && schema?.byName.has('status') && (isBuiltin || served.subresources.has('status')) ? ALL_BUT_STATUS : undefined;
 }
 
-const STATUS: string[][] = [['status']];
-
-/** The version of objects as the writer of objects sees them. */
-function formOf(endpoint: Endpoint): { readonly schema: ObjectSchema | undefined; readonly apiVersion: string } {
-  if (endpoint.isStorageVersion || endpoint.codec) return { schema: endpoint.schema, apiVersion: endpoint.apiVersion };
-  return { schema: schemaForKind(endpoint.storageGvk), apiVersion: apiVersionOf(endpoint.storageGvk) };
+/** What the endpoint's owners may have written in. */
+export function kindVersions(endpoint: Endpoint): KindVersions {
+  if (endpoint.kindVersions) return endpoint.kindVersions;
+  const { resource, gvk: { kind } } = endpoint;
+  return {
+    schemaOf: (apiVersion) => {
+      const gvk = { ...parseApiVersion(apiVersion), kind };
+      // Objects that two groups share may have owners of both.
+      return gvk.group === resource.group || resource.behaviour.storedAs !== undefined ? schemaForKind(gvk) : undefined;
+    },
+    convert: (object, apiVersion) => resource.convert(object, apiVersion),
+  };
 }
 
-/** The object is as its writer sent it, with defaults: what the server adds later is nobody's. */
-export function ownNew(endpoint: Endpoint, object: KubeObject, { manager, nowMs }: Writer): void {
-  const { schema, apiVersion } = formOf(endpoint);
-  if (!schema) return;
-  const request = { schema, manager, apiVersion, nowMs, resetFields: resetFields(endpoint, '') };
+/** How a request through the endpoint writes its fields down, in the request's version. undefined: of this kind nothing is written down. */
+export function ownershipContext(endpoint: Endpoint, { manager, subresource, nowMs }: Writer): WriteContext | undefined {
+  const { schema, apiVersion } = endpoint;
+  if (!schema) return undefined;
+  return { schema, apiVersion, manager, nowMs, written: writtenFields(endpoint, subresource), versions: kindVersions(endpoint), ...(subresource ? { subresource } : {}) };
+}
+
+function inRequestVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
+  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
+}
+
+/** The object is as its writer sent it, with defaults: what the server adds later is nobody's. May have to wait. */
+export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): Promise<void> | undefined {
+  const request = ownershipContext(endpoint, { ...writer, subresource: '' });
+  if (!request) return undefined;
   const sent = object.metadata!.managedFields;
-  const managedFields = unlessMalformed(() => (sent && sent.length > 0 ? managedFieldsAfterUpdate({ ...request, live: undefined, next: object }) : managedFieldsOfNew({ ...request, object })));
-  if (managedFields && managedFields.length > 0) object.metadata!.managedFields = managedFields;
-  else delete object.metadata!.managedFields;
+  const seen = inRequestVersion(endpoint, object);
+  if (!sent || sent.length === 0) return settle(object, unlessMalformed(() => managedFieldsOfNew({ ...request, object: seen })));
+  return settle(object, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live: undefined, next: seen })));
 }
 
-/** Objects of which nobody owned anything stay so until they are applied. */
-export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject }, { manager, subresource, nowMs }: Writer): void {
-  if (previous.metadata!.managedFields === undefined) return;
-  const { schema, apiVersion } = formOf(endpoint);
-  if (!schema) return;
-  const changed = unlessMalformed(() => managedFieldsAfterUpdate({ schema, live: previous, next, manager, apiVersion, nowMs, ...(subresource ? { subresource } : {}) }));
-  const managedFields = changed ?? previous.metadata!.managedFields;
-  if (managedFields.length > 0) next.metadata!.managedFields = managedFields;
-  else delete next.metadata!.managedFields;
+/** Objects of which nobody owned anything stay so until they are applied. next: as ownNew's object. May have to wait. */
+export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject }, writer: Writer): Promise<void> | undefined {
+  if (previous.metadata!.managedFields === undefined && next.metadata!.managedFields === undefined) return undefined;
+  const request = ownershipContext(endpoint, writer);
+  if (!request) return undefined;
+  const [live, seen] = [previous, next].map((object) => inRequestVersion(endpoint, object)) as [KubeObject, KubeObject];
+  return settle(next, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live, next: seen, schemaChanges: !endpoint.isBuiltin })));
+}
+
+type Entries = ManagedFieldsEntry[] | undefined;
+
+/** undefined entries: nobody can say who owns what. */
+function settle(object: KubeObject, entries: Entries | Promise<Entries>): Promise<void> | undefined {
+  if (entries instanceof Promise) return entries.then((found) => void settle(object, found));
+  if (entries && entries.length > 0) object.metadata!.managedFields = entries;
+  else delete object.metadata!.managedFields;
+  return undefined;
 }
 
 /** Items without their keys have no owner. Saying so is validation's business. */
-function unlessMalformed<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
+function unlessMalformed(work: () => ManagedFieldsEntry[] | Promise<ManagedFieldsEntry[]>): Entries | Promise<Entries> {
+  const refused = (error: unknown): undefined => {
     if (!isStatusError(error)) throw error;
     return undefined;
+  };
+  try {
+    const entries = work();
+    return entries instanceof Promise ? entries.catch(refused) : entries;
+  } catch (error) {
+    return refused(error);
   }
 }

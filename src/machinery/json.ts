@@ -129,6 +129,11 @@ function fieldsEqual(left: JsonObject, right: JsonObject, equal: (left: unknown,
   return true;
 }
 
+/** What Go's JSON package calls a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */
+export function goTypeName(value: unknown): string {
+  return value === null || value === undefined ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;
+}
+
 /** A value as Go's %v prints it, for messages: map[a:1 b:[x y]]. */
 export function goValue(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';

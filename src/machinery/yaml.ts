@@ -29,8 +29,14 @@ const OPTIONS: ParseOptions & DocumentOptions & SchemaOptions = {
   logLevel: 'silent',
   customTags: (tags: Tags): Tags => tags.filter((tag) => typeof tag === 'string'
     ? !UNWANTED_TAGS.has(tag)
-    : !(tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME') || UNWANTED_TAGS.has(tag.tag.slice(tag.tag.lastIndexOf(':') + 1)))),
+    : !(tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME') || UNWANTED_TAGS.has(tag.tag.slice(tag.tag.lastIndexOf(':') + 1)))).map(withDigits),
 };
+
+/** A dot or a sign alone is a text, no number. */
+function withDigits(tag: Tags[number]): Tags[number] {
+  if (typeof tag === 'string' || tag.tag !== 'tag:yaml.org,2002:float' || !('test' in tag) || !tag.test?.test('.')) return tag;
+  return { ...tag, test: new RegExp(`(?=.*[0-9])(?:${tag.test.source})`, tag.test.flags) };
+}
 
 /** The one document of a body. Throws StatusError 400. */
 export function parseYaml(text: string): ParsedYaml {

@@ -8,6 +8,7 @@
  * may change the object given as first argument in place, and that validation may look at other objects by context.find. Order on create: decode → default → prepareForCreate → admission
  * (mutating) → default again → validate → admission (validating) → store. On update: … prepareForUpdate → validateUpdate.
  */
+import type { WrittenFields } from '#machinery/apply/written-fields.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 
@@ -67,8 +68,11 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   /** Metadata (names, labels, annotations, finalizers, owner references) is validated generically before; nameRule picks the rule. */
   readonly validate?: (object: T, context: HookContext) => FieldError[];
   readonly validateUpdate?: (next: T, previous: T, context: HookContext) => FieldError[];
-  /** Fields at the top that nobody comes to own by writing the object: what the server resets. Default: status, where there is one. */
-  readonly resetFields?: readonly string[];
+  /**
+   * What each way in writes, by subresource ('' the object itself): the other fields the server resets, so that nobody comes to own them
+   * through it. Default: all but the status through the object, all but the spec through its status.
+   */
+  readonly written?: Readonly<Record<string, WrittenFields>>;
   readonly warnings?: (object: T, previous: T | undefined) => string[];
   /** A warning that goes with every answer about this resource, reads too. */
   readonly deprecation?: string;

@@ -9,7 +9,8 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, type JsonObject } from '#machinery/json.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, parseApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
 import { customDefinitionName } from '#api/openapi-custom.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import type { Resource } from '#resources/resource.ts';
@@ -183,11 +184,20 @@ export class CustomResources {
     };
     const codec = isAlwaysCurrent(definition, version) ? undefined : createCodec(versions, apiVersion, (entry) => cache.parsed.of(entry));
     const convert = conversionOf(versions);
+    const schemas = new Map<string, ObjectSchema>();
+    const schemaIn = ({ group: of, version: wanted }: GroupVersion): ObjectSchema | undefined => {
+      const known = schemas.get(wanted), other = nodes.get(wanted);
+      if (of !== group || known || !other) return of === group ? known : undefined;
+      const made = toObjectSchema(other, customDefinitionName({ ...gvk, version: wanted }));
+      schemas.set(wanted, made);
+      return made;
+    };
     return {
       resource, served: served!, isBuiltin: false, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
       // Hooks see the served version; what differs from it in the store is the codec's business.
       storageGvk: gvk, isStorageVersion: true, codec, fromVersion: (object) => convert(object, apiVersion),
-      schema: toObjectSchema(node, name), decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
+      kindVersions: { schemaOf: (wanted) => schemaIn(parseApiVersion(wanted)), convert },
+      schema: schemaIn(gvk), decode: (value, mode) => decodeCustom(value, { node, envelope, mode }),
       verbs: new Set(VERBS), cache, groupResource: { group, resource: resource.plural },
       selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...fields.map(({ field }) => field)]),
       fieldsOf: (object) => ({ ...fieldsOfMetadata(object), ...Object.fromEntries(fields.map(({ field, path }) => [field, textOf(valueAt(object, path))])) }),

@@ -77,7 +77,7 @@ describe('server-side apply', () => {
     const { body } = await server.request(`GET ${path}`);
     interface Entry { manager: string; operation: string; apiVersion: string; subresource?: string; fieldsV1: Record<string, Record<string, object>> }
     const owners = (body.metadata.managedFields as Entry[]).map(({ manager, operation, apiVersion, subresource = '', fieldsV1 }) => [manager, operation, apiVersion, subresource, 'f:replicas' in fieldsV1['f:spec']!]);
-    assert.deepEqual([body.spec.replicas, body.metadata.generation, owners], [3, 2, [['one', 'Apply', 'apps/v1', '', false], ['two', 'Apply', 'apps/v1', 'scale', true]]]);
+    assert.deepEqual([body.spec.replicas, body.metadata.generation, owners], [3, 2, [['two', 'Apply', 'apps/v1', 'scale', true], ['one', 'Apply', 'apps/v1', '', false]]]);
     const again = await apply(`${path}/scale`, 'two', scale(3));
     assert.equal(again.body.metadata.resourceVersion, body.metadata.resourceVersion);
     assert.equal((await apply(`${path}/scale`, 'two', scale(-1))).body.message, 'Scale.autoscaling "scaled" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0');

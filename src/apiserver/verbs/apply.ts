@@ -2,14 +2,15 @@
  * Server-side apply: PATCH with a configuration of fields that one manager wants to own. The merge itself is #machinery/apply; all other
  * writes keep managedFields true as well (ownership.ts).
  */
-import { fieldErrors, statusErrors } from '#machinery/errors.ts';
-import { applyConfiguration } from '#machinery/apply/managed-fields.ts';
-import { deepClone, isJsonObject } from '#machinery/json.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
-import { parseYaml } from '#machinery/yaml.ts';
+import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
+import { applyConfiguration } from '#machinery/apply/apply-configuration.ts';
+import { deepClone, goTypeName, isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
+import { parseYaml, type ParsedYaml } from '#machinery/yaml.ts';
+import type { WriteContext } from '#machinery/apply/managed-fields.ts';
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext } from '../context.ts';
-import { resetFields } from '../ownership.ts';
+import { ownershipContext } from '../ownership.ts';
 import { isTrue } from '../request-info.ts';
 import type { MutationOptions } from './options.ts';
 import { MAX_BODY_BYTES } from './write.ts';
@@ -18,34 +19,62 @@ export interface ReadApply {
   readonly config: KubeObject;
   readonly manager: string;
   readonly force: boolean;
+  /** Refuses, or warns of, what strictness has against the text. Said only once the configuration could be applied. */
+  checkText(): void;
 }
 
 /** The body and options of an apply request, checked with upstream's words. */
-export async function readApply(endpoint: Pick<Endpoint, 'gvk'>, context: RequestContext, options: MutationOptions): Promise<ReadApply> {
+export async function readApply({ gvk }: Pick<Endpoint, 'gvk'>, context: RequestContext, options: MutationOptions): Promise<ReadApply> {
   if (options.fieldManager === '') {
     throw statusErrors.invalid({ group: 'meta.k8s.io', kind: 'PatchOptions', name: '' }, [fieldErrors.required('fieldManager', 'is required for apply patch')]);
   }
-  const { value, problems } = parseYaml((await context.request.body(MAX_BODY_BYTES)).toString());
-  if (options.fieldValidation === 'strict' && problems.length > 0) throw statusErrors.badRequest(`error strict decoding YAML: ${problems.join(', ')}`);
-  if (options.fieldValidation === 'warn') context.warnings.push(...problems);
-  if (!isJsonObject(value)) throw statusErrors.badRequest('error decoding YAML: the configuration should be an object');
+  const { value, problems } = readConfiguration((await context.request.body(MAX_BODY_BYTES)).toString());
   context.audit?.patched(value);
+  checkKind(value, gvk);
   const config = value as KubeObject;
-  const wanted = apiVersionOf(endpoint.gvk);
-  if (typeof config.apiVersion !== 'string' || config.apiVersion === '') throw statusErrors.badRequest('apiVersion must be set');
-  if (typeof config.kind !== 'string' || config.kind === '') throw statusErrors.badRequest("Object 'Kind' is missing in the configuration");
-  if (config.apiVersion !== wanted || config.kind !== endpoint.gvk.kind) {
-    throw statusErrors.badRequest(`Incorrect version specified in apply patch. Specified patch version: ${config.apiVersion}, expected: ${wanted}`);
-  }
-  if ((config.metadata?.managedFields ?? []).length > 0) throw statusErrors.badRequest('metadata.managedFields must be nil');
-  return { config, manager: options.fieldManager, force: isTrue(context.info.query['force'] ?? 'false') };
+  // Whatever stands there: it is not the client's to say. What is no list of them does not fit the type.
+  const { managedFields } = (isJsonObject(config.metadata) ? config.metadata : {}) as { managedFields?: unknown };
+  if (Array.isArray(managedFields)) throw statusErrors.badRequest('metadata.managedFields must be nil');
+  let isSaid = false;
+  return {
+    config, manager: options.fieldManager, force: isTrue(context.info.query['force'] ?? 'false'),
+    checkText: () => {
+      if (isSaid) return;
+      isSaid = true;
+      if (options.fieldValidation === 'strict' && problems.length > 0) throw statusErrors.badRequest(`error strict decoding YAML: error converting YAML to JSON: ${problems.join(', ')}`);
+      if (options.fieldValidation === 'warn') for (const problem of problems) context.warnings.push(...problem.split('\n').slice(1).map((line) => line.trim()));
+    },
+  };
 }
 
-/** The live object (in the endpoint's version; undefined creates) with the configuration applied; the live one itself when nothing changes. Throws 409 for conflicts. */
-export function applyTo(endpoint: Endpoint, read: ReadApply, at: { readonly live: KubeObject | undefined; readonly subresource: string; readonly nowMs: number }): KubeObject {
+/** null is a configuration that says nothing. */
+function readConfiguration(text: string): { readonly value: JsonObject; readonly problems: readonly string[] } {
+  let read: ParsedYaml;
+  try {
+    read = parseYaml(text);
+  } catch (error) {
+    throw isStatusError(error, 'BadRequest') ? statusErrors.badRequest(`error decoding YAML: ${error.message}`) : error;
+  }
+  const value = read.value ?? {};
+  if (!isJsonObject(value)) throw statusErrors.badRequest(`error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal ${goTypeName(value)} into Go value of type map[string]interface {}`);
+  return { value, problems: read.problems };
+}
+
+function checkKind({ apiVersion, kind }: JsonObject, expected: GroupVersionKind): void {
+  const given = { ...parseApiVersion(typeof apiVersion === 'string' ? apiVersion : ''), kind: typeof kind === 'string' ? kind : '' };
+  if (given.group === expected.group && given.version === expected.version && given.kind === expected.kind) return;
+  throw statusErrors.badRequest(`invalid object type: ${given.group}/${given.version}, Kind=${given.kind}`);
+}
+
+/** The live object (in the endpoint's version; undefined creates) with the configuration applied; the live one itself when nothing changes. Rejects with 409 for conflicts. */
+export async function applyTo(endpoint: Endpoint, read: ReadApply, at: { readonly live: KubeObject | undefined; readonly subresource: string; readonly nowMs: number }): Promise<KubeObject> {
   const { live, subresource, nowMs } = at;
-  return applyConfiguration({
-    schema: endpoint.schema!, live, config: deepClone(read.config), manager: read.manager, force: read.force, nowMs,
-    apiVersion: apiVersionOf(endpoint.gvk), resetFields: resetFields(endpoint, subresource), ...(subresource ? { subresource } : {}),
-  });
+  return applyIn(ownershipContext(endpoint, { manager: read.manager, subresource, nowMs })!, read, live);
+}
+
+/** As applyTo, of whatever kind. */
+export async function applyIn(context: WriteContext, read: ReadApply, live: KubeObject | undefined): Promise<KubeObject> {
+  const applied = await applyConfiguration({ ...context, live, config: deepClone(read.config), force: read.force });
+  read.checkText();
+  return applied;
 }

@@ -90,9 +90,9 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
     ...(prepare ? { prepare } : {}),
     mayCreate: subresource === '',
     applied: true,
-    change: (current) => {
+    change: async (current) => {
       const live = current && inVersion(endpoint, current);
-      const result = applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
+      const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
       return toStorage(endpoint, patched(endpoint, result === live ? deepClone(result) : result, call));
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });

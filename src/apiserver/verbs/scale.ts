@@ -1,16 +1,18 @@
 /** The scale subresource: autoscaling/v1 Scale read from and written to an object's replica count, by update, patch and server-side apply. */
-import { applyConfiguration } from '#machinery/apply/managed-fields.ts';
-import { managedFieldsWithScale, scaleManagedFields } from '#machinery/apply/scale-fields.ts';
+import { managedFieldsAfterUpdate } from '#machinery/apply/managed-fields.ts';
+import { managedFieldsWithScale, scaleManagedFields, type ReplicasPaths } from '#machinery/apply/scale-fields.ts';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { SCALE_TABLE } from '#resources/autoscaling/scale-table.ts';
 import { decodeTyped } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
 import type { StoredEndpoint } from '../objects.ts';
+import { kindVersions } from '../ownership.ts';
 import { metadataOf, objectOf, respondEncoded, tableWith, viewOptions, type ViewOptions } from '../views.ts';
-import { readApply } from './apply.ts';
+import { applyIn, readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
 import { applyPatch, isApply, readPatch } from './patch.ts';
 import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
@@ -47,31 +49,53 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
   const options = parseMutationOptions(context, method === 'update' ? 'UpdateOptions' : 'PatchOptions');
   const view = viewOptions(context, core.clock.now());
   const schema = schemaForKind(SCALE)!;
+  const write = writeContext(context, { dryRun: options.dryRun, subresource: 'scale', options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options) });
   const applies = method === 'patch' && isApply(context);
-  const next = applies ? await applying(call, { schema, endpoint, options }) : method === 'update'
+  const next = applies ? await applying(call, { schema, options }) : method === 'update'
     ? await fixed(call, options.fieldValidation)
-    : await patching(call, { schema, endpoint });
+    : await patching(call, schema);
   const written = await objects.update(endpoint, {
     face: {
       gvk: SCALE, show: (object) => scaleOf(endpoint, object),
       take: (object, scale) => endpoint.resource.scale!.setReplicas(object, replicasOf(scale, target.name)),
     },
-    applied: applies,
-    change: (current) => {
-      const scale = next(current!);
-      const replicas = replicasOf(scale, target.name);
-      const object = deepClone(current!);
-      endpoint.resource.scale!.setReplicas(object, replicas);
-      if (applies) object.metadata!.managedFields = managedFieldsWithScale(current!, scale.metadata?.managedFields ?? [], { path: replicasPath(endpoint), apiVersion: endpoint.resource.storageApiVersion, nowMs: core.clock.now() });
-      const meta = object.metadata!;
-      // What the client said of versions is its precondition; else there is none.
-      if (scale.metadata?.resourceVersion) meta.resourceVersion = scale.metadata.resourceVersion;
-      else delete meta.resourceVersion;
-      if (scale.metadata?.uid) meta.uid = scale.metadata.uid;
-      return object;
+    applied: true,
+    change: async (current) => {
+      const live = ownedScaleOf(endpoint, current!);
+      const scale = await next(live);
+      if (!applies) await own(scale, { live, schema, manager: write.manager ?? 'unknown', nowMs: core.clock.now() });
+      return withScale(endpoint, current!, scale);
     },
-  }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource: 'scale', options: optionsObject(method === 'update' ? 'UpdateOptions' : 'PatchOptions', options) }) });
+  }, { target, context: write });
   return respondWithScale(scaleOf(endpoint, written.object), view);
+}
+
+/** With who owns the count. */
+function ownedScaleOf(endpoint: StoredEndpoint, object: KubeObject): KubeObject {
+  const scale = scaleOf(endpoint, object);
+  const owners = scaleManagedFields(object, replicasPaths(endpoint));
+  if (owners.length > 0) scale.metadata!.managedFields = owners;
+  return scale;
+}
+
+async function own(scale: KubeObject, { live, ...writer }: { readonly live: KubeObject; readonly schema: ObjectSchema; readonly manager: string; readonly nowMs: number }): Promise<void> {
+  const managedFields = await managedFieldsAfterUpdate({ ...writer, live, next: scale, apiVersion: apiVersionOf(SCALE), subresource: 'scale' });
+  (scale.metadata ??= {}).managedFields = managedFields;
+}
+
+/** The object as its Scale says, its metadata but for preconditions as it was. */
+function withScale(endpoint: StoredEndpoint, current: KubeObject, scale: KubeObject): KubeObject {
+  const object = deepClone(current);
+  endpoint.resource.scale!.setReplicas(object, replicasOf(scale, current.metadata?.name ?? ''));
+  const meta = object.metadata!;
+  const managedFields = managedFieldsWithScale(current, scale.metadata?.managedFields ?? [], { paths: replicasPaths(endpoint), apiVersion: endpoint.apiVersion });
+  if (managedFields.length > 0) meta.managedFields = managedFields;
+  else delete meta.managedFields;
+  // What the client said of versions is its precondition; else there is none.
+  if (scale.metadata?.resourceVersion) meta.resourceVersion = scale.metadata.resourceVersion;
+  else delete meta.resourceVersion;
+  if (scale.metadata?.uid) meta.uid = scale.metadata.uid;
+  return object;
 }
 
 function replicasOf(scale: KubeObject, name: string): number {
@@ -86,11 +110,12 @@ async function fixed({ context, target }: WriteCall, mode: 'strict' | 'warn' | '
   return () => scale;
 }
 
-async function patching(call: WriteCall, { schema, endpoint }: { readonly schema: NonNullable<ReturnType<typeof schemaForKind>>; readonly endpoint: StoredEndpoint }): Promise<(current: KubeObject) => KubeObject> {
+async function patching(call: WriteCall, schema: ObjectSchema): Promise<(current: KubeObject) => KubeObject> {
   const read = await readPatch(call, schema);
-  return (current) => {
-    const scale = scaleOf(endpoint, current);
-    const before = scale.metadata?.resourceVersion;
+  return (live) => {
+    const { managedFields: _, ...metadata } = live.metadata!;
+    const scale = { ...live, metadata };
+    const before = scale.metadata.resourceVersion;
     const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', warn: (message) => void call.context.warnings.push(message) });
     // An untouched version is no precondition: the patch is applied to whatever is newest.
     if (result.metadata?.resourceVersion === before) delete result.metadata?.resourceVersion;
@@ -100,21 +125,21 @@ async function patching(call: WriteCall, { schema, endpoint }: { readonly schema
 
 const REPLICAS_PATH = ['spec', 'replicas'];
 
-function replicasPath({ resource }: StoredEndpoint): readonly string[] {
-  return resource.scale!.replicasPath ?? REPLICAS_PATH;
+function replicasPaths(endpoint: StoredEndpoint): ReplicasPaths {
+  const { schemaOf } = kindVersions(endpoint);
+  const path = endpoint.resource.scale!.replicasPath ?? REPLICAS_PATH;
+  return (apiVersion) => (apiVersion === endpoint.apiVersion || schemaOf(apiVersion) ? path : undefined);
 }
 
 /** The Scale with the configuration applied, and the managedFields it has then. */
-async function applying(call: WriteCall, { schema, endpoint, options }: { readonly schema: NonNullable<ReturnType<typeof schemaForKind>>; readonly endpoint: StoredEndpoint; readonly options: MutationOptions }): Promise<(current: KubeObject) => KubeObject> {
-  const { context, core, target } = call;
-  const { config, manager, force } = await readApply({ gvk: SCALE }, context, options);
-  checkName(config.metadata, target, true);
-  return (current) => {
-    const live = scaleOf(endpoint, current);
-    live.metadata!.managedFields = scaleManagedFields(current, replicasPath(endpoint));
-    const { resourceVersion, uid } = config.metadata ?? {};
-    const applied = applyConfiguration({ schema, live, config: deepClone(config), manager, force, nowMs: core.clock.now(), apiVersion: 'autoscaling/v1', subresource: 'scale' });
-    const result = decodeTyped({ gvk: SCALE, schema }, applied, { mode: options.fieldValidation, warn: (message) => void context.warnings.push(message) });
+async function applying(call: WriteCall, { schema, options }: { readonly schema: ObjectSchema; readonly options: MutationOptions }): Promise<(live: KubeObject) => Promise<KubeObject>> {
+  const { context, core } = call;
+  const read = await readApply({ gvk: SCALE }, context, options);
+  checkName(read.config.metadata, call.target, true);
+  return async (live) => {
+    const { resourceVersion, uid } = read.config.metadata ?? {};
+    const applied = await applyIn({ schema, apiVersion: apiVersionOf(SCALE), manager: read.manager, subresource: 'scale', nowMs: core.clock.now() }, read, live);
+    const result = decodeTyped({ gvk: SCALE, schema }, applied === live ? deepClone(live) : applied, { mode: options.fieldValidation, warn: (message) => void context.warnings.push(message) });
     if (!resourceVersion) delete result.metadata?.resourceVersion;
     if (!uid) delete result.metadata?.uid;
     return result;

@@ -120,6 +120,7 @@ export async function update(endpoint: StoredEndpoint, { context, core, objects,
     ...(prepare ? { prepare } : {}),
     mayCreate: subresource === '' && (endpoint.resource.behaviour.allowCreateOnUpdate ?? false),
     mustHaveResourceVersion: true,
+    ignoresTimes: true,
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('UpdateOptions', options) }) });
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }

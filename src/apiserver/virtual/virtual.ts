@@ -45,7 +45,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const view = { ...viewOptions(context, core.clock.now()), accepted: negotiateWithoutTable(context.request.headers['accept']) };
   const object = await readObject(endpoint, context, options.fieldValidation);
   takeMetadata(object, call);
-  ownNew(endpoint, object, { manager: managerOf(context, options.fieldManager), subresource: '', nowMs: core.clock.now() });
+  await ownNew(endpoint, object, { manager: managerOf(context, options.fieldManager), subresource: '', nowMs: core.clock.now() });
   await admitBody(endpoint as never, { context, core, target: { namespace: context.info.namespace, name: object.metadata?.name ?? '' } }, { subresource: '', body: object, options });
   const result = await review(object, call);
   return respondEncoded({ kind: endpoint.gvk.kind, apiVersion: endpoint.apiVersion, ...result }, { status: 201, options: view });

@@ -6,6 +6,9 @@ import { isJsonObject, setOwn, type JsonObject } from '../json.ts';
 
 export type Path = readonly string[];
 
+/** In patterns: every element. */
+export const ANY = '*';
+
 interface Node { member: boolean; readonly children: Map<string, Node> }
 
 function newNode(): Node {
@@ -32,6 +35,15 @@ export class FieldSet {
 
   static fromFieldsV1(fields: unknown): FieldSet {
     return new FieldSet(readNode(fields));
+  }
+
+  /** As fromFieldsV1 of what a client wrote: undefined for what is no FieldsV1. Elements of a kind that nobody knows yet are left out. */
+  static parse(fields: unknown): FieldSet | undefined {
+    const node = parseNode(fields);
+    if (!node) return undefined;
+    // At the top, {} has no fields rather than being one.
+    node.member = false;
+    return new FieldSet(node);
   }
 
   insert(path: Path): void {
@@ -77,6 +89,11 @@ export class FieldSet {
     return this.#combine(other, SYMMETRIC_DIFFERENCE).isEmpty;
   }
 
+  /** What is at or below these paths, in which ANY stands for every element. */
+  within(patterns: readonly Path[]): FieldSet {
+    return patterns.reduce((all, pattern) => all.union(new FieldSet(pick(this.#root, pattern) ?? newNode())), FieldSet.empty());
+  }
+
   /** The part below one element, with the element cut off. */
   below(element: string): FieldSet {
     return new FieldSet(this.#root.children.get(element) ?? newNode());
@@ -87,6 +104,7 @@ export class FieldSet {
     return [...this.#root.children.keys()];
   }
 
+  /** In the order in which conflicts name them: those of one level before what is below them. */
   paths(): string[][] {
     const found: string[][] = [];
     collect(this.#root, [], found);
@@ -156,9 +174,21 @@ function isEmpty(node: Node): boolean {
   return !node.member && [...node.children.values()].every(isEmpty);
 }
 
+function pick(node: Node, pattern: Path): Node | undefined {
+  const [first, ...rest] = pattern;
+  if (first === undefined) return node;
+  const result = newNode();
+  for (const [element, child] of node.children) {
+    const picked = first === ANY || first === element ? pick(child, rest) : undefined;
+    if (picked) addUnlessEmpty(result, element, picked);
+  }
+  return result;
+}
+
 function collect(node: Node, path: string[], found: string[][]): void {
-  if (node.member) found.push(path);
-  for (const element of [...node.children.keys()].toSorted()) collect(node.children.get(element)!, [...path, element], found);
+  const elements = [...node.children.keys()].toSorted();
+  for (const element of elements) if (node.children.get(element)!.member) found.push([...path, element]);
+  for (const element of elements) collect(node.children.get(element)!, [...path, element], found);
 }
 
 /** {} is a member; with children, '.' says that the path itself is one too. */
@@ -176,6 +206,46 @@ function readNode(fields: unknown): Node {
     node.children.set(canonicalElement(key), child);
   }
   return node;
+}
+
+/** undefined: it is no FieldsV1. */
+function parseNode(fields: unknown): Node | undefined {
+  if (fields !== null && !isJsonObject(fields)) return undefined;
+  const node = newNode();
+  for (const [key, inner] of Object.entries(fields ?? {})) {
+    if (key === MEMBER) {
+      node.member = true;
+      continue;
+    }
+    const problem = elementProblem(key);
+    if (problem === 'unknown') continue;
+    const child = problem === undefined ? parseNode(inner) : undefined;
+    if (!child) return undefined;
+    node.children.set(canonicalElement(key), child);
+  }
+  if (node.children.size === 0) node.member = true;
+  return node;
+}
+
+function elementProblem(element: string): 'malformed' | 'unknown' | undefined {
+  if (element[1] !== ':') return 'malformed';
+  const rest = element.slice(2);
+  switch (element[0]) {
+    case 'f': return undefined;
+    case 'i': return /^[+-]?[0-9]+$/.test(rest) ? undefined : 'malformed';
+    case 'v': return parsedJson(rest) === undefined ? 'malformed' : undefined;
+    case 'k': return isJsonObject(parsedJson(rest)) ? undefined : 'malformed';
+    default: return 'unknown';
+  }
+}
+
+/** undefined for what is no JSON. */
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }
 
 function writeNode(node: Node): JsonObject {
@@ -249,12 +319,8 @@ function fieldsFrom(children: readonly (readonly [string, JsonObject])[], member
 /** Keys of an item in sorted order, so that equal elements are equal texts. */
 function canonicalElement(element: string): string {
   if (!element.startsWith('k:')) return element;
-  try {
-    const keys: unknown = JSON.parse(element.slice(2));
-    return isJsonObject(keys) ? keyElement(keys) : element;
-  } catch {
-    return element;
-  }
+  const keys = parsedJson(element.slice(2));
+  return isJsonObject(keys) ? keyElement(keys) : element;
 }
 
 /** By the values of an item's keys, in any order. */

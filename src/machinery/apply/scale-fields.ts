@@ -1,50 +1,53 @@
 /**
- * Who owns an object's replica count, as managedFields of its Scale and back: what a server-side apply to /scale is worked out with.
- * After upstream's scale handler: other fields keep their owners, an owner of the count that the Scale no longer names loses it.
+ * Who owns an object's replica count, as managedFields of its Scale and back: what writes to /scale are worked out with. After upstream's
+ * scale handler: other fields keep their owners, an owner of the count that the Scale no longer names loses it.
  */
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
-import { formatTime } from '../time.ts';
 import { FieldSet } from './field-set.ts';
+import { entriesOf, ownersOf, type Owner, type Owners } from './owners.ts';
 
 const SCALE_API_VERSION = 'autoscaling/v1';
 const REPLICAS_IN_SCALE = ['f:spec', 'f:replicas'];
 
-/** The names of fields down to the replica count: ['spec', 'replicas']. */
-export type ReplicasPath = readonly string[];
+/** The names of fields down to the replica count in a version of the kind: ['spec', 'replicas']. undefined: the version is gone; none: it has no scale. */
+export type ReplicasPaths = (apiVersion: string) => readonly string[] | 'none' | undefined;
 
-function setPath(path: ReplicasPath): string[] {
-  return path.map((name) => `f:${name}`);
+function pathIn(entry: ManagedFieldsEntry, paths: ReplicasPaths): readonly string[] | 'none' | undefined {
+  const path = paths(entry.apiVersion ?? '');
+  return path === undefined || path === 'none' ? path : path.map((name) => `f:${name}`);
 }
 
-/** The same owner, in whatever version it wrote. */
-function ownerKey({ manager = '', operation = '', subresource = '' }: ManagedFieldsEntry): string {
-  return JSON.stringify([manager, operation, subresource]);
-}
-
-function ownsReplicas({ fieldsV1 }: ManagedFieldsEntry, path: string[]): boolean {
-  return FieldSet.fromFieldsV1(fieldsV1).has(path);
+function owns({ set }: Owner, path: readonly string[] | 'none' | undefined): path is readonly string[] {
+  return path !== undefined && path !== 'none' && set.has(path);
 }
 
 /** The managedFields that the object's Scale has: of those who own the replica count. */
-export function scaleManagedFields(object: KubeObject, path: ReplicasPath): ManagedFieldsEntry[] {
-  const fieldsV1 = FieldSet.of(REPLICAS_IN_SCALE).toFieldsV1();
-  return (object.metadata?.managedFields ?? []).filter((entry) => ownsReplicas(entry, setPath(path))).map((entry) => ({ ...entry, apiVersion: SCALE_API_VERSION, fieldsV1 }));
+export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): ManagedFieldsEntry[] {
+  const owners: Owners = new Map();
+  for (const [id, owner] of ownersOf(object.metadata?.managedFields)) {
+    if (owns(owner, pathIn(owner.entry, paths))) owners.set(id, { entry: { ...owner.entry, apiVersion: SCALE_API_VERSION }, set: FieldSet.of(REPLICAS_IN_SCALE) });
+  }
+  return entriesOf(owners);
 }
 
-/** The object's managedFields once its Scale has these. apiVersion: the object's, under which new owners are written down. */
-export function managedFieldsWithScale(object: KubeObject, scaleEntries: readonly ManagedFieldsEntry[], { path, apiVersion, nowMs }: { readonly path: ReplicasPath; readonly apiVersion: string; readonly nowMs: number }): ManagedFieldsEntry[] {
-  const replicas = setPath(path);
-  const owners = new Map(scaleEntries.filter((entry) => ownsReplicas(entry, REPLICAS_IN_SCALE)).map((entry) => [ownerKey(entry), entry] as const));
-  const entries: ManagedFieldsEntry[] = [];
-  for (const entry of object.metadata?.managedFields ?? []) {
-    const key = ownerKey(entry);
-    if (!ownsReplicas(entry, replicas)) entries.push(entry);
-    else if (owners.delete(key)) entries.push(entry);
-    else {
-      const rest = FieldSet.fromFieldsV1(entry.fieldsV1).difference(FieldSet.of(replicas));
-      if (!rest.isEmpty) entries.push({ ...entry, fieldsV1: rest.toFieldsV1() });
-    }
+/**
+ * The object's managedFields once its Scale has these. apiVersion: the request's, under which new owners are written down, without a time.
+ * As upstream does, an updater that wrote in the object's version is another owner than the one that its Scale names: it gets a second entry.
+ */
+export function managedFieldsWithScale(object: KubeObject, scaleEntries: readonly ManagedFieldsEntry[], { paths, apiVersion }: { readonly paths: ReplicasPaths; readonly apiVersion: string }): ManagedFieldsEntry[] {
+  const inScale = ownersOf(scaleEntries);
+  const owners: Owners = new Map();
+  for (const [id, owner] of ownersOf(object.metadata?.managedFields)) {
+    const path = pathIn(owner.entry, paths);
+    if (path === undefined) continue;
+    const lost = owns(owner, path) && !inScale.delete(id);
+    owners.set(id, lost ? { ...owner, set: owner.set.difference(FieldSet.of(path)) } : owner);
   }
-  for (const { fieldsV1: _, ...owner } of owners.values()) entries.push({ ...owner, apiVersion, time: owner.time ?? formatTime(nowMs), fieldsV1: FieldSet.of(replicas).toFieldsV1() });
-  return entries;
+  const path = pathIn({ apiVersion }, paths);
+  if (path === undefined || path === 'none') return entriesOf(owners);
+  for (const [id, owner] of inScale) {
+    const { time: _, ...entry } = owner.entry;
+    if (owns(owner, REPLICAS_IN_SCALE)) owners.set(id, { entry: { ...entry, apiVersion }, set: FieldSet.of(path) });
+  }
+  return entriesOf(owners);
 }

@@ -24,6 +24,11 @@ export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape 
   return { kind: 'fields', schema };
 }
 
+/** Values of the type are replaced as a whole, wherever they are. */
+export function isWhole(schema: ValueSchema): boolean {
+  return (schema.kind === 'list' && schema.listType === 'atomic') || (schema.kind === 'object' && schema.type().atomic === true);
+}
+
 interface FieldPlace { readonly schema: ValueSchema | undefined; readonly isNamed: boolean; readonly atomic: boolean }
 
 function fieldOf(schema: ValueSchema | undefined, name: string): FieldPlace {

@@ -36,6 +36,7 @@ function checkAuditAnnotations(annotations: readonly AuditAnnotation[], { policy
 export const validatingadmissionpolicies = defineResource({
   group: 'admissionregistration.k8s.io',
   plural: 'validatingadmissionpolicies',
+  written: { status: { without: ['spec', 'metadata'] } },
   allowUnconditionalUpdate: false,
   applyDefaults: (policy) => {
     const spec = specOf(policy);

@@ -10,6 +10,7 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 export const apiservices = defineResource<APIService>({
   group: 'apiregistration.k8s.io',
   plural: 'apiservices',
+  written: { status: { without: ['spec', 'metadata'] } },
   // 'v1.' is the core group's.
   nameRule: 'path-segment',
   allowUnconditionalUpdate: false,

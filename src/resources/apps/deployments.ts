@@ -15,6 +15,7 @@ const NAMES = { kind: 'deployment', title: 'ReplicaSet' };
 export const deployments = defineResource<Deployment>({
   group: 'apps',
   plural: 'deployments',
+  written: { status: { without: ['spec', 'metadata.labels'] } },
   applyDefaults: (deployment) => {
     const spec = (deployment.spec ??= {} as DeploymentSpec);
     spec.replicas ??= 1;

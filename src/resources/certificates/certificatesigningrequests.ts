@@ -20,7 +20,7 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
   group: 'certificates.k8s.io',
   plural: 'certificatesigningrequests',
   nameRule: 'path-segment',
-  resetFields: ['spec', 'status'],
+  written: { '': { without: ['spec', 'status'] }, status: { without: ['spec', 'status.conditions'] }, approval: { without: ['spec', 'status.certificate'] } },
   prepareForCreate: (request, { user }) => {
     const spec = request.spec;
     request.status = {};

@@ -15,6 +15,7 @@ type Spec = Partial<Record<(typeof REQUIRED)[number] | 'signerName', string>> & 
 export const podcertificaterequests = defineResource({
   group: 'certificates.k8s.io',
   plural: 'podcertificaterequests',
+  written: { '': { without: [] } },
   applyDefaults: (request) => { specOf(request).maxExpirationSeconds ??= 86400; },
   validate: (request) => {
     const errors = new Errors(), spec = specOf(request), { maxExpirationSeconds: seconds = 0 } = spec;

@@ -12,6 +12,7 @@ const NAME_LABEL = 'kubernetes.io/metadata.name';
 export const namespaces = defineResource<Namespace>({
   group: '',
   plural: 'namespaces',
+  written: { finalize: { without: ['status'] } },
   nameRule: 'dns-label',
   applyDefaults: (namespace) => {
     labelWithName(namespace);

@@ -17,6 +17,11 @@ import { podWarnings } from './pod/warnings.ts';
 export const pods = defineResource<Pod>({
   group: '',
   plural: 'pods',
+  written: {
+    status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] },
+    ephemeralcontainers: { only: ['spec.ephemeralContainers'] },
+    resize: { only: ['containers', 'initContainers'].flatMap((list) => ['resources', 'resizePolicy'].map((part) => `spec.${list}.*.${part}`)) },
+  },
   applyDefaults: (pod) => {
     defaultPod(pod);
     syncPodIPs(pod);

@@ -16,6 +16,7 @@ const SUBJECT_KINDS = ['Group', 'ServiceAccount', 'User'];
 export const flowschemas = defineResource<FlowSchema>({
   group: 'flowcontrol.apiserver.k8s.io',
   plural: 'flowschemas',
+  written: { status: { without: ['spec', 'metadata'] } },
   applyDefaults: ({ spec }) => { if (spec) spec.matchingPrecedence ||= PRECEDENCE_DEFAULT; },
   prepareForCreate: (schema) => {
     schema.status = {};

@@ -15,6 +15,7 @@ const MAX_HASH_BITS = 60;
 export const prioritylevelconfigurations = defineResource<PriorityLevelConfiguration>({
   group: 'flowcontrol.apiserver.k8s.io',
   plural: 'prioritylevelconfigurations',
+  written: { status: { without: ['spec', 'metadata'] } },
   applyDefaults: ({ spec }) => {
     if (spec?.exempt) {
       spec.exempt.nominalConcurrencyShares ??= 0;

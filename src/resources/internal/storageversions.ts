@@ -10,6 +10,7 @@ interface Status { commonEncodingVersion?: string; storageVersions?: { apiServer
 export const storageversions = defineResource({
   group: 'internal.apiserver.k8s.io',
   plural: 'storageversions',
+  written: { status: { without: ['spec', 'metadata'] } },
   nameRule: 'path-segment',
   table: {
     columns: columns('Name', 'CommonEncodingVersion', 'StorageVersions', 'Age'),

@@ -12,6 +12,7 @@ const PATH = SPEC.child('cidrs');
 export const servicecidrs = defineResource<ServiceCIDR>({
   group: 'networking.k8s.io',
   plural: 'servicecidrs',
+  written: { status: { without: ['spec', 'metadata'] } },
   prepareForCreate: (object) => { object.status = {}; },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: ({ spec }) => {

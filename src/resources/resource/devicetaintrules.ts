@@ -11,6 +11,7 @@ interface Spec { taint?: { key?: string; value?: string; effect?: string; timeAd
 export const devicetaintrules = defineResource({
   group: 'resource.k8s.io',
   plural: 'devicetaintrules',
+  written: { status: { without: ['spec', 'metadata'] } },
   applyDefaults: () => {},
   validate: (rule) => {
     const errors = new Errors(), { taint = {}, deviceSelector = {} } = specOf(rule), at = SPEC.child('deviceSelector');

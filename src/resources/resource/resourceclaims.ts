@@ -14,6 +14,7 @@ import { checkClaimRequests, defaultClaimRequests } from './requests.ts';
 export const resourceclaims = defineResource({
   group: 'resource.k8s.io',
   plural: 'resourceclaims',
+  written: { status: { without: ['spec', 'metadata'] } },
   convert: convertClaim,
   applyDefaults: (claim) => defaultClaimRequests(specOf(claim)),
   prepareForCreate: (claim) => { claim['status'] = {}; },

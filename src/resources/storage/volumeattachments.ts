@@ -12,6 +12,7 @@ import { ageOf, columns, nameOf } from '../tables.ts';
 export const volumeattachments = defineResource<VolumeAttachment>({
   group: 'storage.k8s.io',
   plural: 'volumeattachments',
+  written: { status: { without: ['spec', 'metadata'] } },
   allowUnconditionalUpdate: false,
   prepareForCreate: (attachment) => { attachment.status = { attached: false }; },
   prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),

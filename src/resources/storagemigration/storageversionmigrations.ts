@@ -10,6 +10,7 @@ interface Spec { resource?: { group?: string; resource?: string } }
 export const storageversionmigrations = defineResource({
   group: 'storagemigration.k8s.io',
   plural: 'storageversionmigrations',
+  written: { status: { without: ['spec', 'metadata'] } },
   validate: (migration) => {
     const errors = new Errors();
     if (!specOf(migration).resource?.resource) errors.required(SPEC.child('resource').child('resource'), 'resource is required');
