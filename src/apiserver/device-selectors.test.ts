@@ -25,6 +25,11 @@ describe('selectors of devices', () => {
     assert.equal(number, 'spec.selectors[1].cel.expression: must evaluate to bool or the unknown type, not int');
   });
 
+  it('are refused where they may cost too much', () => {
+    const nested = 'device.attributes.all(d, device.attributes.all(e, device.attributes[d].all(a, device.attributes[e].all(b, device.attributes[d][a] == device.attributes[e][b]))))';
+    assert.deepEqual(problems(devices, object({ selectors: selectors(nested, 'cel.bind(x, device.attributes["a"], x.b == x.c)') })), ['spec.selectors[0].cel.expression: too complex, exceeds cost limit']);
+  });
+
   it('are looked for in every request of a claim and of a template', () => {
     const requests = { devices: { requests: [{ name: 'a', exactly: { selectors: selectors('1') } }, { name: 'b', firstAvailable: [{ name: 'c', selectors: selectors('true', '2') }] }] } };
     const paths = ['devices.requests[0].exactly.selectors[0].cel.expression', 'devices.requests[1].firstAvailable[0].selectors[1].cel.expression'];

@@ -7,6 +7,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
 import { compiled } from './admission/expressions.ts';
 import { toStructural } from './apiextensions/structural.ts';
+import { upstreamType } from './cel/errors.ts';
 import type { Variables } from './cel/expression.ts';
 
 const anything = { 'x-kubernetes-int-or-string': true };
@@ -45,10 +46,7 @@ export function withDeviceSelectorChecks(resource: Resource): Resource {
   if (!find) return resource;
   const problems = (object: KubeObject, previous?: KubeObject): FieldError[] => {
     const known = new Set(previous ? find(previous).map(({ expression }) => expression) : []);
-    return find(object).filter(({ expression }) => !known.has(expression)).flatMap(({ path, expression }) => {
-      const problem = problemOf(expression);
-      return problem === undefined ? [] : [fieldErrors.invalid(path, expression, problem)];
-    });
+    return find(object).filter(({ expression }) => !known.has(expression)).flatMap(({ path, expression }) => problemOf(path, expression) ?? []);
   };
   // What is too long is not compiled.
   const joined = (errors: FieldError[], more: () => FieldError[]): FieldError[] => (errors.some(({ type }) => type === 'FieldValueTooLong' || type === 'FieldValueTooMany') ? errors : [...errors, ...more()]);
@@ -60,8 +58,35 @@ export function withDeviceSelectorChecks(resource: Resource): Resource {
   };
 }
 
-function problemOf(source: string): string | undefined {
-  const result = compiled(source, { variables: DEVICE });
-  if (result instanceof Error) return result.message;
-  return result.type === 'bool' || result.type === 'dyn' ? undefined : `must evaluate to bool or the unknown type, not ${result.type}`;
+function problemOf(path: string, source: string): FieldError | undefined {
+  const result = compiled(source, { variables: DEVICE, binds: true });
+  if (result instanceof Error) return fieldErrors.invalid(path, source, result.message);
+  if (result.type !== 'bool' && result.type !== 'dyn') return fieldErrors.invalid(path, source, `must evaluate to bool or the unknown type, not ${upstreamType(result.type)}`);
+  return result.maxCost(deviceSizes) > MAX_COST ? fieldErrors.forbidden(path, 'too complex, exceeds cost limit') : undefined;
+}
+
+const MAX_COST = 1_000_000;
+const MAX_DRIVER = 63, MAX_DOMAIN = 63, MAX_ID = 32, MAX_VALUE = 64, MAX_ENTRIES = 32;
+
+/** Of a device, by what its API bounds: its domains, their attributes or capacities, and those' names. */
+function deviceSizes([variable, field, ...rest]: readonly string[]): number | undefined {
+  if (variable !== 'device') return undefined;
+  switch (field) {
+    case undefined: return 0;
+    case 'driver': return rest.length === 0 ? MAX_DRIVER : undefined;
+    case 'allowMultipleAllocations': return rest.length === 0 ? 1 : undefined;
+    case 'attributes': case 'capacity': return mapSizes(rest, field);
+    default: return undefined;
+  }
+}
+
+/** Attributes are told apart by name or key alike; of a capacity nothing is declared. */
+function mapSizes([domain, id, ...rest]: readonly string[], field: 'attributes' | 'capacity'): number | undefined {
+  if (domain === undefined) return MAX_ENTRIES;
+  if (domain === '@keys') return id === undefined ? MAX_DOMAIN : undefined;
+  if (domain !== '@values') return undefined;
+  if (id === undefined) return MAX_ENTRIES;
+  if (id === '@keys') return rest.length === 0 ? MAX_ID : undefined;
+  if (field === 'capacity') return id === '@values' && rest.length === 0 ? 0 : undefined;
+  return rest.length === 0 ? MAX_VALUE : undefined;
 }

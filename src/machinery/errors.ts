@@ -148,7 +148,12 @@ export function fieldErrorBody(error: FieldError): string {
 
 function renderBadValue(value: unknown): string {
   if (value === undefined || value === null) return 'null';
-  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? goJson(value) : String(value);
+}
+
+/** As Go writes JSON: safe inside HTML. */
+function goJson(value: object): string {
+  return JSON.stringify(value).replaceAll(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 export function isStatusError(error: unknown, reason?: StatusReason): error is StatusError {

@@ -5,7 +5,7 @@ import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
 import { stabilityOf } from '#api/resources.ts';
-import type { ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
+import type { HookContext, ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
 import { compileRules } from './rules-on-demand.ts';
 import { normalise } from './coerce.ts';
@@ -62,7 +62,7 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
     },
     prepareForUpdate: (next, previous) => prepareForUpdate(next, previous, hasStatus),
     prepareForStatusUpdate,
-    validate: (object) => validate(object, undefined),
+    validate: (object, { warn }) => validate(object, undefined, { warn }),
     validateUpdate: validate,
     validateStatusUpdate: validate,
     warnings: () => [],
@@ -118,10 +118,10 @@ function prepareForStatusUpdate(next: KubeObject, previous: KubeObject): void {
 /** What keeps rules from being evaluated: values they could not read. */
 const BLOCKING = new Set<FieldError['type']>(['FieldValueNotSupported', 'FieldValueRequired', 'FieldValueTooLong', 'FieldValueTooMany', 'FieldValueTypeInvalid']);
 
-function validatorOf(node: Structural): (object: KubeObject, previous: KubeObject | undefined) => FieldError[] {
+function validatorOf(node: Structural): (object: KubeObject, previous: KubeObject | undefined, context: Pick<HookContext, 'warn'>) => FieldError[] {
   const validateValues = compileValidator(node);
   const rules = compileRules(node);
-  return (object, previous) => {
+  return (object, previous, { warn }) => {
     const errors = validateValues(object, previous);
     errors.push(...validateEmbedded(object, node));
     const listErrors = validateListTypes(object, node);
@@ -130,7 +130,7 @@ function validatorOf(node: Structural): (object: KubeObject, previous: KubeObjec
     if (!rules) return errors;
     if (errors.some(({ type }) => BLOCKING.has(type))) {
       errors.push(fieldErrors.invalid('<nil>', null, 'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation'));
-    } else errors.push(...rules(object, previous));
+    } else errors.push(...rules(object, previous, warn));
     return errors;
   };
 }

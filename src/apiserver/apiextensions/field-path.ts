@@ -4,6 +4,8 @@ import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 export interface FoundField {
   /** Names along the way. */
   readonly steps: readonly string[];
+  /** As errors show it: 'spec.labels[app]'. */
+  readonly text: string;
   readonly schema: JsonObject | undefined;
   /** Why the path leads nowhere, upstream's words. */
   readonly problem?: string;
@@ -16,8 +18,8 @@ const NOWHERE = 'does not refer to a valid field';
 /** named: only the dotted form is allowed. */
 export function fieldPathProblem(path: string, schema: JsonObject, { named = false }: { readonly named?: boolean } = {}): FoundField {
   const tokens = path.match(TOKEN) ?? [], steps: string[] = [];
-  const refused = (problem: string): FoundField => ({ steps, schema: undefined, problem });
-  let current: JsonObject | undefined = schema;
+  const refused = (problem: string): FoundField => ({ steps, text: '', schema: undefined, problem });
+  let current: JsonObject | undefined = schema, text = '';
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i]!;
     if (token !== '.' && token !== '[') return refused(`expected [ or . but got: ${token}`);
@@ -27,18 +29,24 @@ export function fieldPathProblem(path: string, schema: JsonObject, { named = fal
     if (token === '[' && !/^'[^]*'$/.test(next)) return refused(`expected single quoted string but got ${next}`);
     const name = token === '[' ? next.slice(1, -1).replaceAll(/\\(.)/g, '$1') : next;
     steps.push(name);
+    text += hasProperties(current) ? `${text === '' ? '' : '.'}${name}` : `[${name}]`;
     current = stepInto(current, name);
     if (current === undefined) return refused(NOWHERE);
     if (token === '.') continue;
     const end = tokens[++i];
     if (end !== ']') return refused(end === undefined ? 'unexpected end of JSON path' : `expected ] but got ${end}`);
   }
-  return { steps, schema: current };
+  return { steps, text, schema: current };
+}
+
+function hasProperties(schema: JsonObject | undefined): boolean {
+  const properties = schema?.['properties'];
+  return isJsonObject(properties) && Object.keys(properties).length > 0;
 }
 
 function stepInto(schema: JsonObject | undefined, name: string): JsonObject | undefined {
-  const properties = schema?.['properties'];
-  if (isJsonObject(properties) && Object.keys(properties).length > 0) return Object.hasOwn(properties, name) ? properties[name] as JsonObject : undefined;
+  const properties = schema?.['properties'] as JsonObject;
+  if (hasProperties(schema)) return Object.hasOwn(properties, name) ? properties[name] as JsonObject : undefined;
   const additional = schema?.['additionalProperties'];
   return isJsonObject(additional) ? additional : undefined;
 }

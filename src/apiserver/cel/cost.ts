@@ -1,27 +1,31 @@
 /**
- * What a rule may cost at most, estimated from the sizes its schema allows: after upstream's cost model, with the same limits. Sizes that the
- * schema leaves open are what fits into a request.
+ * What an expression may cost at most, estimated from its checked syntax tree and from the sizes that what it reads may have: after the cost models of
+ * cel-go and of Kubernetes' functions, whose every number decides which expressions are let in. Which sizes there are is declared-sizes.ts' matter;
+ * what evaluations really cost is counted in budget.ts.
  */
-import { fieldOf, type Structural } from '../apiextensions/structural.ts';
-import { escapeName } from './types.ts';
+import { callEstimate } from './cost-functions.ts';
 import { isNode, type SyntaxNode } from './syntax.ts';
 
 /** Of one rule times the places it may run at. */
 export const RULE_COST_LIMIT = 10_000_000;
 /** Of all rules of a definition's version. */
 export const SCHEMA_COST_LIMIT = 100_000_000;
-const MAX_REQUEST_BYTES = 3 * 1024 * 1024;
 
-interface Estimate {
-  readonly cost: number;
-  /** What the value is, where the schema says. */
-  readonly node?: Structural | undefined;
-  /** Of a text, list or map. */
-  readonly size: number;
+/** Characters, bytes, items or entries. */
+export interface Size { readonly min: number; readonly max: number }
+/** Sizes and costs are counted in 64 bits upstream and stay there. */
+export const UNBOUNDED = 2 ** 64 - 1;
+export const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
+
+/**
+ * How large the value at a path of a variable is at most; undefined: not known. ['self', 'list', '@items']: '@items' of lists, '@keys' and '@values' of
+ * maps. Items of what an expression has made itself begin with '@items'.
+ */
+export type SizeOf = (path: readonly string[]) => number | undefined;
+
+export function estimateCost(root: SyntaxNode, sizeOf: SizeOf): number {
+  return new Estimator(sizeOf).cost(root);
 }
-
-type Scope = ReadonlyMap<string, Estimate>;
-interface Walk { readonly variables: Scope; readonly unordered: UnorderedUse[] }
 
 export function costMessage(what: string, { cost, limit }: { readonly cost: number; readonly limit: number }): string {
   const factor = cost / limit;
@@ -29,168 +33,332 @@ export function costMessage(what: string, { cost, limit }: { readonly cost: numb
   return `${what} exceeds budget by factor of ${text} (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)`;
 }
 
-/** How many items or fields a value may have. */
-export function maxCount(node: Structural): number {
-  const { maxItems, maxProperties } = node.schema as { maxItems?: number; maxProperties?: number };
-  if (node.type === 'array') return maxItems ?? Math.floor((MAX_REQUEST_BYTES - 2) / ((node.items ? minBytes(node.items) : 1) + 1));
-  return maxProperties ?? Math.floor((MAX_REQUEST_BYTES - 2) / ((typeof node.additional === 'object' ? minBytes(node.additional) : 1) + 6));
+export const bounded = (value: number): number => Math.min(value, UNBOUNDED);
+/** Of passing over so much, rounded up. */
+export const times = (size: number, factor: number): number => bounded(Math.ceil(Number((size * factor).toPrecision(15))));
+export const fixed = (size: number): Size => ({ min: size, max: size });
+export const sumOfSizes = (left: Size, right: Size): Size => ({ min: bounded(left.min + right.min), max: bounded(left.max + right.max) });
+export const productOfSizes = (left: Size, right: Size): Size => ({ min: bounded(left.min * right.min), max: bounded(left.max * right.max) });
+export const union = (left: Size, right: Size): Size => ({ min: Math.min(left.min, right.min), max: Math.max(left.max, right.max) });
+
+export const TRAVERSAL = 0.1;
+const LIST = 10, MAP = 30;
+
+/** What is used of the evaluator's types. */
+export interface Type { readonly kind: string; readonly name: string; readonly keyType?: Type; readonly valueType?: Type }
+interface Checked extends SyntaxNode { readonly checkedType?: Type }
+
+/** Of what a list or map holds. */
+interface Entries { readonly key: Size; readonly value: Size }
+interface Variable { readonly path: readonly string[]; readonly size: Size | undefined; readonly entries?: Entries | undefined }
+
+/** A call as functions see it: name with its namespace, 'sets.contains'. */
+export interface Call { readonly name: string; readonly target: SyntaxNode | undefined; readonly args: readonly SyntaxNode[] }
+
+const NAMESPACES = new Set(['cel', 'format', 'ip', 'jsonpatch', 'lists', 'math', 'optional', 'sets', 'strings']);
+const SCALARS = new Set(['bool', 'double', 'int', 'uint', 'google.protobuf.Timestamp', 'google.protobuf.Duration']);
+const TEXTS = new Set(['string', 'bytes']);
+
+function isScalar(type: Type | undefined): boolean {
+  return type !== undefined && (SCALARS.has(type.name) || (type.kind === 'optional' && isScalar(type.valueType)));
 }
 
-function minBytes(node: Structural): number {
-  switch (node.type) {
-    case 'string': return 2;
-    case 'boolean': return 4;
-    case 'array': return 2;
-    case 'object': {
-      const required = (node.schema['required'] as string[] | undefined) ?? [];
-      return 2 + required.reduce((sum, name) => sum + name.length + 4 + (node.properties.get(name)?.default === undefined ? minBytes(node.properties.get(name) ?? node) : 0), 0);
-    }
-    default: return 1;
-  }
-}
+/** What a comprehension does beside its bodies: at every item, and what it starts and ends with. */
+interface Comprehension { readonly perItem: number; readonly once: number; readonly variables: 1 | 2; /** What it makes. */ readonly makes?: 'list' | 'map' }
 
-function sizeOf(node: Structural): number {
-  if (node.type === 'array' || node.type === 'object') return node.type === 'object' && node.properties.size > 0 ? node.properties.size : maxCount(node);
-  if (node.type !== 'string' && !node.intOrString) return 1;
-  const { maxLength, enum: values, format } = node.schema as { maxLength?: number; enum?: unknown[]; format?: string };
-  if (values) return Math.max(...values.map((value) => String(value).length), 0);
-  if (format === 'date' || format === 'date-time' || format === 'duration') return 32;
-  // Lengths are in characters, of up to four bytes each.
-  return maxLength === undefined ? MAX_REQUEST_BYTES - 2 : maxLength * 4;
-}
-
-function estimateOf(node: Structural | undefined): Estimate {
-  return { cost: 0, node, size: node ? sizeOf(node) : MAX_REQUEST_BYTES };
-}
-
-/** Where the order of items means nothing: found by what the schema says of the operands. */
-export interface UnorderedUse { readonly node: SyntaxNode }
-
-export function estimateCost(root: SyntaxNode, self: Structural, unordered: UnorderedUse[] = []): number {
-  const scope: Scope = new Map([['self', estimateOf(self)], ['oldSelf', estimateOf(self)]]);
-  return estimate(root, { variables: scope, unordered }).cost;
-}
-
-/** What a comprehension does beside its bodies: its condition, the step around the body, and what it starts and ends with. */
-const OVERHEAD: Readonly<Record<string, { readonly perItem: number; readonly once: number }>> = {
-  all: { perItem: 3, once: 1 }, exists: { perItem: 4, once: 1 }, exists_one: { perItem: 2, once: 2 }, existsOne: { perItem: 2, once: 2 }, map: { perItem: 12, once: 11 }, filter: { perItem: 13, once: 11 },
-  transformList: { perItem: 12, once: 11 }, transformMap: { perItem: 2, once: 31 }, transformMapEntry: { perItem: 32, once: 31 }, sortBy: { perItem: 12, once: 11 },
+const COMPREHENSIONS: Readonly<Record<string, Omit<Comprehension, 'variables'>>> = {
+  all: { perItem: 3, once: 1 }, exists: { perItem: 4, once: 1 }, exists_one: { perItem: 2, once: 2 }, existsOne: { perItem: 2, once: 2 },
+  map: { perItem: 12, once: LIST + 1, makes: 'list' }, filter: { perItem: 13, once: LIST + 1, makes: 'list' },
+  transformList: { perItem: 12, once: LIST + 1, makes: 'list' }, transformMap: { perItem: 3, once: MAP + 1, makes: 'map' }, transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
 };
-/** Functions that read their receiver and arguments. */
-const READING = new Set(['startsWith', 'endsWith', 'contains', 'lowerAscii', 'upperAscii', 'replace', 'split', 'join', 'substring', 'trim', 'indexOf', 'lastIndexOf', 'reverse', 'format', 'url', 'isURL', 'ip', 'isIP', 'cidr', 'isCIDR', 'quantity', 'isQuantity', 'semver', 'isSemver', 'validate', 'charAt', 'quote', 'string', 'bytes']);
-const WHOLE = new Set(['isSorted', 'sum', 'min', 'max']);
 
-function estimate(node: SyntaxNode, scope: Walk): Estimate {
-  const { op } = node;
-  const args = node.args as never;
-  switch (op) {
-    case 'value': return { cost: 0, size: typeof args === 'string' ? (args as string).length : 1 };
-    case 'id': return { ...(scope.variables.get(args) ?? { size: 1, cost: 0 }), cost: 1 };
-    case '.': case '.?': return field(estimate(args[0], scope), args[1]);
-    case '[]': case '[?]': {
-      const list = estimate(args[0], scope), key = estimate(args[1], scope);
-      return { ...estimateOf(list.node && itemNode(list.node)), cost: list.cost + key.cost + 1 };
-    }
-    case 'call': return call(args[0], { receiver: undefined, args: args[1], scope });
-    case 'rcall': return call(args[0], { receiver: args[1], args: args[2], scope });
-    case '?:': {
-      const [condition, yes, no] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate, Estimate];
-      return { ...(yes.size >= no.size ? yes : no), cost: condition.cost + Math.max(yes.cost, no.cost) };
-    }
-    case '==': case '!=': case '<': case '<=': case '>': case '>=': case '+': {
-      const [left, right] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
-      if (isUnordered(left) || isUnordered(right)) scope.unordered.push({ node });
-      // Lists are joined by reference.
-      const read = op !== '+' ? Math.min(left.size, right.size) : isList(left) || isList(right) ? 0 : left.size + right.size;
-      return { cost: left.cost + right.cost + Math.max(1, Math.ceil(read * 0.1)), size: op === '+' ? left.size + right.size : 1, node: op === '+' && isList(left) ? left.node : undefined };
-    }
-    case 'in': {
-      const [item, list] = (args as SyntaxNode[]).map((part) => estimate(part, scope)) as [Estimate, Estimate];
-      return { cost: item.cost + list.cost + (list.node?.type === 'object' ? 1 : Math.max(1, list.size)), size: 1 };
-    }
-    default: {
-      const parts = partsOf(args).map((part) => estimate(part, scope));
-      const base = op === 'list' ? 10 : op === 'map' ? 30 : op === '&&' || op === '||' ? 0 : 1;
-      return { cost: base + parts.reduce((sum, part) => sum + part.cost, 0), size: Math.max(parts.length, 1) };
+function comprehensionOf({ name, target, args }: Call): Comprehension | undefined {
+  if (!target || !Object.hasOwn(COMPREHENSIONS, name) || args.length < 2) return undefined;
+  return { ...COMPREHENSIONS[name]!, variables: name.startsWith('transform') || (args.length === 3 && name !== 'map') ? 2 : 1 };
+}
+
+export class Estimator {
+  readonly #sizeOf: SizeOf;
+  readonly #variables = new Map<string, Variable>();
+  readonly #paths = new Map<SyntaxNode, readonly string[]>();
+  readonly #sizes = new Map<SyntaxNode, Size>();
+  readonly #entries = new Map<SyntaxNode, Entries>();
+
+  constructor(sizeOf: SizeOf) {
+    this.#sizeOf = sizeOf;
+  }
+
+  cost(node: SyntaxNode): number {
+    const args = node.args as never;
+    switch (node.op) {
+      case 'value': return 0;
+      case 'id': {
+        this.#paths.set(node, this.#variables.get(args)?.path ?? [args]);
+        return 1;
+      }
+      case '.': {
+        const cost = this.cost(args[0]), { kind } = this.typeOf(args[0]);
+        this.#paths.set(node, [...this.pathOf(args[0]), args[1]]);
+        return bounded(cost + (kind === 'map' || kind === 'message' ? 1 : 0));
+      }
+      case '[]': return this.#index(node);
+      case '?:': return this.#conditional(node);
+      case 'list': return this.#list(node);
+      case 'map': return this.#map(node);
+      case 'call': return this.#call(node, { name: args[0], target: undefined, args: args[1] });
+      case 'rcall': return this.#call(node, this.#memberCall(args));
+      default: return this.#operator(node);
     }
   }
+
+  typeOf(node: SyntaxNode): Type {
+    return (node as Checked).checkedType ?? { kind: 'dyn', name: 'dyn' };
+  }
+
+  /** undefined: nothing is known. */
+  knownSize(node: SyntaxNode): Size | undefined {
+    const known = this.#sizes.get(node) ?? literalSize(node);
+    if (known) return known;
+    const path = this.pathOf(node), most = path.length === 0 ? undefined : this.#sizeOf(path);
+    if (most !== undefined) return { min: 0, max: most };
+    if (isScalar(this.typeOf(node))) return fixed(1);
+    return node.op === 'id' ? this.#variables.get(node.args as string)?.size : undefined;
+  }
+
+  size(node: SyntaxNode): Size {
+    return this.knownSize(node) ?? UNKNOWN;
+  }
+
+  /** Of a list's items; undefined where the value is no list. */
+  itemOf(list: SyntaxNode): { readonly type: Type; readonly size: Size } | undefined {
+    const type = this.typeOf(list);
+    if (type.kind !== 'list' || !type.valueType) return undefined;
+    const path = this.pathOf(list), most = path.length === 0 ? undefined : this.#sizeOf([...path, '@items']);
+    return { type: type.valueType, size: most === undefined ? UNKNOWN : { min: 0, max: most } };
+  }
+
+  /** Of the variable that the value was read from; [] where it was made. */
+  pathOf(node: SyntaxNode): readonly string[] {
+    const variable = node.op === 'id' ? this.#variables.get(node.args as string) : undefined;
+    return variable?.path ?? this.#paths.get(node) ?? [];
+  }
+
+  #entriesOf(node: SyntaxNode): Entries | undefined {
+    return this.#entries.get(node) ?? (node.op === 'id' ? this.#variables.get(node.args as string)?.entries : undefined);
+  }
+
+  #sum(nodes: readonly SyntaxNode[]): number {
+    return bounded(nodes.reduce((sum, node) => sum + this.cost(node), 0));
+  }
+
+  #with<T>(variables: Readonly<Record<string, Variable>>, work: () => T): T {
+    const hidden = Object.keys(variables).map((name) => [name, this.#variables.get(name)] as const);
+    for (const [name, variable] of Object.entries(variables)) this.#variables.set(name, variable);
+    try {
+      return work();
+    } finally {
+      for (const [name, variable] of hidden) {
+        if (variable) this.#variables.set(name, variable);
+        else this.#variables.delete(name);
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- operators
+
+  #index(node: SyntaxNode): number {
+    const [container, key] = node.args as [SyntaxNode, SyntaxNode];
+    const cost = this.#sum([container, key]), { kind } = this.typeOf(container);
+    if (kind === 'list' || kind === 'map' || kind === 'dyn') this.#paths.set(node, [...this.pathOf(container), kind === 'list' ? '@items' : '@values']);
+    const size = this.#entriesOf(container)?.value ?? this.knownSize(node);
+    if (size) this.#sizes.set(node, size);
+    return bounded(cost + 1);
+  }
+
+  #conditional(node: SyntaxNode): number {
+    const [condition, yes, no] = node.args as [SyntaxNode, SyntaxNode, SyntaxNode];
+    const cost = bounded(this.cost(condition) + Math.max(this.cost(yes), this.cost(no)));
+    this.#sizes.set(node, union(this.size(yes), this.size(no)));
+    this.#unite(node, yes, no);
+    return cost;
+  }
+
+  #unite(node: SyntaxNode, one: SyntaxNode, other: SyntaxNode): void {
+    const left = this.#entriesOf(one), right = this.#entriesOf(other);
+    if (left && right) this.#entries.set(node, { key: union(left.key, right.key), value: union(left.value, right.value) });
+  }
+
+  #list(node: SyntaxNode): number {
+    const items = node.args as SyntaxNode[];
+    const cost = this.#sum(items);
+    this.#entries.set(node, { key: fixed(1), value: this.#unionOf(items) });
+    return bounded(cost + LIST);
+  }
+
+  #map(node: SyntaxNode): number {
+    const entries = node.args as (readonly [SyntaxNode, SyntaxNode])[];
+    const cost = this.#sum(entries.flat());
+    this.#entries.set(node, { key: this.#unionOf(entries.map(([key]) => key)), value: this.#unionOf(entries.map(([, value]) => value)) });
+    return bounded(cost + MAP);
+  }
+
+  #unionOf(nodes: readonly SyntaxNode[]): Size {
+    return nodes.length === 0 ? fixed(0) : nodes.map((node) => this.size(node)).reduce(union);
+  }
+
+  #operator(node: SyntaxNode): number {
+    const { op } = node, parts = partsOf(node.args);
+    // A negative number is a literal.
+    if (op === '-_' && parts[0]?.op === 'value') return 0;
+    const before = this.#sum(parts), [left, right] = parts as [SyntaxNode, SyntaxNode];
+    switch (op) {
+      case '&&': case '||': return before;
+      case '==': case '!=': return bounded(before + this.#equality(left, right));
+      case '<': case '<=': case '>': case '>=': return bounded(before + this.#comparison(left, right));
+      case 'in': return bounded(before + (this.typeOf(right).kind === 'map' ? 1 : Math.max(this.size(right).max, this.typeOf(right).kind === 'dyn' ? 1 : 0)));
+      case '+': return bounded(before + this.#addition(node, { left, right }));
+      default: return bounded(before + 1);
+    }
+  }
+
+  #smaller(left: SyntaxNode, right: SyntaxNode): number {
+    return times(Math.min(this.size(left).max, this.size(right).max), TRAVERSAL);
+  }
+
+  #equality(left: SyntaxNode, right: SyntaxNode): number {
+    const { name } = this.typeOf(left);
+    if (name === this.typeOf(right).name) {
+      if (OF_UNIT_COST.has(name)) return 1;
+      if (name === 'kubernetes.NamedFormat') return times(MAX_FORMAT_SIZE, TRAVERSAL);
+      if (name === 'kubernetes.URL') return times(this.knownSize(right)?.max ?? 1, TRAVERSAL);
+    }
+    return this.#smaller(left, right);
+  }
+
+  #comparison(left: SyntaxNode, right: SyntaxNode): number {
+    const kinds = [left, right].map((node) => this.typeOf(node));
+    if (kinds.some(({ name }) => TEXTS.has(name))) return this.#smaller(left, right);
+    return kinds.every(({ kind }) => kind === 'dyn') ? Math.max(1, this.#smaller(left, right)) : 1;
+  }
+
+  #addition(node: SyntaxNode, { left, right }: { readonly left: SyntaxNode; readonly right: SyntaxNode }): number {
+    const types = [left, right].map((part) => this.typeOf(part)), isOpen = types.every(({ kind }) => kind === 'dyn');
+    const isList = types.some(({ kind }) => kind === 'list'), isText = types.some(({ name }) => TEXTS.has(name));
+    if (!isOpen && !isList && !isText) return 1;
+    const size = sumOfSizes(this.size(left), this.size(right));
+    this.#sizes.set(node, size);
+    this.#unite(node, left, right);
+    return isList ? 1 : Math.max(times(size.max, TRAVERSAL), isOpen ? 1 : 0);
+  }
+
+  // ----------------------------------------------------------------------------------------------------------------- calls
+
+  #memberCall([name, receiver, args]: readonly [string, SyntaxNode, readonly SyntaxNode[]]): Call {
+    const isNamespace = receiver.op === 'id' && NAMESPACES.has(receiver.args as string) && !this.#variables.has(receiver.args as string);
+    return isNamespace ? { name: `${receiver.args as string}.${name}`, target: undefined, args } : { name, target: receiver, args };
+  }
+
+  #call(node: SyntaxNode, call: Call): number {
+    const { name, target, args } = call;
+    if (name === 'has' && !target) return this.#presence(args[0]!);
+    if (name === 'dyn' && !target && args.length === 1) return this.#same(node, args[0]!);
+    if (name === 'cel.bind' && args.length === 3) return this.#bind(node, { variable: args[0]!.args as string, value: args[1]!, body: args[2]! });
+    if (target && args.length === 2) {
+      if (name === 'optMap' || name === 'optFlatMap') return this.#mapOptional(node, { target, variable: args[0]!.args as string, body: args[1]!, isFlat: name === 'optFlatMap' });
+      if (name === 'sortBy') return this.#sortBy(node, { list: target, variable: args[0]!.args as string, key: args[1]! });
+    }
+    const comprehension = comprehensionOf(call);
+    if (comprehension) return this.#comprehension(node, { ...comprehension, range: target!, args });
+    const before = this.#sum(target ? [...args, target] : args);
+    const { cost, size } = callEstimate(call, this);
+    const made = size ?? this.knownSize(node);
+    if (made) this.#sizes.set(node, made);
+    return bounded(before + cost);
+  }
+
+  /** To ask whether a field is there costs as much as to come to where it would be. */
+  #presence(node: SyntaxNode): number {
+    return node.op === '.' || node.op === '.?' ? this.cost((node.args as [SyntaxNode])[0]) : this.cost(node);
+  }
+
+  #same(node: SyntaxNode, inner: SyntaxNode): number {
+    const cost = bounded(this.cost(inner) + 1);
+    this.#copy(node, inner);
+    return cost;
+  }
+
+  #copy(node: SyntaxNode, from: SyntaxNode): void {
+    const size = this.knownSize(from), entries = this.#entriesOf(from);
+    if (size) this.#sizes.set(node, size);
+    if (entries) this.#entries.set(node, entries);
+  }
+
+  #bind(node: SyntaxNode, { variable, value, body }: { readonly variable: string; readonly value: SyntaxNode; readonly body: SyntaxNode }): number {
+    const before = this.cost(value);
+    const bound: Variable = { path: this.pathOf(value), size: this.knownSize(value), entries: this.#entriesOf(value) };
+    const cost = this.#with({ [variable]: bound }, () => {
+      const inner = this.cost(body);
+      this.#copy(node, body);
+      return inner;
+    });
+    return bounded(before + LIST + cost);
+  }
+
+  /** As the condition it stands for: hasValue() ? optional.of(bind(value(), body)) : none. */
+  #mapOptional(node: SyntaxNode, { target, variable, body, isFlat }: { readonly target: SyntaxNode; readonly variable: string; readonly body: SyntaxNode; readonly isFlat: boolean }): number {
+    const read = bounded(this.cost(target) + 1), { valueType } = this.typeOf(target);
+    const inner = this.#with({ [variable]: { path: [], size: isScalar(valueType) ? fixed(1) : undefined } }, () => this.cost(body));
+    this.#sizes.set(node, this.typeOf(node).kind === 'optional' && isScalar(this.typeOf(node)) ? fixed(1) : UNKNOWN);
+    return bounded(read + LIST + read + inner + (isFlat ? 0 : 1));
+  }
+
+  /** As the sorting by a list of keys that it stands for. */
+  #sortBy(node: SyntaxNode, { list, variable, key }: { readonly list: SyntaxNode; readonly variable: string; readonly key: SyntaxNode }): number {
+    const before = this.cost(list), { max } = this.size(list);
+    const perItem = this.#with(this.#itemVariables(list, [variable]), () => this.cost(key));
+    const factor = TEXTS.has(this.typeOf(key).name) || this.typeOf(key).kind === 'dyn' ? 2 + TRAVERSAL : 2;
+    this.#sizes.set(node, productOfSizes(this.size(list), this.size(list)));
+    return bounded(before + LIST + 1 + (1 + LIST + 1 + bounded(max * (perItem + 12))) + times(bounded(max * max), factor) + 1 + LIST);
+  }
+
+  /** With one variable: items of lists, keys of maps. With two: index or key, and value. */
+  #itemVariables(range: SyntaxNode, names: readonly string[]): Record<string, Variable> {
+    const isList = this.typeOf(range).kind === 'list', path = this.pathOf(range), entries = this.#entriesOf(range);
+    const key: Variable = { path: [...path, isList ? '@indices' : '@keys'], size: entries?.key };
+    const value: Variable = { path: [...path, isList ? '@items' : '@values'], size: entries?.value };
+    if (names.length === 1) return { [names[0]!]: isList ? value : key };
+    return { [names[0]!]: key, [names[1]!]: value };
+  }
+
+  #comprehension(node: SyntaxNode, { range, args, perItem, once, variables, makes }: Comprehension & { readonly range: SyntaxNode; readonly args: readonly SyntaxNode[] }): number {
+    const before = this.cost(range), names = args.slice(0, variables).map((variable) => variable.args as string), bodies = args.slice(variables);
+    const isFilter = node.op === 'rcall' && (node.args as string[])[0] === 'filter';
+    const step = this.#with(this.#itemVariables(range, names), () => {
+      const cost = this.#sum(bodies);
+      if (makes === 'list') this.#entries.set(node, { key: fixed(1), value: { min: 0, max: isFilter ? this.#sizeOfVariable(names[0]!, range).max : this.size(bodies.at(-1)!).max } });
+      return cost;
+    });
+    const count = this.size(range);
+    this.#sizes.set(node, makes ? count : fixed(1));
+    return bounded(before + once + bounded(count.max * bounded(step + perItem)));
+  }
+
+  #sizeOfVariable(name: string, range: SyntaxNode): Size {
+    const type = this.typeOf(range), checkedType = type.kind === 'list' ? type.valueType : type.keyType;
+    return this.size({ op: 'id', args: name, evaluate: () => undefined, ...(checkedType && { checkedType }) } as SyntaxNode);
+  }
+}
+
+/** Types whose values are compared at once, whatever they are. */
+const OF_UNIT_COST = new Set(['net.IP', 'net.CIDR', 'kubernetes.Quantity', 'kubernetes.Semver']);
+const MAX_FORMAT_SIZE = 64;
+
+function literalSize(node: SyntaxNode): Size | undefined {
+  const { op, args } = node;
+  if (op === 'value') return fixed(typeof args === 'string' ? Array.from(args).length : args instanceof Uint8Array ? args.length : 1);
+  return op === 'list' || op === 'map' ? fixed((args as unknown[]).length) : undefined;
 }
 
 function partsOf(args: unknown): SyntaxNode[] {
   return isNode(args) ? [args] : Array.isArray(args) ? args.flatMap(partsOf) : [];
-}
-
-function itemNode(node: Structural): Structural | undefined {
-  return node.type === 'array' ? node.items : typeof node.additional === 'object' ? node.additional : undefined;
-}
-
-function field(of: Estimate, name: string): Estimate {
-  const original = of.node && (Array.from(of.node.properties.keys()).find((candidate) => escapeName(candidate) === name) ?? name);
-  const node = original === undefined ? undefined : fieldOf(of.node, original);
-  return { ...(node ? estimateOf(node) : { size: name === 'name' || name === 'generateName' ? 253 : MAX_REQUEST_BYTES }), cost: of.cost + 1 };
-}
-
-const UNBOUNDED = Number.MAX_SAFE_INTEGER;
-
-interface Call { readonly receiver: SyntaxNode | undefined; readonly args: readonly SyntaxNode[]; readonly scope: Walk }
-
-function isList({ node }: Estimate): boolean {
-  return node?.type === 'array';
-}
-
-function isUnordered({ node }: Estimate): boolean {
-  return node?.type === 'array' && node.listType !== 'atomic';
-}
-
-function call(name: string, { receiver, args, scope }: Call): Estimate {
-  if (name === 'has') return { cost: Math.max(0, estimate(args[0]!, scope).cost - 1), size: 1, node: undefined };
-  if (name === 'bind' && args.length === 3) {
-    const bound = estimate(args[1]!, scope);
-    const body = estimate(args[2]!, { ...scope, variables: new Map([...scope.variables, [String(args[0]!.args), { ...bound, cost: 0 }]]) });
-    return { ...body, cost: body.cost + bound.cost };
-  }
-  const of = receiver && estimate(receiver, scope);
-  if (of && Object.hasOwn(OVERHEAD, name) && args.length > 1) return comprehension(name, { of, args, scope });
-  if (of && (name === 'optMap' || name === 'optFlatMap') && args.length === 2) return mapped({ of, args, scope });
-  const parts = [...(of ? [of] : []), ...args.map((part) => estimate(part, scope))];
-  const before = parts.reduce((sum, part) => sum + part.cost, 0);
-  const size = parts[0]?.size ?? 1;
-  if (name === 'matches' || name === 'matchesInLinearTime' || name === 'find' || name === 'findAll') {
-    return { cost: before + Math.ceil((size + 1) * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.25), size };
-  }
-  if (WHOLE.has(name)) {
-    const item = of?.node && itemNode(of.node);
-    return { cost: before + size * (item?.type === 'string' ? 1 + Math.ceil(sizeOf(item) * 0.1) : 1), size: item ? sizeOf(item) : 1, node: item };
-  }
-  if (name === 'contains') return { cost: before + Math.max(1, Math.ceil(size * 0.1) * Math.ceil((parts[1]?.size ?? 1) * 0.1)), size: 1 };
-  // Upstream knows no bound of what a conversion makes.
-  if (name === 'string' && !of) return { cost: before + Math.max(1, Math.ceil(size * 0.1)), size: UNBOUNDED };
-  if (READING.has(name)) {
-    // Texts are read once, lists of them in full.
-    const read = parts.reduce((sum, part) => sum + Math.ceil(part.size * 0.1), 0);
-    return { cost: before + Math.max(1, read), size: parts.reduce((sum, part) => sum + part.size, 0) };
-  }
-  if (receiver?.op === 'id' && receiver.args === 'sets') return { cost: before + parts.slice(1).reduce((product, part) => product * Math.max(part.size, 1), 1), size: 1 };
-  if (name === 'orValue' || name === 'value' || name === 'dyn') return { ...parts[0]!, cost: before + 1 };
-  return { cost: before + 1, size: name === 'size' ? 1 : size };
-}
-
-function comprehension(name: string, { of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Walk }): Estimate {
-  const hasTwo = name.startsWith('transform') || (args.length === 3 && name !== 'map');
-  const isMap = of.node?.type === 'object';
-  const key: Estimate = { cost: 0, size: isMap ? 63 : hasTwo ? 1 : of.size }, value = of.node ? estimateOf(itemNode(of.node)) : { cost: 0, size: of.size };
-  const variables = hasTwo ? [key, value] : [isMap ? key : value];
-  const inner: Walk = { ...scope, variables: new Map([...scope.variables, ...variables.map((variable, i) => [String(args[i]!.args), variable] as const)]) };
-  const bodies = args.slice(variables.length).map((part) => estimate(part, inner));
-  const { perItem, once } = OVERHEAD[name]!;
-  const step = bodies.reduce((sum, part) => sum + part.cost, 0) + perItem;
-  return { cost: of.cost + once + of.size * step, size: MAKES_LISTS.has(name) ? of.size : 1, node: name === 'filter' ? of.node : undefined };
-}
-
-const MAKES_LISTS = new Set(['map', 'filter', 'transformList', 'transformMap', 'transformMapEntry', 'sortBy']);
-
-/** value.optMap(name, body) */
-function mapped({ of, args, scope }: { readonly of: Estimate; readonly args: readonly SyntaxNode[]; readonly scope: Walk }): Estimate {
-  const body = estimate(args[1]!, { ...scope, variables: new Map([...scope.variables, [String(args[0]!.args), { ...of, cost: 0 }]]) });
-  return { ...body, cost: of.cost + body.cost + 2 };
 }

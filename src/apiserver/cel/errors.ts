@@ -1,5 +1,6 @@
 /** What goes wrong with expressions, in the words cel-go has for it. */
 import type { Environment } from '@marcbachmann/cel-js';
+import { syntaxWording } from './syntax-errors.ts';
 
 /** The expression is no expression of what it may use; the message shows the place. */
 export class CelCompileError extends Error {
@@ -18,7 +19,13 @@ export class CelCostError extends CelRuntimeError {
 
 /** What the evaluator throws. */
 interface EvaluatorError { readonly summary?: string; readonly code?: string; readonly message: string; readonly range?: { readonly start: number }; readonly node?: ErrorNode }
-interface ErrorNode { readonly op: string; readonly args: unknown; readonly start: number; readonly end: number }
+interface ErrorNode { readonly op: string; readonly args: unknown; readonly start: number; readonly end: number; readonly checkedType?: { readonly name: string } }
+
+/** As cel-go names a type of the evaluator's: 'list(optional_type(int))'. */
+export function upstreamType(name: string): string {
+  return name.replace(/^list$/, 'list<dyn>').replace(/^map$/, 'map<dyn, dyn>').replaceAll(/google\.protobuf\.(Timestamp|Duration)/g, (_, type: string) => type.toLowerCase()).replaceAll(/\bnull\b/g, 'null_type').replaceAll(/\boptional\b(?=<)/g, 'optional_type')
+    .replaceAll(/([<, ])[A-Z](?=[>,])/g, '$1dyn').replaceAll('<', '(').replaceAll('>', ')');
+}
 
 export interface DescribeOptions {
   /** Where it was compiled, to tell unknown functions from wrong arguments. */
@@ -30,14 +37,14 @@ export interface DescribeOptions {
 /** An error of compilation as cel-go prints it. */
 export function describeError(error: unknown, text: string, { env, original = { text, at: (place) => place } }: DescribeOptions = {}): string {
   const { summary, message, code } = error as EvaluatorError;
-  const start = original.at(Math.max(0, Math.min(placeOf(error as EvaluatorError, text), text.length)));
-  return locate(wording({ code, text: summary ?? message, env }), { text: original.text, start: Math.min(start, original.text.length) });
+  const start = Math.min(original.at(Math.max(0, Math.min(placeOf(error as EvaluatorError, text), text.length))), original.text.length);
+  return locate(wording({ code, text: summary ?? message, env, node: (error as EvaluatorError).node, at: { expression: original.text, start } }), { text: original.text, start });
 }
 
 /** Of an operator itself, of a call's parenthesis, of the dot before a field that is missing. */
 function placeOf({ code, range, node }: EvaluatorError, text: string): number {
   const start = range?.start ?? 0;
-  if (code === 'no_such_key') return start - 1;
+  if (code === 'no_such_key' || (code === 'cannot_index_type' && node?.op === '.')) return start - 1;
   if (!node || !Array.isArray(node.args)) return start;
   const after = (from: number, sign: string): number => Math.max(text.indexOf(sign, from), start);
   const [first, second] = node.args as unknown as readonly [ErrorNode | string, ErrorNode?];
@@ -53,16 +60,20 @@ export function locate(problem: string, { text, start }: { readonly text: string
   return `ERROR: <input>:${line}:${column + 1}: ${problem}\n | ${text.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;
 }
 
-function wording({ code, text, env }: { readonly code: string | undefined; readonly text: string; readonly env: Environment | undefined }): string {
+interface Wording { readonly code: string | undefined; readonly text: string; readonly env: Environment | undefined; readonly node: ErrorNode | undefined; readonly at: { readonly expression: string; readonly start: number } }
+
+function wording({ code, text, env, node, at }: Wording): string {
   const name = /: (.+)$/.exec(text)?.[1] ?? '';
   switch (code) {
     case 'no_such_key': return `undefined field '${name}'`;
     case 'unknown_variable': return undeclared(name);
-    case 'unexpected_token': case 'reserved_identifier': case 'expected_token': case 'unexpected_character': return `Syntax error: ${text}`;
+    case 'unexpected_token': case 'reserved_identifier': case 'expected_token': case 'unexpected_character':
+      return `Syntax error: ${syntaxWording(text, at)}`;
     case 'no_such_overload': return operatorWording(name) ?? text;
-    case 'no_matching_overload': return functionWording(text, env) ?? text;
-    case 'incompatible_ternary_branches': return text.replace(/^.* got '(.+)' and '(.+)'$/, "found no matching overload for '_?_:_' applied to '(bool, $1, $2)'");
-    default: return text;
+    case 'no_matching_overload': return functionWording(text, { env, node }) ?? text;
+    case 'cannot_index_type': return text.replace(/^Cannot index type '(.+)'$/, (_, type: string) => `type '${upstreamType(type)}' does not support field selection`);
+    case 'incompatible_ternary_branches': return text.replace(/^.* got '(.+)' and '(.+)'$/, (_, yes: string, no: string) => `found no matching overload for '_?_:_' applied to '(bool, ${upstreamType(yes)}, ${upstreamType(no)})'`);
+    default: return text.replace(/^Expression of type '(.+)' cannot be range of a comprehension \(must be list, map, or dynamic\)\.$/, (_, type: string) => `expression of type '${upstreamType(type)}' cannot be range of a comprehension (must be list, map, or dynamic)`);
   }
 }
 
@@ -71,17 +82,19 @@ function undeclared(name: string): string {
 }
 
 function operatorWording(applied: string): string | undefined {
-  const binary = /^(\S+) (\S+) (\S+)$/.exec(applied);
-  if (binary) return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to '(${binary[1]}, ${binary[3]})'`;
+  const binary = /^(.+) (==|!=|<=?|>=?|[-+*/%]|in) (.+)$/.exec(applied);
+  if (binary) return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to '(${upstreamType(binary[1]!)}, ${upstreamType(binary[3]!)})'`;
   const unary = /^([!-])(\S+)$/.exec(applied);
   return unary ? `found no matching overload for '${unary[1]}_' applied to '(${unary[2]})'` : undefined;
 }
 
-function functionWording(text: string, env: Environment | undefined): string | undefined {
+function functionWording(text: string, { env, node }: Pick<Wording, 'env' | 'node'>): string | undefined {
   const [, receiver, name = '', args] = /'(?:(.+)\.)?(\w+)\((.*)\)'$/.exec(text) ?? [];
   if (args === undefined) return undefined;
   if (env && !env.getDefinitions().functions.some((known) => known.name === name)) return undeclared(name);
-  return `found no matching overload for '${name}' applied to '${receiver === undefined ? '' : `${receiver}.`}(${args})'`;
+  // The evaluator tells a list's kind alone.
+  const type = node?.op === 'rcall' ? (node.args as readonly [string, ErrorNode])[1].checkedType?.name ?? receiver : receiver;
+  return `found no matching overload for '${name}' applied to '${type === undefined ? '' : `${upstreamType(type)}.`}(${upstreamType(args)})'`;
 }
 
 /** An error of evaluation; what: 'rule', 'expression'. */

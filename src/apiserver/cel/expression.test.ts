@@ -36,10 +36,13 @@ test('what does not compile says where, in cel-go\'s words', () => {
   assert.match(refusal('name ='), /Syntax error/);
   assert.match(refusal('name == "" ? 1 : name'), /^ERROR: <input>:1:12: found no matching overload for '_\?_:_' applied to '\(bool, int, string\)'/);
   assert.equal(refusal('name', 'bool'), 'must evaluate to bool but got string');
-  assert.equal(refusal('object.spec', 'bool'), '');
-  for (const type of ['list', 'list<string>']) assert.equal(refusal('[]', type), '', type);
+  assert.equal(refusal('object.spec', 'bool'), 'must evaluate to bool but got dyn');
+  assert.equal(refusal('[]', 'list<string>'), 'must evaluate to list(string) but got list(dyn)');
   assert.equal(refusal('[1]', 'list<string>'), 'must evaluate to list(string) but got list(int)');
-  assert.match(refusal('{}', 'list'), /^must evaluate to list but got map/);
+  assert.equal(refusal('{}', 'list<string>'), 'must evaluate to list(string) but got map(dyn, dyn)');
+  assert.match(refusal('[name].sum() > 1'), /found no matching overload for 'sum' applied to 'list\(string\)\.\(\)'/);
+  assert.match(refusal('name.x'), /1:5: type 'string' does not support field selection/);
+  for (const [source, words] of [['name +', "mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-'"], ['size(name', "missing ')' at '<EOF>'"], ['name.', "no viable alternative at input '.'"], ['true ? 1', "mismatched input '<EOF>' expecting ':'"], ['name)', "extraneous input ')' expecting <EOF>"]] as const) assert.ok(refusal(source).includes(`Syntax error: ${words}`), source);
 });
 
 test('a schema says which fields there are', () => {

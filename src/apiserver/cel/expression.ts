@@ -14,9 +14,10 @@ import type { Structural } from '../apiextensions/structural.ts';
 import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
 import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
 import { misplacedType, rewriteConstruction, type Rewritten } from './construction.ts';
-import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording } from './errors.ts';
+import { estimateCost, type SizeOf } from './cost.ts';
+import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording, upstreamType } from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
-import { countSteps, rewriteMatches, rootOf } from './syntax.ts';
+import { countSteps, prepare, rootOf, type Allowed, type SyntaxNode } from './syntax.ts';
 import { CelTypes } from './types.ts';
 import { fromCel, toCel } from './values.ts';
 
@@ -32,10 +33,10 @@ export interface CelFields { readonly typeName: string; readonly fieldTypes: Rea
 
 export type Variables = Readonly<Record<string, VariableType>>;
 
-export interface ExpressionOptions {
+export interface ExpressionOptions extends Allowed {
   /** Pass the same object for expressions that share their variables: their environment is made once. */
   readonly variables: Variables;
-  /** What the expression must come to; several: any of them. Default: anything. */
+  /** What the expression must come to; several: any of them. What it comes to cannot be told of 'dyn'. Default: anything. */
   readonly result?: string | readonly string[];
   /** Of one evaluation. Default: upstream's limit of a call. */
   readonly costLimit?: number;
@@ -52,6 +53,8 @@ export interface Expression {
   readonly source: string;
   /** What it comes to, as far as can be told: 'dyn' when not at all. */
   readonly type: string;
+  /** What it may cost at most, for variables of such sizes. */
+  maxCost(sizeOf: SizeOf): number;
   /**
    * Values are JSON (numbers without fraction are ints), and so is the result. A variable without value is unknown, which is an error where
    * the expression reads it. Throws CelRuntimeError, CelCostError among them. With an authorizer: only inside its AuthorizerChecks.resolving().
@@ -62,17 +65,17 @@ export interface Expression {
 }
 
 /** Throws CelCompileError. */
-export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false }: ExpressionOptions): Expression {
-  const scope = scopeOf(variables);
-  const { evaluate, type } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source });
+export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false, binds = false }: ExpressionOptions): Expression {
+  const scope = scopeOf(variables, constructs);
+  const { evaluate, type, root } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source, allowed: { binds } });
   const wanted = result === undefined ? undefined : [result].flat();
-  if (wanted && !isOneOf(type, wanted)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamName(wanted[0]!) : `one of [${wanted.map(upstreamName).join(' ')}]`} but got ${upstreamName(type)}`);
+  if (wanted && !wanted.includes(type)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`);
   const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
     const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
     return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
   };
   return {
-    source, type, evaluateCel,
+    source, type, evaluateCel, maxCost: (sizeOf) => estimateCost(root, sizeOf),
     evaluate: (values, options) => {
       const value = evaluateCel(values, options);
       const misplaced = constructs ? misplacedType(value) : undefined;
@@ -86,36 +89,27 @@ export function compileExpression(source: string, { variables, result, costLimit
   };
 }
 
-interface Origin { readonly scope: Scope; /** As it was written. */ readonly source: string }
+interface Origin { readonly scope: Scope; /** As it was written. */ readonly source: string; readonly allowed: Allowed }
+interface Compiled { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string; /** Checked with the types of the schema. */ readonly root: SyntaxNode }
 
-function compile(rewritten: Rewritten, { scope: { checking, evaluating }, source }: Origin): { readonly evaluate: (values: Readonly<Record<string, unknown>>) => unknown; readonly type: string } {
-  const { type } = checkedBy(checking, { rewritten, source });
-  const { parsed } = checkedBy(evaluating, { rewritten, source });
+function compile(rewritten: Rewritten, origin: Origin): Compiled {
+  const { checking, evaluating } = origin.scope;
+  const { type, parsed: checked } = checkedBy(checking, { rewritten, origin });
+  const { parsed } = checkedBy(evaluating, { rewritten, origin });
   countSteps(rootOf(parsed));
-  return { evaluate: (values) => parsed(values) as unknown, type };
+  return { evaluate: (values) => parsed(values) as unknown, type, root: rootOf(checked) };
 }
 
-function checkedBy(environment: Environment, { rewritten, source }: { readonly rewritten: Rewritten; readonly source: string }): { readonly parsed: ParseResult; readonly type: string } {
+function checkedBy(environment: Environment, { rewritten, origin: { source, allowed } }: { readonly rewritten: Rewritten; readonly origin: Origin }): { readonly parsed: ParseResult; readonly type: string } {
   try {
     const parsed = environment.parse(rewritten.source);
-    rewriteMatches(rootOf(parsed));
+    prepare(rootOf(parsed), allowed);
     const checked = parsed.check();
     if (!checked.valid) throw checked.error ?? new Error('does not check');
     return { parsed, type: checked.type ?? 'dyn' };
   } catch (error) {
     throw new CelCompileError(describeError(error, rewritten.source, { env: environment, original: { text: source, at: rewritten.at } }), { cause: error });
   }
-}
-
-/** As cel-go names the type. */
-function upstreamName(type: string): string {
-  return type === 'null' ? 'null_type' : type.replace('<', '(').replace('>', ')');
-}
-
-function isOneOf(type: string, wanted: readonly string[]): boolean {
-  // Of an empty literal nothing more is known than that it is one.
-  const [, emptyKind] = /^(list|map)<[A-Z](?:, [A-Z])?>$/.exec(type) ?? [];
-  return type === 'dyn' || wanted.some((name) => type === name || (emptyKind !== undefined && name.startsWith(emptyKind)) || ((name === 'list' || name === 'map') && type.startsWith(`${name}<`)));
 }
 
 function bounded(evaluate: () => unknown, { allowed, budget }: { readonly allowed: number; readonly budget: Budget | undefined }): unknown {
@@ -149,20 +143,22 @@ interface Scope {
   convert(values: Readonly<Record<string, unknown>>): Record<string, unknown>;
 }
 
-const scopes = new WeakMap<Variables, Scope>();
+/** By whether they construct. */
+const scopes = [new WeakMap<Variables, Scope>(), new WeakMap<Variables, Scope>()] as const;
 
-function scopeOf(variables: Variables): Scope {
-  let scope = scopes.get(variables);
-  if (!scope) scopes.set(variables, (scope = makeScope(variables)));
+function scopeOf(variables: Variables, constructs: boolean): Scope {
+  const known = scopes[constructs ? 1 : 0];
+  let scope = known.get(variables);
+  if (!scope) known.set(variables, (scope = makeScope(variables, constructs)));
   return scope;
 }
 
-function makeScope(variables: Variables): Scope {
-  const evaluating = kubernetesEnvironment(), entries = Object.entries(variables);
+function makeScope(variables: Variables, constructs: boolean): Scope {
+  const evaluating = kubernetesEnvironment({ constructs }), entries = Object.entries(variables);
   const converters = new Map(entries.map(([name, type]) => [name, declare(name, type, evaluating)]));
   let checking = evaluating;
   if (entries.some(([, type]) => isSchema(type))) {
-    checking = kubernetesEnvironment();
+    checking = kubernetesEnvironment({ constructs });
     const types = new CelTypes(checking, { escaped: false });
     for (const [name, type] of entries) {
       if (isSchema(type)) checking.registerVariable(name, types.typeOf(type)?.name ?? 'dyn');

@@ -34,40 +34,57 @@ class IpNamespace {}
 /** Rewritten to before the check: the evaluator's own matches() is not linear. */
 export const LINEAR_MATCHES = 'matchesInLinearTime';
 
-let library: Environment | undefined;
+/** What only some expressions may use. */
+export interface LibraryOptions {
+  /** Objects and patches: see construction.ts. */
+  readonly constructs?: boolean;
+}
+
+let library: Environment | undefined, constructing: Environment | undefined;
 
 /** A new environment that has the library; types and variables are the caller's. */
-export function kubernetesEnvironment(): Environment {
-  return (library ??= makeLibrary()).clone();
+export function kubernetesEnvironment({ constructs = false }: LibraryOptions = {}): Environment {
+  if (!constructs) return (library ??= makeLibrary()).clone();
+  if (!constructing) {
+    constructing = makeLibrary();
+    addConstruction(constructing, adderTo(constructing));
+  }
+  return constructing.clone();
+}
+
+/** Signatures are checked by the evaluator when they are registered. */
+function adderTo(env: Environment): Add {
+  return (signature, handler) => void env.registerFunction(signature, handler, { async: false } as never);
 }
 
 function makeLibrary(): Environment {
   const env = new Environment({ enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } });
-  // Signatures are checked by the evaluator when they are registered.
-  const add = (signature: string, handler: (...args: never[]) => unknown): void => void env.registerFunction(signature, handler, { async: false } as never);
-  env.registerType('k8s.Strings', { ctor: StringsNamespace, fields: {} }).registerConstant('strings', 'k8s.Strings', new StringsNamespace());
+  const add = adderTo(env);
+  env.registerType('strings.Namespace', { ctor: StringsNamespace, fields: {} }).registerConstant('strings', 'strings.Namespace', new StringsNamespace());
   addStrings(add);
   addRegularExpressions(add);
   addLists(add);
-  env.registerType('k8s.Sets', { ctor: SetsNamespace, fields: {} }).registerConstant('sets', 'k8s.Sets', new SetsNamespace());
+  env.registerType('sets.Namespace', { ctor: SetsNamespace, fields: {} }).registerConstant('sets', 'sets.Namespace', new SetsNamespace());
   addSets(add);
-  env.registerType('k8s.Lists', { ctor: ListsNamespace, fields: {} }).registerConstant('lists', 'k8s.Lists', new ListsNamespace());
+  env.registerType('lists.Namespace', { ctor: ListsNamespace, fields: {} }).registerConstant('lists', 'lists.Namespace', new ListsNamespace());
   addListExtensions(add);
-  env.registerType('k8s.URL', CelURL);
+  env.registerType('kubernetes.URL', CelURL);
   addUrls(add);
-  env.registerType('k8s.IP', CelIP).registerType('k8s.CIDR', CelCIDR).registerType('k8s.IPNamespace', { ctor: IpNamespace, fields: {} }).registerConstant('ip', 'k8s.IPNamespace', new IpNamespace());
+  env.registerType('net.IP', CelIP).registerType('net.CIDR', CelCIDR).registerType('ip.Namespace', { ctor: IpNamespace, fields: {} }).registerConstant('ip', 'ip.Namespace', new IpNamespace());
   addAddresses(add);
-  env.registerType('k8s.Quantity', CelQuantity);
+  env.registerType('kubernetes.Quantity', CelQuantity);
   addQuantities(add);
-  env.registerType('k8s.Format', CelFormat).registerType('k8s.FormatNamespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'k8s.FormatNamespace', new FormatNamespace());
+  env.registerType('kubernetes.NamedFormat', CelFormat).registerType('format.Namespace', { ctor: FormatNamespace, fields: {} }).registerConstant('format', 'format.Namespace', new FormatNamespace());
   addFormats(add);
   addAuthorizer(env, add);
   env.registerType('kubernetes.Semver', { ctor: Semver, fields: {} });
   addVersions(add);
   addComprehensions(env);
-  addConstruction(env, add);
-  for (const type of ['k8s.URL', 'k8s.IP', 'k8s.CIDR', 'k8s.Quantity', 'kubernetes.Semver']) env.registerOperator(`${type} == ${type}`, equalValues);
+  for (const type of ['kubernetes.URL', 'net.IP', 'net.CIDR', 'kubernetes.Quantity', 'kubernetes.NamedFormat', 'kubernetes.Semver']) env.registerOperator(`${type} == ${type}`, equalValues);
   env.registerOperator('optional<V> == optional<V>', equalValues);
+  const present = (list: readonly Optional[]): unknown[] => list.filter((item) => item.hasValue()).map((item) => item.value());
+  add('list<optional<A>>.unwrapOpt(): list<A>', present);
+  add('OptionalNamespace.unwrap(list<optional<A>>): list<A>', (_: unknown, list: readonly Optional[]) => present(list));
   add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) => (isZero(value) ? Optional.none() : Optional.of(value)));
   // Values that are times and durations already.
   add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
@@ -98,7 +115,7 @@ function addStrings(add: Add): void {
   add('string.replace(string, string): string', (text: string, from: string, to: string) => text.replaceAll(from, () => to));
   add('string.replace(string, string, int): string', (text: string, from: string, to: string, times: bigint) => replaceSome(text, { from, to, times: Number(times) }));
   add('string.format(list): string', (template: string, args: readonly unknown[]) => format(template, args));
-  add('k8s.Strings.quote(string): string', (_: StringsNamespace, text: string) => quoted(text));
+  add('strings.Namespace.quote(string): string', (_: StringsNamespace, text: string) => quoted(text));
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { '\u0007': '\\a', '\b': '\\b', '\f': '\\f', '\n': '\\n', '\r': '\\r', '\t': '\\t', '\v': '\\v', '\\': '\\\\', '"': '\\"' };
@@ -195,8 +212,8 @@ const MAX_RANGE = 1_000_000n;
 
 /** cel-go's ext.Lists. */
 function addListExtensions(add: Add): void {
-  add('list.reverse(): list<dyn>', (list: readonly unknown[]) => list.toReversed());
-  add('list.slice(int, int): list<dyn>', (list: readonly unknown[], from: bigint, to: bigint) => {
+  add('list<A>.reverse(): list<A>', (list: readonly unknown[]) => list.toReversed());
+  add('list<A>.slice(int, int): list<A>', (list: readonly unknown[], from: bigint, to: bigint) => {
     if (from < 0n || to < 0n) fail(`cannot slice(${from}, ${to}), negative indexes not supported`);
     if (from > to) fail(`cannot slice(${from}, ${to}), start index must be less than or equal to end index`);
     if (to > BigInt(list.length)) fail(`cannot slice(${from}, ${to}), list is length ${list.length}`);
@@ -205,7 +222,7 @@ function addListExtensions(add: Add): void {
   const flatten = (list: readonly unknown[], depth: number): unknown[] => list.flatMap((item) => (Array.isArray(item) && depth > 0 ? flatten(item, depth - 1) : [item]));
   add('list.flatten(): list<dyn>', (list: readonly unknown[]) => flatten(list, 1));
   add('list.flatten(int): list<dyn>', (list: readonly unknown[], depth: bigint) => (depth < 0n ? fail('level must be non-negative') : flatten(list, Number(depth))));
-  add('list.distinct(): list<dyn>', (list: readonly unknown[]) => {
+  add('list<A>.distinct(): list<A>', (list: readonly unknown[]) => {
     const plain = new Set<unknown>(), kept: unknown[] = [];
     for (const item of list) {
       if (typeof item === 'object' && item !== null) {
@@ -217,13 +234,13 @@ function addListExtensions(add: Add): void {
     }
     return kept;
   });
-  add('list.sort(): list<dyn>', (list: readonly unknown[]) => {
+  add('list<A>.sort(): list<A>', (list: readonly unknown[]) => {
     checkOrdered(list);
     return list.toSorted(compareOrdered);
   });
-  add('list.first(): optional<dyn>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list[0]) : Optional.none()));
-  add('list.last(): optional<dyn>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list.at(-1)) : Optional.none()));
-  add('k8s.Lists.range(int): list<int>', (_: ListsNamespace, end: bigint) => {
+  add('list<A>.first(): optional<A>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list[0]) : Optional.none()));
+  add('list<A>.last(): optional<A>', (list: readonly unknown[]) => (list.length > 0 ? Optional.of(list.at(-1)) : Optional.none()));
+  add('lists.Namespace.range(int): list<int>', (_: ListsNamespace, end: bigint) => {
     if (end > MAX_RANGE) fail(`lists.range(${end}) is longer than ${MAX_RANGE}`);
     const length = Number(end < 0n ? 0n : end);
     charge(length);
@@ -251,15 +268,35 @@ function equalInAnyOrder(left: readonly unknown[], right: readonly unknown[]): b
   return left.length === right.length && left.every((item) => right.some((candidate) => equalValues(candidate, item)));
 }
 
+/** Two such lists as one: items of the second that the first has take their place there, others come behind. */
+export const UNORDERED_JOIN = 'joinedInAnyOrder';
+
+function joinedInAnyOrder(left: readonly unknown[], right: readonly unknown[], keys: readonly string[]): unknown[] {
+  charge(left.length * right.length);
+  const joined = [...left];
+  for (const item of right) {
+    const at = joined.findIndex((known) => sameItem(known, item, keys));
+    if (at < 0) joined.push(item);
+    else joined[at] = item;
+  }
+  return joined;
+}
+
+function sameItem(left: unknown, right: unknown, keys: readonly string[]): boolean {
+  if (keys.length === 0) return equalValues(left, right);
+  return keys.every((key) => equalValues((left as Record<string, unknown>)[key], (right as Record<string, unknown>)[key]));
+}
+
 function addSets(add: Add): void {
+  add(`${UNORDERED_JOIN}(list<A>, list<A>, list): list<A>`, joinedInAnyOrder);
   add(`${UNORDERED_EQUALS}(list, list): bool`, equalInAnyOrder);
   const contains = (list: readonly unknown[], items: readonly unknown[]): boolean => {
     charge(list.length * items.length);
     return items.every((item) => list.some((candidate) => equalValues(candidate, item)));
   };
-  add('k8s.Sets.contains(list, list): bool', (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items));
-  add('k8s.Sets.equivalent(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => contains(list, other) && contains(other, list));
-  add('k8s.Sets.intersects(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
+  add('sets.Namespace.contains(list, list): bool', (_: SetsNamespace, list: readonly unknown[], items: readonly unknown[]) => contains(list, items));
+  add('sets.Namespace.equivalent(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => contains(list, other) && contains(other, list));
+  add('sets.Namespace.intersects(list, list): bool', (_: SetsNamespace, list: readonly unknown[], other: readonly unknown[]) => {
     charge(list.length * other.length);
     return list.some((item) => other.some((candidate) => equalValues(candidate, item)));
   });
@@ -274,14 +311,14 @@ function parseUrl(text: string): CelURL | undefined {
 
 function addUrls(add: Add): void {
   const isPath = ({ text }: CelURL): boolean => text.startsWith('/');
-  add('url(string): k8s.URL', (text: string) => parseUrl(text) ?? fail(`URL parse error during conversion from string: parse ${JSON.stringify(text)}: invalid URI for request`));
+  add('url(string): kubernetes.URL', (text: string) => parseUrl(text) ?? fail(`URL parse error during conversion from string: parse ${JSON.stringify(text)}: invalid URI for request`));
   add('isURL(string): bool', (text: string) => parseUrl(text) !== undefined);
-  add('k8s.URL.getScheme(): string', (url: CelURL) => (isPath(url) ? '' : url.url.protocol.slice(0, -1)));
-  add('k8s.URL.getHost(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).host));
-  add('k8s.URL.getHostname(): string', (url: CelURL) => (isPath(url) ? '' : url.url.hostname.replace(/^\[|\]$/g, '')));
-  add('k8s.URL.getPort(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).port));
-  add('k8s.URL.getEscapedPath(): string', ({ url, text }: CelURL) => (url.pathname === '/' && !/^[^?#]*[^/:]\/($|[?#])/.test(text) && !text.startsWith('/') ? '' : url.pathname));
-  add('k8s.URL.getQuery(): map<string, list<string>>', ({ url }: CelURL) => {
+  add('kubernetes.URL.getScheme(): string', (url: CelURL) => (isPath(url) ? '' : url.url.protocol.slice(0, -1)));
+  add('kubernetes.URL.getHost(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).host));
+  add('kubernetes.URL.getHostname(): string', (url: CelURL) => (isPath(url) ? '' : url.url.hostname.replace(/^\[|\]$/g, '')));
+  add('kubernetes.URL.getPort(): string', (url: CelURL) => (isPath(url) ? '' : hostOf(url).port));
+  add('kubernetes.URL.getEscapedPath(): string', ({ url, text }: CelURL) => (url.pathname === '/' && !/^[^?#]*[^/:]\/($|[?#])/.test(text) && !text.startsWith('/') ? '' : url.pathname));
+  add('kubernetes.URL.getQuery(): map<string, list<string>>', ({ url }: CelURL) => {
     const query = new Map<string, string[]>();
     for (const [key, value] of url.searchParams) query.set(key, [...query.get(key) ?? [], value]);
     return query;
@@ -305,28 +342,28 @@ function addAddresses(add: Add): void {
   const ipOf = (text: string): CelIP => new CelIP(strictIP(text) ?? fail(`IP Address ${JSON.stringify(text)} parse error during conversion from string: invalid IP address`));
   const cidrOf = (text: string): CelCIDR => new CelCIDR(parseCIDR(text) ?? fail(`CIDR ${JSON.stringify(text)} parse error during conversion from string: invalid CIDR`));
   const within = (...blocks: string[]) => ({ address }: CelIP): boolean => blocks.some((block) => cidrContains(parseCIDR(block)!, address));
-  add('ip(string): k8s.IP', ipOf);
+  add('ip(string): net.IP', ipOf);
   add('isIP(string): bool', (text: string) => strictIP(text) !== undefined);
-  add('k8s.IPNamespace.isCanonical(string): bool', (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text);
-  add('string(k8s.IP): string', ({ address }: CelIP) => formatIP(address));
-  add('k8s.IP.family(): int', ({ address }: CelIP) => BigInt(address.family));
-  add('k8s.IP.isUnspecified(): bool', within('0.0.0.0/32', '::/128'));
-  add('k8s.IP.isLoopback(): bool', within('127.0.0.0/8', '::1/128'));
-  add('k8s.IP.isLinkLocalMulticast(): bool', within('224.0.0.0/24', 'ff02::/16'));
-  add('k8s.IP.isLinkLocalUnicast(): bool', within('169.254.0.0/16', 'fe80::/10'));
+  add('ip.Namespace.isCanonical(string): bool', (_: IpNamespace, text: string) => formatIP(ipOf(text).address) === text);
+  add('string(net.IP): string', ({ address }: CelIP) => formatIP(address));
+  add('net.IP.family(): int', ({ address }: CelIP) => BigInt(address.family));
+  add('net.IP.isUnspecified(): bool', within('0.0.0.0/32', '::/128'));
+  add('net.IP.isLoopback(): bool', within('127.0.0.0/8', '::1/128'));
+  add('net.IP.isLinkLocalMulticast(): bool', within('224.0.0.0/24', 'ff02::/16'));
+  add('net.IP.isLinkLocalUnicast(): bool', within('169.254.0.0/16', 'fe80::/10'));
   const notGlobal = within('0.0.0.0/32', '255.255.255.255/32', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '::/128', '::1/128', 'fe80::/10', 'ff00::/8');
-  add('k8s.IP.isGlobalUnicast(): bool', (ip: CelIP) => !notGlobal(ip));
-  add('cidr(string): k8s.CIDR', cidrOf);
+  add('net.IP.isGlobalUnicast(): bool', (ip: CelIP) => !notGlobal(ip));
+  add('cidr(string): net.CIDR', cidrOf);
   add('isCIDR(string): bool', (text: string) => parseCIDR(text) !== undefined);
-  add('string(k8s.CIDR): string', ({ block }: CelCIDR) => formatCIDR(block));
-  add('k8s.CIDR.containsIP(k8s.IP): bool', ({ block }: CelCIDR, { address }: CelIP) => cidrContains(block, address));
-  add('k8s.CIDR.containsIP(string): bool', ({ block }: CelCIDR, text: string) => cidrContains(block, ipOf(text).address));
+  add('string(net.CIDR): string', ({ block }: CelCIDR) => formatCIDR(block));
+  add('net.CIDR.containsIP(net.IP): bool', ({ block }: CelCIDR, { address }: CelIP) => cidrContains(block, address));
+  add('net.CIDR.containsIP(string): bool', ({ block }: CelCIDR, text: string) => cidrContains(block, ipOf(text).address));
   const containsCIDR = (outer: CIDRBlock, inner: CIDRBlock): boolean => outer.prefixLength <= inner.prefixLength && cidrContains(outer, inner.address);
-  add('k8s.CIDR.containsCIDR(k8s.CIDR): bool', (outer: CelCIDR, inner: CelCIDR) => containsCIDR(outer.block, inner.block));
-  add('k8s.CIDR.containsCIDR(string): bool', (outer: CelCIDR, text: string) => containsCIDR(outer.block, cidrOf(text).block));
-  add('k8s.CIDR.ip(): k8s.IP', ({ block }: CelCIDR) => new CelIP(block.address));
-  add('k8s.CIDR.masked(): k8s.CIDR', ({ block }: CelCIDR) => new CelCIDR({ ...block, address: { ...block.address, bits: block.network } }));
-  add('k8s.CIDR.prefixLength(): int', ({ block }: CelCIDR) => BigInt(block.prefixLength));
+  add('net.CIDR.containsCIDR(net.CIDR): bool', (outer: CelCIDR, inner: CelCIDR) => containsCIDR(outer.block, inner.block));
+  add('net.CIDR.containsCIDR(string): bool', (outer: CelCIDR, text: string) => containsCIDR(outer.block, cidrOf(text).block));
+  add('net.CIDR.ip(): net.IP', ({ block }: CelCIDR) => new CelIP(block.address));
+  add('net.CIDR.masked(): net.CIDR', ({ block }: CelCIDR) => new CelCIDR({ ...block, address: { ...block.address, bits: block.network } }));
+  add('net.CIDR.prefixLength(): int', ({ block }: CelCIDR) => BigInt(block.prefixLength));
 }
 
 // ------------------------------------------------------------------------------------------------------------ quantities
@@ -334,21 +371,21 @@ function addAddresses(add: Add): void {
 function addQuantities(add: Add): void {
   const compare = (left: CelQuantity, right: CelQuantity): number => left.value.compare(right.value);
   const ofInt = (value: bigint): Quantity => parseQuantity(String(value));
-  add('quantity(string): k8s.Quantity', (text: string) => {
+  add('quantity(string): kubernetes.Quantity', (text: string) => {
       return new CelQuantity(tryParseQuantity(text) ?? fail("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"));
   });
   add('isQuantity(string): bool', (text: string) => tryParseQuantity(text) !== undefined);
-  add('k8s.Quantity.sign(): int', ({ value }: CelQuantity) => BigInt(value.sign));
-  add('k8s.Quantity.isInteger(): bool', ({ value }: CelQuantity) => integerOf(value) !== undefined);
-  add('k8s.Quantity.asInteger(): int', ({ value }: CelQuantity) => integerOf(value) ?? fail('cannot convert value to integer'));
-  add('k8s.Quantity.asApproximateFloat(): double', ({ value }: CelQuantity) => approximate(value));
-  add('k8s.Quantity.isLessThan(k8s.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) < 0);
-  add('k8s.Quantity.isGreaterThan(k8s.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) > 0);
-  add('k8s.Quantity.compareTo(k8s.Quantity): int', (left: CelQuantity, right: CelQuantity) => BigInt(Math.sign(compare(left, right))));
-  add('k8s.Quantity.add(k8s.Quantity): k8s.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.add(right.value)));
-  add('k8s.Quantity.add(int): k8s.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.add(ofInt(right))));
-  add('k8s.Quantity.sub(k8s.Quantity): k8s.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.sub(right.value)));
-  add('k8s.Quantity.sub(int): k8s.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.sub(ofInt(right))));
+  add('sign(kubernetes.Quantity): int', ({ value }: CelQuantity) => BigInt(value.sign));
+  add('kubernetes.Quantity.isInteger(): bool', ({ value }: CelQuantity) => integerOf(value) !== undefined);
+  add('kubernetes.Quantity.asInteger(): int', ({ value }: CelQuantity) => integerOf(value) ?? fail('cannot convert value to integer'));
+  add('kubernetes.Quantity.asApproximateFloat(): double', ({ value }: CelQuantity) => approximate(value));
+  add('kubernetes.Quantity.isLessThan(kubernetes.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) < 0);
+  add('kubernetes.Quantity.isGreaterThan(kubernetes.Quantity): bool', (left: CelQuantity, right: CelQuantity) => compare(left, right) > 0);
+  add('kubernetes.Quantity.compareTo(kubernetes.Quantity): int', (left: CelQuantity, right: CelQuantity) => BigInt(Math.sign(compare(left, right))));
+  add('kubernetes.Quantity.add(kubernetes.Quantity): kubernetes.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.add(right.value)));
+  add('kubernetes.Quantity.add(int): kubernetes.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.add(ofInt(right))));
+  add('kubernetes.Quantity.sub(kubernetes.Quantity): kubernetes.Quantity', (left: CelQuantity, right: CelQuantity) => new CelQuantity(left.value.sub(right.value)));
+  add('kubernetes.Quantity.sub(int): kubernetes.Quantity', (left: CelQuantity, right: bigint) => new CelQuantity(left.value.sub(ofInt(right))));
 }
 
 const INT64_MAX = 2n ** 63n - 1n;
@@ -374,9 +411,9 @@ const FORMATS: Readonly<Record<string, (text: string) => string[]>> = {
 };
 
 function addFormats(add: Add): void {
-  for (const [name, check] of Object.entries(FORMATS)) add(`k8s.FormatNamespace.${name}(): k8s.Format`, () => new CelFormat(name, check));
-  add('k8s.FormatNamespace.named(string): optional<k8s.Format>', (_: FormatNamespace, name: string) => (Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none()));
-  add('k8s.Format.validate(string): optional<list<string>>', ({ check }: CelFormat, text: string) => {
+  for (const [name, check] of Object.entries(FORMATS)) add(`format.Namespace.${name}(): kubernetes.NamedFormat`, () => new CelFormat(name, check));
+  add('format.Namespace.named(string): optional<kubernetes.NamedFormat>', (_: FormatNamespace, name: string) => (Object.hasOwn(FORMATS, name) ? Optional.of(new CelFormat(name, FORMATS[name]!)) : Optional.none()));
+  add('kubernetes.NamedFormat.validate(string): optional<list<string>>', ({ check }: CelFormat, text: string) => {
       const problems = check(text);
     return problems.length === 0 ? Optional.none() : Optional.of(problems);
   });

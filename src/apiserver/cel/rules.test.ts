@@ -43,8 +43,8 @@ test('Kubernetes functions', () => {
     'sets.contains(self.ints, [1, 2]) && sets.intersects(self.ints, [3, 4]) && sets.equivalent(self.ints, [3, 2, 1])', 'url("https://u@example.com:80/p?q=1").getHost() == "example.com:80" && url("https://example.com:80/p").getPort() == "80" && url("/p").getEscapedPath() == "/p" && isURL("https://x") && !isURL("no url")',
     'ip("127.0.0.1").isLoopback() && ip("::1").family() == 6 && isIP("1.2.3.4") && !isIP("1.2.3") && ip.isCanonical("1.2.3.4")', 'cidr("10.0.0.0/8").containsIP("10.1.2.3") && cidr("10.0.0.0/8").containsCIDR("10.1.0.0/16") && cidr("10.1.2.3/8").masked() == cidr("10.0.0.0/8") && cidr("10.0.0.0/8").prefixLength() == 8',
     'quantity("1Gi").isGreaterThan(quantity("1G")) && quantity("1").add(2).compareTo(quantity("3")) == 0 && quantity("5").asInteger() == 5 && isQuantity("5m") && !isQuantity("x") && quantity("1500m").asApproximateFloat() == 1.5',
-    '!format.dns1123Label().validate("ok").hasValue() && format.dns1123Label().validate("NO").hasValue() && format.named("uuid").hasValue()', 'cel.bind(x, self.n, x + x) == 6',
-    'self.?s == optional.of("hello") && self.?n != optional.of(4)', 'duration(self.span) == duration("90s") && timestamp(self.when) > timestamp("2020-01-01T00:00:00Z")',
+    '!format.dns1123Label().validate("ok").hasValue() && format.dns1123Label().validate("NO").hasValue() && format.named("uuid").hasValue()',
+    'duration(self.span) == duration("90s") && timestamp(self.when) > timestamp("2020-01-01T00:00:00Z")',
   ]) assert.ok(holds(expression), expression);
 });
 
@@ -57,8 +57,8 @@ test('what fails is reported with the message, its reason and its path', () => {
     rule('self.min <= self.max', { message: 'min must not exceed max' }), rule('self.min >= 0', { messageExpression: 'string(self.min)' }),
     rule('self.max < 100', { reason: 'FieldValueForbidden', fieldPath: '.max' }),
   ]) } };
-  assert.deepEqual(texts(schema, { spec: { min: 3, max: 2 } }), ['spec: Invalid value: "object": min must not exceed max']);
-  assert.deepEqual(texts(schema, { spec: { min: -1, max: 2 } }), ['spec: Invalid value: "object": -1']);
+  assert.deepEqual(texts(schema, { spec: { min: 3, max: 2 } }), ['spec: Invalid value: min must not exceed max']);
+  assert.deepEqual(texts(schema, { spec: { min: -1, max: 2 } }), ['spec: Invalid value: -1']);
   assert.deepEqual(texts(schema, { spec: { min: 1, max: 200 } }), ['spec.max: Forbidden: failed rule: self.max < 100']);
   assert.deepEqual(texts(schema, { spec: { max: 2 } })[0], 'spec: Invalid value: "object": no such key: min evaluating rule: min must not exceed max');
 });
@@ -72,10 +72,10 @@ test('transition rules compare with the value before', () => {
   const frozen = { ...text, 'x-kubernetes-validations': [rule('self == oldSelf', { message: 'is immutable' })] };
   const list = { type: 'array', maxItems: 10, 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'], items: object({ name: text, value: frozen }) };
   assert.deepEqual(texts(object({ list }), { list: [{ name: 'b', value: '2' }, { name: 'a', value: '1' }] }, { list: [{ name: 'a', value: '1' }] }), []);
-  assert.deepEqual(texts(object({ list }), { list: [{ name: 'b', value: '2' }, { name: 'a', value: '3' }] }, { list: [{ name: 'a', value: '1' }] }), ['list[1].value: Invalid value: "string": is immutable']);
+  assert.deepEqual(texts(object({ list }), { list: [{ name: 'b', value: '2' }, { name: 'a', value: '3' }] }, { list: [{ name: 'a', value: '1' }] }), ['list[1].value: Invalid value: "3": is immutable']);
   const optional = object({ s: { ...text, 'x-kubernetes-validations': [rule('oldSelf.hasValue() || self == "first"', { optionalOldSelf: true, message: 'begins as first' })] } });
   assert.deepEqual(texts(optional, { s: 'first' }), []);
-  assert.deepEqual(texts(optional, { s: 'other' }), ['s: Invalid value: "string": begins as first']);
+  assert.deepEqual(texts(optional, { s: 'other' }), ['s: Invalid value: "other": begins as first']);
   assert.deepEqual(texts(optional, { s: 'other' }, { s: 'first' }), []);
   assert.deepEqual(refusals(object({ list: { type: 'array', maxItems: 3, items: frozen } })), ['schema.properties[list].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within schema.properties[list]']);
 });
@@ -86,24 +86,46 @@ test('lists of type set and map are equal in any order', () => {
   assert.deepEqual(texts(schema, { tags: ['a', 'b'], other: ['1'] }, { tags: ['b', 'a'] }), []);
   assert.equal(texts(schema, { tags: ['a', 'c'] }, { tags: ['b', 'a'] }).length, 2);
   assert.equal(texts(object({ other: schema['properties'] && { ...tags, 'x-kubernetes-list-type': 'atomic' } }, [rule('self.other == oldSelf.other')]), { other: ['a', 'b'] }, { other: ['b', 'a'] }).length, 1);
-  assert.match(refusals(object({ tags }, [rule('(self.tags + ["x"]).size() > 1')]))[0]!, /joining lists of type set or map with \+ is not supported/);
+  const parts = { type: 'array', maxItems: 5, 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['k'], items: { ...object({ k: text, v: text }), required: ['k'] } };
+  const joins = object({ tags, parts }, [rule('self.tags + ["a", "x"] == ["x", "b", "a"]', { message: 'tags' }), rule('(self.parts + oldSelf.parts).map(p, p.v) == ["2", "1"]', { message: 'parts' })]);
+  assert.deepEqual(texts(joins, { tags: ['a', 'b'], parts: [{ k: 'y', v: '0' }, { k: 'x', v: '1' }] }, { tags: [], parts: [{ k: 'y', v: '2' }] }), []);
 });
 
 test('values that did not change are not held to rules again', () => {
   const schema = object({ s: { ...text, 'x-kubernetes-validations': [rule('self != "bad"')] }, n: number });
   assert.deepEqual(texts(schema, { s: 'bad', n: 2 }, { s: 'bad', n: 1 }), []);
   assert.equal(texts(schema, { s: 'bad' }, { s: 'good' }).length, 1);
+  const warnings: string[] = [], { evaluate } = compileSchemaRules(toStructural(schema), 'schema');
+  assert.deepEqual(evaluate!({ s: 'bad', n: 2 }, { s: 'bad', n: 1 }, (message) => warnings.push(message)), []);
+  assert.deepEqual(warnings, ['s: Invalid value: "bad": failed rule: self != "bad"']);
+  // Items without keys are as the list is.
+  const list = object({ list: { type: 'array', maxItems: 3, items: { ...text, 'x-kubernetes-validations': [rule('self != "bad"')] } }, n: number });
+  assert.deepEqual(texts(list, { list: ['bad'], n: 2 }, { list: ['bad'], n: 1 }), []);
+  assert.equal(texts(list, { list: ['bad', 'b'] }, { list: ['bad'] }).length, 1);
 });
 
 test('what does not compile is refused where it stands', () => {
   const refusal = (expression: string): string => refusals(object({ n: number }, [rule(expression)]))[0] ?? '';
-  assert.match(refusal('self.m == 1'), /^schema\.x-kubernetes-validations\[0\]\.rule: Invalid value: "self\.m == 1": compilation failed: ERROR: <input>:1:5: undefined field 'm'\n \| self\.m == 1\n \| \.\.\.\.\^$/);
+  assert.match(refusal('self.m == 1'), /^schema\.x-kubernetes-validations\[0\]\.rule: Invalid value: \{"Rule":"self\.m == 1","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null\}: compilation failed: ERROR: <input>:1:5: undefined field 'm'\n \| self\.m == 1\n \| \.\.\.\.\^$/);
   assert.match(refusal('self.n +'), /compilation failed: ERROR: <input>:1:\d+: Syntax error/);
   assert.match(refusal('self.n'), /cel expression must evaluate to a bool$/);
   assert.match(refusal('unheardOf(self.n)'), /undeclared reference to 'unheardOf' \(in container ''\)/);
   assert.match(refusal('[1].all(i, i, i > 0)'), /compilation failed/);
   assert.match(refusal('[1].all(i, v, w > i)'), /undeclared reference to 'w'/);
   assert.match(refusal('self.n == "a"'), /compilation failed/);
+  assert.match(refusal('has(self.m)'), /undefined field 'm'/);
+  assert.match(refusal('cel.bind(x, self.n, x > 1)'), /undeclared reference to 'cel' \(in container ''\)/);
+  const nullable = object({ n: { ...number, nullable: true }, s: { ...text, nullable: true } }, [rule('self.n == null')]);
+  assert.match(refusals(nullable)[0]!, /found no matching overload for '_==_' applied to '\(int, null_type\)'/);
+  const computed = (messageExpression: string): string => refusals(object({ any: { 'x-kubernetes-int-or-string': true } }, [rule('true', { messageExpression })]))[0] ?? '';
+  assert.match(computed('self.any'), /messageExpression must evaluate to a string$/);
+  assert.match(computed('"x" +'), /: messageExpression compilation failed: ERROR/);
+});
+
+test('rules of allOf are held to', () => {
+  const schema = { ...object({ s: text }), allOf: [{ properties: { s: { 'x-kubernetes-validations': [rule('self != "bad"')] } } }] };
+  assert.deepEqual(texts(schema, { s: 'bad' }), ['s: Invalid value: "bad": failed rule: self != "bad"']);
+  assert.deepEqual(texts(schema, { s: 'good' }), []);
 });
 
 test('rules that may cost too much are refused, others run out of their budget', () => {

@@ -2,18 +2,20 @@
  * x-kubernetes-validations: compiled once per schema, with upstream's errors for what does not compile or may cost too much, and evaluated on
  * every write. Rules that name oldSelf compare with the value before: of list items that are told apart by keys, of fields and map values.
  */
-import { Optional, type Environment } from '@marcbachmann/cel-js';
-import { fieldErrors, type FieldError } from '#machinery/errors.ts';
-import { deepEqual, getOwn, isJsonObject } from '#machinery/json.ts';
+import { Optional, type Environment, type ParseResult } from '@marcbachmann/cel-js';
+import { fieldErrorBody, fieldErrors, OMITTED, type FieldError } from '#machinery/errors.ts';
+import { deepEqual, getOwn, isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { fieldPathProblem } from '../apiextensions/field-path.ts';
 import { hasRules } from '../apiextensions/rules-on-demand.ts';
 import { itemKey, type Structural } from '../apiextensions/structural.ts';
 import { oldItems } from '../apiextensions/validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
-import { costMessage, estimateCost, maxCount, RULE_COST_LIMIT, SCHEMA_COST_LIMIT, type UnorderedUse } from './cost.ts';
+import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from './cost.ts';
+import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from './declared-sizes.ts';
 import { describeError, runtimeMessage } from './errors.ts';
-import { UNORDERED_EQUALS } from './library.ts';
-import { becomes, countSteps, rewriteMatches, rootOf, uses, type SyntaxNode } from './syntax.ts';
-import { CelTypes, type CelType } from './types.ts';
+import { UNORDERED_EQUALS, UNORDERED_JOIN } from './library.ts';
+import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from './syntax.ts';
+import { CelTypes, escapeName, type CelType } from './types.ts';
 
 interface RuleSource {
   readonly rule?: string;
@@ -32,6 +34,8 @@ interface Rule {
   readonly message: Evaluate | undefined;
   /** Reads oldSelf. */
   readonly isTransition: boolean;
+  /** Where it reports at, from its own place on. */
+  readonly fieldPath: string;
 }
 
 /** The rules at one place and below it; places without any are not visited. */
@@ -42,115 +46,141 @@ interface Plan {
   readonly properties: ReadonlyMap<string, Plan>;
   readonly additional: Plan | undefined;
   readonly items: Plan | undefined;
+  /** Of allOf: for the same value. */
+  readonly also: readonly Plan[];
 }
+
+/** warn: gets the error of what was wrong before and has not changed. */
+export type EvaluateRules = (value: unknown, old: unknown, warn?: (message: string) => void) => FieldError[];
 
 export interface CompiledRules {
   /** With paths into the schema. */
   readonly errors: readonly FieldError[];
   /** undefined: there are no rules. */
-  readonly evaluate: ((value: unknown, old: unknown) => FieldError[]) | undefined;
+  readonly evaluate: EvaluateRules | undefined;
 }
 
 /** path: of the schema in the definition, whose rules have passed ../apiextensions/schema-checks.ts. */
 export function compileSchemaRules(root: Structural, path: string): CompiledRules {
-  if (!hasRules(root)) return { errors: [], evaluate: undefined };
-  const types = new CelTypes();
-  types.typeOf(root, { root: true });
-  const compiler = new Compiler(types);
-  const plan = compiler.plan(root, { path, uncorrelatable: undefined, cardinality: 1 });
+  if (!hasRules(root.schema)) return { errors: [], evaluate: undefined };
+  const compiler = new Compiler(root);
+  const plan = compiler.plan(root, root.schema, { path, isRoot: true, uncorrelatable: undefined, cardinality: 1 });
   compiler.checkTotal(path);
-  return { errors: compiler.errors, evaluate: plan && ((value, old) => run(plan, value, old)) };
+  return { errors: compiler.errors, evaluate: plan && ((value, old, warn) => run(plan, { value, old, warn })) };
 }
 
 /** For schemas that were checked when they were written. */
-export function compileRules(root: Structural): ((value: unknown, old: unknown) => FieldError[]) | undefined {
+export function compileRules(root: Structural): EvaluateRules | undefined {
   return compileSchemaRules(root, '').evaluate;
 }
 
-function sourcesOf({ schema }: Structural): readonly RuleSource[] {
+function sourcesOf(schema: JsonObject): readonly RuleSource[] {
   return (schema['x-kubernetes-validations'] as RuleSource[] | undefined) ?? [];
 }
 
 // ----------------------------------------------------------------------------------------------------------- compilation
 
-interface Place { readonly path: string; /** Where old values are lost. */ readonly uncorrelatable: string | undefined; readonly cardinality: number }
+interface Place {
+  readonly path: string;
+  readonly isRoot: boolean;
+  /** Rules of allOf are not looked at before they are evaluated, as upstream does not. */
+  readonly isUnchecked?: boolean;
+  /** Where old values are lost. */
+  readonly uncorrelatable: string | undefined;
+  /** How many values there may be at this place; undefined: no bound is declared. */
+  readonly cardinality: number | undefined;
+}
+
+interface RuleSubject { readonly node: Structural; readonly type: CelType | undefined; readonly place: Place; readonly at: string }
+interface Compiled { readonly evaluate: Evaluate; readonly usesOld: boolean; /** Of one evaluation. */ readonly cost: number }
+interface Subject { readonly node: Structural; readonly isRoot: boolean; /** The rule's own, which say what its variables are. */ readonly environments: Environments }
+/** checking: nullable values are of their type, as upstream has it; evaluating: they may be null. The same where nothing is nullable. */
+interface Environments { readonly checking: Environment; readonly evaluating: Environment }
 
 class Compiler {
   readonly errors: FieldError[] = [];
   readonly #types: CelTypes;
+  readonly #strictTypes: CelTypes;
   readonly #costs: { readonly path: string; readonly cost: number }[] = [];
 
-  constructor(types: CelTypes) {
-    this.#types = types;
+  constructor(root: Structural) {
+    this.#types = new CelTypes();
+    this.#strictTypes = hasNullable(root) ? new CelTypes(undefined, { nullable: false }) : this.#types;
+    for (const types of [this.#types, this.#strictTypes]) types.typeOf(root, { root: true });
   }
 
-  plan(node: Structural, place: Place): Plan | undefined {
-    if (!hasRules(node)) return undefined;
-    const { path, uncorrelatable } = place;
+  /** validations: the schema whose rules these are: the node's own, or one of allOf for it, which have no types of their own. */
+  plan(node: Structural, validations: JsonObject, place: Place): Plan | undefined {
+    if (!hasRules(validations)) return undefined;
+    const { path, uncorrelatable, cardinality } = place;
     const type = this.#types.typeOf(node);
-    const rules = sourcesOf(node).flatMap((source, i) => this.#rule(source, { node, type, place, at: `${path}.x-kubernetes-validations[${i}]` }) ?? []);
+    const rules = sourcesOf(validations).flatMap((source, i) => this.#rule(source, { node, type, place, at: `${path}.x-kubernetes-validations[${i}]` }) ?? []);
     const lost = uncorrelatable ?? (node.atomicMap ? path : undefined);
+    const count = declaredCount(node), inner = cardinality === undefined || count === undefined ? undefined : bounded(cardinality * count);
+    const below = (child: Structural | undefined, schema: unknown, { at, gone }: { readonly at: string; readonly gone: string | undefined }): Plan | undefined => (child && isJsonObject(schema) ? this.plan(child, schema, { ...place, path: `${path}.${at}`, isRoot: child.embedded, uncorrelatable: gone, cardinality: inner }) : undefined);
     const properties = new Map<string, Plan>();
-    for (const [name, inner] of node.properties) {
-      const plan = this.plan(inner, { ...place, path: `${path}.properties[${name}]`, uncorrelatable: lost });
+    for (const [name, schema] of Object.entries((validations['properties'] ?? {}) as JsonObject)) {
+      const plan = below(node.properties.get(name), schema, { at: `properties[${name}]`, gone: lost });
       if (plan) properties.set(name, plan);
     }
-    const cardinality = place.cardinality * (node.items || typeof node.additional === 'object' ? maxCount(node) : 1);
     return {
       node, type, rules, properties,
-      additional: typeof node.additional === 'object' ? this.plan(node.additional, { path: `${path}.additionalProperties`, uncorrelatable: lost, cardinality }) : undefined,
-      items: node.items && this.plan(node.items, { path: `${path}.items`, uncorrelatable: uncorrelatable ?? (node.listType === 'map' ? undefined : path), cardinality }),
+      additional: typeof node.additional === 'object' ? below(node.additional, validations['additionalProperties'], { at: 'additionalProperties', gone: lost }) : undefined,
+      items: below(node.items, validations['items'], { at: 'items', gone: uncorrelatable ?? (node.listType === 'map' ? undefined : path) }),
+      also: ((validations['allOf'] as JsonObject[] | undefined) ?? []).flatMap((schema, i) => this.plan(node, schema, { ...place, path: `${path}.allOf[${i}]`, isUnchecked: true }) ?? []),
     };
   }
 
-  #rule(source: RuleSource, { node, type, place, at }: { readonly node: Structural; readonly type: CelType | undefined; readonly place: Place; readonly at: string }): Rule | undefined {
-    const { rule = '', messageExpression } = source;
+  #rule(source: RuleSource, { node, type, place, at }: RuleSubject): Rule | undefined {
+    const { rule = '' } = source;
     if (rule.trim() === '') return undefined;
+    const known = this.errors.length, costs = this.#costs.length;
+    const made = this.#checkedRule(source, { node, type, place, at });
+    if (place.isUnchecked) {
+      this.errors.length = known;
+      this.#costs.length = costs;
+    }
+    return made;
+  }
+
+  #checkedRule(source: RuleSource, { node, type, place, at }: RuleSubject): Rule | undefined {
+    const { rule = '', messageExpression } = source;
     if (!type) {
-      this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, 'compilation failed: rules are not possible where x-kubernetes-preserve-unknown-fields leaves the type open'));
+      this.errors.push(fieldErrors.invalid(`${at}.rule`, shown(source), 'compilation failed: rules are not possible where x-kubernetes-preserve-unknown-fields leaves the type open'));
       return undefined;
     }
-    const env = this.#types.environment.clone().registerVariable('self', type.name).registerVariable('oldSelf', source.optionalOldSelf ? `optional<${type.name}>` : type.name);
-    const compiled = this.#expression(rule, { env, node, place, field: `${at}.rule`, wants: 'bool', what: 'rule' });
-    const message = messageExpression ? this.#expression(messageExpression, { env, node, place, field: `${at}.messageExpression`, wants: 'string', what: 'messageExpression' }) : undefined;
-    if (compiled?.usesOld && place.uncorrelatable !== undefined) {
-      this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, `oldSelf cannot be used on the uncorrelatable portion of the schema within ${place.uncorrelatable}`));
-    }
-    if (source.optionalOldSelf !== undefined && compiled && !compiled.usesOld) this.errors.push(fieldErrors.invalid(`${at}.optionalOldSelf`, source.optionalOldSelf, 'may not be set if oldSelf is not used in rule'));
+    const subject: Subject = { node, isRoot: place.isRoot, environments: this.#environments(node, source.optionalOldSelf === true) };
+    const compiled = compileText(rule, { ...subject, wants: 'bool' });
+    if (typeof compiled === 'string') this.errors.push(fieldErrors.invalid(`${at}.rule`, shown(source), compiled));
+    else this.#observeCost(bounded(compiled.cost * (place.cardinality ?? maxOccurrences(node))), { field: `${at}.rule`, what: 'rule' });
+    // A message is looked at where the rule is one.
+    const message = typeof compiled === 'object' && messageExpression ? this.#message(messageExpression, { source, subject, at }) : undefined;
+    const usesOld = typeof compiled === 'object' && compiled.usesOld;
+    if (usesOld && place.uncorrelatable !== undefined) this.errors.push(fieldErrors.invalid(`${at}.rule`, rule, `oldSelf cannot be used on the uncorrelatable portion of the schema within ${place.uncorrelatable}`));
+    if (source.optionalOldSelf !== undefined && !usesOld) this.errors.push(fieldErrors.invalid(`${at}.optionalOldSelf`, source.optionalOldSelf, 'may not be set if oldSelf is not used in rule'));
     // One that costs too much is refused when it is written; one that was stored before is kept.
-    if (!compiled) return undefined;
-    return { source, evaluate: compiled.evaluate, message: message?.evaluate, isTransition: compiled.usesOld };
+    if (typeof compiled === 'string') return undefined;
+    const fieldPath = source.fieldPath ? fieldPathProblem(source.fieldPath, node.schema).text : '';
+    return { source, evaluate: compiled.evaluate, message, isTransition: usesOld, fieldPath };
   }
 
-  #expression(text: string, { env, node, place, field, wants, what }: { readonly env: Environment; readonly node: Structural; readonly place: Place; readonly field: string; readonly wants: string; readonly what: string }): { readonly evaluate: Evaluate; readonly usesOld: boolean } | undefined {
-    const refuse = (detail: string): undefined => void this.errors.push(fieldErrors.invalid(field, text, detail));
-    try {
-      const parsed = env.parse(text);
-      const root = rootOf(parsed);
-      rewriteMatches(root);
-      const unordered: UnorderedUse[] = [];
-      const cost = estimateCost(root, node, unordered);
-      const usesOld = uses(root, 'oldSelf');
-      for (const { node: compared } of unordered) {
-        if (compared.op === '+') return refuse('compilation failed: joining lists of type set or map with + is not supported');
-        if (compared.op !== '==' && compared.op !== '!=') continue;
-        const template = rootOf(env.parse(`${compared.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`));
-        const call = compared.op === '!=' ? template.args as SyntaxNode : template;
-        (call.args as unknown[])[1] = compared.args;
-        becomes(compared, template);
-      }
-      const checked = parsed.check();
-      if (!checked.valid) return refuse(`compilation failed: ${describeError(checked.error, text, { env })}`);
-      if (checked.type !== wants && checked.type !== 'dyn') return refuse(wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string');
-      this.#checkCost(cost * place.cardinality, { field, what });
-      countSteps(root);
-      return { evaluate: (variables) => parsed(variables) as unknown, usesOld };
-    } catch (error) {
-      return refuse(`compilation failed: ${describeError(error, text, { env })}`);
-    }
+  #environments(node: Structural, isOptional: boolean): Environments {
+    const of = (types: CelTypes): Environment => {
+      const { name } = types.typeOf(node)!;
+      return types.environment.clone().registerVariable('self', name).registerVariable('oldSelf', isOptional ? `optional<${name}>` : name);
+    };
+    const evaluating = of(this.#types);
+    return { evaluating, checking: this.#types === this.#strictTypes ? evaluating : of(this.#strictTypes) };
   }
 
-  #checkCost(cost: number, { field, what }: { readonly field: string; readonly what: string }): void {
+  #message(text: string, { source, subject, at }: { readonly source: RuleSource; readonly subject: Subject; readonly at: string }): Evaluate | undefined {
+    const compiled = compileText(text, { ...subject, wants: 'string' }), field = `${at}.messageExpression`;
+    if (typeof compiled === 'string') return void this.errors.push(fieldErrors.invalid(field, shown(source), compiled));
+    this.#observeCost(compiled.cost, { field, what: 'messageExpression' });
+    return compiled.evaluate;
+  }
+
+  #observeCost(cost: number, { field, what }: { readonly field: string; readonly what: string }): void {
     this.#costs.push({ path: field, cost });
     if (cost > RULE_COST_LIMIT) this.errors.push(fieldErrors.forbidden(field, costMessage(`estimated ${what} cost`, { cost, limit: RULE_COST_LIMIT })));
   }
@@ -160,125 +190,190 @@ class Compiler {
     const total = this.#costs.reduce((sum, { cost }) => sum + cost, 0);
     if (total <= SCHEMA_COST_LIMIT) return;
     for (const most of this.#costs.toSorted((left, right) => right.cost - left.cost).slice(0, 4)) {
-      if (most.cost > SCHEMA_COST_LIMIT / 100) this.errors.push(fieldErrors.forbidden(most.path, 'contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema'));
+      if (most.cost >= SCHEMA_COST_LIMIT / 100) this.errors.push(fieldErrors.forbidden(most.path, 'contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema'));
     }
-    this.errors.push(fieldErrors.forbidden(path, costMessage('x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema', { cost: total, limit: SCHEMA_COST_LIMIT })));
+    this.errors.push(fieldErrors.forbidden(path, costMessage('x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema', { cost: bounded(total), limit: SCHEMA_COST_LIMIT })));
   }
 }
 
-/** '.spec.replicas', '.items["a b"]': of fields the schema has. */
-function fieldSteps(path: string): string[] | undefined {
-  const steps: string[] = [];
-  let rest = path;
-  while (rest !== '') {
-    const found = /^\.([A-Za-z_][A-Za-z0-9_-]*)|^\[(?:'([^']*)'|"([^"]*)")\]/.exec(rest);
-    if (!found) return undefined;
-    steps.push(found[1] ?? found[2] ?? found[3]!);
-    rest = rest.slice(found[0].length);
+function hasNullable(node: Structural): boolean {
+  return node.nullable || (node.items !== undefined && hasNullable(node.items)) || (typeof node.additional === 'object' && hasNullable(node.additional)) || Array.from(node.properties.values()).some(hasNullable);
+}
+
+/** As upstream shows a rule: the fields of its Go type. */
+function shown({ rule = '', message = '', messageExpression = '', reason = '', fieldPath = '', optionalOldSelf }: RuleSource): JsonObject {
+  return { Rule: rule, Message: message, MessageExpression: messageExpression, Reason: reason || null, FieldPath: fieldPath, OptionalOldSelf: optionalOldSelf ?? null };
+}
+
+/** Answers why it cannot be compiled, else. */
+function compileText(text: string, { node, isRoot, environments: { checking, evaluating }, wants }: Subject & { readonly wants: 'bool' | 'string' }): Compiled | string {
+  const failed = (error: unknown): string => `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${describeError(error, text, { env: checking })}`;
+  try {
+    const checked = parsedBy(checking, text), { valid, error, type } = checked.check(), root = rootOf(checked);
+    if (!valid) return failed(error);
+    if (type !== wants) return wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string';
+    const estimator = new Estimator(declaredSizes(node, { isRoot })), cost = estimator.cost(root);
+    const unordered = nodesOf(root).flatMap((part, i) => unorderedOf(part, { estimator, node, isRoot, i }) ?? []);
+    const program = checking === evaluating && unordered.length === 0 ? checked : parsedBy(evaluating, text);
+    const nodes = program === checked ? [] : nodesOf(rootOf(program));
+    // Inner ones first: the outer take them as they have become.
+    for (const { i, keys } of unordered.toReversed()) ignoreOrder(nodes[i]!, { keys, env: evaluating });
+    if (program !== checked && !program.check().valid) return failed(program.check().error);
+    countSteps(rootOf(program));
+    return { evaluate: (variables) => program(variables) as unknown, usesOld: uses(root, 'oldSelf'), cost };
+  } catch (error) {
+    return failed(error);
   }
-  return steps;
+}
+
+function parsedBy(env: Environment, text: string): ParseResult {
+  const parsed = env.parse(text);
+  prepare(rootOf(parsed));
+  return parsed;
+}
+
+interface Unordered { readonly i: number; /** That tell items apart; none: the items do. */ readonly keys: readonly string[] }
+interface ListLookup { readonly estimator: Estimator; readonly node: Structural; readonly isRoot: boolean }
+
+/** Lists of type set and map are compared and joined whatever the order of their items; which type it is, the left side says. */
+function unorderedOf(part: SyntaxNode, { i, ...lookup }: ListLookup & { readonly i: number }): Unordered | undefined {
+  const list = UNORDERED_OPERATORS.has(part.op) ? unorderedList((part.args as SyntaxNode[])[0]!, lookup) : undefined;
+  return list && { i, keys: list.mapKeys.map((key) => escapeName(key) ?? key) };
+}
+
+function unorderedList(part: SyntaxNode, lookup: ListLookup): Structural | undefined {
+  if (part.op === '+') return unorderedList((part.args as SyntaxNode[])[0]!, lookup);
+  const path = lookup.estimator.pathOf(part), list = path.length > 0 ? nodeAt(lookup.node, path, lookup.isRoot) : undefined;
+  return list?.type === 'array' && list.listType !== 'atomic' ? list : undefined;
+}
+
+const UNORDERED_OPERATORS = new Set(['==', '!=', '+']);
+
+function ignoreOrder(node: SyntaxNode, { keys, env }: { readonly keys: readonly string[]; readonly env: Environment }): void {
+  const text = node.op === '+' ? `${UNORDERED_JOIN}(self, self, ${JSON.stringify(keys)})` : `${node.op === '!=' ? '!' : ''}${UNORDERED_EQUALS}(self, self)`;
+  const template = rootOf(env.parse(text)), call = node.op === '!=' ? template.args as SyntaxNode : template;
+  ((call.args as unknown[])[1] as SyntaxNode[]).splice(0, 2, ...node.args as SyntaxNode[]);
+  becomes(node, template);
 }
 
 // ------------------------------------------------------------------------------------------------------------ evaluation
 
-interface Run { readonly errors: FieldError[]; budget: number }
+interface Run { readonly errors: FieldError[]; budget: number; readonly warn: ((message: string) => void) | undefined }
 
 class OutOfBudget extends Error {}
 
-function run(plan: Plan, value: unknown, old: unknown): FieldError[] {
-  const state: Run = { errors: [], budget: TOTAL_LIMIT };
+function run(plan: Plan, { value, old, warn }: { readonly value: unknown; readonly old: unknown; readonly warn: Run['warn'] }): FieldError[] {
+  const state: Run = { errors: [], budget: TOTAL_LIMIT, warn };
   try {
-    visit(plan, { value, old, path: '' }, state);
+    visit(plan, { value, old, path: '', isSame: () => old !== undefined && deepEqual(value, old) }, state);
   } catch (error) {
     if (!(error instanceof OutOfBudget)) throw error;
   }
   return state.errors;
 }
 
-interface Spot { readonly value: unknown; readonly old: unknown; readonly path: string }
+interface Spot {
+  readonly value: unknown;
+  readonly old: unknown;
+  readonly path: string;
+  /** Whether it is as it was; of what has no counterpart before, what it stands in. */
+  isSame(): boolean;
+}
 
 function visit(plan: Plan, spot: Spot, state: Run): void {
-  const { value, old, path } = spot;
+  const { value, old, path, isSame } = spot;
   if (value === undefined || value === null) return;
   if (plan.rules.length > 0) runRules(plan, spot, state);
+  for (const also of plan.also) visit(also, spot, state);
+  const inner = (of: unknown, was: unknown): Omit<Spot, 'path'> => ({ value: of, old: was, isSame: was === undefined ? isSame : () => deepEqual(of, was) });
   if (Array.isArray(value)) {
     const { items } = plan;
     if (!items) return;
     const before = oldItems(plan.node, old);
-    value.forEach((item, i) => visit(items, { value: item, old: before?.get(itemKey(plan.node, item)), path: `${path}[${i}]` }, state));
+    value.forEach((item, i) => visit(items, { ...inner(item, before?.get(itemKey(plan.node, item))), path: `${path}[${i}]` }, state));
   } else if (isJsonObject(value)) {
     const before = isJsonObject(old) ? old : undefined;
-    for (const [name, inner] of plan.properties) visit(inner, { value: getOwn(value, name), old: before && getOwn(before, name), path: path === '' ? name : `${path}.${name}` }, state);
+    for (const [name, below] of plan.properties) visit(below, { ...inner(getOwn(value, name), before && getOwn(before, name)), path: path === '' ? name : `${path}.${name}` }, state);
     const { additional } = plan;
-    if (additional) for (const key of Object.keys(value)) if (!plan.node.properties.has(key)) visit(additional, { value: value[key], old: before && getOwn(before, key), path: `${path}[${key}]` }, state);
+    if (additional) for (const key of Object.keys(value)) if (!plan.node.properties.has(key)) visit(additional, { ...inner(value[key], before && getOwn(before, key)), path: `${path}[${key}]` }, state);
   }
 }
 
-function runRules({ node, type, rules }: Plan, { value, old, path }: Spot, state: Run): void {
-  const isSame = old !== undefined && deepEqual(value, old);
+function runRules({ node, type, rules }: Plan, spot: Spot, state: Run): void {
+  const { value, old, path } = spot;
   let self: unknown, oldSelf: unknown;
   let converted = false;
   for (const rule of rules) {
     const optional = rule.source.optionalOldSelf === true;
     if (rule.isTransition && (old === undefined || old === null) && !optional) continue;
-    // What did not change was accepted before.
-    if (!rule.isTransition && isSame) continue;
     if (!converted) {
       self = type!.convert(value);
       oldSelf = old === undefined || old === null ? undefined : type!.convert(old);
       converted = true;
     }
     const variables = { self, ...(optional ? { oldSelf: oldSelf === undefined ? Optional.none() : Optional.of(oldSelf) } : oldSelf === undefined ? {} : { oldSelf }) };
-    const problem = outcome(rule, { variables, state, path: path === '' ? '<nil>' : path });
-    if (problem !== undefined) state.errors.push(errorOf(rule.source, { value, node, path, problem }));
+    runRule(rule, { variables, spot, type: node.type, path: path === '' ? '<nil>' : path }, state);
   }
 }
 
-/** What is wrong; undefined when the rule holds. */
-function outcome(rule: Rule, { variables, state, path }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run; readonly path: string }): { readonly message: string; readonly failed: boolean } | undefined {
-  const text = rule.source.message?.trim() || rule.source.rule!.trim();
+interface Evaluated { readonly variables: Readonly<Record<string, unknown>>; readonly spot: Spot; /** Of the schema. */ readonly type: string; readonly path: string }
+
+const OUT_OF_BUDGET = 'running out of cost budget, no further validation rules will be run';
+
+function runRule(rule: Rule, { variables, spot, type, path }: Evaluated, state: Run): void {
+  const text = rule.source.message ? rule.source.message.trim() : rule.source.rule!.trim();
+  const give = (detail: string): unknown => state.errors.push(fieldErrors.invalid(path, type, detail));
+  let holds: boolean;
   try {
     const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () => rule.evaluate(variables));
     state.budget -= cost;
-    if (result === true) return undefined;
-    return { message: messageOf(rule, { variables, state }), failed: true };
+    holds = result === true;
   } catch (error) {
-    if (error instanceof BudgetError) {
-      if (state.budget >= PER_CALL_LIMIT) {
-        state.errors.push(fieldErrors.invalid(path, '', `'${error.message}': no further validation rules will be run due to call cost exceeds limit for rule: ${text}`));
-      } else state.errors.push(fieldErrors.internal(path, 'validation failed due to running out of cost budget, no further validation rules will be run'));
-      throw new OutOfBudget();
+    if (!(error instanceof BudgetError)) {
+      give(runtimeMessage(error, { text, what: 'rule' }));
+      return;
     }
-    return { message: runtimeMessage(error, { text, what: 'rule' }), failed: false };
+    give(state.budget < PER_CALL_LIMIT ? `validation failed due to ${OUT_OF_BUDGET}` : `'${error.message}': no further validation rules will be run due to call cost exceeds limit for rule: ${text}`);
+    throw new OutOfBudget();
   }
+  if (!holds) report(rule, { variables, spot, type, path }, state);
 }
 
-function messageOf({ source, message }: Rule, { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run }): string {
-  const fixed = source.message?.trim() || `failed rule: ${source.rule!.trim()}`;
+/** What did not change was accepted before: it is warned of. Transitions are always held to. */
+function report(rule: Rule, { variables, spot, type, path }: Evaluated, state: Run): void {
+  const field = rule.fieldPath === '' ? path : path === '<nil>' ? rule.fieldPath : `${path}.${rule.fieldPath}`;
+  const { message, isLast } = messageOf(rule, { variables, state });
+  const isOpaque = type === 'object' || type === 'array';
+  const error = isLast ? fieldErrors.invalid(field, type, message) : errorOf(rule.source, { field, value: isOpaque ? OMITTED : spot.value, message });
+  if (!rule.isTransition && spot.isSame()) state.warn?.(`${error.field}: ${fieldErrorBody(error)}`);
+  else state.errors.push(error);
+  if (isLast) throw new OutOfBudget();
+}
+
+/** In bytes. */
+const MAX_MESSAGE = 5 * 1024;
+
+/** isLast: nothing more may be evaluated. */
+function messageOf({ source, message }: Rule, { variables, state }: { readonly variables: Readonly<Record<string, unknown>>; readonly state: Run }): { readonly message: string; readonly isLast: boolean } {
+  const fixed = { message: source.message ? source.message.trim() : `failed rule: ${source.rule!.trim()}`, isLast: false };
   if (!message) return fixed;
   try {
     const { result, cost } = withBudget(Math.min(PER_CALL_LIMIT, state.budget), () => message(variables));
     state.budget -= cost;
     const text = typeof result === 'string' ? result.trim() : '';
-    return text === '' || text.includes('\n') ? fixed : text;
-  } catch {
+    return text === '' || text.includes('\n') || Buffer.byteLength(text) > MAX_MESSAGE ? fixed : { message: text, isLast: false };
+  } catch (error) {
     // A message that cannot be made must not hide what failed.
-    return fixed;
+    if (!(error instanceof BudgetError)) return fixed;
+    return { isLast: true, message: state.budget < PER_CALL_LIMIT ? `messageExpression evaluation failed due to ${OUT_OF_BUDGET}` : `no further validation rules will be run due to call cost exceeds limit for messageExpression: ${JSON.stringify(source.messageExpression)}` };
   }
 }
 
-function errorOf({ reason, fieldPath }: RuleSource, { value, node, path, problem }: { readonly value: unknown; readonly node: Structural; readonly path: string; readonly problem: { readonly message: string; readonly failed: boolean } }): FieldError {
-  const at = problem.failed && fieldPath ? joinPath(path, fieldPath) : path;
-  const field = at === '' ? '<nil>' : at;
-  switch (problem.failed ? reason : undefined) {
-    case 'FieldValueForbidden': return fieldErrors.forbidden(field, problem.message);
-    case 'FieldValueRequired': return fieldErrors.required(field, problem.message);
-    case 'FieldValueDuplicate': return { ...fieldErrors.duplicate(field, value), detail: '' };
-    default: return fieldErrors.invalid(field, node.type, problem.message);
+function errorOf({ reason }: RuleSource, { field, value, message }: { readonly field: string; readonly value: unknown; readonly message: string }): FieldError {
+  switch (reason) {
+    case 'FieldValueForbidden': return fieldErrors.forbidden(field, message);
+    case 'FieldValueRequired': return fieldErrors.required(field, message);
+    case 'FieldValueDuplicate': return fieldErrors.duplicate(field, value);
+    default: return fieldErrors.invalid(field, value, message);
   }
-}
-
-function joinPath(path: string, fieldPath: string): string {
-  const steps = (fieldSteps(fieldPath) ?? []).join('.');
-  return path === '' ? steps : `${path}.${steps}`;
 }

@@ -29,6 +29,11 @@ export function childrenOf({ args }: SyntaxNode): SyntaxNode[] {
   return found;
 }
 
+/** The node and all below it, in the order they stand. */
+export function nodesOf(node: SyntaxNode): SyntaxNode[] {
+  return [node, ...childrenOf(node).flatMap(nodesOf)];
+}
+
 export function uses(node: SyntaxNode, variable: string): boolean {
   return (node.op === 'id' && node.args === variable) || childrenOf(node).some((child) => uses(child, variable));
 }
@@ -36,16 +41,58 @@ export function uses(node: SyntaxNode, variable: string): boolean {
 /** Methods of the evaluator's own that CEL has not. */
 const FOREIGN = new Set(['json', 'hex', 'base64', 'at', 'string']);
 
-/** Before the check: regular expressions run in linear time, and what is no CEL is refused. */
-export function rewriteMatches(node: SyntaxNode): void {
-  if (node.op === 'rcall' && FOREIGN.has((node.args as string[])[0]!)) {
-    throw new CelTypeError({ code: 'unknown_variable', message: `Unknown function: ${(node.args as string[])[0]}`, node } as never);
-  }
-  if ((node.op === 'rcall' || node.op === 'call') && (node.args as unknown[])[0] === 'matches') {
+/** What an expression may use beside what all may. */
+export interface Allowed {
+  /** cel.bind(): upstream has it for device selectors alone. */
+  readonly binds?: boolean;
+}
+
+/** Before the check: regular expressions run in linear time, fields that has() asks for are checked, and what is no CEL is refused. */
+export function prepare(node: SyntaxNode, allowed: Allowed = {}): void {
+  const isMember = node.op === 'rcall', name = isMember || node.op === 'call' ? (node.args as string[])[0] : undefined;
+  if (isMember && FOREIGN.has(name!)) throw unknown('function', { name: name!, node });
+  if (isMember && name === 'bind' && !allowed.binds) refuseBind(node);
+  if ((isMember || node.op === 'call') && name === 'matches') {
     requirePattern(childrenOf(node).at(-1));
     (node.args as unknown[])[0] = LINEAR_MATCHES;
   }
-  for (const child of childrenOf(node)) rewriteMatches(child);
+  if (node.op === 'call' && name === 'has') checkPresence(node);
+  for (const child of childrenOf(node)) prepare(child, allowed);
+}
+
+function unknown(what: string, { name, node }: { readonly name: string; readonly node: SyntaxNode }): Error {
+  return new CelTypeError({ code: 'unknown_variable', message: `Unknown ${what}: ${name}`, node } as never);
+}
+
+function refuseBind({ args }: SyntaxNode): void {
+  const receiver = (args as SyntaxNode[])[1]!;
+  if (receiver.op === 'id' && receiver.args === 'cel') throw unknown('variable', { name: 'cel', node: receiver });
+}
+
+/** The evaluator looks at what stands before the dots alone: a type that has not the field at all is an error too. */
+function checkPresence(node: SyntaxNode): void {
+  const field = childrenOf(node)[0], types = node as SyntaxNode & { check: (checker: Checker, node: unknown, context: unknown) => unknown };
+  if (field?.op !== '.') return;
+  const { check } = types;
+  types.check = (checker, ...rest) => {
+    const type = check.call(node, checker, ...rest);
+    try {
+      checker.check(field, rest[1]);
+    } catch (error) {
+      throw isOf(error, field) ? missingIn(node, { field, error }) : error;
+    }
+    return type;
+  };
+}
+
+function isOf(error: unknown, field: SyntaxNode): boolean {
+  return (error as { code?: string }).code === 'no_such_key' && (error as { node?: unknown }).node === field;
+}
+
+/** cel-go tells the place of the parenthesis. */
+function missingIn(node: SyntaxNode, { field, error }: { readonly field: SyntaxNode; readonly error: unknown }): Error {
+  const { start, end, input } = node as SyntaxNode & { start: number; end: number; input: string };
+  return new CelTypeError({ code: 'no_such_key', message: `No such key: ${(field.args as unknown[])[1] as string}`, node: { start: start + 'has('.length, end, input }, cause: error } as never);
 }
 
 /** A pattern that stands in the expression is looked at before it is ever used. */

@@ -45,11 +45,13 @@ export class CelTypes {
   #count = 0;
 
   readonly #escaped: boolean;
+  readonly #nullable: boolean;
 
-  /** environment: gets the types. escaped: names of fields are written as in rules of custom resources. */
-  constructor(environment = kubernetesEnvironment(), { escaped = true }: { readonly escaped?: boolean } = {}) {
+  /** environment: gets the types. escaped: names of fields are written as in rules of custom resources. nullable: values may be null where the schema says so. */
+  constructor(environment = kubernetesEnvironment(), { escaped = true, nullable = true }: { readonly escaped?: boolean; readonly nullable?: boolean } = {}) {
     this.environment = environment;
     this.#escaped = escaped;
+    this.#nullable = nullable;
   }
 
   /** undefined: expressions cannot see such values. root: has apiVersion, kind and of its metadata the names. */
@@ -65,7 +67,7 @@ export class CelTypes {
     if (node.intOrString) return DYN;
     const type = node.type === 'object' ? this.#object(node, root) : node.type === 'array' ? this.#list(node) : scalarType(node);
     // A value that may be null is checked when it is there.
-    return type && node.nullable ? { name: 'dyn', convert: (value) => (value === null ? null : type.convert(value)) } : type;
+    return type && node.nullable && this.#nullable ? { name: 'dyn', convert: (value) => (value === null ? null : type.convert(value)) } : type;
   }
 
   #list({ items }: Structural): CelType | undefined {

@@ -146,7 +146,7 @@ function remove(run: Run, path: string, op: string): unknown {
   const place = locate(run, path, op);
   if (!place) throw new InapplicableError(`${op} operation does not apply: the whole document can't be removed`);
   if (Array.isArray(place.parent)) return place.parent.splice(existingIndex(place.parent, { key: place.key, op, path }), 1)[0];
-  if (!Object.hasOwn(place.parent, place.key)) throw new InapplicableError(`${op} operation does not apply: doc is missing key: ${path}: missing value`);
+  if (!Object.hasOwn(place.parent, place.key)) throw new InapplicableError(`error in ${op} for path: '${path}': Unable to remove nonexistent key: ${place.key}: missing value`);
   const removed = place.parent[place.key];
   delete place.parent[place.key];
   return removed;

@@ -83,7 +83,7 @@ function checkValidatingPolicy(policy: KubeObject, field: FieldChecker): void {
   const compose = checkPolicy(spec, field);
   spec.validations?.forEach(({ expression = '', messageExpression }, i) => {
     field.expression(`spec.validations[${i}].expression`, expression, () => problemOf(compose().compile(expression, { result: 'bool' })));
-    if (messageExpression !== undefined) field.expression(`spec.validations[${i}].messageExpression`, messageExpression, () => problemOf(compose().compile(messageExpression, { result: 'string' })));
+    if (messageExpression !== undefined) field.expression(`spec.validations[${i}].messageExpression`, messageExpression, () => problemOf(compose().compileMessage(messageExpression)));
   });
   spec.auditAnnotations?.forEach(({ valueExpression = '' }, i) => field.expression(`spec.auditAnnotations[${i}].valueExpression`, valueExpression, () => problemOf(compose().compile(valueExpression, { result: ['string', 'null'] }))));
 }

@@ -24,6 +24,7 @@ export class Composition {
   /** Definitions that do not compile. */
   readonly problems: readonly VariableProblem[];
   readonly #compiled: readonly CompiledVariable[];
+  #messageVariables: Variables | undefined;
 
   /** base: default, what policies see. */
   constructor({ paramKind, variables = [] }: Pick<PolicySpec, 'paramKind' | 'variables'>, base: Variables = paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES) {
@@ -46,6 +47,11 @@ export class Composition {
 
   compile(source: string, options: Omit<ExpressionOptions, 'variables'> = {}): Expression | Error {
     return compiled(source, { ...options, variables: this.variables });
+  }
+
+  /** A message's, which cannot ask the authorizer. */
+  compileMessage(source: string): Expression | Error {
+    return compiled(source, { result: 'string', variables: this.#messageVariables ??= withoutAuthorizer(this.variables) });
   }
 
   /** Adds the lazy variables to what an evaluation sees. */
@@ -78,6 +84,10 @@ export class Composition {
 /** Variables that an expression may read. */
 function namesIn(expression: string): string[] {
   return Array.from(expression.matchAll(/\bvariables\s*\.\s*\??\s*(\w+)/g), ([, name]) => name!);
+}
+
+function withoutAuthorizer({ authorizer: _, ...variables }: Variables): Variables {
+  return variables;
 }
 
 const withoutAny = new WeakMap<Variables, Variables>();

@@ -1,4 +1,4 @@
-/** How a policy's refusal is answered: the reason its author chose, upstream's words. */
+/** How refusals of policies are answered, in upstream's words: the reason its author chose of one that validates, 403 of those that mutate. */
 import { StatusError } from '#machinery/errors.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionAttributes } from '../plugin.ts';
@@ -11,4 +11,13 @@ export function denial(attributes: AdmissionAttributes, { what, policy, binding,
   const text = `${what} '${policy}'${binding === undefined ? '' : ` with binding '${binding}'`} denied request: ${message}`;
   const { status } = forbid(attributes, text);
   return new StatusError({ ...status, reason, code: CODES[reason] ?? 422, details: { ...status.details, causes: [{ message: text }] } });
+}
+
+export interface MutationRefusal extends Omit<Refusal, 'what'> { readonly policy: string }
+
+/** Of all that could not mutate: the first says why, each is a cause. */
+export function mutationDenial(attributes: AdmissionAttributes, refusals: readonly [MutationRefusal, ...MutationRefusal[]]): StatusError {
+  const texts = refusals.map(({ policy, binding, message }) => (binding === undefined ? `policy ${JSON.stringify(policy)} denied request: ${message}` : `policy '${policy}' with binding '${binding}' denied request: ${message}`));
+  const { status } = forbid(attributes, 'denied by policy'), [{ reason = 'Forbidden' }] = refusals;
+  return new StatusError({ ...status, message: texts[0]!, reason, details: { ...status.details, causes: texts.map((message) => ({ message })) } });
 }

@@ -2,6 +2,7 @@
  * MutatingAdmissionPolicy: expressions that change objects, bound to where they apply. Each mutation sees what those before it made; policies
  * with reinvocationPolicy IfNeeded see once more an object that changed after their turn. After upstream's plugin/policy/mutating.
  */
+import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual, type JsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { TOTAL_LIMIT, type Budget } from '../../cel/budget.ts';
@@ -14,7 +15,7 @@ import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
 import { Composition, evaluated } from './composition.ts';
-import { denial } from './denial.ts';
+import { mutationDenial, type MutationRefusal } from './denial.ts';
 import { countConditions, PolicyMetrics, type ErrorType } from './metrics.ts';
 import { applyConfiguration, MUTATION_OPTIONS, patchObject, type Mutation } from './mutations.ts';
 import { collectParams, ConfigurationError } from './params.ts';
@@ -83,14 +84,16 @@ function becomeDue({ willing, due }: Memory): void {
 }
 
 interface Request { readonly attributes: AdmissionAttributes; readonly context: AdmissionStart; readonly metrics: PolicyMetrics }
-interface Round extends Request { readonly checks: AuthorizerChecks; readonly reinvocation: Reinvocation; readonly memory: Memory }
+interface Round extends Request { readonly checks: AuthorizerChecks; readonly reinvocation: Reinvocation; readonly memory: Memory; /** Of policies that could not be applied; those after them are all the same. */ readonly refusals: MutationRefusal[] }
 
 async function mutateAll(policies: readonly BoundPolicy<Mutator>[], request: Request): Promise<void> {
   const { attributes, context } = request;
   const reinvocation = reinvocationOf(attributes), memory = memoryOf(reinvocation);
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object)) becomeDue(memory);
-  const round: Round = { ...request, reinvocation, memory, checks: new (cel().AuthorizerChecks)({ authorizer: context.authorizer, user: attributes.user, request: requestResource(attributes) }) };
+  const round: Round = { ...request, reinvocation, memory, refusals: [], checks: new (cel().AuthorizerChecks)({ authorizer: context.authorizer, user: attributes.user, request: requestResource(attributes) }) };
   for (const policy of policies) await mutateByPolicy(policy, round);
+  const [first, ...others] = round.refusals;
+  if (first) throw mutationDenial(attributes, [first, ...others]);
   memory.left = memory.willing.size > 0 ? deepClone(attributes.object) : undefined;
 }
 
@@ -119,13 +122,14 @@ async function mutateByPolicy(policy: BoundPolicy<Mutator>, round: Round): Promi
 
 interface Refused { readonly binding?: BoundBinding; readonly error: unknown; readonly round: Round; readonly what: 'policy' | 'binding'; readonly started?: number }
 
-/** Under failurePolicy Ignore nothing happens. */
+/** Under failurePolicy Ignore nothing happens. Errors with an answer of their own are the request's at once. */
 function refuse({ name, spec }: BoundPolicy<Mutator>, { binding, error, round, what, started }: Refused): void {
+  if (isStatusError(error)) throw error;
   if (spec.failurePolicy === 'Ignore') return;
   const message = error instanceof Error ? error.message : String(error);
   const isOwn = error instanceof MutationError;
   if (binding && started !== undefined) round.metrics.observe({ policy: name, binding: binding.name, enforcement: 'deny', errorType: isOwn ? error.errorType : 'invalid_error' }, (performance.now() - started) / 1000);
-  throw denial(round.attributes, { what: 'policy', policy: name, ...(binding ? { binding: binding.name } : {}), message: isOwn ? message : `failed to configure ${what}: ${message}` });
+  round.refusals.push({ policy: name, ...(binding ? { binding: binding.name } : {}), message: isOwn ? message : `failed to configure ${what}: ${message}`, ...(isOwn ? { reason: 'Invalid' } : {}) });
 }
 
 interface Bound { readonly policy: BoundPolicy<Mutator>; readonly binding: BoundBinding; readonly match: Match }
@@ -181,6 +185,8 @@ async function mutateWith(policy: BoundPolicy<Mutator>, { param, match, round }:
     try {
       return kinds.decode(part === 'jsonPatch' ? patchObject(current, value as JsonObject[]) : merged(current, value as JsonObject), attributes.gvr, match.gvk);
     } catch (error) {
+      // What a patch made is no object of the kind.
+      if (part === 'jsonPatch' && isStatusError(error, 'BadRequest')) throw statusErrors.internal(error.message.replace(/^.* cannot be handled as a \S+ /, ''));
       throw new MutationError(error instanceof Error ? error.message : String(error));
     }
   }

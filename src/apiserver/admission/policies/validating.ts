@@ -46,7 +46,7 @@ class Validator {
     this.#composition = new Composition(spec);
     this.#conditions = new MatchConditions(matchConditions, { variables: spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES, failurePolicy });
     this.#validations = validations.map((source) => ({
-      source, expression: this.#composition.compile(source.expression, { result: 'bool' }), message: source.messageExpression ? this.#composition.compile(source.messageExpression, { result: 'string' }) : undefined,
+      source, expression: this.#composition.compile(source.expression, { result: 'bool' }), message: source.messageExpression ? this.#composition.compileMessage(source.messageExpression) : undefined,
     }));
     this.#annotations = auditAnnotations.map((source) => ({ source, expression: this.#composition.compile(source.valueExpression, { result: ['string', 'null'] }) }));
   }
