@@ -20,7 +20,6 @@ import type { Endpoint, VersionCodec } from './catalogue.ts';
 import type { ServerCore } from './context.ts';
 import { dropRepeatedOwners } from './owner-references.ts';
 import { ownChanged, ownNew, type Writer } from './ownership.ts';
-import type { Allocation } from './service-allocation.ts';
 import { objectOf } from './views.ts';
 
 export type StoredEndpoint = Endpoint & { readonly cache: ResourceCache };
@@ -78,6 +77,8 @@ export interface Face {
   take(object: KubeObject, face: KubeObject): void;
 }
 
+/** progress: what is done once, whatever the number of attempts. */
+interface CreateAttempt { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean; readonly hasVersion: boolean } }
 interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry; readonly ignoresTimes?: boolean }
 
 /** Attempts of an update whose conflicts are not the client's business. */
@@ -124,12 +125,25 @@ export class Objects {
     }
   }
 
-  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean; readonly hasVersion: boolean } }): Promise<Written> {
-    const { resource, cache } = endpoint;
+  async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: CreateAttempt): Promise<Written> {
+    const { cache } = endpoint;
     const meta = object.metadata!;
     const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
     // Spares validating what cannot be stored; the store has the last word.
     if (meta.name && cache.entries.get(key)) throw new StoreError('conflict', 'exists');
+    const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
+    try {
+      const written = await this.#storeNew(endpoint, object, { key, attributes, context, progress });
+      allocation?.commit();
+      return written;
+    } catch (error) {
+      allocation?.release();
+      throw error;
+    }
+  }
+
+  async #storeNew(endpoint: StoredEndpoint, object: KubeObject, { key, attributes, context, progress }: CreateAttempt & { readonly key: string }): Promise<Written> {
+    const { resource } = endpoint, meta = object.metadata!;
     const hooks = this.#hooks(context);
     if (!progress.prepared) {
       progress.prepared = true;
@@ -146,14 +160,9 @@ export class Objects {
       if (waiting) await waiting;
     }
     if (progress.hasVersion && !context.dryRun) throw hasVersionAlready();
-    let allocation: Allocation | undefined;
     try {
-      allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
-      const written = await this.#put(endpoint, object, { key, expected: 0, dryRun: context.dryRun, created: true });
-      allocation?.commit();
-      return written;
+      return await this.#put(endpoint, object, { key, expected: 0, dryRun: context.dryRun, created: true });
     } catch (error) {
-      allocation?.release();
       if (context.admission) await this.#core.admission.undo(attributes);
       throw error;
     }
@@ -203,6 +212,20 @@ export class Objects {
       face?.take(next, attributes.object!);
       resource.applyDefaults(next);
     }
+    // Of a subresource nothing is allocated.
+    const allocation = context.subresource === '' ? this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun }) : undefined;
+    try {
+      const written = await this.#storeNext(endpoint, request, { next, previous, entry, target, context, attributes });
+      allocation?.commit();
+      return written;
+    } catch (error) {
+      allocation?.release();
+      throw error;
+    }
+  }
+
+  async #storeNext(endpoint: StoredEndpoint, request: UpdateRequest, { next, previous, entry, target, context, attributes }: { readonly next: KubeObject; readonly previous: KubeObject; readonly entry: CacheEntry; readonly target: Target; readonly context: WriteContext; readonly attributes: AdmissionAttributes }): Promise<Written> {
+    const { resource } = endpoint;
     const hooks = this.#hooks(context);
     const errors = prepareAndValidate(endpoint, { next, previous, hooks, request });
     if (errors.length > 0) throw statusErrors.invalid({ ...endpoint.storageGvk, name: target.name }, errors);
@@ -211,18 +234,14 @@ export class Objects {
       const waiting = this.#core.admission.validate(attributes);
       if (waiting) await waiting;
     }
-    let allocation: Allocation | undefined;
     try {
-      allocation = this.#core.services.forUpdate(endpoint, { next, previous, dryRun: context.dryRun });
       const goes = deletesDuringUpdate(next, previous);
       const written = goes
         ? await this.#remove(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
         : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry, ignoresTimes: request.ignoresTimes ?? false });
-      allocation?.commit();
       if (goes) this.#core.services.released(endpoint, next, { dryRun: context.dryRun });
       return written;
     } catch (error) {
-      allocation?.release();
       if (context.admission) await this.#core.admission.undo(attributes);
       throw error;
     }

@@ -74,7 +74,7 @@ test('a full range is extended by another; a range goes when no address of it is
   for (const name of names) await service(name);
   const full = await server.request(`POST ${SERVICES}`, { body: { metadata: { name: 'more' }, spec: { ports: [{ port: 80 }] } }, headers: { 'content-type': 'application/json' } });
   assert.equal(full.status, 500);
-  assert.match(full.text, /failed to allocate a serviceIP: range is full/);
+  assert.match(full.text, /failed to allocate a serviceIP for Service .*: range is full/);
   await cidr('second', '10.200.0.0/28');
   await until('it is ready', async () => (await ready('second'))?.status === 'True');
   const ip = ipOf(await service('more'));

@@ -15,7 +15,8 @@ import type { Catalogue } from './catalogue.ts';
 import type { InternalApi } from './internal.ts';
 import { KeyedWork } from './keyed-work.ts';
 import { rfc3339 } from './objects.ts';
-import { AddressRange, type ServiceAllocation } from './service-allocation.ts';
+import type { ServiceAllocation } from './service-allocation.ts';
+import { AddressRange } from './service-ranges.ts';
 
 const SERVICES = { group: '', resource: 'services' };
 const ADDRESSES = { group: 'networking.k8s.io', resource: 'ipaddresses' };

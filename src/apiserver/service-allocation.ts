@@ -1,13 +1,21 @@
 /**
  * Cluster IPs and node ports of Services: allocated when a Service is written, kept in memory, rebuilt from the watch cache.
  * Reservations are made synchronously, so concurrent writes never get the same one; a write that fails gives its own back.
- * One IPv4 family, in one range or several (ServiceCIDRs). The lower part of each range is kept for those who ask for a fixed value, as upstream does.
+ * One IPv4 family, in one range or several (ServiceCIDRs), of service-ranges.ts.
+ *
+ * A write begins here, before it is prepared and validated, as upstream's does: what is allocated is part of what is checked, and what cannot be
+ * had is refused before anything else is said.
  */
-import { randomInt } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import type { Service, ServiceSpec } from '#api/types.ts';
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { Errors } from '#resources/field-path.ts';
+import { checkClusterIPs, isHeadless, needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
 import type { Endpoint } from './catalogue.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
+import { keepAllocated, keepInStep } from './service-fields.ts';
+import { AddressRanges, PortRange } from './service-ranges.ts';
 
 export interface Allocation { commit(): void; release(): void }
 
@@ -18,29 +26,11 @@ export interface ServiceAllocationOptions {
   readonly nodePorts?: { readonly from: number; readonly to: number };
 }
 
-interface ServicePort { name?: string; port?: number; protocol?: string; nodePort?: number }
-interface ServiceSpec {
-  type?: string; clusterIP?: string; clusterIPs?: string[]; ipFamilies?: string[]; ipFamilyPolicy?: string; ports?: ServicePort[];
-  healthCheckNodePort?: number; externalTrafficPolicy?: string; allocateLoadBalancerNodePorts?: boolean; selector?: Record<string, string>;
-}
-interface Service extends KubeObject { spec?: ServiceSpec }
+interface Change { readonly service: Service; readonly stored: ServiceSpec | undefined; readonly dryRun: boolean }
+/** Undoes each reservation of a write. */
+type Taken = (() => void)[];
 
 const NONE = 'None';
-
-/** Addresses are of IPv4 only. A headless service whose endpoints are made by hand may have others all the same: it takes no address. */
-function chooseFamilies(service: Service, headless: boolean): void {
-  const spec = service.spec!;
-  spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
-  if (headless && Object.keys(spec.selector ?? {}).length === 0) {
-    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== 'SingleStack') spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
-    spec.ipFamilyPolicy ??= 'RequireDualStack';
-    return;
-  }
-  const errors: FieldError[] = spec.ipFamilyPolicy === 'RequireDualStack' ? [fieldErrors.invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services')] : [];
-  spec.ipFamilies.forEach((family, i) => { if (family !== 'IPv4') errors.push(fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')); });
-  if (errors.length > 0) throw statusErrors.invalid({ group: '', kind: 'Service', name: service.metadata?.name ?? '' }, errors);
-  spec.ipFamilyPolicy ??= 'SingleStack';
-}
 
 export class ServiceAllocation {
   readonly addresses: AddressRanges;
@@ -76,14 +66,21 @@ export class ServiceAllocation {
     }
   }
 
+  /** Also fills in what belongs together. Throws when what is asked for cannot be had. */
   forCreate(endpoint: Endpoint, object: KubeObject, { dryRun }: { readonly dryRun: boolean }): Allocation | undefined {
     if (!isServices(endpoint)) return undefined;
-    return this.#allocate(object as Service, { previous: undefined, dryRun });
+    const service = object as Service;
+    keepInStep((service.spec ??= {}), undefined);
+    return this.#begin({ service, stored: undefined, dryRun });
   }
 
+  /** As forCreate; what the stored Service was given and the new one leaves out is kept. */
   forUpdate(endpoint: Endpoint, { next, previous, dryRun }: { readonly next: KubeObject; readonly previous: KubeObject; readonly dryRun: boolean }): Allocation | undefined {
     if (!isServices(endpoint)) return undefined;
-    return this.#allocate(next as Service, { previous: previous as Service, dryRun });
+    const service = next as Service, spec = (service.spec ??= {}), stored = (previous as Service).spec ?? {};
+    keepAllocated(spec, stored);
+    keepInStep(spec, stored);
+    return this.#begin({ service, stored, dryRun });
   }
 
   released(endpoint: Endpoint, object: KubeObject, { dryRun }: { readonly dryRun: boolean }): void {
@@ -93,102 +90,99 @@ export class ServiceAllocation {
     for (const port of portsOf(spec)) this.ports.release(port);
   }
 
-  #allocate(service: Service, { previous, dryRun }: { readonly previous: Service | undefined; readonly dryRun: boolean }): Allocation | undefined {
-    const spec = (service.spec ??= {});
-    const before = previous?.spec ?? {};
-    const heldIps = new Set(addressesOf(before)), heldPorts = new Set(portsOf(before));
-    const taken: (() => void)[] = [];
+  #begin(change: Change): Allocation {
+    const { service, stored = {}, dryRun } = change;
+    const taken: Taken = [];
     const release = (): void => {
-      for (const undo of taken) undo();
-      taken.length = 0;
+      for (const undo of taken.splice(0)) undo();
     };
     try {
-      if (spec.type !== 'ExternalName') this.#takeAddress(service, { held: heldIps, taken });
-      if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') this.#takePorts(service, { held: heldPorts, before, taken });
+      this.#take(change, taken);
     } catch (error) {
       release();
       throw error;
     }
     const commit = (): void => {
       if (dryRun) return release();
-      const nowIps = new Set(addressesOf(spec)), nowPorts = new Set(portsOf(spec));
-      for (const ip of heldIps) if (!nowIps.has(ip)) this.addresses.release(ip);
-      for (const port of heldPorts) if (!nowPorts.has(port)) this.ports.release(port);
+      const ips = new Set(addressesOf(service.spec ?? {})), ports = new Set(portsOf(service.spec ?? {}));
+      for (const ip of addressesOf(stored)) if (!ips.has(ip)) this.addresses.release(ip);
+      for (const port of portsOf(stored)) if (!ports.has(port)) this.ports.release(port);
     };
     return { commit, release };
   }
 
-  #takeAddress(service: Service, { held, taken }: { readonly held: ReadonlySet<string>; readonly taken: (() => void)[] }): void {
+  #take({ service, stored }: Change, taken: Taken): void {
     const spec = service.spec!;
-    // An update that leaves the address out keeps it.
-    const wanted = spec.clusterIP || spec.clusterIPs?.[0] || [...held][0] || '';
-    chooseFamilies(service, wanted === NONE);
-    if (wanted === NONE) {
-      spec.clusterIP = NONE;
-      spec.clusterIPs = [NONE];
-    } else if (wanted !== '' && held.has(wanted)) {
-      spec.clusterIP = wanted;
-      spec.clusterIPs = [wanted];
-    } else {
-      const ip = wanted === '' ? this.addresses.next() : this.addresses.take(wanted);
-      if (ip === undefined) throw wanted === '' ? rangeFull() : invalidAddress(service, { wanted, why: this.addresses.reasonAgainst(wanted) });
-      taken.push(() => this.addresses.release(ip));
-      spec.clusterIP = ip;
-      spec.clusterIPs = [ip];
+    if (spec.type !== 'ExternalName' && !(stored && prefersTheSame(spec, stored))) chooseFamilies(service, stored);
+    if (isGivenAddress(spec, stored)) this.#takeAddress(service, taken);
+    if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') {
+      if (stored) this.#takeMorePorts(service, stored, taken);
+      else this.#takePorts(service, taken);
     }
+    if (needsHealthCheck(spec) && !(stored && needsHealthCheck(stored))) this.#takeHealthCheckPort(spec, taken);
   }
 
-  #takePorts(service: Service, { held, before, taken }: { readonly held: ReadonlySet<number>; readonly before: ServiceSpec; readonly taken: (() => void)[] }): void {
-    const spec = service.spec!;
-    // One number may serve TCP and UDP of the same Service.
-    const own = new Map<string, number>();
-    const numbers = new Set<number>();
-    const wantsPorts = spec.type === 'NodePort' || (spec.allocateLoadBalancerNodePorts ?? true);
-    const errors: FieldError[] = [];
-    (spec.ports ?? []).forEach((port, index) => {
-      if (!port.nodePort) return;
-      own.set(`${port.protocol ?? 'TCP'} ${port.port}`, port.nodePort);
-      if (held.has(port.nodePort) || numbers.has(port.nodePort)) {
-        numbers.add(port.nodePort);
-        return;
-      }
-      const why = this.ports.take(port.nodePort);
-      if (why !== undefined) errors.push(fieldErrors.invalid(`spec.ports[${index}].nodePort`, port.nodePort, why));
-      else {
-        const { nodePort } = port;
-        taken.push(() => this.ports.release(nodePort));
-        numbers.add(nodePort);
-      }
+  #takeAddress(service: Service, taken: Taken): void {
+    const spec = service.spec!, wanted = spec.clusterIPs?.[0] ?? '';
+    const ip = wanted === '' ? this.addresses.next() : this.addresses.take(wanted);
+    if (ip === undefined) {
+      if (wanted === '') throw statusErrors.internal(`failed to allocate a serviceIP for Service ${JSON.stringify(nameOf(service))}: range is full`);
+      throw invalid(service, fieldErrors.invalid('spec.clusterIPs', spec.clusterIPs, `failed to allocate IP ${wanted}: ${this.addresses.reasonAgainst(wanted)}`));
+    }
+    taken.push(() => this.addresses.release(ip));
+    spec.clusterIP = ip;
+    spec.clusterIPs = [ip];
+  }
+
+  /** Of a new Service: protocols that share a port share its node port. */
+  #takePorts(service: Service, taken: Taken): void {
+    const spec = service.spec!, ports = spec.ports ?? [], numbers = new Map<number | undefined, number>();
+    ports.forEach((port, i) => {
+      if (!port.nodePort && !needsNodePort(spec)) return;
+      const shared = numbers.get(port.port);
+      if (shared === undefined) {
+        const wanted = ports.find((other) => other.port === port.port && other.nodePort)?.nodePort;
+        port.nodePort = wanted ? this.#takePort(service, { index: i, number: wanted }, taken) : this.#nextPort(taken);
+        numbers.set(port.port, port.nodePort);
+      } else if (!port.nodePort) port.nodePort = shared;
+      else if (port.nodePort !== shared) this.#takePort(service, { index: i, number: port.nodePort }, taken);
     });
-    if (errors.length > 0) throw statusErrors.invalid({ group: '', kind: 'Service', name: service.metadata?.name ?? '' }, errors);
-    if (wantsPorts) {
-      for (const port of spec.ports ?? []) {
-        if (port.nodePort) continue;
-        const shared = (spec.ports ?? []).find((other) => other !== port && other.port === port.port && (other.protocol ?? 'TCP') !== (port.protocol ?? 'TCP') && other.nodePort);
-        const old = before.ports?.find((other) => other.port === port.port && (other.protocol ?? 'TCP') === (port.protocol ?? 'TCP'))?.nodePort;
-        const number = shared?.nodePort ?? (old && !numbers.has(old) ? old : this.#nextPort(taken));
-        numbers.add(number);
-        port.nodePort = number;
-      }
-    }
-    if (spec.type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local') this.#takeHealthCheckPort(service, { held, before, taken });
   }
 
-  #takeHealthCheckPort(service: Service, { held, before, taken }: { readonly held: ReadonlySet<number>; readonly before: ServiceSpec; readonly taken: (() => void)[] }): void {
-    const spec = service.spec!;
-    if (!spec.healthCheckNodePort && before.healthCheckNodePort) spec.healthCheckNodePort = before.healthCheckNodePort;
-    if (!spec.healthCheckNodePort) spec.healthCheckNodePort = this.#nextPort(taken);
-    else if (!held.has(spec.healthCheckNodePort)) {
-      const port = spec.healthCheckNodePort;
-      const why = this.ports.take(port);
-      if (why !== undefined) throw statusErrors.internal(`failed to allocate requested HealthCheck NodePort ${port}: ${why}`);
-      taken.push(() => this.ports.release(port));
-    }
+  /** Of a Service that has some already. */
+  #takeMorePorts(service: Service, stored: ServiceSpec, taken: Taken): void {
+    const spec = service.spec!, own = new Set(nodePortsOf(stored)), seen = new Set<string>();
+    spec.ports?.forEach((port, i) => {
+      if (!port.nodePort && !needsNodePort(spec)) return;
+      if (!port.nodePort) port.nodePort = this.#nextPort(taken);
+      else if (!own.has(port.nodePort)) own.add(this.#takePort(service, { index: i, number: port.nodePort }, taken));
+      const key = `{${port.protocol} ${port.nodePort}}`;
+      if (seen.has(key)) throw statusErrors.unexpected(`duplicate nodePort: ${key}`);
+      seen.add(key);
+    });
   }
 
-  #nextPort(taken: (() => void)[]): number {
+  #takePort(service: Service, { index, number }: { readonly index: number; readonly number: number }, taken: Taken): number {
+    const why = this.ports.take(number);
+    if (why !== undefined) throw invalid(service, fieldErrors.invalid(`spec.ports[${index}].nodePort`, number, why));
+    taken.push(() => this.ports.release(number));
+    return number;
+  }
+
+  #takeHealthCheckPort(spec: ServiceSpec, taken: Taken): void {
+    const wanted = spec.healthCheckNodePort;
+    if (!wanted) {
+      spec.healthCheckNodePort = this.#nextPort(taken, 'a HealthCheck NodePort 0');
+      return;
+    }
+    const why = this.ports.take(wanted);
+    if (why !== undefined) throw statusErrors.internal(`failed to allocate requested HealthCheck NodePort ${wanted}: ${why}`);
+    taken.push(() => this.ports.release(wanted));
+  }
+
+  #nextPort(taken: Taken, what = 'a nodePort'): number {
     const number = this.ports.next();
-    if (number === undefined) throw statusErrors.internal('failed to allocate a nodePort: range is full');
+    if (number === undefined) throw statusErrors.internal(`failed to allocate ${what}: range is full`);
     taken.push(() => this.ports.release(number));
     return number;
   }
@@ -198,227 +192,107 @@ function isServices({ resource }: Endpoint): boolean {
   return resource.plural === 'services' && resource.group === '';
 }
 
+function nameOf({ metadata }: Service): string {
+  return metadata?.name ?? '';
+}
+
+function invalid(service: Service, ...errors: readonly FieldError[]): Error {
+  return statusErrors.invalid({ group: '', kind: 'Service', name: nameOf(service) }, errors);
+}
+
 function addressesOf({ type, clusterIP, clusterIPs }: ServiceSpec): string[] {
   if (type === 'ExternalName') return [];
   const all = clusterIPs ?? (clusterIP ? [clusterIP] : []);
   return all.filter((ip) => ip !== '' && ip !== NONE);
 }
 
-function portsOf({ type, ports, healthCheckNodePort }: ServiceSpec): number[] {
-  if (type !== 'NodePort' && type !== 'LoadBalancer') return [];
-  return [...(ports ?? []).flatMap(({ nodePort }) => (nodePort ? [nodePort] : [])), ...(healthCheckNodePort ? [healthCheckNodePort] : [])];
+function nodePortsOf({ ports = [] }: ServiceSpec): number[] {
+  return ports.flatMap(({ nodePort }) => (nodePort ? [nodePort] : []));
 }
 
-function rangeFull(): Error {
-  return statusErrors.internal('failed to allocate a serviceIP: range is full');
+function portsOf(spec: ServiceSpec): number[] {
+  if (spec.type !== 'NodePort' && spec.type !== 'LoadBalancer') return [];
+  return [...nodePortsOf(spec), ...(spec.healthCheckNodePort ? [spec.healthCheckNodePort] : [])];
 }
 
-function invalidAddress(service: Service, { wanted, why }: { readonly wanted: string; readonly why: string }): Error {
-  return statusErrors.invalid({ group: '', kind: 'Service', name: service.metadata?.name ?? '' }, [
-    fieldErrors.invalid('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`),
-  ]);
+/** A Service is given its address once; another one is for validation to refuse. */
+function isGivenAddress(spec: ServiceSpec, stored: ServiceSpec | undefined): boolean {
+  return spec.type !== 'ExternalName' && spec.clusterIPs?.[0] !== NONE && (!stored || stored.type === 'ExternalName');
 }
 
-// --------------------------------------------------------------------------------------------------------------- ranges
+// -------------------------------------------------------------------------------------------------------------- families
 
-/** Upstream's split of a range: the first part, at least 16 and at most `most`, is used by itself only when the rest is full. */
-function reservedFor(size: number, { divisor, most, least }: { readonly divisor: number; readonly most: number; readonly least: number }): number {
-  if (size <= least) return 0;
-  return Math.min(most, Math.max(least, Math.floor(size / divisor)));
+const SINGLE = 'SingleStack', PREFER = 'PreferDualStack', REQUIRE = 'RequireDualStack';
+
+function sameList(left: readonly string[] = [], right: readonly string[] = []): boolean {
+  return left.length === right.length && left.every((value, i) => value === right[i]);
 }
 
-function freeNumber({ size, reserved, isTaken }: { readonly size: number; readonly reserved: number; isTaken(offset: number): boolean }): number | undefined {
-  const scan = (from: number, to: number): number | undefined => {
-    const count = to - from;
-    if (count <= 0) return undefined;
-    const start = randomInt(count);
-    for (let i = 0; i < count; i++) {
-      const offset = from + ((start + i) % count);
-      if (!isTaken(offset)) return offset;
-    }
-    return undefined;
-  };
-  return scan(reserved, size) ?? scan(0, reserved);
+/** Nothing about families changes in a Service that takes two where there are two. */
+function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean {
+  return spec.ipFamilyPolicy === PREFER && (stored.ipFamilyPolicy ?? PREFER) === PREFER && spec.type === stored.type
+    && sameList(spec.clusterIPs, stored.clusterIPs) && sameList(spec.ipFamilies, stored.ipFamilies);
 }
 
-export class AddressRange {
-  readonly cidr: string;
-  readonly #base: number;
-  /** Without network and broadcast address. */
-  readonly #size: number;
-  readonly #reserved: number;
-  readonly #held = new Set<number>();
-
-  constructor(cidr: string) {
-    const [address = '', bits = ''] = cidr.split('/');
-    const length = Number(bits);
-    const value = parseIpv4(address);
-    if (value === undefined || !Number.isInteger(length) || length < 8 || length > 30) throw new Error(`service CIDR must be IPv4 with a prefix of 8 to 30 bits, not ${cidr}`);
-    const total = 2 ** (32 - length);
-    this.cidr = cidr;
-    this.#base = value - (value % total) + 1;
-    this.#size = total - 2;
-    this.#reserved = reservedFor(this.#size, { divisor: 16, most: 256, least: 16 });
+/**
+ * Fills in the policy and the families, and refuses those that the cluster has not. A headless Service whose endpoints are made by hand may have
+ * families that the cluster has not: it takes no address.
+ */
+function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void {
+  const spec = service.spec!, byHand = spec.clusterIP === NONE && Object.keys(spec.selector ?? {}).length === 0;
+  spec.ipFamilyPolicy ??= stored?.ipFamilyPolicy ?? (byHand ? REQUIRE : SINGLE);
+  const related = new Errors();
+  checkClusterIPs(spec, { headless: isHeadless(spec), stored }, related);
+  if (related.any) throw invalid(service, ...related.list);
+  const errors = [...(stored ? fitToStored(spec, stored) : []), ...tooMany(spec), ...familiesOfAddresses(spec)];
+  if (errors.length > 0) throw invalid(service, ...errors);
+  if (byHand) {
+    spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
+    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== SINGLE) spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
+    return;
   }
-
-  /** The kubernetes Service's. */
-  get first(): string { return formatIpv4(this.#base); }
-
-  get free(): number { return this.#size - this.#held.size; }
-
-  get held(): number { return this.#held.size; }
-
-  clear(): void {
-    this.#held.clear();
-  }
-
-  hold(ip: string): void {
-    const offset = this.#offset(ip);
-    if (offset !== undefined) this.#held.add(offset);
-  }
-
-  release(ip: string): void {
-    const offset = this.#offset(ip);
-    if (offset !== undefined) this.#held.delete(offset);
-  }
-
-  next(): string | undefined {
-    const offset = freeNumber({ size: this.#size, reserved: this.#reserved, isTaken: (candidate) => this.#held.has(candidate) });
-    if (offset === undefined) return undefined;
-    this.#held.add(offset);
-    return formatIpv4(this.#base + offset);
-  }
-
-  has(ip: string): boolean {
-    return this.#offset(ip) !== undefined;
-  }
-
-  #offset(ip: string): number | undefined {
-    const value = parseIpv4(ip);
-    if (value === undefined) return undefined;
-    const offset = value - this.#base;
-    return offset >= 0 && offset < this.#size ? offset : undefined;
-  }
+  const absent = absentFamilies(spec);
+  if (absent.length > 0) throw invalid(service, ...absent);
+  if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
 }
 
-/** Every range that service addresses are taken from. The first is the cluster's own and stays. */
-export class AddressRanges {
-  readonly #own: AddressRange;
-  readonly #ranges = new Map<string, AddressRange>();
-  /** Of whatever range, also of none any more. */
-  readonly #held = new Set<string>();
-
-  constructor(cidr: string) {
-    this.#own = new AddressRange(cidr);
-    this.#ranges.set(cidr, this.#own);
+/** A Service that becomes of one family loses the second one, unless the client said which stay. */
+function fitToStored(spec: ServiceSpec, stored: ServiceSpec): FieldError[] {
+  if (spec.ipFamilyPolicy === SINGLE) {
+    if (sameList(spec.clusterIPs, stored.clusterIPs)) keepFirst(spec, 'clusterIPs');
+    if (sameList(spec.ipFamilies, stored.ipFamilies)) keepFirst(spec, 'ipFamilies');
+    return [];
   }
-
-  /** The kubernetes Service's. */
-  get first(): string { return this.#own.first; }
-
-  usage(): readonly { readonly cidr: string; readonly held: number; readonly free: number }[] {
-    return Array.from(this.#ranges.values(), ({ cidr, held, free }) => ({ cidr, held, free }));
-  }
-
-  /** These and no others are allocated from. What they hold stays held. */
-  use(cidrs: readonly string[]): void {
-    for (const cidr of this.#ranges.keys()) if (!cidrs.includes(cidr)) this.#ranges.delete(cidr);
-    for (const cidr of cidrs) {
-      if (this.#ranges.has(cidr)) continue;
-      const range = new AddressRange(cidr);
-      for (const ip of this.#held) range.hold(ip);
-      this.#ranges.set(cidr, range);
-    }
-  }
-
-  clear(): void {
-    this.#held.clear();
-    for (const range of this.#ranges.values()) range.clear();
-  }
-
-  hold(ip: string): void {
-    this.#held.add(ip);
-    for (const range of this.#ranges.values()) range.hold(ip);
-  }
-
-  release(ip: string): void {
-    this.#held.delete(ip);
-    for (const range of this.#ranges.values()) range.release(ip);
-  }
-
-  next(): string | undefined {
-    for (const range of this.#ranges.values()) {
-      const ip = range.next();
-      if (ip === undefined) continue;
-      this.hold(ip);
-      return ip;
-    }
-    return undefined;
-  }
-
-  take(ip: string): string | undefined {
-    if (this.#held.has(ip) || !Array.from(this.#ranges.values()).some((range) => range.has(ip))) return undefined;
-    this.hold(ip);
-    return ip;
-  }
-
-  reasonAgainst(ip: string): string {
-    if (this.#held.has(ip)) return 'provided IP is already allocated';
-    return `the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${[...this.#ranges.keys()].join(',')}`;
-  }
+  const reduced = (field: 'clusterIPs' | 'ipFamilies'): boolean => (spec[field]?.length ?? 0) > 0 && spec[field]!.length < (stored[field]?.length ?? 0);
+  const refuse = (what: string): FieldError => fieldErrors.invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, `must be 'SingleStack' to release the secondary ${what}`);
+  return [...(reduced('clusterIPs') ? [refuse('cluster IP')] : []), ...(reduced('ipFamilies') ? [refuse('IP family')] : [])];
 }
 
-export class PortRange {
-  readonly #from: number;
-  readonly #to: number;
-  readonly #reserved: number;
-  readonly #held = new Set<number>();
-
-  constructor({ from, to }: { readonly from: number; readonly to: number }) {
-    this.#from = from;
-    this.#to = to;
-    this.#reserved = reservedFor(to - from + 1, { divisor: 32, most: 128, least: 16 });
-  }
-
-  get held(): number { return this.#held.size; }
-
-  get free(): number { return this.#to - this.#from + 1 - this.#held.size; }
-
-  clear(): void {
-    this.#held.clear();
-  }
-
-  hold(port: number): void {
-    this.#held.add(port);
-  }
-
-  release(port: number): void {
-    this.#held.delete(port);
-  }
-
-  next(): number | undefined {
-    const offset = freeNumber({ size: this.#to - this.#from + 1, reserved: this.#reserved, isTaken: (candidate) => this.#held.has(this.#from + candidate) });
-    if (offset === undefined) return undefined;
-    this.#held.add(this.#from + offset);
-    return this.#from + offset;
-  }
-
-  /** Undefined when it is the caller's now, else why not. */
-  take(port: number): string | undefined {
-    if (port < this.#from || port > this.#to) return `provided port is not in the valid range. The range of valid ports is ${this.#from}-${this.#to}`;
-    if (this.#held.has(port)) return 'provided port is already allocated';
-    this.#held.add(port);
-    return undefined;
-  }
+function keepFirst(spec: ServiceSpec, field: 'clusterIPs' | 'ipFamilies'): void {
+  if ((spec[field]?.length ?? 0) > 1) spec[field] = spec[field]!.slice(0, 1);
 }
 
-function parseIpv4(text: string): number | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (!match) return undefined;
-  const bytes = match.slice(1).map(Number);
-  return bytes.some((byte) => byte > 255) ? undefined : bytes.reduce((value, byte) => value * 256 + byte, 0);
+function tooMany({ ipFamilyPolicy, clusterIPs, ipFamilies }: ServiceSpec): FieldError[] {
+  if (ipFamilyPolicy !== SINGLE) return [];
+  const refuse = (what: string): FieldError => fieldErrors.invalid('spec.ipFamilyPolicy', ipFamilyPolicy, `must be 'RequireDualStack' or 'PreferDualStack' when multiple ${what} are specified`);
+  return [...(clusterIPs?.length === 2 ? [refuse('cluster IPs')] : []), ...(ipFamilies?.length === 2 ? [refuse('IP families')] : [])];
 }
 
-function formatIpv4(value: number): string {
-  return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255].join('.');
+/** Addresses that are given say which families are meant. */
+function familiesOfAddresses(spec: ServiceSpec): FieldError[] {
+  const errors: FieldError[] = [], families = [...(spec.ipFamilies ?? [])];
+  if (spec.clusterIPs?.[0] === NONE) return errors;
+  spec.clusterIPs?.forEach((ip, i) => {
+    if (i < families.length) return;
+    if (isIPv6(ip)) errors.push(fieldErrors.invalid(`spec.clusterIPs[${i}]`, spec.clusterIPs, 'IPv6 is not configured on this cluster'));
+    else spec.ipFamilies = [...(spec.ipFamilies ?? []), 'IPv4'];
+  });
+  return errors;
+}
+
+function absentFamilies({ ipFamilyPolicy, ipFamilies = [] }: ServiceSpec): FieldError[] {
+  return [
+    ...(ipFamilyPolicy === REQUIRE ? [fieldErrors.invalid('spec.ipFamilyPolicy', ipFamilyPolicy, 'this cluster is not configured for dual-stack services')] : []),
+    ...ipFamilies.flatMap((family, i) => (family === 'IPv4' ? [] : [fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')])),
+  ];
 }

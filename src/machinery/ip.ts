@@ -124,39 +124,38 @@ export function cidrContains(block: CIDRBlock, address: IPAddress): boolean {
   return address.bits >> hostBits === block.network >> hostBits;
 }
 
-/** Upstream's strict rule of new fields: problems of the text, none when it is a canonical address. */
+/** Upstream's rule of new fields: problems of the text, none when it is a canonical address. */
 export function validateIP(text: string): string[] {
   const address = parseIP(text);
-  const problems = validateLegacyIP(text, true);
+  const problems = validateLegacyIP(text);
   if (!address || problems.length > 0) return problems;
   const canonical = formatIP(address);
   return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
 }
 
-/** Upstream's rule of fields that are older than the strict one; strict adds the refusal of leading zeros and mapped addresses. */
-export function validateLegacyIP(text: string, strict = false): string[] {
+/** Upstream's rule of older fields: not leading zeros or mapped addresses, but any way to shorten. */
+export function validateLegacyIP(text: string): string[] {
   const address = parseIP(text);
   if (!address) return ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
-  if (!strict) return [];
   return [
     ...(address.leadingZeros ? ['must not have leading 0s'] : []),
     ...(address.mapped && !address.leadingZeros ? ['must not be an IPv4-mapped IPv6 address'] : []),
   ];
 }
 
-/** Strict: a canonical block without host bits. */
+/** As validateIP, of a block. */
 export function validateCIDR(text: string): string[] {
   const block = parseCIDR(text);
-  const problems = validateLegacyCIDR(text, true);
+  const problems = validateLegacyCIDR(text);
   if (!block || problems.length > 0) return problems;
   const canonical = formatCIDR(block);
   return canonical === text ? [] : [`must be in canonical form (${JSON.stringify(canonical)})`];
 }
 
-export function validateLegacyCIDR(text: string, strict = false): string[] {
+/** As validateLegacyIP; without bits of hosts. */
+export function validateLegacyCIDR(text: string): string[] {
   const block = parseCIDR(text);
   if (!block) return ['must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'];
-  if (!strict) return [];
   if (block.address.leadingZeros || /\/0[0-9]/.test(text)) return ['must not have leading 0s in IP or prefix length'];
   if (block.address.mapped) return ['must not have an IPv4-mapped IPv6 address'];
   if (block.address.bits !== block.network) return ['must not have bits set beyond the prefix length'];

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { addressWarnings, rangeWarnings } from './address-warnings.ts';
 import { create } from './write-case.ts';
 
-const FUTURE = 'will be considered invalid in a future Kubernetes release: use';
+const FUTURE = 'is invalid: use';
 
 const addresses: readonly (readonly [value: string, ...warnings: string[]])[] = [
   ['10.0.0.1'], ['fd00::1'], ['nothing'],

@@ -7,6 +7,7 @@ import {
   regexProblem, validateConfigMapKey, validateDNS1035Label, validateDNS1123Label, validateDNS1123Subdomain, validateLabelValue, validateLegacyCIDR, validateLegacyIP,
   validatePercent, validatePortName, validateQualifiedName,
 } from '#machinery/names.ts';
+import { formatIP, parseIP } from '#machinery/ip.ts';
 import type { Condition, LabelSelector } from '#api/types.ts';
 import { semanticEqual } from './strategy.ts';
 import type { Errors, Path } from './field-path.ts';
@@ -213,25 +214,36 @@ export function checkPortNumberOrName(port: number | string | undefined, path: P
 }
 
 /** Leading zeros and IPv4-mapped forms pass, as they do upstream in the fields that were there before strict ones. */
-export function checkIP(value: string | undefined, path: Path, errors: Errors): boolean {
+/** kept: values of the stored object, which may stay though they would not be taken today. */
+export function checkIP(value: string | undefined, path: Path, errors: Errors, kept: readonly (string | undefined)[] = []): boolean {
+  if (kept.includes(value)) return true;
   const problems = validateLegacyIP(value ?? '');
   if (problems.length > 0) errors.invalidEach(path, value ?? '', problems);
   return problems.length === 0;
 }
 
-export function checkCIDR(value: string, path: Path, errors: Errors): void {
+/** kept: as checkIP's. */
+export function checkCIDR(value: string, path: Path, errors: Errors, kept: readonly (string | undefined)[] = []): void {
+  if (kept.includes(value)) return;
   const problems = validateLegacyCIDR(value);
   if (problems.length > 0) errors.invalidEach(path, value, problems);
 }
 
 /** Endpoints and external addresses may not be ones that mean something to each node by itself. */
-export function checkNonSpecialIP(value: string, path: Path, errors: Errors): void {
-  if (isIP(value) === 0) { errors.invalid(path, value, 'must be a valid IP address'); return; }
+export function checkNonSpecialIP(given: string, path: Path, errors: Errors): void {
+  const value = isIP(given) === 0 ? plainIP(given) : given;
+  if (value === undefined) { errors.invalid(path, given, 'must be a valid IP address'); return; }
   const lower = value.toLowerCase();
   if (lower === '0.0.0.0' || lower === '::') errors.invalid(path, value, `may not be unspecified (${value})`);
   if (isIPv4(value) ? value.startsWith('127.') : lower === '::1') errors.invalid(path, value, 'may not be in the loopback range (127.0.0.0/8, ::1/128)');
   if (isIPv4(value) ? value.startsWith('169.254.') : /^fe[89ab]/.test(lower)) errors.invalid(path, value, 'may not be in the link-local range (169.254.0.0/16, fe80::/10)');
   if (isIPv4(value) ? value.startsWith('224.0.0.') : lower.startsWith('ff02:')) errors.invalid(path, value, 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)');
+}
+
+/** Of an address that was written as it may not be any more. */
+function plainIP(text: string): string | undefined {
+  const address = parseIP(text);
+  return address && formatIP(address);
 }
 
 /** At most one address (or range) of each family. */

@@ -246,7 +246,7 @@ test('services get addresses and ports, and give them back', async () => {
   const port = await server.request(`POST ${services}`, { body: service('b', { type: 'NodePort', ports: [{ port: 80, nodePort }] }) });
   assert.match(port.body.message, /Service "b" is invalid: spec\.ports\[0\]\.nodePort: Invalid value: \d+: provided port is already allocated/);
   const outside = await server.request(`POST ${services}`, { body: service('b', { clusterIP: '192.168.0.1' }) });
-  assert.match(outside.body.message, /is not in the valid range\. The range of valid IPs is 10\.96\.0\.0\/12/);
+  assert.match(outside.body.message, /failed to allocate IP 192\.168\.0\.1: the provided network does not match the current range/);
   await server.request(`DELETE ${services}/a`);
   const again = await server.request(`POST ${services}`, { body: service('b', { type: 'NodePort', clusterIP: made.body.spec.clusterIP, ports: [{ port: 80, nodePort }] }) });
   assert.equal(again.status, 201, again.text);
@@ -255,6 +255,32 @@ test('services get addresses and ports, and give them back', async () => {
   const all = await Promise.all(Array.from({ length: 40 }, (_, i) => server.request(`POST ${services}`, { body: service(`many-${i}`, { type: 'NodePort' }) })));
   assert.equal(new Set(all.map(({ body }) => body.spec.clusterIP)).size, 40);
   assert.equal(new Set(all.map(({ body }) => body.spec.ports[0].nodePort)).size, 40);
+});
+
+test('services are told why they cannot have what they ask for', async () => {
+  const services = '/api/v1/namespaces/default/services';
+  const ports = [{ port: 80, name: 'a' }];
+  const asked: readonly (readonly [spec: object, status: number, message: string])[] = [
+    [{ clusterIP: '010.96.001.001' }, 422, 'spec.clusterIPs[0]: Invalid value: "010.96.001.001": must not have leading 0s'],
+    [{ clusterIP: '10.96.0.0' }, 422, 'spec.clusterIPs: Invalid value: ["10.96.0.0"]: failed to allocate IP 10.96.0.0: the provided network does not match the current range'],
+    [{ clusterIP: 'fd00::1' }, 422, 'spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster'],
+    [{ ipFamilies: ['IPv4', 'IPv6'] }, 422, "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"],
+    [{ ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv6'] }, 422, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'],
+    [{ type: 'NodePort', ports: [{ ...ports[0], nodePort: 100 }], selector: { 'Bad Key': '' } }, 422, 'spec.ports[0].nodePort: Invalid value: 100: provided port is not in the valid range. The range of valid ports is 30000-32767'],
+    [{ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 100 }, 500, 'Internal error occurred: failed to allocate requested HealthCheck NodePort 100: provided port is not in the valid range. The range of valid ports is 30000-32767'],
+  ];
+  for (const [spec, status, message] of asked) {
+    const { body } = await server.request(`POST ${services}`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { ports, ...spec } } });
+    assert.deepEqual([body.code, body.message], [status, status === 422 ? `Service "asks" is invalid: ${message}` : message]);
+  }
+  const { body: { spec: { ports: [{ nodePort }] } } } = await server.request(`POST ${services}`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { type: 'NodePort', ports } } });
+  const twice = await server.request(`PATCH ${services}/asks`, { body: { spec: { ports: [{ ...ports[0], nodePort }, { name: 'b', port: 81, nodePort }] } }, headers: MERGE_PATCH });
+  assert.deepEqual([twice.status, twice.body.message], [500, `duplicate nodePort: {TCP ${nodePort}}`]);
+  // What it was given stays with who sends it again as it was made, by the port's name.
+  const again = await server.request(`PUT ${services}/asks`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { type: 'NodePort', ports: [{ port: 8080, name: 'a' }, { port: 80, name: 'b' }] } } });
+  assert.equal(again.body.spec.ports[0].nodePort, nodePort);
+  assert.notEqual(again.body.spec.ports[1].nodePort, nodePort);
+  await server.request(`DELETE ${services}/asks`);
 });
 
 test('a service held by a finalizer gives its address back when the last one goes', async () => {

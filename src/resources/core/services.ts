@@ -30,33 +30,29 @@ export const services = defineResource<Service>({
   applyDefaults,
   prepareForCreate: (service) => {
     service.status = { loadBalancer: {} };
-    syncClusterIPs(service.spec!, undefined);
-    dropUnusedFields(service.spec!, undefined);
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
     const spec = next.spec!, stored = previous.spec!;
-    syncClusterIPs(spec, stored);
-    keepAllocated(spec, stored);
     dropUnusedFields(spec, stored);
     if (spec.type !== 'LoadBalancer' && next.status?.loadBalancer?.ingress) next.status = { ...next.status, loadBalancer: {} };
   },
   validate: (service) => {
     const errors = new Errors();
-    checkService(service, errors);
+    checkService(service, undefined, errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
     checkUpdate(next.spec!, previous.spec!, errors);
-    checkService(next, errors);
+    checkService(next, previous, errors);
     return errors.list;
   },
   status: {
     prepareForUpdate: keepAllButStatus,
-    validateUpdate: (next) => {
+    validateUpdate: (next, previous) => {
       const errors = new Errors();
-      checkLoadBalancerStatus(next, errors);
+      checkLoadBalancerStatus(next, previous, errors);
       return errors.list;
     },
   },
@@ -108,78 +104,31 @@ function applyDefaults(service: Service): void {
   }
 }
 
-/** clusterIP is clusterIPs[0]; a client that knows only one of them changes both. */
-function syncClusterIPs(spec: ServiceSpec, stored: ServiceSpec | undefined): void {
-  const first = spec.clusterIPs?.[0];
-  if (stored === undefined) {
-    if (spec.clusterIP && first === undefined) spec.clusterIPs = [spec.clusterIP];
-    return;
-  }
-  const sameSingle = spec.clusterIP === stored.clusterIP;
-  const sameList = JSON.stringify(spec.clusterIPs ?? []) === JSON.stringify(stored.clusterIPs ?? []);
-  if (!sameSingle && sameList) {
-    if (!spec.clusterIP) delete spec.clusterIPs;
-    else spec.clusterIPs = [spec.clusterIP, ...(spec.clusterIPs ?? []).slice(1)];
-  } else if (sameSingle && !sameList && (spec.clusterIPs ?? []).length === 0) delete spec.clusterIP;
-}
-
-/** What was allocated stays unless the client says otherwise or the type no longer has it. */
-function keepAllocated(spec: ServiceSpec, stored: ServiceSpec): void {
-  const bothHaveIP = spec.type !== 'ExternalName' && stored.type !== 'ExternalName';
-  if (bothHaveIP && !spec.clusterIP && !spec.clusterIPs?.length) {
-    if (stored.clusterIP !== undefined) spec.clusterIP = stored.clusterIP;
-    if (stored.clusterIPs) spec.clusterIPs = stored.clusterIPs;
-  }
-  if (bothHaveIP && spec.ipFamilyPolicy === undefined && stored.ipFamilyPolicy !== undefined && spec.ipFamilies === undefined) {
-    spec.ipFamilyPolicy = stored.ipFamilyPolicy;
-    if (stored.ipFamilies) spec.ipFamilies = stored.ipFamilies;
-  } else if (bothHaveIP && spec.ipFamilies === undefined && stored.ipFamilies) spec.ipFamilies = stored.ipFamilies;
-  if (needsNodePort(spec) && needsNodePort(stored)) keepNodePorts(spec, stored);
-  if (needsHealthCheck(spec) && needsHealthCheck(stored) && !spec.healthCheckNodePort && stored.healthCheckNodePort) spec.healthCheckNodePort = stored.healthCheckNodePort;
-  if (spec.type === 'LoadBalancer' && stored.type === 'LoadBalancer' && spec.loadBalancerClass === undefined && stored.loadBalancerClass !== undefined) spec.loadBalancerClass = stored.loadBalancerClass;
-}
-
-function keepNodePorts(spec: ServiceSpec, stored: ServiceSpec): void {
-  const taken = new Set(spec.ports?.map((port) => portKey(port, port.nodePort)));
-  for (const port of spec.ports ?? []) {
-    if (port.nodePort) continue;
-    const old = stored.ports?.find((other) => other.port === port.port && other.protocol === port.protocol && (other.name ?? '') === (port.name ?? ''))
-      ?? stored.ports?.find((other) => other.port === port.port && other.protocol === port.protocol);
-    if (old?.nodePort && !taken.has(portKey(port, old.nodePort))) {
-      port.nodePort = old.nodePort;
-      taken.add(portKey(port, old.nodePort));
-    }
-  }
-}
-
 function portKey(port: ServicePort, number: number | undefined): string {
   return `${port.protocol}/${number ?? 0}`;
 }
 
-/** Fields that the new type does not have go when the type changes and the client left them as they were. */
-function dropUnusedFields(spec: ServiceSpec, stored: ServiceSpec | undefined): void {
-  if (!stored || spec.type === stored.type) {
-    if (stored && needsHealthCheck(stored) && !needsHealthCheck(spec) && spec.healthCheckNodePort === stored.healthCheckNodePort) delete spec.healthCheckNodePort;
-    return;
-  }
+/** Fields that the Service has no use for any more go where the client left them as they were. */
+function dropUnusedFields(spec: ServiceSpec, stored: ServiceSpec): void {
   const same = (field: keyof ServiceSpec): boolean => JSON.stringify(spec[field]) === JSON.stringify(stored[field]);
   const drop = (...fields: (keyof ServiceSpec)[]): void => { for (const field of fields) if (same(field)) delete spec[field]; };
-  if (spec.type === 'ExternalName') {
-    drop('clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy');
-    if (same('internalTrafficPolicy')) delete spec.internalTrafficPolicy;
+  if (spec.type === 'ExternalName' && stored.type !== 'ExternalName') {
+    if (same('clusterIPs')) delete spec.clusterIP;
+    drop('clusterIPs', 'ipFamilies', 'ipFamilyPolicy');
   }
-  if (stored.type === 'ExternalName') drop('externalName');
-  if (needsNodePort(stored) && !needsNodePort(spec)) {
-    spec.ports?.forEach((port) => {
-      if (stored.ports?.some((old) => old.nodePort === port.nodePort && old.protocol === port.protocol)) delete port.nodePort;
-    });
-  }
+  if (needsNodePort(stored) && !needsNodePort(spec) && sameNodePorts(spec, stored)) for (const port of spec.ports ?? []) delete port.nodePort;
   if (needsHealthCheck(stored) && !needsHealthCheck(spec)) drop('healthCheckNodePort');
-  if (stored.type === 'LoadBalancer') drop('allocateLoadBalancerNodePorts', 'loadBalancerClass');
+  if (stored.type === 'LoadBalancer' && spec.type !== 'LoadBalancer') drop('allocateLoadBalancerNodePorts', 'loadBalancerClass');
   if (isExternallyAccessible(stored) && !isExternallyAccessible(spec)) drop('externalTrafficPolicy');
 }
 
-function checkService(service: Service, errors: Errors): void {
+/** The new ones are among the old ones. */
+function sameNodePorts(spec: ServiceSpec, stored: ServiceSpec): boolean {
+  const numbers = new Set(stored.ports?.map(({ nodePort }) => nodePort));
+  return (spec.ports ?? []).every(({ nodePort }) => !nodePort || numbers.has(nodePort));
+}
+
+function checkService(service: Service, stored: Service | undefined, errors: Errors): void {
   const spec = service.spec ?? {}, ports = spec.ports ?? [], headless = isHeadless(spec);
   checkTopologyAnnotations(service, errors);
   if (ports.length === 0 && !headless && spec.type !== 'ExternalName') errors.required(SPEC.child('ports'));
@@ -187,10 +136,10 @@ function checkService(service: Service, errors: Errors): void {
   checkPorts(ports, spec, errors);
   if (spec.selector) checkLabels(spec.selector, SPEC.child('selector'), errors);
   checkAffinity(spec, errors);
-  if (spec.type !== 'ExternalName') checkClusterIPs(spec, headless, errors);
-  spec.externalIPs?.forEach((ip, i) => { if (checkIP(ip, SPEC.child('externalIPs').index(i), errors)) checkNonSpecialIP(ip, SPEC.child('externalIPs').index(i), errors); });
+  if (spec.type !== 'ExternalName') checkClusterIPs(spec, { headless, stored: stored?.spec }, errors);
+  spec.externalIPs?.forEach((ip, i) => { if (checkIP(ip, SPEC.child('externalIPs').index(i), errors, stored?.spec?.externalIPs)) checkNonSpecialIP(ip, SPEC.child('externalIPs').index(i), errors); });
   checkEnum(spec.type, TYPES, SPEC, 'type', errors);
-  checkSourceRanges(service, errors);
+  checkSourceRanges(service, stored, errors);
   const balanced = spec.type === 'LoadBalancer';
   if (spec.allocateLoadBalancerNodePorts !== undefined && !balanced) errors.forbidden(SPEC.child('allocateLoadBalancerNodePorts'), "may only be used when `type` is 'LoadBalancer'");
   if (spec.loadBalancerClass !== undefined) {
@@ -255,7 +204,8 @@ function checkAffinity(spec: ServiceSpec, errors: Errors): void {
   else if (seconds <= 0 || seconds > AFFINITY_SECONDS_MAX) errors.invalid(at, seconds, `must be greater than 0 and less than ${AFFINITY_SECONDS_MAX}`);
 }
 
-function checkClusterIPs(spec: ServiceSpec, headless: boolean, errors: Errors): void {
+/** clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy, each and together. */
+export function checkClusterIPs(spec: ServiceSpec, { headless, stored }: { readonly headless: boolean; readonly stored: ServiceSpec | undefined }, errors: Errors): void {
   const path = SPEC.child('clusterIPs'), ips = spec.clusterIPs ?? [], families = spec.ipFamilies ?? [];
   if (spec.clusterIP) {
     if (ips.length === 0) errors.required(path);
@@ -270,7 +220,7 @@ function checkClusterIPs(spec: ServiceSpec, headless: boolean, errors: Errors): 
   ips.forEach((ip, i) => {
     if (i === 0 && ip === NONE) {
       if (ips.length > 1) { bad = true; errors.invalid(path, ips, "'None' must be the first and only value"); }
-    } else if (!checkIP(ip, path.index(i), errors)) bad = true;
+    } else if (!checkIP(ip, path.index(i), errors, stored?.clusterIPs)) bad = true;
   });
   if (ips.length > 2) errors.invalid(path, ips, 'may only hold up to 2 values');
   if (bad) return;
@@ -283,14 +233,14 @@ function checkClusterIPs(spec: ServiceSpec, headless: boolean, errors: Errors): 
   });
 }
 
-function checkSourceRanges(service: Service, errors: Errors): void {
+function checkSourceRanges(service: Service, stored: Service | undefined, errors: Errors): void {
   const spec = service.spec ?? {}, ranges = spec.loadBalancerSourceRanges ?? [], annotation = service.metadata?.annotations?.[SOURCE_RANGES];
   if (ranges.length === 0 && annotation === undefined) return;
   const inSpec = ranges.length > 0;
   const path = inSpec ? SPEC.child('LoadBalancerSourceRanges') : METADATA.child('annotations').key(SOURCE_RANGES);
   if (spec.type !== 'LoadBalancer') errors.forbidden(path, "may only be used when `type` is 'LoadBalancer'");
   const values = inSpec ? ranges : annotation!.trim() === '' ? [] : annotation!.split(',');
-  values.forEach((range, i) => checkCIDR(range.trim(), inSpec ? path.index(i) : path, errors));
+  values.forEach((range, i) => checkCIDR(range.trim(), inSpec ? path.index(i) : path, errors, inSpec ? stored?.spec?.loadBalancerSourceRanges : undefined));
 }
 
 function checkTrafficPolicies(spec: ServiceSpec, errors: Errors): void {
@@ -335,12 +285,12 @@ function checkKept(field: 'clusterIPs' | 'ipFamilies', singular: string, spec: S
   if (before.length > 0 && next.length > 0 && next[0] !== before[0]) errors.invalid(path.index(0), next, 'may not change once set');
 }
 
-function checkLoadBalancerStatus(service: Service, errors: Errors): void {
+function checkLoadBalancerStatus(service: Service, stored: Service, errors: Errors): void {
   const path = STATUS.child('loadBalancer').child('ingress'), ingress = service.status?.loadBalancer?.ingress ?? [];
   if (service.spec?.type !== 'LoadBalancer' && ingress.length > 0) { errors.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'"); return; }
   ingress.forEach(({ ip, ipMode, hostname }, i) => {
     const at = path.index(i);
-    if (ip) checkIP(ip, at.child('ip'), errors);
+    if (ip) checkIP(ip, at.child('ip'), errors, stored.status?.loadBalancer?.ingress?.map((old) => old.ip));
     if (ipMode === undefined) {
       if (ip) errors.required(at.child('ipMode'), 'must be specified when `ip` is set');
     } else if (!ip) errors.forbidden(at.child('ipMode'), 'may not be specified when `ip` is not set');

@@ -47,10 +47,11 @@ export const ingresses = defineResource<Ingress>({
   },
   status: {
     prepareForUpdate: keepAllButStatus,
-    validateUpdate: (next) => {
+    validateUpdate: (next, previous) => {
+      const kept = previous.status?.loadBalancer?.ingress?.map(({ ip }) => ip);
       const errors = new Errors(), path = STATUS.child('loadBalancer').child('ingress');
       next.status?.loadBalancer?.ingress?.forEach(({ ip, hostname }, i) => {
-        if (ip) checkIP(ip, path.index(i).child('ip'), errors);
+        if (ip) checkIP(ip, path.index(i).child('ip'), errors, kept);
         if (!hostname) return;
         checkDnsSubdomain(hostname, path.index(i), 'hostname', errors);
         if (isIP(hostname) !== 0) errors.invalid(path.index(i).child('hostname'), hostname, 'must be a DNS name, not an IP address');

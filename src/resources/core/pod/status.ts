@@ -22,7 +22,7 @@ export function checkPodStatusUpdate(next: Pod, previous: Pod, errors: Errors): 
   checkStates(status, stored, spec, errors);
   checkClaimStatuses(status.resourceClaimStatuses, spec, errors);
   if (status.extendedResourceClaimStatus) checkExtendedClaim(status.extendedResourceClaimStatus, spec, STATUS.child('extendedResourceClaimStatus'), errors);
-  checkAddresses(status, errors);
+  checkAddresses(status, stored, errors);
   for (const field of STATUS_LISTS) status[field]?.forEach((container, i) => checkUser(container, spec.os?.name, STATUS.child(field).index(i), errors));
   status.containerStatuses?.forEach((container, i) => checkHealth(container, spec.containers, STATUS.child('containerStatuses').index(i), errors));
   status.initContainerStatuses?.forEach((container, i) => checkHealth(container, spec.initContainers, STATUS.child('initContainerStatuses').index(i), errors));
@@ -103,15 +103,16 @@ function checkExtendedClaim({ requestMappings = [], resourceClaimName }: Partial
   else checkDnsSubdomain(resourceClaimName, path, 'resourceClaimName', errors);
 }
 
-function checkAddresses(status: PodStatus, errors: Errors): void {
-  checkAddressList(status.podIPs, STATUS.child('podIPs'), errors);
+function checkAddresses(status: PodStatus, stored: PodStatus, errors: Errors): void {
+  checkAddressList(status.podIPs, stored.podIPs, STATUS.child('podIPs'), errors);
   const hostIPs = status.hostIPs, first = hostIPs?.[0]?.ip ?? '';
   if (hostIPs?.length && (status.hostIP ?? '') !== first) errors.invalid(STATUS.child('hostIPs').index(0).child('ip'), first, 'must be equal to `hostIP`');
-  checkAddressList(hostIPs, STATUS.child('hostIPs'), errors);
+  checkAddressList(hostIPs, stored.hostIPs, STATUS.child('hostIPs'), errors);
 }
 
-function checkAddressList(addresses: readonly { ip?: string }[] | undefined, path: Path, errors: Errors): void {
-  addresses?.forEach((address, i) => checkIP(address.ip, path.index(i), errors));
+function checkAddressList(addresses: readonly { ip?: string }[] | undefined, stored: readonly { ip?: string }[] = [], path: Path, errors: Errors): void {
+  const kept = stored.map(({ ip }) => ip);
+  addresses?.forEach((address, i) => checkIP(address.ip, path.index(i), errors, kept));
   if (!addresses || addresses.length < 2) return;
   if (!isDualStack(addresses.map(({ ip = '' }) => ip)) || addresses.length > 2) errors.invalid(path, addresses, 'may specify no more than one IP for each IP family');
 }
