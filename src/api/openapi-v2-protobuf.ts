@@ -2,7 +2,8 @@
  * An OpenAPI v2 document as protobuf: gnostic's openapi.v2.Document, which kubectl and client-go ask for. Field numbers are those of its published
  * .proto file; what a cluster's document never has (contact, license, OAuth, files, XML) is not written.
  */
-import { isJsonObject, type JsonObject } from '#machinery/json.ts';
+import { Message } from '#machinery/codec/message.ts';
+import { asList, asObject, type JsonObject } from '#machinery/json.ts';
 
 export function encodeOpenapiV2(document: JsonObject): Buffer {
   const message = new Message();
@@ -22,110 +23,6 @@ export function encodeOpenapiV2(document: JsonObject): Buffer {
 }
 
 type Write = (message: Message, value: JsonObject) => void;
-
-const FIRST_BYTES = 2 * 1024 * 1024;
-
-/** One buffer, written from the front. Lengths are put in when what they are of is written; where one takes more than a byte, that much is moved. */
-class Message {
-  #buffer = Buffer.allocUnsafe(FIRST_BYTES);
-  #at = 0;
-
-  #reserve(count: number): void {
-    if (this.#at + count <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#at + count));
-    this.#buffer.copy(grown, 0, 0, this.#at);
-    this.#buffer = grown;
-  }
-
-  #varint(value: number): void {
-    this.#reserve(10);
-    if (value < 0) {
-      let rest = BigInt.asUintN(64, BigInt(value));
-      for (; rest >= 0x80n; rest >>= 7n) this.#buffer[this.#at++] = Number(rest & 0x7fn) | 0x80;
-      this.#buffer[this.#at++] = Number(rest);
-      return;
-    }
-    let number = value;
-    for (; number >= 0x80; number = Math.floor(number / 128)) this.#buffer[this.#at++] = (number % 128) | 0x80;
-    this.#buffer[this.#at++] = number;
-  }
-
-  /** What write() writes, as the content of a field with a length. */
-  #sized(field: number, write: () => void): this {
-    this.#varint(field * 8 + 2);
-    this.#reserve(1);
-    const start = ++this.#at;
-    write();
-    const length = this.#at - start;
-    let more = 0;
-    for (let rest = length; rest >= 0x80; rest = Math.floor(rest / 128)) more++;
-    if (more > 0) {
-      this.#reserve(more);
-      this.#buffer.copyWithin(start + more, start, this.#at);
-    }
-    const end = this.#at + more;
-    this.#at = start - 1;
-    this.#varint(length);
-    this.#at = end;
-    return this;
-  }
-
-  /** Strings that are absent or empty take no bytes. */
-  text(field: number, value: unknown): this {
-    return typeof value === 'string' && value !== '' ? this.#text(field, value) : this;
-  }
-
-  #text(field: number, value: string): this {
-    return this.#sized(field, () => {
-      this.#reserve(value.length * 3);
-      this.#at += this.#buffer.write(value, this.#at);
-    });
-  }
-
-  texts(field: number, values: unknown): this {
-    for (const value of asList(values)) if (typeof value === 'string') this.#text(field, value);
-    return this;
-  }
-
-  flag(field: number, value: unknown): this {
-    if (value !== true) return this;
-    this.#varint(field * 8);
-    this.#varint(1);
-    return this;
-  }
-
-  integer(field: number, value: unknown): this {
-    if (typeof value !== 'number' || value === 0) return this;
-    this.#varint(field * 8);
-    this.#varint(value);
-    return this;
-  }
-
-  number(field: number, value: unknown): this {
-    if (typeof value !== 'number' || value === 0) return this;
-    this.#varint(field * 8 + 1);
-    this.#reserve(8);
-    this.#at = this.#buffer.writeDoubleLE(value, this.#at);
-    return this;
-  }
-
-  /** Nothing for undefined; an empty message is written as one. */
-  sub(field: number, value: JsonObject | undefined, write: Write): this {
-    return value === undefined ? this : this.#sized(field, () => write(this, value));
-  }
-
-  finish(): Buffer {
-    return Buffer.from(this.#buffer.subarray(0, this.#at));
-  }
-}
-
-function asObject(value: unknown): JsonObject | undefined {
-  return isJsonObject(value) ? value : undefined;
-}
-
-function asList(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
 
 function named(message: Message, field: number, { name, value, write }: { readonly name: string; readonly value: JsonObject | undefined; readonly write: Write }): void {
   message.sub(field, {}, (entry) => void entry.text(1, name).sub(2, value ?? {}, write));

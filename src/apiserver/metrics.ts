@@ -136,6 +136,11 @@ export class Metrics {
     return { ...labels, verb };
   }
 
+  /** What was counted of requests begins again: upstream's answer to DELETE /metrics. */
+  reset(): void {
+    this.#series.clear();
+  }
+
   render(): string {
     const lines = this.#requestLines();
     lines.push('# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
@@ -182,7 +187,17 @@ function processLines(): string[] {
     '# HELP process_cpu_seconds_total Processor time of this process in seconds.', '# TYPE process_cpu_seconds_total counter',
     `process_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}`,
     '# HELP process_resident_memory_bytes Resident memory in bytes.', '# TYPE process_resident_memory_bytes gauge', `process_resident_memory_bytes ${memoryUsage.rss()}`,
-    '# HELP process_start_time_seconds When the process began, in seconds since the epoch.', '# TYPE process_start_time_seconds gauge',
-    `process_start_time_seconds ${Date.now() / 1000 - uptime()}`,
+    startLines().trimEnd(),
   ];
+}
+
+/** Since the epoch. The same on every scrape, though the clock is set meanwhile. */
+export function startedSeconds(): number {
+  return STARTED_SECONDS;
+}
+
+const STARTED_SECONDS = Date.now() / 1000 - uptime();
+
+export function startLines(): string {
+  return `# HELP process_start_time_seconds When the process began, in seconds since the epoch.\n# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds ${STARTED_SECONDS.toFixed(2)}\n`;
 }

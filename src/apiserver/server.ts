@@ -36,6 +36,7 @@ import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
 import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
 import { createPathRouter, versionInfo, type PathHandler } from './discovery/paths.ts';
+import { profilingPaths } from './discovery/profiling.ts';
 import { IdentityLease } from './identity-lease.ts';
 import { Counter, Gauge, label } from './instruments.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
@@ -66,6 +67,10 @@ export interface ApiServerOptions {
   readonly audit?: AuditSink;
   /** Default: priority and fairness over 600 seats, 60 s a request. */
   readonly requestLimits?: RequestLimits;
+  /** Of the program, by name and as they hold: shown by /flagz, which is not served without. */
+  readonly flags?: Readonly<Record<string, string>>;
+  /** Whether profiles may be taken by /debug/pprof. Default true. */
+  readonly profiling?: boolean;
   /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
   readonly extraPaths?: Readonly<Record<string, PathHandler>>;
   /** Default 10.96.0.0/12. */
@@ -155,8 +160,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
     audit: options.audit, constrainedImpersonation: options.constrainedImpersonation ?? true,
     routePath: createPathRouter({
-      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0',
-      extra: { ...flow.paths, ...options.extraPaths },
+      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0', flags: options.flags,
+      extra: { ...flow.paths, ...((options.profiling ?? true) ? profilingPaths(clock) : {}), ...options.extraPaths },
     }),
     stopping: false, running: new Set(),
   };

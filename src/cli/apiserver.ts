@@ -16,7 +16,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   'etcd-certfile': 'etcd is not supported yet: use --storage lmdb',
   'etcd-keyfile': 'etcd is not supported yet: use --storage lmdb',
   'storage-backend': 'use --storage lmdb or --storage memory',
-  'profiling': 'there is no profiling endpoint',
   'allow-privileged': 'privileged pods are held back by namespace: see PodSecurity in docs/admission.md',
   'insecure-bind-address': 'the API is served over TLS only: use --bind-address',
   'insecure-port': 'the API is served over TLS only: use --secure-port',
@@ -90,6 +89,7 @@ export function defineApiServer(program: Command): Command {
     .addOption(new Option('--admission-control-config-file <file>', 'configuration of admission plugins: YAML of kind AdmissionConfiguration'));
   command.addOption(new Option('--kerberos-name-mapping <pattern=name>', 'RE2 over USER@REALM and the name it becomes; may be given several times, the first that matches counts').argParser(collect));
   command.addOption(new Option('--kerberos-groups-from-ldap [true|false]', 'look up the groups of Kerberos users in the LDAP directory').argParser(yesOrNo('kerberos-groups-from-ldap')).preset('true'));
+  command.addOption(new Option('--profiling [true|false]', 'let cluster admins take profiles of the server at /debug/pprof (default: true)').argParser(yesOrNo('profiling')).preset('true'));
   authenticationOptions(command);
   tlsOptions(command);
   command.addOption(new Option('--encryption-provider-config-automatic-reload [true|false]', 'follow changes of that file').argParser(yesOrNo('encryption-provider-config-automatic-reload')).preset('true'));
@@ -107,7 +107,7 @@ function collect(text: string, before: readonly string[] = []): string[] {
 }
 
 /** Values of these that ask for what holds anyhow. */
-const GRANTED: Readonly<Record<string, string>> = { profiling: 'false', 'allow-privileged': 'true', 'service-account-lookup': 'true', 'insecure-port': '0' };
+const GRANTED: Readonly<Record<string, string>> = { 'allow-privileged': 'true', 'service-account-lookup': 'true', 'insecure-port': '0' };
 
 function refuse(name: string, why: string): (value: string) => string {
   return (value) => {

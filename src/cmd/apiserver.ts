@@ -55,6 +55,7 @@ export interface ApiServerFlags extends AdmissionFlags, LoginFlags, Authenticati
   readonly kubeletClientKey?: string;
   readonly tokenAuthFile?: string;
   readonly anonymousAuth?: boolean;
+  readonly profiling?: boolean;
   readonly loggingFormat?: 'text' | 'json';
   readonly logLevel?: LogLevel;
 }
@@ -208,8 +209,14 @@ function readPem(flag: string, path: string): string {
 }
 
 /** All that flags change of a server, wherever its store and addresses come from. */
-export function composeOptionsFrom(flags: ApiServerFlags, { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined }): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving'> {
-  return { pki: keysFrom(flags, pki), settings, extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags) };
+export function composeOptionsFrom(flags: ApiServerFlags, { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined }): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving' | 'flags'> {
+  return { pki: keysFrom(flags, pki), settings, extensions: aggregationFrom(flags, { pki, readPem }), serving: servingFrom(flags), flags: shownFlags(flags) };
+}
+
+/** With upstream's names; what is secret is in files, which flags only name. */
+function shownFlags(flags: ApiServerFlags): Record<string, string> {
+  const nameOf = (key: string): string => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined).map(([key, value]) => [nameOf(key), Array.isArray(value) ? `[${value.join(',')}]` : String(value)]));
 }
 
 /** What the flags ask for, beside keys and addresses. Touches nothing. pkiDir: where keys that are missing will be made. */
@@ -225,6 +232,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   return {
     ...(encryption ? { encryption } : {}),
     ...(login ? { login } : {}),
+    ...(flags.profiling === undefined ? {} : { profiling: flags.profiling }),
     ...requestLimitsFrom(flags), audit: auditSettings(flags), tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: {

@@ -35,6 +35,8 @@ export interface ApiServerKeys extends Pick<Pki, 'apiServer' | 'serviceAccountKe
 
 /** What `capstan apiserver` lets flags change. */
 export interface ApiServerSettings {
+  /** Default true. */
+  readonly profiling?: boolean;
   readonly authorization?: AuthorizationSettings;
   readonly admission?: AdmissionSettings;
   readonly authentication?: Pick<AuthenticationOptions, 'anonymous' | 'apiAudiences' | 'tokenFile'>;
@@ -63,6 +65,8 @@ export interface ComposeOptions {
   /** Default: by the front-proxy certificates among the keys. */
   readonly extensions?: AggregationFromFlags;
   readonly serving?: Serving;
+  /** As given: shown by /flagz. */
+  readonly flags?: Readonly<Record<string, string>>;
   readonly serviceCIDR: string;
   /** Addresses to listen on, all on one port. */
   readonly listen: readonly string[];
@@ -105,7 +109,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     ...(options.advertiseAddress.startsWith('127.') ? {} : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
     ...(requestHeader ? { requestHeader } : {}), ...(aggregation ? { aggregation } : {}), ...options.serving,
-    programVersion: CAPSTAN_VERSION,
+    programVersion: CAPSTAN_VERSION, profiling: settings.profiling ?? true, ...(options.flags ? { flags: options.flags } : {}),
     ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}), ...(audit ? { audit: audit.sink } : {}),
     authentication: ({ internal }) => (authentication = createAuthentication({
       internal, log, clock, nowMs: () => clock.now(), ...settings.authentication, ...(requestHeader ? { requestHeader: requestHeaderOptions(requestHeader) } : {}), apiAudiences,

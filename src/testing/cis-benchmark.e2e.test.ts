@@ -57,7 +57,7 @@ describe('a cluster as it comes', () => {
     for (const path of ['/api/v1/namespaces', '/livez']) assert.equal(await status(path, { token: 'wrong' }), 401, path);
   });
 
-  it('1.2.15, 1.3.2, 1.4.1, 4.2: nothing is profiled', async () => {
+  it('1.2.15, 1.3.2, 1.4.1, 4.2: the anonymous take no profiles', async () => {
     for (const path of ['/debug/pprof/', '/debug/pprof/profile', '/debug/flags/v']) assert.ok([403, 404].includes(await status(path)), path);
   });
 
@@ -79,7 +79,7 @@ describe('a cluster as it comes', () => {
 
   it('flags that would weaken it are refused by name', async () => {
     for (const [words, says] of [
-      [['apiserver', '--insecure-port=8080'], /--insecure-port is refused/], [['apiserver', '--profiling=true'], /--profiling is refused/], [['apiserver', '--service-account-lookup=false'], /--service-account-lookup is refused/],
+      [['apiserver', '--insecure-port=8080'], /--insecure-port is refused/], [['apiserver', '--service-account-lookup=false'], /--service-account-lookup is refused/],
       [['apiserver', '--tls-min-version=VersionTLS10'], /not spoken any more/], [['apiserver', '--tls-cipher-suites=TLS_RSA_WITH_RC4_128_SHA'], /not offered/], [['apiserver', '--authorization-mode=AlwaysAlow'], /AlwaysAlow/],
       [['node', '--anonymous-auth=true'], /can only be false/], [['node', '--read-only-port=10255'], /can only be 0/], [['node', '--authorization-mode=AlwaysAllow'], /can only be Webhook/], [['node', '--tls-min-version=VersionTLS11'], /not spoken any more/],
     ] as const) {

@@ -5,6 +5,8 @@
 import { createHash } from 'node:crypto';
 import { openapiV3Document, openapiV3Hash, openapiV3Index } from '#api/openapi-v3.ts';
 import { encodeOpenapiV2 } from '#api/openapi-v2-protobuf.ts';
+import { encodeOpenapiV3 } from '#api/openapi-v3-protobuf.ts';
+import type { JsonObject } from '#machinery/json.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import type { ExtensionOpenapi } from '../aggregation/aggregator.ts';
 import { mergeV2, type V2Part } from '../aggregation/extension-openapi.ts';
@@ -32,13 +34,20 @@ export const OPENAPI_V3 = '/openapi/v3';
 const YEAR_SECONDS = 31_536_000;
 /** What is asked for as 'v2@v1.0' is answered as 'v2.v1.0': media types have no at sign. */
 const V2_PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
-const V2_FORMS: Readonly<Record<string, 'json' | 'protobuf'>> = {
-  'application/json': 'json', '*/*': 'json', 'application/*': 'json', [V2_PROTOBUF]: 'protobuf', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf': 'protobuf',
-};
+const V3_PROTOBUF = 'application/com.github.proto-openapi.spec.v3.v1.0+protobuf';
+
+type Form = 'json' | 'protobuf';
+const V2_FORMS = formsOf(V2_PROTOBUF, 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf');
+const V3_FORMS = formsOf(V3_PROTOBUF, 'application/com.github.proto-openapi.spec.v3@v1.0+protobuf');
+
+function formsOf(...protobuf: readonly string[]): Readonly<Record<string, Form>> {
+  return { 'application/json': 'json', '*/*': 'json', 'application/*': 'json', ...Object.fromEntries(protobuf.map((type) => [type, 'protobuf' as const])) };
+}
 
 export class OpenapiDocuments {
   readonly #options: OpenapiOptions;
   readonly #builtin = new Map<string, Document>();
+  readonly #protobuf = new Map<string, Document>();
   readonly #whole = new Map<'v2 json' | 'v2 protobuf' | 'v3', Document>();
   #revision = '';
 
@@ -47,7 +56,7 @@ export class OpenapiDocuments {
   }
 
   v2(context: RequestContext): ApiResponse {
-    const form = formOf(context.request.headers['accept']);
+    const form = formOf(context.request.headers['accept'], V2_FORMS);
     if (form === undefined) return notAcceptable();
     this.#refresh();
     const document = this.#of(`v2 ${form}`, () => {
@@ -68,14 +77,16 @@ export class OpenapiDocuments {
     if (name === '') return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))).bytes };
     const document = this.#options.custom.document(name) ?? this.#ofExtension(name) ?? this.#ofBuiltin(name);
     if (!document) return { status: 404, headers: { 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
-    if (!takesJson(context.request.headers['accept'])) return notAcceptable();
+    const form = formOf(context.request.headers['accept'], V3_FORMS);
+    if (form === undefined) return notAcceptable();
     const wanted = context.info.query['hash'];
     if (wanted !== undefined && wanted !== document.hash) {
-      return { status: 301, headers: { location: `${OPENAPI_V3}/${name}?hash=${document.hash}` }, body: Buffer.alloc(0) };
+      const location = `${OPENAPI_V3}/${name}?hash=${document.hash}`;
+      return { status: 301, headers: { location, etag: `"${document.hash}"`, vary: 'Accept', 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
     }
     const cache: Record<string, string> = wanted === undefined ? { 'cache-control': 'no-cache, private' }
       : { 'cache-control': 'public, immutable', expires: new Date(Date.now() + YEAR_SECONDS * 1000).toUTCString() };
-    return respond(context, document, { contentType: 'application/json', cache });
+    return respond(context, form === 'json' ? document : this.#asProtobuf(name, document), { contentType: form === 'json' ? 'application/json' : V3_PROTOBUF, cache });
   }
 
   /** Documents of the whole API are of what is served now. */
@@ -95,6 +106,16 @@ export class OpenapiDocuments {
       this.#whole.set(key, document);
     }
     return document;
+  }
+
+  /** Kept as long as the document is the same. Its hash is the same in both forms, for it is what the address names. */
+  #asProtobuf(name: string, { bytes, hash }: Document): Document {
+    let found = this.#protobuf.get(name);
+    if (found?.hash !== hash) {
+      found = { bytes: encodeOpenapiV3(JSON.parse(bytes.toString()) as JsonObject), hash };
+      this.#protobuf.set(name, found);
+    }
+    return found;
   }
 
   #ofBuiltin(name: string): Document | undefined {
@@ -143,16 +164,11 @@ function notAcceptable(): ApiResponse {
   return { status: 406, headers: { 'cache-control': 'no-cache, private', vary: 'Accept' }, body: Buffer.alloc(0) };
 }
 
-function formOf(accept: string | undefined): 'json' | 'protobuf' | undefined {
+function formOf(accept: string | undefined, forms: Readonly<Record<string, Form>>): Form | undefined {
   if (accept === undefined || accept === '') return 'json';
   for (const { type } of parseAccept(accept)) {
-    const form = V2_FORMS[type];
+    const form = forms[type];
     if (form) return form;
   }
   return undefined;
-}
-
-/** Clients offer v3's protobuf beside JSON; JSON is what all of them understand. */
-function takesJson(accept: string | undefined): boolean {
-  return accept === undefined || accept === '' || parseAccept(accept).some(({ type }) => type === 'application/json' || type === '*/*' || type === 'application/*');
 }

@@ -7,12 +7,13 @@ import type { TokenIssuer } from '../authn/authenticator.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
-import type { Metrics } from '../metrics.ts';
+import { startedSeconds, startLines, type Metrics } from '../metrics.ts';
 import { acceptsRoute, MEDIA_TYPES, negotiatePlainly, parseAccept } from '../negotiate.ts';
 import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson, textResponse } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
 import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
+import { flagz, statusz } from './z-pages.ts';
 
 export const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
 
@@ -26,6 +27,8 @@ export interface PathOptions {
   readonly isEnabled: (gv: GroupVersion) => boolean;
   /** Paths of our own that are no part of the Kubernetes API; they judge the method themselves. */
   readonly extra?: Readonly<Record<string, PathHandler>>;
+  /** The program's flags as they hold, by name: /flagz. */
+  readonly flags: Readonly<Record<string, string>> | undefined;
   /** 'v0.1.0' of this program. */
   readonly programVersion: string;
 }
@@ -33,6 +36,7 @@ export interface PathOptions {
 export type PathHandler = (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
 
 export function createPathRouter(options: PathOptions): PathHandler {
+  const { flags } = options;
   const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions });
   const version = versionInfo(options.programVersion);
   const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
@@ -42,8 +46,9 @@ export function createPathRouter(options: PathOptions): PathHandler {
   };
   const index: PathHandler = (context) => json(context, { paths: allPaths(options) });
   const handlers: Readonly<Record<string, PathHandler>> = {
-    '/': index, '/index.html': index, '/openapi/v2': (context) => openapi.v2(context), [OPENAPI_V3]: (context) => openapi.v3(context, ''), '/statusz': (context) => statusz(context, version),
-    '/metrics/slis': () => metricsPage(options.health.metrics()), '/metrics': () => metricsPage(options.metrics.render()),
+    '/': index, '/index.html': index, '/openapi/v2': (context) => openapi.v2(context), [OPENAPI_V3]: (context) => openapi.v3(context, ''), '/statusz': (context) => statusz(context, { version, paths: debuggingPaths(options) }),
+    ...(flags ? { '/flagz': (context) => flagz(context, flags) } : {}),
+    '/metrics/slis': () => metricsPage(`${options.health.metrics()}${startLines()}`), '/metrics': (context) => metrics(context, options.metrics),
   };
   return (context) => {
     const { request, info } = context;
@@ -72,8 +77,17 @@ function demandProduced(context: RequestContext, produced: string): RequestConte
   return context;
 }
 
+function metrics({ request }: RequestContext, all: Metrics): ApiResponse {
+  if (request.method !== 'DELETE') return metricsPage(all.render());
+  all.reset();
+  return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: Buffer.from('metrics reset\n') };
+}
+
 function metricsPage(page: string): ApiResponse {
-  return { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private' }, body: Buffer.from(page) };
+  return {
+    status: 200, body: Buffer.from(page),
+    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private', 'process-start-time-unix': String(Math.floor(startedSeconds())) },
+  };
 }
 
 /** The documents of groups are plain handlers, those of versions (and of the core group) are routes. */
@@ -109,18 +123,6 @@ export function versionInfo(programVersion: string): VersionInfo {
   };
 }
 
-/** For people: since when it runs, and as what. In upstream's layout. */
-function statusz({ request }: RequestContext, { goVersion, gitVersion, emulationMajor, emulationMinor }: VersionInfo): ApiResponse {
-  if (!parseAccept(request.headers['accept'] ?? '*/*').some(({ type }) => type === 'text/plain' || type === 'text/*' || type === '*/*')) throw statusErrors.notAcceptable(['text/plain']);
-  const seconds = Math.floor(process.uptime()), two = (value: number): string => String(value).padStart(2, '0');
-  const [weekday, day, month, year, time] = new Date(Date.now() - seconds * 1000).toUTCString().replace(',', '').split(' ');
-  return textResponse(200, [
-    '', 'apiserver statusz', 'Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.', '',
-    `Started: ${weekday} ${month} ${day!.replace(/^0/, ' ')} ${time} UTC ${year}`, `Up: ${Math.floor(seconds / 3600)} hr ${two(Math.floor(seconds / 60) % 60)} min ${two(seconds % 60)} sec`,
-    `Go version: ${goVersion}`, `Binary version: ${gitVersion.replace(/^v/, '')}`, `Emulation version: ${emulationMajor}.${emulationMinor}`, 'Paths: /healthz /livez /metrics /readyz /statusz /version', '',
-  ].join('\n'));
-}
-
 function json({ request, info }: RequestContext, value: unknown): ApiResponse {
   return jsonResponse(200, isPretty(info.query, request) || info.path === '/version' || info.path === '/' ? prettyJson(value) : Buffer.from(JSON.stringify(value)));
 }
@@ -131,9 +133,17 @@ function issuerDocument(context: RequestContext, document: Record<string, unknow
   return { status: 200, headers: { 'content-type': contentType, 'cache-control': 'public, max-age=3600' }, body: Buffer.from(JSON.stringify(document)) };
 }
 
-function allPaths({ documents, health, extra = {} }: PathOptions): string[] {
-  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/statusz', '/version'].toSorted();
+function allPaths({ documents, health, flags, extra = {} }: PathOptions): string[] {
+  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/statusz', '/version', ...(flags ? ['/flagz'] : [])].toSorted();
 }
+
+/** First parts of paths that are there for who looks after the server. */
+function debuggingPaths(options: PathOptions): string[] {
+  const first = new Set(allPaths(options).map((path) => `/${path.split('/')[1]}`));
+  return Array.from(first).filter((path) => !API_ROOTS.has(path)).toSorted();
+}
+
+const API_ROOTS = new Set(['/', '/api', '/apis', '/openapi', '/openid', '/.well-known']);
 
 // ------------------------------------------------------------------------------------------------------------- discovery
 

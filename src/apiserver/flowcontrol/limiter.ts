@@ -18,8 +18,11 @@ export interface FlowIdentity { readonly schemaUid: string; readonly levelUid: s
 const LONG_RUNNING = new Set(['attach', 'exec', 'proxy', 'log', 'portforward']);
 
 /** Requests without end of their own: no time limit, no seat but for a watch's beginning. */
-export function isLongRunning({ verb, isResourceRequest, resource, subresource }: RequestInfo): boolean {
-  return verb === 'watch' || verb === 'proxy' || (isResourceRequest && subresource !== '' && (LONG_RUNNING.has(subresource) || CONNECTED.has(`${resource}/${subresource}`)));
+/** Profiles take as long as they are asked to. */
+const PROFILES = '/debug/pprof/';
+
+export function isLongRunning({ verb, isResourceRequest, resource, subresource, path }: RequestInfo): boolean {
+  return verb === 'watch' || verb === 'proxy' || (!isResourceRequest && path.startsWith(PROFILES)) || (isResourceRequest && subresource !== '' && (LONG_RUNNING.has(subresource) || CONNECTED.has(`${resource}/${subresource}`)));
 }
 
 const READ_ONLY_VERBS = new Set(['get', 'list', 'watch', 'head', 'options']);

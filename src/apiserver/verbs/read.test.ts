@@ -256,6 +256,8 @@ test('a last bookmark comes before a watch ends', async () => {
   const clock = new FakeClock();
   const other = await startTestServer({ clock });
   const watch = await other.watch(`${path('cadence')}?watch=true&allowWatchBookmarks=true&timeoutSeconds=100`);
+  // Whoever asks for no revision is told where the objects there are end.
+  assert.deepEqual((await watch.next()).object.metadata?.annotations, { 'k8s.io/initial-events-end': 'true' });
   for (const [seconds, expected] of [[59, 0], [2, 1], [36, 1], [2, 2]] as const) {
     await clock.advance(seconds * 1000);
     assert.equal(watch.pending.length, expected, `after ${seconds} s more`);

@@ -204,7 +204,8 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#unsubscribe = cache.subscribe(this);
     this.#replayedUpTo = core.cache.revision;
     const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
-    this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
+    // Whoever reads bookmarks is told, also one who did not ask for the objects there are by name.
+    this.#announceInitialEnd = wantsInitial && this.#options.bookmarks;
     if (wantsInitial) {
       const { keyPrefix } = this;
       refuseUnreadableBelow(cache, keyPrefix);
