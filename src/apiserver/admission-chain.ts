@@ -1,6 +1,6 @@
 /** Runs admission plugins in their list's order: mutating first, validating after the object's own validation; gives back on failure. */
 import type { GroupVersionResource } from '#machinery/object.ts';
-import type { Distribution, Histogram } from './instruments.ts';
+import type { Distribution, Histogram } from '#stdx/instruments.ts';
 import type { Metrics } from './metrics.ts';
 import type { AdmissionAttributes, AdmissionOperation, AdmissionPlugin, AdmissionStart } from './admission/plugin.ts';
 

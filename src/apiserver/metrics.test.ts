@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Counter, Histogram } from './instruments.ts';
+import { Counter, Histogram } from '#stdx/instruments.ts';
 import { startTestServer, type TestServer } from './test-server.ts';
 
 let server: TestServer;

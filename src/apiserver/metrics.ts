@@ -2,8 +2,8 @@
  * The server's own figures in Prometheus' text format, under upstream's names and with its buckets. Counting is cheap; rendering happens on a
  * scrape. Parts with many figures of their own keep them and add their lines by collect().
  */
-import { memoryUsage, cpuUsage, uptime } from 'node:process';
-import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from './instruments.ts';
+import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from '#stdx/instruments.ts';
+import { processLines } from '#stdx/process-metrics.ts';
 
 const DURATION_BUCKETS = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
 const SLI_BUCKETS = DURATION_BUCKETS.slice(2);
@@ -179,25 +179,4 @@ function keyOf({ verb, group, version, resource, subresource, scope }: RequestLa
 
 function requestLabels({ verb, group, version, resource, subresource, scope }: RequestLabels, { dryRun = false }: { readonly dryRun?: boolean } = {}): Labels {
   return `component="apiserver",${dryRun ? 'dry_run="",' : ''}group="${group}",resource="${resource}",scope="${scope}",subresource="${subresource}",verb="${verb}",version="${version}"`;
-}
-
-function processLines(): string[] {
-  const cpu = cpuUsage();
-  return [
-    '# HELP process_cpu_seconds_total Processor time of this process in seconds.', '# TYPE process_cpu_seconds_total counter',
-    `process_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}`,
-    '# HELP process_resident_memory_bytes Resident memory in bytes.', '# TYPE process_resident_memory_bytes gauge', `process_resident_memory_bytes ${memoryUsage.rss()}`,
-    startLines().trimEnd(),
-  ];
-}
-
-/** Since the epoch. The same on every scrape, though the clock is set meanwhile. */
-export function startedSeconds(): number {
-  return STARTED_SECONDS;
-}
-
-const STARTED_SECONDS = Date.now() / 1000 - uptime();
-
-export function startLines(): string {
-  return `# HELP process_start_time_seconds When the process began, in seconds since the epoch.\n# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds ${STARTED_SECONDS.toFixed(2)}\n`;
 }

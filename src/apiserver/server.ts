@@ -38,7 +38,7 @@ import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/he
 import { createPathRouter, versionInfo, type PathHandler } from './discovery/paths.ts';
 import { profilingPaths } from './discovery/profiling.ts';
 import { IdentityLease } from './identity-lease.ts';
-import { Counter, Gauge, label } from './instruments.ts';
+import { Counter, Gauge, label } from '#stdx/instruments.ts';
 import type { ApiHandler, ApiRequest } from './http.ts';
 import { createInternalApi } from './internal-api.ts';
 import type { InternalApi } from './internal.ts';

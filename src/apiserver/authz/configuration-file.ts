@@ -9,7 +9,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
 import { AuthorizationConfigurationError, parseAuthorizationConfiguration, type ConfiguredAuthorizer } from './configuration.ts';
 import { compileMatchConditions } from './match-conditions.ts';
-import { label } from '../instruments.ts';
+import { label } from '#stdx/instruments.ts';
 import { SERVER_ID_LABEL } from '../server-id.ts';
 import type { AuthorizationMetrics } from './metrics.ts';
 

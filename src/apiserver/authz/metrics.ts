@@ -1,5 +1,5 @@
 /** What authorization counts, under upstream's names. Rendering happens on a scrape; counting is one map look-up. */
-import { Counter, Gauge, Histogram, label, type Labels } from '../instruments.ts';
+import { Counter, Gauge, Histogram, label, type Labels } from '#stdx/instruments.ts';
 
 /** Terminal decisions of one authorizer: counted in place, since that happens at every request. */
 export interface DecisionCounts { allowed: number; denied: number }

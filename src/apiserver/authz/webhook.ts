@@ -14,7 +14,7 @@ import { Lru } from '#stdx/lru.ts';
 import { WebhookCallError, withRetries, type KubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, UserRules } from './authorizer.ts';
 import type { MatchConditions } from './match-conditions.ts';
-import { label } from '../instruments.ts';
+import { label } from '#stdx/instruments.ts';
 import type { AuthorizationMetrics, EvaluationResult } from './metrics.ts';
 import { reviewSpecOf, type AccessReviewSpec } from './review-spec.ts';
 

@@ -1,7 +1,7 @@
 /** /healthz, /livez and /readyz: named checks, upstream's text answers, ?verbose and ?exclude, one path for each check. */
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
-import { Counter, Gauge, label } from '../instruments.ts';
+import { Counter, Gauge, label } from '#stdx/instruments.ts';
 import { pageNotFound, textResponse } from '../respond.ts';
 
 const ROOTS = ['healthz', 'livez', 'readyz'] as const;

@@ -7,7 +7,8 @@ import type { TokenIssuer } from '../authn/authenticator.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeObject } from '../encode.ts';
 import type { ApiResponse } from '../http.ts';
-import { startedSeconds, startLines, type Metrics } from '../metrics.ts';
+import { STARTED_SECONDS, startLines } from '#stdx/process-metrics.ts';
+import type { Metrics } from '../metrics.ts';
 import { acceptsRoute, MEDIA_TYPES, negotiatePlainly, parseAccept } from '../negotiate.ts';
 import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson, textResponse } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
@@ -48,7 +49,7 @@ export function createPathRouter(options: PathOptions): PathHandler {
   const handlers: Readonly<Record<string, PathHandler>> = {
     '/': index, '/index.html': index, '/openapi/v2': (context) => openapi.v2(context), [OPENAPI_V3]: (context) => openapi.v3(context, ''), '/statusz': (context) => statusz(context, { version, paths: debuggingPaths(options) }),
     ...(flags ? { '/flagz': (context) => flagz(context, flags) } : {}),
-    '/metrics/slis': () => metricsPage(`${options.health.metrics()}${startLines()}`), '/metrics': (context) => metrics(context, options.metrics),
+    '/metrics/slis': () => metricsPage(`${options.health.metrics()}${startLines().join('\n')}\n`), '/metrics': (context) => metrics(context, options.metrics),
   };
   return (context) => {
     const { request, info } = context;
@@ -86,7 +87,7 @@ function metrics({ request }: RequestContext, all: Metrics): ApiResponse {
 function metricsPage(page: string): ApiResponse {
   return {
     status: 200, body: Buffer.from(page),
-    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private', 'process-start-time-unix': String(Math.floor(startedSeconds())) },
+    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores', 'cache-control': 'no-cache, private', 'process-start-time-unix': String(Math.floor(STARTED_SECONDS)) },
   };
 }
 

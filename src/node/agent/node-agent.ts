@@ -139,7 +139,7 @@ class Agent implements NodeAgent {
     this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid), imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)) });
     this.#logs = new LogRotation({ cri, clock, log });
     this.#server = new KubeletServer({
-      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
+      parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, version: options.kubeletVersion, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
       workers: () => [...this.#workers.values()],
     });
   }

@@ -15,7 +15,7 @@ import type { CriInput, PodSandboxConfig } from '../../cri/types.ts';
 import { podCgroup } from '../config/resources.ts';
 import { sandboxConfig } from '../config/sandbox.ts';
 import { runtimeErrorText } from '../cri-text.ts';
-import { PodProbes } from '../probes/pod-probes.ts';
+import { PodProbes, type ProbeCount } from '../probes/pod-probes.ts';
 import { activeSandbox, latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { SerialRunner } from '../serial-runner.ts';
 import { VolumeSetupError, type PreparedVolumes } from '../volumes/pod-volumes.ts';
@@ -89,6 +89,7 @@ export class PodWorker {
   /** As it was last computed; what the kubelet API and admission go by. */
   get status(): PodStatus | undefined { return this.#status; }
 
+  get probeCounts(): ProbeCount[] { return this.#probes.counts(); }
   get finished(): boolean { return isFinished(this.#status ?? this.#pod.status) || this.#removed; }
 
   get ending(): boolean { return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined; }

@@ -26,6 +26,11 @@ export interface PodProbesOptions {
   readonly onChange: () => void;
 }
 
+/** Probes of one kind made on one container that came to the same. */
+export interface ProbeCount { readonly container: string; readonly kind: Kind; readonly result: 'successful' | 'failed' | 'unknown'; readonly count: number }
+
+const RESULTS = { success: 'successful', failure: 'failed', error: 'unknown' } as const;
+
 const KINDS: readonly Kind[] = ['startup', 'readiness', 'liveness'];
 const TITLES: Readonly<Record<Kind, string>> = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Startup' };
 
@@ -49,6 +54,10 @@ export class PodProbes {
         worker.sync({ pod, container, probe, podIP, running: runningContainer(runtime, container.name) });
       }
     }
+  }
+
+  counts(): ProbeCount[] {
+    return Array.from(this.#workers).flatMap(([key, { kind, made }]) => Array.from(made, ([result, count]) => ({ container: key.slice(0, key.indexOf('/')), kind, result, count })));
   }
 
   states(): Map<string, ProbeState> {
@@ -111,6 +120,8 @@ class Worker {
   readonly kind: Kind;
   containerId: string | undefined;
   verdict: Verdict;
+  /** How often which result came out. */
+  readonly made = new Map<ProbeCount['result'], number>();
   readonly #options: PodProbesOptions;
   readonly #startup: () => Verdict | undefined;
   readonly #onStartup: () => void;
@@ -185,6 +196,7 @@ class Worker {
   async #probe({ pod, container, probe, podIP }: Target, { id }: RuntimeContainer): Promise<void> {
     const { cri, events, onChange } = this.#options;
     const { result, output } = await runProbe(probe, { cri, container, containerId: id, podIP });
+    this.made.set(RESULTS[result], (this.made.get(RESULTS[result]) ?? 0) + 1);
     if (this.#stopped || this.containerId !== id) return;
     const fieldPath = `spec.${pod.spec?.containers.includes(container) ? 'containers' : 'initContainers'}{${container.name}}`;
     if (result === 'error') {

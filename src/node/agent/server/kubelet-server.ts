@@ -1,7 +1,7 @@
 /**
  * The kubelet API: what the API server asks of a node. HTTPS; who may use it: see access.ts.
  *
- *   GET /pods /healthz /metrics /stats/summary /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
+ *   GET /pods /healthz /metrics /metrics/{resource,cadvisor,probes} /stats/summary /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
@@ -20,6 +20,7 @@ import type { RuntimeContainer } from '../runtime-view.ts';
 import { activeSandbox } from '../runtime-view.ts';
 import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
+import { agentPage, cadvisorPage, probesPage, resourcePage, startTimes } from './metrics.ts';
 import { StatsSummary } from './stats.ts';
 
 export interface KubeletTls {
@@ -42,6 +43,8 @@ export interface KubeletServerOptions {
   /** Any free one when it is taken. */
   readonly port: number;
   readonly nodeName: string;
+  /** Of the kubelet, as the node's status has it: in metrics. */
+  readonly version?: string | undefined;
   /** Where images lie: the disk that stats speak of. */
   readonly imageDir: string;
   readonly workers: () => readonly PodWorker[];
@@ -144,8 +147,8 @@ export class KubeletServer {
     const json = (value: object): void => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
     if (pathname === '/healthz' || pathname === '/healthz/ping' || pathname === '/healthz/syncloop') response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
     else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/') json(this.#podList());
-    else if (pathname === '/stats/summary') json(await this.#stats.summary());
-    else if (pathname === '/metrics') response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(this.#metrics());
+    else if (pathname === '/stats/summary') json(await this.#stats.summary(startTimes(this.#options.workers())));
+    else if (first === 'metrics') await this.#metrics(response, pathname);
     else if (first === 'containerLogs' && rest.length === 3) await this.#logs(response, { namespace: rest[0] ?? '', name: rest[1] ?? '', container: rest[2] ?? '', query: searchParams });
     else throw new HttpError(404, '404 page not found');
   }
@@ -155,14 +158,20 @@ export class KubeletServer {
     return { kind: 'PodList', apiVersion: 'v1', metadata: {}, items };
   }
 
-  #metrics(): string {
-    const workers = this.#options.workers();
-    const running = workers.filter(({ finished }) => !finished).length;
-    return [
-      '# HELP kubelet_running_pods Number of pods that have a running pod sandbox', '# TYPE kubelet_running_pods gauge', `kubelet_running_pods ${running}`,
-      '# HELP kubelet_desired_pods Number of pods bound to this node', '# TYPE kubelet_desired_pods gauge', `kubelet_desired_pods ${workers.length}`,
-      '# HELP process_resident_memory_bytes Resident memory size in bytes.', '# TYPE process_resident_memory_bytes gauge', `process_resident_memory_bytes ${process.memoryUsage.rss()}`, '',
-    ].join('\n');
+  async #metrics(response: ServerResponse, pathname: string): Promise<void> {
+    const text = await this.#metricsPage(pathname);
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text);
+  }
+
+  async #metricsPage(pathname: string): Promise<string> {
+    const pods = this.#options.workers();
+    switch (pathname) {
+      case '/metrics': return agentPage(pods, { nodeName: this.#options.nodeName, version: this.#options.version ?? '' });
+      case '/metrics/resource': return resourcePage(await this.#stats.usage().catch(() => undefined), pods);
+      case '/metrics/cadvisor': return cadvisorPage(await this.#stats.usage(), pods);
+      case '/metrics/probes': return probesPage(pods);
+      default: throw new HttpError(404, '404 page not found');
+    }
   }
 
   #find(namespace: string, name: string): PodWorker {

@@ -1,6 +1,6 @@
 /** /stats/summary: what the node and its pods use, in upstream's stats/v1alpha1 shape. */
 import { readFile } from 'node:fs/promises';
-import { uptime } from 'node:os';
+import { availableParallelism, uptime } from 'node:os';
 import type { CriClient } from '../../cri/client.ts';
 import type { ContainerStats } from '../../cri/types.ts';
 import { LABELS } from '../labels.ts';
@@ -8,6 +8,20 @@ import { diskUsage, memoryUsage } from '../node/machine-facts.ts';
 
 const NANOS_PER_MS = 1e6;
 const CPU_TICKS_PER_SECOND = 100;
+
+/** What something used until, and uses at, a time. undefined: the runtime does not say. */
+export interface Usage {
+  readonly atMs: number;
+  readonly cpuSeconds: number;
+  readonly workingSetBytes: number;
+  readonly memoryBytes: number;
+  readonly rssBytes?: number | undefined;
+  readonly swapBytes?: number | undefined;
+  readonly diskBytes?: number | undefined;
+}
+
+export interface ContainerUsage extends Usage { readonly id: string; readonly namespace: string; readonly pod: string; readonly container: string }
+export interface NodeUsage extends Usage { readonly cores: number; readonly memoryTotalBytes: number }
 
 interface Sample { readonly usage: number; readonly atMs: number }
 
@@ -24,7 +38,8 @@ export class StatsSummary {
     this.#dir = dir;
   }
 
-  async summary(): Promise<object> {
+  /** startOf: when a container that runs began, by its id. */
+  async summary(startOf: (id: string) => number | undefined): Promise<object> {
     const [{ stats }, node] = await Promise.all([this.#cri.listContainerStats({}), this.#node()]);
     const byPod = new Map<string, ContainerStats[]>();
     for (const one of stats) {
@@ -33,28 +48,38 @@ export class StatsSummary {
     }
     const ids = new Set(['node', ...stats.map(({ attributes }) => attributes?.id ?? '')]);
     for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);
-    return { node, pods: [...byPod].map(([uid, containers]) => this.#pod(uid, containers)) };
+    return { node, pods: [...byPod].map(([uid, containers]) => this.#pod(uid, { stats: containers, startOf })) };
   }
 
-  #pod(uid: string, stats: readonly ContainerStats[]): object {
+  /** The same by itself, for metrics. */
+  async usage(): Promise<{ readonly node: NodeUsage; readonly containers: readonly ContainerUsage[] }> {
+    const [{ stats }, cpuSeconds, memory] = await Promise.all([this.#cri.listContainerStats({}), nodeCpuSeconds(), memoryUsage()]);
+    const usedBytes = memory.totalBytes - memory.availableBytes;
+    return {
+      node: { atMs: Date.now(), cpuSeconds, workingSetBytes: usedBytes, memoryBytes: usedBytes, cores: availableParallelism(), memoryTotalBytes: memory.totalBytes },
+      containers: stats.filter(({ attributes }) => attributes?.labels[LABELS.podUID]).map(usageOf),
+    };
+  }
+
+  #pod(uid: string, { stats, startOf }: { readonly stats: readonly ContainerStats[]; readonly startOf: (id: string) => number | undefined }): object {
     const labels = stats[0]?.attributes?.labels ?? {};
-    const containers = stats.map((one) => this.#container(one));
+    const containers = stats.map((one) => this.#container(one, startOf));
     const sum = (read: (one: (typeof containers)[number]) => number): number => containers.reduce((total, one) => total + read(one), 0);
     const time = containers[0]?.cpu.time ?? text(Date.now());
     return {
       podRef: { name: labels[LABELS.podName] ?? '', namespace: labels[LABELS.podNamespace] ?? '', uid },
-      startTime: time, containers,
+      startTime: containers.reduce((first, { startTime }) => (startTime < first ? startTime : first), time), containers,
       cpu: { time, usageNanoCores: sum(({ cpu }) => cpu.usageNanoCores), usageCoreNanoSeconds: sum(({ cpu }) => cpu.usageCoreNanoSeconds) },
       memory: { time, usageBytes: sum(({ memory }) => memory.usageBytes), workingSetBytes: sum(({ memory }) => memory.workingSetBytes), rssBytes: sum(({ memory }) => memory.rssBytes) },
     };
   }
 
-  #container({ attributes, cpu, memory, writableLayer }: ContainerStats) {
+  #container({ attributes, cpu, memory, writableLayer }: ContainerStats, startOf: (id: string) => number | undefined) {
     const usage = cpu?.usageCoreNanoSeconds?.value ?? 0;
     const atMs = (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now();
     const time = text(atMs);
     return {
-      name: attributes?.labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '', startTime: time,
+      name: attributes?.labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '', startTime: text(startOf(attributes?.id ?? '') ?? atMs),
       cpu: { time, usageNanoCores: cpu?.usageNanoCores?.value || this.#rate(attributes?.id ?? '', { usage, atMs }), usageCoreNanoSeconds: usage },
       memory: {
         time, usageBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0, workingSetBytes: memory?.workingSetBytes?.value ?? 0, rssBytes: memory?.rssBytes?.value ?? 0,
@@ -65,11 +90,8 @@ export class StatsSummary {
   }
 
   async #node(): Promise<object> {
-    const [stat, memory, disk] = await Promise.all([readFile('/proc/stat', 'utf8'), memoryUsage(), diskUsage(this.#dir)]);
-    const ticks = (/^cpu\s+(.*)$/m.exec(stat)?.[1] ?? '').trim().split(/\s+/).map(Number);
-    // Without idle and waiting for I/O.
-    const busy = ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0);
-    const usage = (busy / CPU_TICKS_PER_SECOND) * 1e9;
+    const [cpuSeconds, memory, disk] = await Promise.all([nodeCpuSeconds(), memoryUsage(), diskUsage(this.#dir)]);
+    const usage = cpuSeconds * 1e9;
     const atMs = Date.now();
     const time = text(atMs);
     return {
@@ -87,6 +109,22 @@ export class StatsSummary {
     this.#samples.set(id, { usage, atMs, rate });
     return rate;
   }
+}
+
+async function nodeCpuSeconds(): Promise<number> {
+  const ticks = (/^cpu\s+(.*)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1] ?? '').trim().split(/\s+/).map(Number);
+  // Without idle and waiting for I/O.
+  return ticks.reduce((sum, value, index) => (index === 3 || index === 4 || index > 7 ? sum : sum + value), 0) / CPU_TICKS_PER_SECOND;
+}
+
+function usageOf({ attributes, cpu, memory, swap, writableLayer }: ContainerStats): ContainerUsage {
+  const labels = attributes?.labels ?? {};
+  return {
+    id: attributes?.id ?? '', namespace: labels[LABELS.podNamespace] ?? '', pod: labels[LABELS.podName] ?? '', container: labels[LABELS.containerName] ?? attributes?.metadata?.name ?? '',
+    atMs: (cpu?.timestamp ?? 0) / NANOS_PER_MS || Date.now(), cpuSeconds: (cpu?.usageCoreNanoSeconds?.value ?? 0) / 1e9,
+    workingSetBytes: memory?.workingSetBytes?.value ?? 0, memoryBytes: memory?.usageBytes?.value ?? memory?.workingSetBytes?.value ?? 0, rssBytes: memory?.rssBytes?.value,
+    swapBytes: swap?.swapUsageBytes?.value, diskBytes: writableLayer?.usedBytes?.value,
+  };
 }
 
 function text(ms: number): string {
