@@ -3,12 +3,13 @@
  * is spliced in when its revision is known. So an object is serialised once, before the store gives it a revision.
  */
 import { assert } from '#stdx/assert.ts';
-import type { KubeObject } from './object.ts';
+import type { KubeObject, ObjectMeta } from './object.ts';
 
 const METADATA = Buffer.from('"metadata":{');
-const CLOSING_BRACE = 0x7d;
+const UID = Buffer.from('"uid":"');
+const OPENING_BRACE = 0x7b, CLOSING_BRACE = 0x7d, QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c;
 
-/** kind, apiVersion and metadata come first, in this order, always; metadata loses its resourceVersion. The object is not changed. */
+/** kind, apiVersion and metadata come first, in this order, always; metadata loses its resourceVersion and has its fields as upstream declares them. The object is not changed. */
 export function serializeObject(object: KubeObject): Buffer {
   return Buffer.from(serializeObjectText(object));
 }
@@ -20,20 +21,23 @@ export function serializedHead({ kind, apiVersion }: { readonly kind: string; re
 
 export function serializeObjectText(object: KubeObject): string {
   const { kind, apiVersion, metadata, ...rest } = object;
-  const { resourceVersion: _, ...meta } = metadata ?? {};
-  const head = `{"kind":${JSON.stringify(kind ?? '')},"apiVersion":${JSON.stringify(apiVersion ?? '')},"metadata":${JSON.stringify(meta)}`;
+  const head = `{"kind":${JSON.stringify(kind ?? '')},"apiVersion":${JSON.stringify(apiVersion ?? '')},"metadata":${JSON.stringify(metadata ? inOrder(metadata) : {})}`;
   const tail = JSON.stringify(rest);
   return tail === '{}' ? `${head}}` : `${head},${tail.slice(1)}`;
 }
 
+/** Absent fields are undefined, which JSON leaves out: one shape for all. */
+function inOrder({ name, generateName, namespace, selfLink, uid, resourceVersion: _, generation, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations, ownerReferences, finalizers, managedFields, ...others }: ObjectMeta): object {
+  return { name, generateName, namespace, selfLink, uid, generation, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations, ownerReferences, finalizers, managedFields, ...others };
+}
+
 /**
- * The same object with its resourceVersion, as the first field of its metadata. Takes only what serializeObject made. kept: the bytes will live
+ * The same object with its resourceVersion, behind the uid of its metadata. Takes only what serializeObject made. kept: the bytes will live
  * long, and are given memory of their own: a part of Node's pool would keep all around it.
  */
 export function withResourceVersion(serialized: Buffer, revision: number | bigint | string, { kept = false }: { readonly kept?: boolean } = {}): Buffer {
-  const at = metadataStart(serialized);
-  const isEmpty = serialized[at] === CLOSING_BRACE;
-  const insert = `"resourceVersion":"${revision}"${isEmpty ? '' : ','}`;
+  const start = metadataStart(serialized), at = behindUid(serialized, start);
+  const insert = at > start ? `,"resourceVersion":"${revision}"` : `"resourceVersion":"${revision}"${serialized[at] === CLOSING_BRACE ? '' : ','}`;
   const length = serialized.length + insert.length;
   const result = kept ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
   serialized.copy(result, 0, 0, at);
@@ -42,11 +46,16 @@ export function withResourceVersion(serialized: Buffer, revision: number | bigin
   return result;
 }
 
-/** The pieces of withResourceVersion without copying the object, for a response made of many. */
-export function resourceVersionPieces(serialized: Buffer, revision: number | bigint | string): Buffer[] {
-  const at = metadataStart(serialized);
-  const isEmpty = serialized[at] === CLOSING_BRACE;
-  return [serialized.subarray(0, at), Buffer.from(`"resourceVersion":"${revision}"${isEmpty ? '' : ','}`), serialized.subarray(at)];
+const RESOURCE_VERSION = Buffer.from('"resourceVersion":"');
+
+/** Undoes withResourceVersion. What stands before it are texts, in which its quotes would be escaped. */
+export function withoutResourceVersion(bytes: Buffer): Buffer {
+  let start = bytes.indexOf(RESOURCE_VERSION, metadataStart(bytes));
+  assert(start > 0, 'bytes with a revision carry it in their metadata');
+  let end = bytes.indexOf(QUOTE, start + RESOURCE_VERSION.length) + 1;
+  if (bytes[start - 1] === COMMA) start--;
+  else if (bytes[end] === COMMA) end++;
+  return Buffer.concat([bytes.subarray(0, start), bytes.subarray(end)]);
 }
 
 /** Offset of the first byte inside metadata's braces. kind and apiVersion can't contain the searched bytes: their quotes are escaped. */
@@ -54,6 +63,14 @@ function metadataStart(serialized: Buffer): number {
   const found = serialized.indexOf(METADATA);
   assert(found > 0, 'bytes of an object have metadata at the front');
   return found + METADATA.length;
+}
+
+/** Or metadata's start, where no uid stands among its first texts: objects may be stored from before it did, and other objects have uids too. */
+function behindUid(serialized: Buffer, start: number): number {
+  const found = serialized.indexOf(UID, start), brace = serialized.indexOf(OPENING_BRACE, start);
+  if (found < 0 || (brace >= 0 && brace < found)) return start;
+  const end = serialized.indexOf(QUOTE, found + UID.length);
+  return serialized[end - 1] === BACKSLASH ? start : end + 1;
 }
 
 /** An object from its stored bytes; with a revision, its metadata carries it. */

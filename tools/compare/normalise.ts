@@ -103,6 +103,8 @@ function inOrder(rules: readonly unknown[]): unknown[] {
 const ADDRESS_KEYS = new Set(['clusterIP', 'clusterIPs']);
 /** What /version says of the program itself. */
 const VERSION_KEYS = new Set(['gitVersion', 'gitCommit', 'gitTreeState', 'buildDate', 'goVersion', 'compiler', 'platform']);
+/** A dry run of upstream's names ports past the range, from 32769 on. */
+const LAST_DRY_PORT = 32_800;
 const PORT_KEYS = new Set(['nodePort', 'healthCheckNodePort']);
 
 function normaliseText(text: string, key: string, context: Context): string {
@@ -121,7 +123,7 @@ function normaliseCell(text: string, { request, text: inText }: Context): string
 }
 
 function normaliseNumber(value: number, key: string, { server, request }: Context): unknown {
-  if (PORT_KEYS.has(key) && value >= 30_000 && value <= 32_767 && !request.includes(String(value))) return '<port>';
+  if (PORT_KEYS.has(key) && value >= 30_000 && value <= LAST_DRY_PORT && !request.includes(String(value))) return '<port>';
   return /port$/i.test(key) && String(value) === new URL(server).port ? '<server port>' : value;
 }
 

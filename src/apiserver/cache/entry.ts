@@ -3,9 +3,8 @@
  * resourceVersion), and what selectors ask of it, worked out only when first asked for. Immutable but for where its bytes lie: once listed, in a
  * slab that it shares with its neighbours, where items of built-in lists stand as upstream shows them, without kind and apiVersion.
  */
-import { assert } from '#stdx/assert.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { withResourceVersion } from '#machinery/serialize.ts';
+import { withoutResourceVersion, withResourceVersion } from '#machinery/serialize.ts';
 import type { ParsedObjects } from './parsed-objects.ts';
 
 export class CacheEntry {
@@ -103,18 +102,4 @@ function beginsWith(bytes: Buffer, head: Buffer): boolean {
 }
 
 const KEPT = { kept: true };
-const SPLICED = Buffer.from('"metadata":{"resourceVersion":"');
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-
-/** Undoes withResourceVersion. */
-function withoutResourceVersion(bytes: Buffer): Buffer {
-  const found = bytes.indexOf(SPLICED);
-  assert(found > 0, 'bytes of a cache entry begin with their resourceVersion');
-  const start = found + '"metadata":{'.length;
-  let end = bytes.indexOf(QUOTE, found + SPLICED.length) + 1;
-  if (bytes[end] === COMMA) end++;
-  return Buffer.concat([bytes.subarray(0, start), bytes.subarray(end)]);
-}
-
 const NO_LABELS: Readonly<Record<string, string>> = Object.freeze({});
