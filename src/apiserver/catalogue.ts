@@ -140,7 +140,7 @@ export class Catalogue {
         resource, served, isBuiltin: true, gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
         storageGvk: { ...storage, kind: served.kind }, isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
         schema: schemaForKind(gvk), verbs: new Set(served.verbs), cache: stored, groupResource: { group, resource: plural },
-        selectableFields: new Set(['metadata.name', ...(resource.namespaced ? ['metadata.namespace'] : []), ...(resource.behaviour.selectableFields ?? fieldSelectors.map(([field]) => field))]),
+        selectableFields: new Set(['metadata.name', ...(resource.namespaced || !resource.behaviour.fieldSelectors ? ['metadata.namespace'] : []), ...(resource.behaviour.selectableFields ?? fieldSelectors.map(([field]) => field))]),
       };
       if (!isEnabled(endpoint.gvr)) {
         if (endpoint.isStorageVersion) hidden = endpoint;

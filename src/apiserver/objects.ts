@@ -79,6 +79,7 @@ export interface Face {
 
 /** progress: what is done once, whatever the number of attempts. */
 interface CreateAttempt { readonly attributes: AdmissionAttributes; readonly context: WriteContext; readonly progress: { prepared: boolean; readonly hasVersion: boolean } }
+interface RemoveOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean }
 interface PutOptions { readonly key: string; readonly expected: number; readonly dryRun: boolean; readonly created: boolean; readonly entry?: CacheEntry; readonly ignoresTimes?: boolean }
 
 /** Attempts of an update whose conflicts are not the client's business. */
@@ -119,8 +120,8 @@ export class Objects {
       try {
         return await this.#createOnce(endpoint, object, { attributes, context, progress });
       } catch (error) {
-        if (!generates || !isConflict(error)) throw isConflict(error) ? statusErrors.alreadyExists(nameOf(endpoint, meta.name!)) : error;
-        if (attempt >= MAX_NAME_ATTEMPTS) throw generateNameConflict(endpoint, meta.name!);
+        if (!isConflict(error)) throw error;
+        if (!generates || attempt >= MAX_NAME_ATTEMPTS) throw alreadyExists(endpoint, meta);
       }
     }
   }
@@ -177,7 +178,9 @@ export class Objects {
         refuseUnreadable(cache, key);
         if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
         const object = await request.change(undefined);
-        if (object.metadata?.uid) throw uidPrecondition(endpoint, { name: target.name, wanted: object.metadata.uid, found: '' });
+        if (object.metadata?.uid) throw uidPrecondition(endpoint, { target, wanted: object.metadata.uid, found: '' });
+        // Which version it should be of is not asked where there is none.
+        if (!request.applied) delete object.metadata?.resourceVersion;
         return this.create(endpoint, object, { target, context: { ...context, subresource: '' }, applied: request.applied ?? false });
       }
       try {
@@ -237,7 +240,7 @@ export class Objects {
     try {
       const goes = deletesDuringUpdate(next, previous);
       const written = goes
-        ? await this.#remove(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
+        ? await this.#removeWithUpdate(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun })
         : await this.#put(endpoint, next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry, ignoresTimes: request.ignoresTimes ?? false });
       if (goes) this.#core.services.released(endpoint, next, { dryRun: context.dryRun });
       return written;
@@ -251,7 +254,7 @@ export class Objects {
     return { manager, subresource, nowMs: this.#core.clock.now() };
   }
 
-  #checkVersion(endpoint: Endpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {
+  #checkVersion(endpoint: StoredEndpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {
     const wanted = meta.resourceVersion;
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
@@ -264,7 +267,7 @@ export class Objects {
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
     const uid = previous.metadata!.uid ?? '';
-    if (meta.uid && meta.uid !== uid) throw uidPrecondition(endpoint, { name: target.name, wanted: meta.uid, found: uid });
+    if (meta.uid && meta.uid !== uid) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
   }
 
   /** Writes the object, which is not changed any more after this, unless it is stored just so already. */
@@ -313,18 +316,36 @@ export class Objects {
     return { object, get bytes() { return Buffer.from(JSON.stringify(object)); }, created: written.created };
   }
 
-  async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: { readonly key: string; readonly expected: number; readonly dryRun: boolean }): Promise<Written> {
-    let revision = expected;
-    if (!dryRun) {
+  /** Answers the revision of the removal; without removing anything, the one expected. */
+  async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: RemoveOptions): Promise<number> {
+    if (dryRun) return expected;
+    try {
+      return (await this.#core.store.delete(key, { expected })).revision;
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
+      throw statusErrors.notFound(nameOf(endpoint, last.metadata?.name ?? ''));
+    }
+  }
+
+  /** An update that takes what held an object: it is answered as of the version that was updated, as its new one was never stored. */
+  async #removeWithUpdate(endpoint: StoredEndpoint, next: KubeObject, options: RemoveOptions): Promise<Written> {
+    await this.#remove(endpoint, next, options);
+    return removedObject(next, options.expected);
+  }
+
+  /** Removes what was marked as being deleted at that revision, though it may have been written since. It is gone, or another by that name is there, afterwards. */
+  async #removeMarked(endpoint: StoredEndpoint, marked: KubeObject, options: RemoveOptions): Promise<Written> {
+    let { expected } = options;
+    for (;;) {
       try {
-        revision = (await this.#core.store.delete(key, { expected })).revision;
+        return removedObject(marked, await this.#remove(endpoint, marked, { ...options, expected }));
       } catch (error) {
-        if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
-        throw statusErrors.notFound(nameOf(endpoint, last.metadata?.name ?? ''));
+        if (!isConflict(error)) throw error;
+        const entry = endpoint.cache.entries.get(options.key);
+        if (!entry || endpoint.cache.parsed.of(entry).metadata?.uid !== marked.metadata?.uid) return removedObject(marked, expected);
+        expected = entry.revision;
       }
     }
-    const object = { ...last, metadata: { ...last.metadata, resourceVersion: String(revision) } };
-    return { object, bytes: serializeObject(object), created: false };
   }
 
   async delete(endpoint: StoredEndpoint, request: DeleteRequest, { target, context }: { readonly target: Target; readonly context: WriteContext }): Promise<Deleted> {
@@ -354,13 +375,16 @@ export class Objects {
     }
     const plan = planDeletion(endpoint, { previous, request, nowMs: this.#core.clock.now() });
     if (plan.kind === 'nothing') return { object: previous, bytes: entry.bytes, removed: false };
+    const { dryRun } = context, { key, revision: expected } = entry;
     if (plan.kind === 'remove') {
-      const { object, bytes } = await this.#remove(endpoint, previous, { key: entry.key, expected: entry.revision, dryRun: context.dryRun });
-      this.#core.services.released(endpoint, previous, { dryRun: context.dryRun });
-      return { object, bytes, removed: true };
+      const removed = removedObject(previous, await this.#remove(endpoint, previous, { key, expected, dryRun }));
+      this.#core.services.released(endpoint, previous, { dryRun });
+      return { ...removed, removed: true };
     }
-    const { object, bytes } = await this.#put(endpoint, plan.next, { key: entry.key, expected: entry.revision, dryRun: context.dryRun, created: false, entry });
-    return { object, bytes, removed: false };
+    const marked = await this.#put(endpoint, plan.next, { key, expected, dryRun, created: false, entry });
+    if (plan.kind === 'mark') return { object: marked.object, bytes: marked.bytes, removed: false };
+    const removed = await this.#removeMarked(endpoint, marked.object, { key, expected: dryRun ? expected : Number(marked.object.metadata!.resourceVersion), dryRun });
+    return { ...removed, removed: true };
   }
 
   #hooks({ user, dryRun, subresource, warn }: WriteContext): HookContext {
@@ -383,6 +407,12 @@ export class Objects {
 
 function nameOf(endpoint: Endpoint, name: string): { readonly group: string; readonly resource: string; readonly name: string } {
   return { ...endpoint.groupResource, name };
+}
+
+/** What is gone, as it was last. */
+function removedObject(last: KubeObject, revision: number): Written {
+  const resourceVersion = String(revision);
+  return { object: { ...last, metadata: { ...last.metadata, resourceVersion } }, bytes: withResourceVersion(serializeObject(last), resourceVersion), created: false };
 }
 
 function isConflict(error: unknown): error is StoreError {
@@ -439,15 +469,23 @@ export function generateName(base: string): string {
   return base.slice(0, NAME_MAX_BASE_LENGTH) + randomSuffix(NAME_RANDOM_LENGTH);
 }
 
-function generateNameConflict(endpoint: Endpoint, name: string): Error {
-  const error = statusErrors.alreadyExists(nameOf(endpoint, name));
-  error.status.message = `${error.status.message}, the server was not able to generate a unique name for the object`;
-  error.message = error.status.message;
-  return error;
+/** Says whether it is worth trying again: where a name may be made up anew, and where the name will be free soon. */
+function alreadyExists(endpoint: StoredEndpoint, { name = '', namespace = '', generateName: base }: ObjectMeta): StatusError {
+  const { status } = statusErrors.alreadyExists(nameOf(endpoint, name));
+  if (base) {
+    status.message += ', the server was not able to generate a unique name for the object';
+    status.details = { ...status.details, retryAfterSeconds: 1 };
+  }
+  const entry = endpoint.cache.entries.get(endpoint.cache.key({ namespace, name }));
+  if (entry && endpoint.cache.parsed.of(entry).metadata?.deletionTimestamp !== undefined) status.message = `object is being deleted: ${status.message}`;
+  return new StatusError(status);
 }
 
-function uidPrecondition(endpoint: Endpoint, { name, wanted, found }: { readonly name: string; readonly wanted: string; readonly found: string }): Error {
-  return statusErrors.conflict(nameOf(endpoint, name), `Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`);
+interface UidPrecondition { readonly target: Target; readonly wanted: string; readonly found: string }
+
+/** In the words of the store, which upstream passes on. */
+function uidPrecondition(endpoint: StoredEndpoint, { target, wanted, found }: UidPrecondition): Error {
+  return statusErrors.conflict(nameOf(endpoint, target.name), `StorageError: invalid object, Code: 4, Key: ${endpoint.cache.key(target)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`);
 }
 
 // ------------------------------------------------------------------------------------------------------------ validation
@@ -507,7 +545,8 @@ export interface Deleted { readonly object: KubeObject; readonly bytes: Buffer; 
 const ORPHAN = 'orphan';
 const FOREGROUND = 'foregroundDeletion';
 
-type DeletionPlan = { readonly kind: 'nothing' } | { readonly kind: 'remove' } | { readonly kind: 'mark'; readonly next: KubeObject };
+/** mark-and-remove: what has a grace period, of no length, is seen with it before it goes. */
+type DeletionPlan = { readonly kind: 'nothing' } | { readonly kind: 'remove' } | { readonly kind: 'mark' | 'mark-and-remove'; readonly next: KubeObject };
 
 function checkPreconditions(endpoint: Endpoint, { meta, request: { preconditions } }: { readonly meta: ObjectMeta; readonly request: DeleteRequest }): void {
   if (!preconditions) return;
@@ -535,9 +574,9 @@ function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOpti
   else delete meta.finalizers;
   const held = finalizers.length > 0 || holdsItself(endpoint, next);
   if (grace === 'marked' && (meta.deletionGracePeriodSeconds ?? 0) > 0) return { kind: 'mark', next };
-  if (!held) return { kind: 'remove' };
+  if (!held) return grace === 'marked' ? { kind: 'mark-and-remove', next } : { kind: 'remove' };
   const already = previous.metadata!.deletionTimestamp !== undefined;
-  if (grace !== 'marked') markDeleting(meta, nowMs);
+  if (grace !== 'marked') markDeleting(endpoint, meta, nowMs);
   if (isNamespace(endpoint)) next['status'] = { ...(next['status'] as object | undefined), phase: 'Terminating' };
   return already && !finalizersChange && grace !== 'marked' && meta.deletionGracePeriodSeconds === previous.metadata!.deletionGracePeriodSeconds ? { kind: 'nothing' } : { kind: 'mark', next };
 }
@@ -563,10 +602,11 @@ function markGraceful(endpoint: Endpoint, { next, request, nowMs }: { readonly n
   return 'marked';
 }
 
-function markDeleting(meta: ObjectMeta, nowMs: number): void {
-  if (meta.deletionGracePeriodSeconds === undefined && (meta.generation ?? 0) > 0) meta.generation = meta.generation! + 1;
+function markDeleting(endpoint: Endpoint, meta: ObjectMeta, nowMs: number): void {
+  if (meta.deletionTimestamp === undefined && (meta.generation ?? 0) > 0) meta.generation = meta.generation! + 1;
   meta.deletionTimestamp ??= rfc3339(nowMs);
-  meta.deletionGracePeriodSeconds = 0;
+  // Namespaces are marked by a way of their own, which knows no such period.
+  if (!isNamespace(endpoint)) meta.deletionGracePeriodSeconds = 0;
 }
 
 /** begins: it was not under deletion yet. */

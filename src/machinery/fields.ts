@@ -36,7 +36,8 @@ export class FieldSelector {
 }
 
 export function parseFieldSelector(text: string): FieldSelector {
-  const requirements = splitTerms(text).toSorted().filter((term) => term !== '').map((term) => parseTerm(term, text));
+  // A term without field and value asks for nothing.
+  const requirements = splitTerms(text).toSorted().filter((term) => term !== '').map((term) => parseTerm(term, text)).filter(({ field, value }) => field !== '' || value !== '');
   return requirements.length === 0 ? FieldSelector.everything : new FieldSelector(requirements);
 }
 

@@ -25,8 +25,11 @@ export function decodeContinue(text: string): ContinueToken {
   const { v, rv, start } = token as Record<string, unknown>;
   if (v !== 'meta.k8s.io/v1') throw invalid(`server does not recognize this encoded version ${typeof v === 'string' ? v : ''}`);
   if (typeof rv !== 'number' || !Number.isSafeInteger(rv) || rv === 0) throw invalid('incorrect encoded start resourceVersion (version meta.k8s.io/v1)');
-  if (typeof start !== 'string' || start === '' || start.startsWith('/') || start.split('/').includes('..')) throw invalid('encoded start key is not valid (version meta.k8s.io/v1)');
-  return { revision: rv, startKey: start };
+  if (typeof start !== 'string' || start === '') throw invalid('encoded start key empty (version meta.k8s.io/v1)');
+  const startKey = start.startsWith('/') ? start.slice(1) : start;
+  // Nothing that leads out of what is listed, whoever takes keys for paths.
+  if (startKey !== '' && startKey.split('/').some((part) => part === '' || part === '.' || part === '..')) throw invalid(start);
+  return { revision: rv, startKey };
 }
 
 /** As Go's raw URL-safe decoder reads it; says where it goes wrong: at the first foreign character, or where a last digit is missing. */

@@ -12,6 +12,7 @@ import { VIRTUAL } from '../virtual/virtual.ts';
 import { acceptsRoute, MEDIA_TYPES, STREAM_TYPES } from '../negotiate.ts';
 import { pageNotFound } from '../respond.ts';
 import { get } from './get.ts';
+import { valuesOf } from './options.ts';
 import { list } from './list.ts';
 import { patch } from './patch.ts';
 import { getScale, updateScale } from './scale.ts';
@@ -38,7 +39,7 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   }
   demandServedPrefix(context);
   const { deprecation } = endpoint.resource.behaviour;
-  if (deprecation !== undefined) {
+  if (deprecation !== undefined && (info.subresource === '' || endpoint.served.subresources.has(info.subresource))) {
     context.warnings.push(deprecation);
     core.metrics.deprecatedApi(info);
   }
@@ -141,7 +142,13 @@ function connectCall({ request, info, user }: RequestContext, core: ServerCore, 
   return { request, info, user, object, internal: core.internal };
 }
 
+/** What is done in containers and behind proxies cannot be tried without being done. */
+function demandNoDryRun({ request }: RequestContext): void {
+  if (valuesOf(request.query, 'dryRun').length > 0) throw statusErrors.badRequest('dryRun is not supported');
+}
+
 async function connect(context: RequestContext, core: ServerCore, endpoint: Endpoint): Promise<ApiResponse> {
+  if (context.info.subresource !== 'log') demandNoDryRun(context);
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (context.info.subresource !== 'log') await admitConnect(context, core, endpoint);
@@ -160,6 +167,7 @@ export async function upgradeResource(context: RequestContext, { core, socket, h
   }
   const endpoint = info.isResourceRequest ? core.catalogue.find(info.group, info.version, info.resource) : undefined;
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`)) throw statusErrors.badRequest('this resource cannot be upgraded to a stream');
+  demandNoDryRun(context);
   await demandCreateForStream(context, core);
   const connected = connectCall(context, core, endpoint);
   if (info.subresource !== 'log') await admitConnect(context, core, endpoint);

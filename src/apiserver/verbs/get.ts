@@ -24,7 +24,7 @@ export function get(endpoint: StoredEndpoint, { context, core, target }: { reado
 export function requireRevision(core: ServerCore, wanted: number | undefined): void {
   const current = core.cache.revision;
   if (wanted === undefined || wanted <= current) return;
-  const error = statusErrors.timeout(`Too large resource version: ${wanted}, current: ${current}`, 1);
+  const error = statusErrors.timeout(`Too large resource version: ${BigInt(wanted)}, current: ${current}`, 1);
   error.status.details = { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }], retryAfterSeconds: 1 };
   throw error;
 }

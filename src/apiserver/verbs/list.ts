@@ -22,7 +22,7 @@ import { jsonResponse } from '../respond.ts';
 import { inVersion, jsonBytes, metadataOf, notOfThisShape, objectOf, protobufItem, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
-import { checkListOptions, parseListOptions, type ListOptions } from './options.ts';
+import { parseListOptions, type ListOptions } from './options.ts';
 import { filterOf, inSlices, type EntryFilter } from './select.ts';
 
 export interface ListCall { readonly context: RequestContext; readonly core: ServerCore; readonly namespace: string }
@@ -30,7 +30,6 @@ export interface ListCall { readonly context: RequestContext; readonly core: Ser
 export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Promise<ApiResponse> {
   const { context, core, namespace } = call;
   const options = parseListOptions(endpoint, context.info.query);
-  checkListOptions(options, context.info.query);
   const view = viewOptions(context, core.clock.now(), endpoint);
   if (view.accepted.view === 'metadata') throw notOfThisShape(endpoint, 'PartialObjectMetadata');
   requireRevision(core, options.resourceVersion);
@@ -164,6 +163,7 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   const limit = pageSize(options);
   const token = options.continue === '' ? undefined : decodeContinue(options.continue);
   if (token && options.resourceVersion) throw statusErrors.badRequest('specifying resource version is not allowed when using continue');
+  if (token) requireRevision(core, token.revision);
   const current = core.cache.revision;
   const exact = token ? token.revision : options.resourceVersionMatch === 'Exact' || (limit > 0 && options.resourceVersionMatch === '' && (options.resourceVersion ?? 0) > 0) ? options.resourceVersion! : current;
   const revision = exact < 0 ? current : exact;

@@ -26,51 +26,74 @@ export interface WatchOptions extends ListOptions {
   readonly sendInitialEvents: boolean | undefined;
 }
 
+/** Of lists, and of what begins with one. */
 export function parseListOptions(endpoint: Endpoint, query: Query): ListOptions {
-  const options: ListOptions = {
-    labelSelector: query['labelSelector'] ? narrowing(parseLabelSelector(query['labelSelector'])) : undefined,
-    fieldSelector: query['fieldSelector'] ? fieldSelectorOf(endpoint, query['fieldSelector']) : undefined,
-    resourceVersion: parseResourceVersion(query['resourceVersion'], isTrue(query['watch'] ?? 'false') ? statusErrors.unexpected : badRevision),
-    resourceVersionMatch: (query['resourceVersionMatch'] ?? '') as ListOptions['resourceVersionMatch'],
-    limit: Math.max(integer(query['limit']) ?? 0, 0),
-    continue: query['continue'] ?? '',
-    timeoutSeconds: integer(query['timeoutSeconds']) ?? 0,
-  };
-  return options;
+  const numbers = parseNumbers(query), selectors = parseSelectors(query);
+  refuse(listErrors(query), 'ListOptions');
+  demandKnownFields(endpoint, selectors.fieldSelector);
+  return { ...selectors, ...numbers, ...commonOptions(query), resourceVersion: parseResourceVersion(query['resourceVersion'], badRevision) };
 }
 
-function narrowing(selector: LabelSelector): LabelSelector | undefined {
-  return selector.isEverything ? undefined : selector;
-}
-
-export function checkListOptions(options: ListOptions, query: Query): void {
+function listErrors({ resourceVersion, resourceVersionMatch: match, continue: token, sendInitialEvents }: Query): FieldError[] {
   const errors: FieldError[] = [];
-  const { resourceVersionMatch: match } = options;
-  if (match !== '') {
-    if (options.resourceVersion === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden unless resourceVersion is provided'));
-    if (options.continue !== '') errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
+  if (match) {
+    if (!resourceVersion) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden unless resourceVersion is provided'));
+    if (token) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
     if (match !== 'Exact' && match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['Exact', 'NotOlderThan', '']));
-    if (match === 'Exact' && options.resourceVersion === 0) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'));
+    if (match === 'Exact' && resourceVersion === '0') errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'));
   }
-  if (query['sendInitialEvents'] !== undefined) errors.push(fieldErrors.forbidden('sendInitialEvents', 'sendInitialEvents is forbidden for list'));
-  refuse(errors, 'ListOptions');
+  if (sendInitialEvents !== undefined) errors.push(fieldErrors.forbidden('sendInitialEvents', 'sendInitialEvents is forbidden for list'));
+  return errors;
 }
 
+/** Where the query itself does not ask for a watch, as in paths of the oldest form, its options are judged as a list's. */
 export function parseWatchOptions(endpoint: Endpoint, query: Query): WatchOptions {
-  const list = parseListOptions(endpoint, query);
-  const sendInitialEvents = query['sendInitialEvents'] === undefined ? undefined : isTrue(query['sendInitialEvents']);
+  const numbers = parseNumbers(query), selectors = parseSelectors(query);
+  const asksToWatch = isTrue(query['watch']);
+  const asked = asksToWatch ? withInitialEvents(query) : query;
+  refuse(asksToWatch ? watchErrors(asked) : listErrors(query), 'ListOptions');
+  demandKnownFields(endpoint, selectors.fieldSelector);
+  return {
+    ...selectors, ...numbers, ...commonOptions(query), resourceVersion: parseResourceVersion(query['resourceVersion']),
+    sendInitialEvents: asked['sendInitialEvents'] === undefined ? undefined : isTrue(asked['sendInitialEvents']),
+    allowBookmarks: query['allowWatchBookmarks'] !== undefined && isTrue(query['allowWatchBookmarks']),
+  };
+}
+
+/** Clients from before the option begin at no or any version: they get the objects there are too, and are told where those end. */
+function withInitialEvents(query: Query): Query {
+  const { resourceVersion, resourceVersionMatch, sendInitialEvents } = query;
+  if (sendInitialEvents !== undefined || resourceVersionMatch || (resourceVersion && resourceVersion !== '0')) return query;
+  return { ...query, sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' };
+}
+
+function watchErrors({ resourceVersionMatch: match, continue: token, sendInitialEvents }: Query): FieldError[] {
   const errors: FieldError[] = [];
-  const match = list.resourceVersionMatch;
   if (sendInitialEvents !== undefined && match !== 'NotOlderThan') {
     errors.push(fieldErrors.forbidden('resourceVersionMatch', 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan'));
   }
-  if (match !== '') {
-    if (sendInitialEvents === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided'));
-    if (match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['NotOlderThan']));
-  }
-  if (list.continue !== '') errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
-  refuse(errors, 'ListOptions');
-  return { ...list, sendInitialEvents, allowBookmarks: query['allowWatchBookmarks'] !== undefined && isTrue(query['allowWatchBookmarks']), timeoutSeconds: list.timeoutSeconds };
+  if (!match) return errors;
+  if (sendInitialEvents === undefined) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided'));
+  if (match !== 'NotOlderThan') errors.push(fieldErrors.notSupported('resourceVersionMatch', match, ['NotOlderThan']));
+  if (token) errors.push(fieldErrors.forbidden('resourceVersionMatch', 'resourceVersionMatch is forbidden when continue is provided'));
+  return errors;
+}
+
+function parseNumbers(query: Query): Pick<ListOptions, 'limit' | 'timeoutSeconds'> {
+  return { timeoutSeconds: integer(query['timeoutSeconds']) ?? 0, limit: Math.max(integer(query['limit']) ?? 0, 0) };
+}
+
+function parseSelectors(query: Query): Pick<ListOptions, 'labelSelector' | 'fieldSelector'> {
+  const { labelSelector, fieldSelector } = query;
+  return { labelSelector: labelSelector ? narrowing(parseLabelSelector(labelSelector)) : undefined, fieldSelector: fieldSelector ? narrowing(parseFieldSelector(fieldSelector)) : undefined };
+}
+
+function narrowing<S extends LabelSelector | FieldSelector>(selector: S): S | undefined {
+  return selector.isEverything ? undefined : selector;
+}
+
+function commonOptions(query: Query): Pick<ListOptions, 'resourceVersionMatch' | 'continue'> {
+  return { resourceVersionMatch: (query['resourceVersionMatch'] ?? '') as ListOptions['resourceVersionMatch'], continue: query['continue'] ?? '' };
 }
 
 function refuse(errors: readonly FieldError[], kind: string): void {
@@ -81,30 +104,42 @@ function badRevision(why: string): StatusError {
   return statusErrors.badRequest(`invalid resource version: ${why}`);
 }
 
+const MAX_UINT64 = 2n ** 64n - 1n, MAX_INT64 = 2n ** 63n - 1n;
+const OUT_OF_RANGE = 'value out of range', NO_NUMBER = 'invalid syntax';
+
 /** refusal: upstream takes one that is no number for the client's fault in a list, and for nobody's in a get or watch. */
 export function parseResourceVersion(text: string | undefined, refusal: (why: string) => StatusError = statusErrors.unexpected): number | undefined {
   if (text === undefined || text === '') return undefined;
-  if (!/^[0-9]{1,15}$/.test(text)) throw refusal(`resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: ${/^[0-9]+$/.test(text) ? OUT_OF_RANGE : NO_NUMBER}`);
+  const fault = !/^[0-9]+$/.test(text) ? NO_NUMBER : isLong(text) && BigInt(text) > MAX_UINT64 ? OUT_OF_RANGE : undefined;
+  if (fault !== undefined) throw refusal(`resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: ${fault}`);
   return Number(text);
 }
 
-const OUT_OF_RANGE = 'value out of range', NO_NUMBER = 'invalid syntax';
-
+/** Beyond what a number is exact for, the nearest one. */
 function integer(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^[-+]?[0-9]{1,15}$/.test(text)) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: ${/^[-+]?[0-9]+$/.test(text) ? OUT_OF_RANGE : NO_NUMBER}`);
+  const fault = !/^[-+]?[0-9]+$/.test(text) ? NO_NUMBER : isLong(text) && isBeyondInt64(text) ? OUT_OF_RANGE : undefined;
+  if (fault !== undefined) throw statusErrors.badRequest(`strconv.ParseInt: parsing ${JSON.stringify(text)}: ${fault}`);
   return Number(text);
 }
 
-function fieldSelectorOf(endpoint: Endpoint, text: string): FieldSelector | undefined {
-  const selector = parseFieldSelector(text);
-  for (const { field } of selector.requirements) {
-    if (endpoint.selectableFields.has(field)) continue;
-    throw statusErrors.badRequest(endpoint.resource.behaviour.fieldSelectors
-      ? `field label not supported: ${field}`
-      : `${JSON.stringify(field)} is not a known field selector: only "metadata.name", "metadata.namespace"`);
-  }
-  return selector.isEverything ? undefined : selector;
+/** Too many digits to be sure that it is small. */
+function isLong(text: string): boolean {
+  return text.length > 15;
+}
+
+function isBeyondInt64(text: string): boolean {
+  const value = BigInt(text.replace(/^\+/, ''));
+  return value > MAX_INT64 || value < -MAX_INT64 - 1n;
+}
+
+function demandKnownFields(endpoint: Endpoint, selector: FieldSelector | undefined): void {
+  for (const { field } of selector?.requirements ?? []) if (!endpoint.selectableFields.has(field)) throw statusErrors.badRequest(unknownField(endpoint, field));
+}
+
+function unknownField({ resource: { behaviour }, apiVersion }: Endpoint, field: string): string {
+  if (behaviour.unknownFieldSelector) return behaviour.unknownFieldSelector(field, apiVersion);
+  return behaviour.fieldSelectors ? `field label not supported: ${field}` : `${JSON.stringify(field)} is not a known field selector: only "metadata.name", "metadata.namespace"`;
 }
 
 export interface MutationOptions { readonly dryRun: boolean; readonly fieldValidation: DecodeMode; readonly fieldManager: string }

@@ -77,6 +77,13 @@ test('selectors', async () => {
   const unknown = await server.request(`GET ${path('select')}?fieldSelector=data.x%3Dy`);
   assert.deepEqual([unknown.status, unknown.body.message], [400, '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"']);
   assert.equal((await server.request(`GET ${path('select')}?labelSelector=a%3D%3D%3Db`)).status, 400);
+  assert.deepEqual(await select('fieldSelector=%3D'), ['a', 'b', 'c']);
+  for (const [resource, field, message] of [
+    ['api/v1/persistentvolumes', 'metadata.namespace', undefined], ['api/v1/nodes', 'metadata.namespace', 'field label not supported: metadata.namespace'],
+    ['apis/apps/v1/replicasets', 'status.replicas', '"status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace"'],
+    ['apis/batch/v1/jobs', 'status.failed', 'field label "status.failed" not supported for Job'], ['api/v1/componentstatuses', 'x', '"x" is not a known field selector: only "metadata.name", "metadata.namespace"'],
+    ['apis/resource.k8s.io/v1/resourceslices', 'spec.x', 'field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.x'],
+  ] as const) assert.equal((await server.request(`GET /${resource}?fieldSelector=${field}%3Dx`)).body.message, message, resource);
 });
 
 test('tables, metadata, pretty and compressed bodies', async () => {
@@ -215,6 +222,15 @@ test('sendInitialEvents ends its beginning with a marked bookmark', async () => 
   watch.close();
   const refused = await server.request(`GET ${path('initial')}?watch=true&sendInitialEvents=true`);
   assert.equal(refused.status, 422);
+  // A watch that begins anywhere is one of these, whether or not it says so; one in the oldest form is not.
+  for (const [query, ends] of [['configmaps?watch=true', true], ['configmaps?watch=true&resourceVersion=0', true], ['watch/configmaps?', false]] as const) {
+    const [prefix, rest] = query.startsWith('watch/') ? ['/api/v1/watch/namespaces/initial', 'configmaps?'] as const : ['/api/v1/namespaces/initial', query] as const;
+    const legacy = await server.watch(`${prefix}/${rest}&allowWatchBookmarks=true`);
+    for (const name of ['a', 'b']) assert.equal((await legacy.next()).object.metadata?.name, name);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(legacy.pending.map(({ type }) => type), ends ? ['BOOKMARK'] : [], query);
+    legacy.close();
+  }
 });
 
 test('a watch as a table sends one row a change, and columns once', async () => {
@@ -285,6 +301,17 @@ test('a list of any age is whole', async () => {
   assert.deepEqual([names(body), body.metadata.continue], [['a', 'b', 'c'], undefined]);
 });
 
+function token(rv: number, start: string): string {
+  return Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv, start })).toString('base64url');
+}
+
+test('the largest limit is one, and a page of a version that is still to come is none', async () => {
+  for (const name of ['a', 'b']) await create('largest', name);
+  assert.deepEqual(names((await server.request(`GET ${path('largest')}?limit=9223372036854775807`)).body), ['a', 'b']);
+  const future = await server.request(`GET ${path('largest')}?continue=${token(999_999, 'a\0')}`);
+  assert.deepEqual([future.status, future.body.reason], [504, 'Timeout']);
+});
+
 test('options that cannot be read are refused in words that say why', async () => {
   const refused: readonly (readonly [query: string, status: number, message: string])[] = [
     ['limit=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
@@ -294,6 +321,12 @@ test('options that cannot be read are refused in words that say why', async () =
     ['watch=true&resourceVersion=abc', 500, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
     ['continue=a.b', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 1'],
     ['continue=bogus', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 4'],
+    ['continue=abc', 400, 'invalid continue token: continue key is not valid: invalid character \'i\' looking for beginning of value'],
+    [`continue=${token(-1, '../a')}`, 400, 'invalid continue token: continue key is not valid: ../a'],
+    [`continue=${token(-1, '')}`, 400, 'invalid continue token: continue key is not valid: encoded start key empty (version meta.k8s.io/v1)'],
+    ['limit=9223372036854775808', 400, 'strconv.ParseInt: parsing "9223372036854775808": value out of range'],
+    ['resourceVersion=18446744073709551616', 400, 'invalid resource version: resourceVersion: Invalid value: "18446744073709551616": strconv.ParseUint: parsing "18446744073709551616": value out of range'],
+    ['resourceVersion=abc&resourceVersionMatch=X', 422, 'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Unsupported value: "X": supported values: "Exact", "NotOlderThan", ""'],
     ['continue=e30', 400, 'invalid continue token: continue key is not valid: server does not recognize this encoded version '],
     ['watch=true&continue=e30', 422, 'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided'],
   ];

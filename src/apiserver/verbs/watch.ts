@@ -205,7 +205,7 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#replayedUpTo = core.cache.revision;
     const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
     // Whoever reads bookmarks is told, also one who did not ask for the objects there are by name.
-    this.#announceInitialEnd = wantsInitial && this.#options.bookmarks;
+    this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
     if (wantsInitial) {
       const { keyPrefix } = this;
       refuseUnreadableBelow(cache, keyPrefix);

@@ -41,7 +41,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: 'POST /api/v1/configmaps', body: configMap('x'), code: 405, reason: 'MethodNotAllowed', message: 'the server does not allow this method on the requested resource' },
   { request: `PUT ${CONFIGMAPS}/kept`, body: configMap('other'), code: 400, reason: 'BadRequest', message: 'the name of the object (other) does not match the name on the URL (kept)' },
   { request: `PUT ${CONFIGMAPS}/kept`, body: { ...configMap('kept'), metadata: { name: 'kept', resourceVersion: '1' } }, code: 409, reason: 'Conflict', message: 'Operation cannot be fulfilled on configmaps "kept": the object has been modified; please apply your changes to the latest version and try again' },
-  { request: `PUT ${CONFIGMAPS}/kept`, body: { ...configMap('kept'), metadata: { name: 'kept', uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on configmaps "kept": Precondition failed: UID in precondition: abc, UID in object meta: / },
+  { request: `PUT ${CONFIGMAPS}/kept`, body: { ...configMap('kept'), metadata: { name: 'kept', uid: 'abc' } }, code: 409, reason: 'Conflict', message: /^Operation cannot be fulfilled on configmaps "kept": StorageError: invalid object, Code: 4, Key: \/registry\/configmaps\/default\/kept, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: abc, UID in object meta: / },
   { request: `PATCH ${CONFIGMAPS}/none`, body: {}, headers: MERGE_PATCH, code: 404, reason: 'NotFound', message: 'configmaps "none" not found' },
   { request: `PATCH ${CONFIGMAPS}/kept`, body: { metadata: { resourceVersion: '1' } }, headers: MERGE_PATCH, code: 409, reason: 'Conflict', message: /the object has been modified/ },
   { request: `PATCH ${CONFIGMAPS}/kept`, body: {}, headers: { 'content-type': 'application/json' }, code: 415, reason: 'UnsupportedMediaType', message: '415: Unsupported Media Type' },
@@ -65,6 +65,11 @@ test('refusals carry upstream\'s code, reason and words', async () => {
     if (typeof message === 'string') assert.equal(answer.body.message, message);
     else assert.match(answer.body.message, message);
   }
+});
+
+test('a name that is taken may be tried again where it could have been generated', async () => {
+  const answer = await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap('kept'), metadata: { name: 'kept', generateName: 'k-' } } });
+  assert.deepEqual([answer.status, answer.headers['retry-after'], answer.body.message], [409, '1', 'configmaps "kept" already exists, the server was not able to generate a unique name for the object']);
 });
 
 test('generateName makes names; unknown fields warn; dry run stores nothing', async () => {
@@ -132,9 +137,13 @@ test('finalizers hold an object until the last one goes', async () => {
   const added = await server.request(`PATCH ${CONFIGMAPS}/held`, { body: { metadata: { finalizers: ['example.com/wait', 'example.com/more'] } }, headers: MERGE_PATCH });
   assert.equal(added.status, 422);
   assert.match(added.body.message, /no new finalizers can be added if the object is being deleted, found new finalizers \[\]string\{"example\.com\/more"\}/);
-  const last = await server.request(`PATCH ${CONFIGMAPS}/held`, { body: { metadata: { finalizers: null } }, headers: MERGE_PATCH });
-  assert.equal(last.status, 200);
-  assert.equal(last.body.metadata.uid, body.metadata.uid);
+  const again = await server.request(`POST ${CONFIGMAPS}`, { body: configMap('held') });
+  assert.deepEqual([again.status, again.body.message], [409, 'object is being deleted: configmaps "held" already exists']);
+  for (const query of ['?dryRun=All', '']) {
+    const last = await server.request(`PATCH ${CONFIGMAPS}/held${query}`, { body: { metadata: { finalizers: null } }, headers: MERGE_PATCH });
+    assert.equal(last.status, 200);
+    assert.deepEqual([last.body.metadata.uid, last.body.metadata.resourceVersion], [body.metadata.uid, deleted.body.metadata.resourceVersion]);
+  }
   assert.equal((await server.request(`GET ${CONFIGMAPS}/held`)).status, 404);
 });
 
@@ -167,8 +176,26 @@ test('a pod is bound, deleted gracefully, then at once', async () => {
   assert.equal((await server.request(`DELETE ${PODS}/p`)).body.metadata.deletionGracePeriodSeconds, 30);
   const shorter = await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=5`);
   assert.equal(shorter.body.metadata.deletionGracePeriodSeconds, 5);
-  assert.equal((await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=0`)).status, 200);
+  const watch = await server.watch(`${PODS}?watch=1&fieldSelector=metadata.name%3Dp&resourceVersion=${shorter.body.metadata.resourceVersion}`);
+  const tried = await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=0&dryRun=All`);
+  assert.deepEqual([tried.body.metadata.deletionGracePeriodSeconds, tried.body.metadata.resourceVersion], [0, shorter.body.metadata.resourceVersion]);
+  const gone = await server.request(`DELETE ${PODS}/p?gracePeriodSeconds=0`);
+  assert.equal(gone.status, 200);
   assert.equal((await server.request(`GET ${PODS}/p`)).status, 404);
+  // Its end is seen before it goes.
+  const events = [await watch.next(), await watch.next()];
+  assert.deepEqual(events.map(({ type, object }) => [type, object.metadata?.deletionGracePeriodSeconds]), [['MODIFIED', 0], ['DELETED', 0]]);
+  assert.equal(gone.body.metadata.resourceVersion, events[1]!.object.metadata?.resourceVersion);
+  watch.close();
+});
+
+test('a PUT that creates does not ask of which version it is', async () => {
+  const answer = await server.request('PUT /apis/coordination.k8s.io/v1/namespaces/default/leases/anew', { body: { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1', metadata: { name: 'anew', resourceVersion: '7' } } });
+  assert.equal(answer.status, 201, answer.text);
+});
+
+test('nothing is tried in a container or behind a proxy', async () => {
+  for (const path of [`POST ${PODS}/none/exec`, 'GET /api/v1/nodes/none/proxy']) assert.equal((await server.request(`${path}?dryRun=All`)).body.message, 'dryRun is not supported');
 });
 
 test('eviction respects a disruption budget', async () => {
@@ -333,9 +360,12 @@ test('a generated name that is taken is tried again, and the object is prepared 
 
 test('deletecollection takes what the selector names', async () => {
   for (const [name, group] of [['d1', 'x'], ['d2', 'x'], ['d3', 'y']]) await server.request(`POST ${CONFIGMAPS}`, { body: { ...configMap(name!), metadata: { name, labels: { group } } } });
-  const answer = await server.request(`DELETE ${CONFIGMAPS}?labelSelector=group%3Dx`);
-  assert.equal(answer.status, 200, answer.text);
-  assert.equal(answer.body.items.length, 2);
+  const list = `${CONFIGMAPS}?labelSelector=group%3Dx`;
+  assert.equal((await server.request(`DELETE ${list}&resourceVersionMatch=Exact`)).status, 422);
+  const before = await server.request(`GET ${list}&limit=1`), first = await server.request(`DELETE ${list}&limit=1`);
+  assert.equal(first.status, 200, first.text);
+  assert.deepEqual([first.body.items, typeof first.body.metadata.continue], [before.body.items, 'string']);
+  assert.deepEqual((await server.request(`DELETE ${list}`)).body.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name), ['d2']);
   const left = await server.request(`GET ${CONFIGMAPS}?labelSelector=group`);
   assert.deepEqual(left.body.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name), ['d3']);
 });

@@ -15,7 +15,7 @@ import { successStatus } from '../respond.ts';
 import { inVersion, notOfThisShape, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
 import { requireRevision } from './get.ts';
 import { metadataOfPage, renderList, selectPage } from './list.ts';
-import { checkDryRun, checkListOptions, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';
+import { checkDryRun, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';
 
 /** Upstream's limit on request bodies. */
 export const MAX_BODY_BYTES = 3 * 1024 * 1024;
@@ -203,11 +203,11 @@ function bodyDeleteOptions(bytes: Buffer, context: RequestContext): KubeObject {
 /** Deletions under way at once. The answer is the list of what was there before. */
 const COLLECTION_WORKERS = 16;
 
+/** Deletes one page of what is selected and answers that page, as it was before. */
 export async function removeCollection(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
   const view = viewOptions(context, core.clock.now(), endpoint);
-  const deletion = await readDeleteOptions(context);
   const options = parseListOptions(endpoint, context.info.query);
-  checkListOptions(options, context.info.query);
+  const deletion = await readDeleteOptions(context);
   requireRevision(core, options.resourceVersion);
   const page = await selectPage(endpoint, { core, namespace: target.namespace, options });
   const write = writeContext(context, { dryRun: deletion.dryRun, options: deleteOptionsObject(deletion) });

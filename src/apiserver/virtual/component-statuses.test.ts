@@ -17,6 +17,9 @@ test('components are known by their leases, and the store by itself', async () =
     const one = await server.request('GET /api/v1/componentstatuses/scheduler');
     assert.deepEqual([one.status, one.body.metadata.name, one.headers['warning']], [200, 'scheduler', '299 - "v1 ComponentStatus is deprecated in v1.19+"']);
     assert.equal((await server.request('GET /api/v1/componentstatuses/none')).status, 404);
+    for (const [selector, count] of [['fieldSelector=metadata.name%3Detcd-0', 1], ['fieldSelector=metadata.name!%3Detcd-0', 2], ['labelSelector=a', 0]] as const) {
+      assert.equal((await server.request(`GET /api/v1/componentstatuses?${selector}`)).body.items.length, count, selector);
+    }
     const table = await server.request('GET /api/v1/componentstatuses', { headers: { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io' } });
     assert.deepEqual(table.body.rows.map((row: { cells: string[] }) => row.cells.slice(0, 2).join(' ')), ['controller-manager Unhealthy', 'scheduler Healthy', 'etcd-0 Healthy']);
   } finally {

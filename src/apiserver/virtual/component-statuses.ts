@@ -7,6 +7,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { Lease } from '#api/types.ts';
 import type { ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
+import { parseListOptions } from '../verbs/options.ts';
 import { respondEncoded, tableOf, viewOptions } from '../views.ts';
 import type { Call } from './virtual.ts';
 
@@ -24,8 +25,10 @@ export async function componentStatuses({ endpoint, context, core }: Call): Prom
     if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatuses', name });
     return respondEncoded(view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found, { status: 200, options: view });
   }
-  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, all, { metadata: {}, options: view }), { status: 200, options: view });
-  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: all }, { status: 200, options: view });
+  const { labelSelector, fieldSelector } = parseListOptions(endpoint, context.info.query);
+  const chosen = all.filter(({ metadata }) => (labelSelector?.matches(undefined) ?? true) && (fieldSelector?.matches((field) => (field === 'metadata.name' ? metadata?.name ?? '' : '')) ?? true));
+  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, chosen, { metadata: {}, options: view }), { status: 200, options: view });
+  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: chosen }, { status: 200, options: view });
 }
 
 function component(name: string, problem: string | undefined): KubeObject {

@@ -37,7 +37,6 @@ export const replicasets = defineResource<ReplicaSet>({
   },
   status: { prepareForUpdate: keepAllButStatus, validateUpdate: (next) => checkReplicaStatus(next.status ?? {}) },
   warnings: (set, previous) => workloadWarnings(set, previous, { template: set.spec?.template, path: 'spec.template', namesPods: true }),
-  fieldSelectors: { 'status.replicas': (set) => String(set.status?.replicas ?? 0) },
   scale: replicasScale,
   table: {
     columns: columns('Name', 'Desired:integer', 'Current:integer', 'Ready:integer', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),

@@ -53,6 +53,7 @@ export const jobs = defineResource<Job>({
     return list;
   },
   fieldSelectors: { 'status.successful': (job) => String(job.status?.succeeded ?? 0) },
+  unknownFieldSelector: (field) => `field label ${JSON.stringify(field)} not supported for Job`,
   table: {
     columns: columns('Name', 'Status', 'Completions', 'Duration', 'Age', 'Containers:wide', 'Images:wide', 'Selector:wide'),
     row: (job, context) => [

@@ -16,6 +16,7 @@ export const runtimeclasses = defineResource<RuntimeClass>({
   group: 'node.k8s.io',
   plural: 'runtimeclasses',
   allowUnconditionalUpdate: false,
+  allowCreateOnUpdate: true,
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   validate: (runtimeClass) => {

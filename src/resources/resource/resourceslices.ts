@@ -36,6 +36,7 @@ export const resourceslices = defineResource<ResourceSlice>({
   validateUpdate: (next, previous) => check(next, previous),
   warnings: ({ spec }) => driverNameWarnings(spec?.driver, 'spec.driver'),
   fieldSelectors: { 'spec.nodeName': ({ spec }) => spec?.nodeName ?? '', 'spec.driver': ({ spec }) => spec?.driver ?? '' },
+  unknownFieldSelector: (field, apiVersion) => `field label not supported for ${apiVersion}, Kind=ResourceSlice: ${field}`,
   table: {
     columns: columns('Name', 'Node', 'Driver', 'Pool', 'Age'),
     row: (slice, context) => {
