@@ -204,7 +204,7 @@ class Watcher implements CacheListener, BroadcastMember {
     this.#unsubscribe = cache.subscribe(this);
     this.#replayedUpTo = core.cache.revision;
     const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
-    // Whoever reads bookmarks is told, also one who did not ask for the objects there are by name.
+    // Whoever reads bookmarks is told.
     this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
     if (wantsInitial) {
       const { keyPrefix } = this;

@@ -18,8 +18,8 @@ export interface FuzzAnswer { readonly status: number; readonly headers: Readonl
 export type Exchange = (request: FuzzRequest) => Promise<FuzzAnswer>;
 
 const MAY_FAIL = new Set([501, 503, 504]);
-/** What upstream too takes for faults of its own, without a reason: an applied object that does not fit its type, a version of a new object. */
-const UPSTREAM_FAULTS = /failed to create typed patch object|resourceVersion should not be set on objects to be created/;
+/** What upstream too takes for faults of its own, without a reason: an applied object that does not fit its type, versions of new objects or that are no numbers, a binding to nothing. */
+const UPSTREAM_FAULTS = /failed to create typed patch object|resourceVersion should not be set on objects to be created|strconv\.ParseUint: parsing|target\.(?:kind|name): |duplicate nodePort: |resource name may not be empty|invalid resource name /;
 /** Paths for people and probes, whose errors are texts. */
 const PLAIN_PATHS = /^\/(healthz|livez|readyz|metrics|debug)(\/|$)/;
 
