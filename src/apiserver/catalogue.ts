@@ -24,6 +24,8 @@ export interface VersionCodec {
   read(entry: CacheEntry): KubeObject;
   /** As it is to be stored; may be the object itself. */
   write(object: KubeObject): KubeObject | Promise<KubeObject>;
+  /** What the writer is answered: as whoever reads it next will see what was stored. written: what write() was given. */
+  readBack(stored: KubeObject, written: KubeObject): KubeObject;
 }
 
 /** One resource in one served version: what a URL names. */
@@ -107,9 +109,9 @@ export class Catalogue {
     return this.#endpoints.get(`${group}/${version}/${plural}`);
   }
 
-  /** Whether any version of it is served. */
+  /** Whether any version of it is served: of a group that the registry has. */
   servesGroup(group: string): boolean {
-    return this.endpoints.some(({ gvr }) => gvr.group === group);
+    return this.endpoints.some(({ gvr, isBuiltin }) => isBuiltin && gvr.group === group);
   }
 
   /** In the version objects are stored as, or else the preferred one; also when it is switched off for clients. */

@@ -63,7 +63,7 @@ const KIND_STRUCTURE = 'struct { APIVersion string "json:\\"apiVersion,omitempty
  * are read without a type.
  */
 function withReadableKind(target: DecodeTarget, { value, bytes }: { readonly value: unknown; readonly bytes: Buffer }): unknown {
-  if (target.decode) return value;
+  if (target.decode) return withGivenKind(target, { value, bytes });
   if (value === null || value === undefined) return {};
   const unreadable = (why: string): Error => unrecognized(target, { why: `couldn't get version/kind; json parse error: json: cannot unmarshal ${why}`, bytes });
   if (!isJsonObject(value)) throw unreadable(`${jsonTypeOf(value)} into Go value of type ${KIND_STRUCTURE}`);
@@ -73,6 +73,12 @@ function withReadableKind(target: DecodeTarget, { value, bytes }: { readonly val
   }
   const { apiVersion } = value as KubeObject;
   if (typeof apiVersion === 'string' && apiVersion.indexOf('/') !== apiVersion.lastIndexOf('/')) throw unrecognized(target, { why: `unexpected GroupVersion string: ${apiVersion}`, bytes });
+  return value;
+}
+
+/** The kind of a custom resource is no type's, so that it must be said. */
+function withGivenKind(target: DecodeTarget, { value, bytes }: { readonly value: unknown; readonly bytes: Buffer }): unknown {
+  if (isJsonObject(value) && !value['kind'] && !target.isOptions) throw unrecognized(target, { why: `Object 'Kind' is missing in '${bytes.toString()}'`, bytes });
   return value;
 }
 
@@ -124,13 +130,14 @@ function optionsOf(schema: ObjectSchema, value: object, mode: DecodeMode): KubeO
 function checkKind({ gvk, schema, alsoAccepted = [], decode, isOptions }: DecodeTarget, value: KubeObject): GroupVersionKind {
   const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
   const expected = apiVersionOf(gvk);
-  const apiVersion = typeof value.apiVersion === 'string' && value.apiVersion !== '' ? value.apiVersion : expected;
+  // Custom resources, which no type tells apart, must say their version.
+  const apiVersion = typeof value.apiVersion === 'string' && value.apiVersion !== '' ? value.apiVersion : decode && !isOptions ? '' : expected;
   if (kind === gvk.kind && (apiVersion === expected || isOptions)) return gvk;
   if (isOptions) throw statusErrors.badRequest(`no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"`);
   const other = alsoAccepted.find((accepted) => accepted.kind === kind && apiVersionOf(accepted) === apiVersion);
   if (other) return other;
   // Custom resources are known by their version; the kind is a value to them.
-  if (decode && apiVersion === expected) throw statusErrors.invalid({ ...gvk, name: String(value.metadata?.name ?? '') }, [fieldErrors.invalid('kind', kind, `must be ${gvk.kind}`)]);
+  if (decode && apiVersion === expected) throw statusErrors.invalid({ ...gvk, kind, name: String(value.metadata?.name ?? '') }, [fieldErrors.invalid('kind', kind, `must be ${gvk.kind}`)]);
   if (decode) throw statusErrors.badRequest(`the API version in the data (${apiVersion}) does not match the expected API version (${expected})`);
   const given = { ...parseApiVersion(apiVersion), kind };
   if (!schemaForKind(given)) {

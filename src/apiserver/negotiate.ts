@@ -47,7 +47,7 @@ export function negotiate(accept: string | undefined): Accepted {
 /** For custom resources, which have no wire form as a whole: clauses that ask for one are passed over, so that clients may offer both. */
 export function negotiateWithoutWireForm(accept: string | undefined): Accepted {
   const found = negotiate(accept);
-  return found.view === 'object' && found.encoding === 'protobuf' ? choose(accept ?? '', { serves: (view, encoding) => view !== 'object' || encoding !== 'protobuf', of: [MEDIA_TYPES.json, MEDIA_TYPES.yaml] }) : found;
+  return found.view === 'object' && found.encoding === 'protobuf' ? choose(accept ?? '', { serves: (view, encoding) => view !== 'object' || encoding !== 'protobuf', of: [MEDIA_TYPES.json, MEDIA_TYPES.yaml, MEDIA_TYPES.protobuf] }) : found;
 }
 
 /** For resources that no table is made of: clauses that ask for one are passed over. */

@@ -312,8 +312,9 @@ export class Objects {
     const stored = await codec.write(object);
     const written = await this.#put({ ...endpoint, codec: undefined }, stored === object ? deepClone(object) : stored, options);
     const { resourceVersion } = written.object.metadata ?? {};
-    if (resourceVersion !== undefined) object.metadata!.resourceVersion = resourceVersion;
-    return { object, get bytes() { return Buffer.from(JSON.stringify(object)); }, created: written.created };
+    const seen = codec.readBack(written.object, object);
+    if (resourceVersion !== undefined) seen.metadata = { ...seen.metadata, resourceVersion };
+    return { object: seen, get bytes() { return Buffer.from(JSON.stringify(seen)); }, created: written.created };
   }
 
   /** Answers the revision of the removal; without removing anything, the one expected. */
@@ -566,6 +567,12 @@ interface PlanOptions { readonly previous: KubeObject; readonly request: DeleteR
 function planDeletion(endpoint: Endpoint, { previous, request, nowMs }: PlanOptions): DeletionPlan {
   const next = deepClone(previous);
   const meta = next.metadata!;
+  const { beginDeletion } = endpoint.resource.behaviour;
+  if (beginDeletion && meta.deletionTimestamp === undefined) {
+    meta.deletionTimestamp = rfc3339(nowMs);
+    beginDeletion(next, nowMs);
+    return { kind: 'mark', next };
+  }
   const grace = markGraceful(endpoint, { next, request, nowMs });
   if (grace === 'pending') return { kind: 'nothing' };
   const finalizers = deletionFinalizers(endpoint, previous.metadata!, request);
@@ -609,12 +616,9 @@ function markDeleting(endpoint: Endpoint, meta: ObjectMeta, nowMs: number): void
   if (!isNamespace(endpoint)) meta.deletionGracePeriodSeconds = 0;
 }
 
-/** begins: it was not under deletion yet. */
-function deletionFinalizers(endpoint: Endpoint, { finalizers = [], deletionTimestamp }: ObjectMeta, request: DeleteRequest): string[] {
-  const begins = deletionTimestamp === undefined;
+function deletionFinalizers(endpoint: Endpoint, { finalizers = [] }: ObjectMeta, request: DeleteRequest): string[] {
   const wanted = propagation(endpoint, finalizers, request);
   const kept = finalizers.filter((finalizer) => finalizer !== ORPHAN && finalizer !== FOREGROUND);
-  for (const finalizer of endpoint.resource.behaviour.finalizersOnDelete ?? []) if (begins && !kept.includes(finalizer)) kept.push(finalizer);
   return wanted === 'Orphan' ? [...kept, ORPHAN] : wanted === 'Foreground' ? [...kept, FOREGROUND] : kept;
 }
 

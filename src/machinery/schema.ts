@@ -61,6 +61,8 @@ export interface ObjectSchema {
   readonly byName: ReadonlyMap<string, FieldSchema>;
   /** Accepts any field (preserve-unknown-fields). */
   readonly open?: boolean;
+  /** Of a custom resource: nothing is there before anyone gives it, what is defaulted neither. */
+  readonly startsEmpty?: boolean;
   /** Values of this type are replaced as a whole by server-side apply, wherever they are (x-kubernetes-map-type: atomic on the type). */
   readonly atomic?: boolean;
 }

@@ -99,8 +99,8 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly gracefulDelete?: (object: T, requestedSeconds: number | undefined) => number;
   /** Finalizers upstream's default propagation adds: 'orphan' or none when the client does not say. Default 'background'. */
   readonly defaultPropagation?: 'background' | 'orphan';
-  /** Put on when deleting begins: the server's own controllers take them off. */
-  readonly finalizersOnDelete?: readonly string[];
+  /** Called with the marked object, which may be changed, when it is first to be deleted: a finalizer is put on here that the server's own controllers take off. Nothing else is done then. */
+  readonly beginDeletion?: (object: T, nowMs: number) => void;
   /** Objects live this long after their last write (Events: 3600). */
   readonly ttlSeconds?: number;
   /** Never stored: the server answers create itself (reviews). Handled in apiserver/virtual/. */

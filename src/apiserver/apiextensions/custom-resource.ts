@@ -8,11 +8,13 @@ import { stabilityOf } from '#api/resources.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
 import { compileRules } from './rules-on-demand.ts';
+import { specScaleErrors, statusScaleErrors, type ScalePaths } from './scale-checks.ts';
 import { normalise } from './coerce.ts';
 import { customTable } from './custom-table.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { toStructural, type Structural } from './structural.ts';
 import { compileValidator, validateEmbedded, validateListTypes } from './validation.ts';
+import { compareVersions } from './version-order.ts';
 
 const VERBS = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'];
 const TERMINATING_VERBS = ['delete', 'deletecollection', 'get', 'list', 'watch'];
@@ -47,9 +49,9 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
   };
   const behaviour: ResourceBehaviour = {
     group, plural, allowUnconditionalUpdate: false, fieldSelectors: {},
-    ...(version.deprecated && { deprecation: version.deprecationWarning ?? `${group}/${version.name} ${names.kind} is deprecated` }),
+    ...(version.deprecated && { deprecation: version.deprecationWarning ?? deprecationOf(spec, { version, kind: names.kind }) }),
   };
-  const validate = validatorOf(node);
+  const { validate, validateStatus } = validatorsOf(node, version.subresources?.scale);
   return {
     group, plural, singular: names.singular ?? '', kind: names.kind, namespaced: spec.scope === 'Namespaced', shortNames: names.shortNames ?? [], categories: names.categories ?? [],
     versions: [served], storageApiVersion: apiVersionOf({ group, version: storage }), storagePrefix: customStoragePrefix(definition), hasStatus, scale, virtual: false, behaviour,
@@ -64,11 +66,18 @@ export function customResource(definition: CustomResourceDefinition, version: Cu
     prepareForStatusUpdate,
     validate: (object, { warn }) => validate(object, undefined, { warn }),
     validateUpdate: validate,
-    validateStatusUpdate: validate,
+    validateStatusUpdate: validateStatus,
     warnings: () => [],
     convert: (object) => object,
     served: (name) => (name === version.name ? served : undefined),
   };
+}
+
+/** Names the best version that is served and not on its way out. */
+function deprecationOf({ group, versions }: CustomResourceDefinition['spec'], { version, kind }: { readonly version: CustomResourceDefinitionVersion; readonly kind: string }): string {
+  const [best] = versions.filter(({ served, deprecated }) => served && !deprecated).map(({ name }) => name).toSorted(compareVersions);
+  const isBetter = best !== undefined && compareVersions(best, version.name) < 0;
+  return `${group}/${version.name} ${kind} is deprecated${isBetter ? `; use ${group}/${best} ${kind}` : ''}`;
 }
 
 function createWhileTerminating(): Error {
@@ -118,11 +127,14 @@ function prepareForStatusUpdate(next: KubeObject, previous: KubeObject): void {
 /** What keeps rules from being evaluated: values they could not read. */
 const BLOCKING = new Set<FieldError['type']>(['FieldValueNotSupported', 'FieldValueRequired', 'FieldValueTooLong', 'FieldValueTooMany', 'FieldValueTypeInvalid']);
 
-function validatorOf(node: Structural): (object: KubeObject, previous: KubeObject | undefined, context: Pick<HookContext, 'warn'>) => FieldError[] {
-  const validateValues = compileValidator(node);
+type Validate = (object: KubeObject, previous: KubeObject | undefined, context: Pick<HookContext, 'warn'>) => FieldError[];
+
+/** validateStatus: where the status is written alone, it is checked alone, but for the rules. */
+function validatorsOf(node: Structural, scale: ScalePaths | undefined): { readonly validate: Validate; readonly validateStatus: Validate } {
+  const validateValues = compileValidator(node), statusNode = node.properties.get('status');
+  const validateStatusValues = statusNode && compileValidator(statusNode);
   const rules = compileRules(node);
-  return (object, previous, { warn }) => {
-    const errors = validateValues(object, previous);
+  const finish = (errors: FieldError[], object: KubeObject, previous: KubeObject | undefined, warn: HookContext['warn']): FieldError[] => {
     errors.push(...validateEmbedded(object, node));
     const listErrors = validateListTypes(object, node);
     // What was wrong with lists before stays allowed.
@@ -133,11 +145,26 @@ function validatorOf(node: Structural): (object: KubeObject, previous: KubeObjec
     } else errors.push(...rules(object, previous, warn));
     return errors;
   };
+  return {
+    validate: (object, previous, { warn }) => {
+      const errors = validateValues(object, previous);
+      if (scale) errors.push(...specScaleErrors(object, scale), ...statusScaleErrors(object, scale));
+      return finish(errors, object, previous, warn);
+    },
+    validateStatus: (object, previous, { warn }) => {
+      const { status } = object as { readonly status?: unknown };
+      const errors = status === undefined || !validateStatusValues ? [] : validateStatusValues(status, previous?.['status']).map((error) => ({ ...error, field: within('status', error.field) }));
+      if (scale) errors.push(...statusScaleErrors(object, scale));
+      return finish(errors, object, previous, warn);
+    },
+  };
+}
+
+function within(parent: string, field: string): string {
+  return field === '<nil>' || field === '' ? parent : field.startsWith('[') ? parent + field : `${parent}.${field}`;
 }
 
 // ----------------------------------------------------------------------------------------------------------------- scale
-
-interface ScalePaths { readonly specReplicasPath: string; readonly statusReplicasPath: string; readonly labelSelectorPath?: string }
 
 function scaleOf({ specReplicasPath, statusReplicasPath, labelSelectorPath }: ScalePaths): ScaleSubresource<KubeObject> {
   const specPath = simplePath(specReplicasPath) ?? [], statusPath = simplePath(statusReplicasPath) ?? [], selectorPath = labelSelectorPath ? simplePath(labelSelectorPath) ?? [] : [];

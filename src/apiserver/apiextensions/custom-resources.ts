@@ -42,7 +42,7 @@ export function withCustomResourceChecks(resource: Resource): Resource {
   if (resource.group !== DEFINITIONS.group || resource.plural !== DEFINITIONS.resource) return resource;
   return {
     ...resource,
-    behaviour: { ...resource.behaviour, finalizersOnDelete: [CLEANUP] },
+    behaviour: { ...resource.behaviour, beginDeletion },
     applyDefaults: (object) => {
       resource.applyDefaults(object);
       readInnerSchemas(object as CustomResourceDefinition);
@@ -54,6 +54,22 @@ export function withCustomResourceChecks(resource: Resource): Resource {
       return [...resource.warnings(next, previous), ...unrecognizedFormats(next as CustomResourceDefinition).filter((format) => !known.has(format)).map((format) => `unrecognized format ${JSON.stringify(format)}`)];
     },
   };
+}
+
+/** Nothing of it goes before its objects do. */
+function beginDeletion(object: KubeObject, nowMs: number): void {
+  const definition = object as CustomResourceDefinition, { finalizers = [] } = object.metadata!;
+  if (!finalizers.includes(CLEANUP)) object.metadata!.finalizers = [...finalizers, CLEANUP];
+  setTerminating(definition, { status: 'True', reason: 'InstanceDeletionPending', message: 'CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon' }, nowMs);
+}
+
+interface Terminating { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }
+
+function setTerminating(definition: CustomResourceDefinition, condition: Terminating, nowMs: number): void {
+  const conditions = definition.status?.conditions ?? [];
+  const old = conditions.find(({ type }) => type === 'Terminating');
+  const next = withTime({ type: 'Terminating', ...condition }, { old, nowMs });
+  definition.status = { ...definition.status, conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next] } as NonNullable<CustomResourceDefinition['status']>;
 }
 
 function joined(errors: FieldError[], more: () => FieldError[]): FieldError[] {
@@ -250,19 +266,14 @@ export class CustomResources {
     }
   }
 
-  #setTerminating(name: string, condition: { readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }): Promise<void> {
-    return this.#modify(name, (definition) => {
-      const conditions = definition.status?.conditions ?? [];
-      const old = conditions.find(({ type }) => type === 'Terminating');
-      const next = withTime({ type: 'Terminating', ...condition }, { old, nowMs: this.#options.clock.now() });
-      definition.status = { ...definition.status, conditions: [...conditions.filter(({ type }) => type !== 'Terminating'), next] } as NonNullable<CustomResourceDefinition['status']>;
-    }, { subresource: 'status' });
+  #setTerminating(name: string, condition: Terminating): Promise<void> {
+    return this.#modify(name, (definition) => setTerminating(definition, condition, this.#options.clock.now()), { subresource: 'status' });
   }
 
   /** Deletes the objects, then lets the definition go. Called again each time one of the objects is gone. */
   async #cleanUp(definition: CustomResourceDefinition): Promise<void> {
     const name = definition.metadata!.name!;
-    if (!isConditionTrue(definition, 'Terminating')) await this.#setTerminating(name, { status: 'True', reason: 'InstanceDeletionInProgress', message: 'CustomResource deletion is in progress' });
+    if (terminatingReason(definition) !== 'InstanceDeletionInProgress') await this.#setTerminating(name, { status: 'True', reason: 'InstanceDeletionInProgress', message: 'CustomResource deletion is in progress' });
     const served = this.#served.get(name);
     if (served) {
       await this.#deleteObjects(served);
@@ -315,6 +326,10 @@ const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'd
 /** Every object was written under this very schema in this version: stored bytes can be answered as they are. */
 function isAlwaysCurrent({ metadata, spec, status }: CustomResourceDefinition, version: CustomResourceDefinitionVersion): boolean {
   return version.storage && metadata?.generation === 1 && spec.versions.length >= 1 && (status?.storedVersions ?? []).every((stored) => stored === version.name);
+}
+
+function terminatingReason({ status }: CustomResourceDefinition): string | undefined {
+  return status?.conditions?.find(({ type }) => type === 'Terminating')?.reason;
 }
 
 function fieldsOfMetadata({ metadata }: KubeObject): Record<string, string> {

@@ -57,8 +57,20 @@ function isIsbn13(text: string): boolean {
   return sum % 10 === 0;
 }
 
+/** One label, or several of which the last is of two letters at least. */
 function isHostname(text: string): boolean {
-  return text.length <= 255 && text.split('.').every((label) => /^[a-zA-Z0-9\p{L}]([a-zA-Z0-9\p{L}-]{0,61}[a-zA-Z0-9\p{L}])?$/u.test(label));
+  const labels = text.split('.'), last = labels.pop()!;
+  if (Buffer.byteLength(text) > 255 || [...labels, last].some((label) => Buffer.byteLength(label) > 63)) return false;
+  if (labels.length === 0) return /^[a-zA-Z0-9\p{S}\p{L}](?:-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?$/u.test(last);
+  return /^[a-zA-Z\p{L}]{2,63}$/u.test(last) && labels.every((label) => /^[a-zA-Z0-9\p{S}\p{L}](?:[a-zA-Z0-9\p{S}\p{L}-]{0,61}[a-zA-Z0-9\p{S}\p{L}])?$/u.test(label));
+}
+
+const ADDRESS = /^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/;
+
+/** Alone, or in angle brackets behind a name, as mail headers have it. */
+function isEmail(text: string): boolean {
+  const named = /^(?:"(?:[^"\\]|\\.)*"|[^"<>@,;:\\()[\]]*)\s*<([^<>]*)>$/.exec(text.trim());
+  return ADDRESS.test(named?.[1] ?? text.trim());
 }
 
 const dnsLabel = matches(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
@@ -66,10 +78,10 @@ const dnsLabel = matches(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 export const STRING_FORMATS: Readonly<Record<string, Check>> = {
   bsonobjectid: matches(/^[0-9a-fA-F]{24}$/),
   uri: (text) => URL.canParse(text) || text.startsWith('/'),
-  email: matches(/^[^\s@<>,;:"]+@[^\s@<>,;:"]+$/),
+  email: isEmail,
   hostname: isHostname,
   ipv4: (text) => parseIP(text)?.family === 4,
-  ipv6: (text) => parseIP(text)?.family === 6,
+  ipv6: (text) => text.includes(':') && parseIP(text) !== undefined,
   cidr: (text) => parseCIDR(text) !== undefined,
   mac: matches(/^([0-9a-fA-F]{2}([:-])([0-9a-fA-F]{2}\2)*[0-9a-fA-F]{2}|([0-9a-fA-F]{4}\.)+[0-9a-fA-F]{4})$/),
   uuid: matches(new RegExp(`^${UUID}[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$`, 'i')),
@@ -83,7 +95,7 @@ export const STRING_FORMATS: Readonly<Record<string, Check>> = {
   ssn: matches(/^\d{3}[- ]?\d{2}[- ]?\d{4}$/),
   hexcolor: matches(/^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$/),
   rgbcolor: matches(/^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$/),
-  byte: matches(/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/),
+  byte: matches(/^(?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/),
   password: () => true,
   date: isDate,
   duration: isDuration,

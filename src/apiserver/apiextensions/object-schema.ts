@@ -11,7 +11,7 @@ export function toObjectSchema(node: Structural, name: string): ObjectSchema {
   const envelope = envelopeFields();
   const own = new Set(envelope.map((field) => field.name));
   const fields = [...envelope, ...fieldsOf(node, name).filter((field) => !own.has(field.name))];
-  return { name, fields, byName: new Map(fields.map((field) => [field.name, field])), ...(node.preserves && { open: true }) };
+  return { name, fields, byName: new Map(fields.map((field) => [field.name, field])), startsEmpty: true, ...(node.preserves && { open: true }) };
 }
 
 function fieldsOf(node: Structural, name: string): FieldSchema[] {

@@ -187,9 +187,9 @@ function numberChecks(schema: JsonObject): Check[] {
   if (multipleOf !== undefined) onNumber((value) => !isMultiple(value, multipleOf), `should be a multiple of ${multipleOf}`);
   if (maximum !== undefined) onNumber(exclusiveMaximum ? (value) => value >= maximum : (value) => value > maximum, `should be less than ${exclusiveMaximum ? '' : 'or equal to '}${maximum}`);
   if (minimum !== undefined) onNumber(exclusiveMinimum ? (value) => value <= minimum : (value) => value < minimum, `should be greater than ${exclusiveMinimum ? '' : 'or equal to '}${minimum}`);
-  const range = format === undefined ? undefined : INTEGER_RANGES[format];
-  if (range && type === 'integer') checks.push(({ value, path, errors }) => {
-    if (typeof value === 'number' && (value < range.low || value > range.high)) errors.push(fieldErrors.invalid('<nil>', '', `Checked value must be of type ${type} with format ${format} in ${path}`));
+  const { low, high } = INTEGER_RANGES[format ?? ''] ?? INTEGER_RANGES['int64']!;
+  if (type === 'integer') checks.push(({ value, path, errors }) => {
+    if (typeof value === 'number' && !(Number.isInteger(value) && value >= low && value <= high)) errors.push(fieldErrors.invalid('<nil>', '', `Checked value must be of type ${type} ${format ? `with format ${format}` : '(default format)'} in ${path}`));
   });
   return checks;
 }
@@ -298,7 +298,7 @@ function visitEmbedded(value: unknown, node: Structural | undefined, { path, err
 }
 
 function checkEmbedded(value: JsonObject, { path, errors }: { readonly path: string; readonly errors: FieldError[] }): void {
-  for (const name of ['apiVersion', 'kind']) if (typeof value[name] !== 'string' || value[name] === '') errors.push(fieldErrors.required(`${path}.${name}`, 'must not be empty'));
+  for (const name of ['apiVersion', 'kind']) if (typeof value[name] !== 'string' || value[name] === '') errors.push(fieldErrors.required(`${path}.${name}`, value[name] === '' ? 'must not be empty' : ''));
   const metadata = value['metadata'] as ObjectMeta | undefined;
   if (!isJsonObject(metadata)) return;
   const { name = 'name', ...rest } = metadata as ObjectMeta;

@@ -1,6 +1,7 @@
 /**
- * Between what is stored of a custom resource and the version a client speaks. What was stored under an older schema or version is
- * pruned, defaulted and converted when it is read; what is written is converted to the storage version.
+ * Between what is stored of a custom resource and the version a client speaks. What is read is pruned and defaulted by the schema of the version it
+ * was stored as, whatever that was then, and converted; what is written is converted to the storage version. Without a webhook only the apiVersion
+ * differs: fields that the other version does not know are its readers' to see, as upstream has it.
  */
 import { deepClone } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
@@ -18,40 +19,33 @@ export interface Versions {
 }
 
 /** An object of one version in another: the object itself when it is of that already, else a new one. Rejects as `convert` does. */
-export function conversionOf({ nodeOf, convert }: Pick<Versions, 'nodeOf' | 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
+export function conversionOf({ convert }: Pick<Versions, 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
   return (object, to) => {
     if (object.apiVersion === to) return object;
     if (convert) return convert([object], to).then(([converted]) => converted!);
-    const copy = deepClone(object);
-    changeVersion(copy, to, nodeOf);
-    return copy;
+    return { ...deepClone(object), apiVersion: to };
   };
-}
-
-/** Only the apiVersion differs; fields the other version does not know go. */
-function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf']): void {
-  if (object.apiVersion === to) return;
-  object.apiVersion = to;
-  const node = nodeOf(parseApiVersion(to).version);
-  if (node) normalise(object, node);
 }
 
 export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, apiVersion: string, parse: (entry: CacheEntry) => KubeObject): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
-  const toVersion = conversionOf({ nodeOf, convert });
+  const toVersion = conversionOf({ convert });
   /** By parsed form, which the cache keeps within its bound. */
   const normalised = new WeakMap<KubeObject, KubeObject>();
   /** What the webhook answered, as long as the entry is remembered by anyone. */
   const converted = new WeakMap<CacheEntry, KubeObject>();
 
+  const readStored = (object: KubeObject): void => {
+    const node = nodeOf(parseApiVersion(object.apiVersion ?? '').version) ?? nodeOf(version);
+    if (node) normalise(object, node);
+  };
   const asStored = (entry: CacheEntry): KubeObject => {
     const parsed = parse(entry);
     let object = normalised.get(parsed);
     if (!object) {
       object = deepClone(parsed);
-      const node = nodeOf(parseApiVersion(object.apiVersion ?? '').version) ?? nodeOf(version);
-      if (node) normalise(object, node);
-      if (!convert) changeVersion(object, apiVersion, nodeOf);
+      readStored(object);
+      if (!convert) object.apiVersion = apiVersion;
       normalised.set(parsed, object);
     }
     return object;
@@ -68,5 +62,12 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
     },
     read: (entry) => converted.get(entry) ?? asStored(entry),
     write: (object) => toVersion(object, storageApiVersion),
+    readBack: (stored, written) => {
+      // What the webhook made of it, it would make the other way again.
+      if (convert) return written;
+      const object = deepClone(stored);
+      readStored(object);
+      return { ...object, apiVersion };
+    },
   };
 }

@@ -39,10 +39,10 @@ export class DiscoveryDocuments {
     return this.#make(path, () => this.#classic(path));
   }
 
-  /** Whether any version of it is served, here or by an extension server. */
+  /** Whether any version of it is served, of those that have routes of their own: here by the registry, or by an extension server. */
   hasGroup(group: string): boolean {
     this.#refresh();
-    return this.#groups.some(({ name }) => name === group);
+    return this.#groups.some(({ name, versions }) => name === group && versions.some(({ endpoints, extension }) => extension !== undefined || endpoints.some(({ isBuiltin }) => isBuiltin)));
   }
 
   /** Of '/api' or '/apis', as apidiscovery.k8s.io/v2. */

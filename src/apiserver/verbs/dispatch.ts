@@ -107,6 +107,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const { info } = context;
   const { subresource, verb } = info;
   const served = endpoint.served.subresources.get(subresource);
+  if (!endpoint.isBuiltin) demandCustomSubresource(endpoint, context);
   if (!served || (endpoint.resource.namespaced && info.namespace === '') || (info.rest !== '' && subresource !== 'proxy')) throw statusErrors.pathNotFound();
   const target = { namespace: endpoint.resource.namespaced ? info.namespace : '', name: info.name };
   const stored = endpoint as StoredEndpoint;
@@ -130,6 +131,13 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
     case 'patch': return patch(stored, call(context, core, target), { subresource });
     default: throw statusErrors.pathMethodNotAllowed();
   }
+}
+
+/** Custom resources have no routes of their own: what they do not serve is absent, or not done. */
+function demandCustomSubresource({ served, groupResource }: Endpoint, { info }: RequestContext): void {
+  const found = served.subresources.get(info.subresource);
+  if (!found) throw statusErrors.notFound({ ...groupResource, name: info.name });
+  if (!found.verbs.includes(info.verb)) throw statusErrors.methodNotAllowed(groupResource, info.verb);
 }
 
 // -------------------------------------------------------------------------------------------------------------- connect

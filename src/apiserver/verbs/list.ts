@@ -94,7 +94,12 @@ function readyList(endpoint: StoredEndpoint, { core, form, prefix }: { readonly 
 }
 
 function listHead(endpoint: Endpoint, metadata: ListMeta): Buffer {
-  return Buffer.from(`{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`);
+  return Buffer.from(`{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(shownMetadata(endpoint, metadata))},"items":[`);
+}
+
+/** Lists of custom resources say that there is no more. */
+function shownMetadata({ isBuiltin }: Endpoint, metadata: ListMeta): ListMeta {
+  return isBuiltin ? metadata : { continue: '', ...metadata };
 }
 
 interface ReadyItems { readonly form: ReadyForm; readonly slabs: readonly Slab[] }
@@ -269,7 +274,7 @@ function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly 
       // An empty one is null, as clients of upstream's find it.
       items: objects.length === 0 ? null : objects.map((object) => metadataOf(object, accepted.viewVersion)),
     };
-    default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: metadata as KubeObject['metadata'] & object, items: objects.map((object) => (endpoint.isBuiltin ? withoutType(inVersion(endpoint, object)) : inVersion(endpoint, object))) };
+    default: return { kind: listKindOf(endpoint), apiVersion: endpoint.apiVersion, metadata: shownMetadata(endpoint, metadata) as KubeObject['metadata'] & object, items: objects.map((object) => (endpoint.isBuiltin ? withoutType(inVersion(endpoint, object)) : inVersion(endpoint, object))) };
   }
 }
 

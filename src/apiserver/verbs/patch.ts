@@ -1,5 +1,5 @@
 /** PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
-import { statusErrors } from '#machinery/errors.ts';
+import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { deepClone, parseJson } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
@@ -67,7 +67,7 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
     ...(prepare ? { prepare } : {}),
     change: (current) => {
       const changed = applyPatch(read, inVersion(endpoint, current!), endpoint.schema);
-      return toStorage(endpoint, patched(endpoint, changed, call));
+      return toStorage(endpoint, patched(endpoint, changed, { ...call, read }));
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
   return respondWithObject(endpoint, written, { status: 200, options: view });
@@ -100,9 +100,13 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
 }
 
 /** The result of a patch, checked as a body of the kind would be. */
-function patched(endpoint: Endpoint, value: unknown, { context, target }: WriteCall): KubeObject {
+function patched(endpoint: Endpoint, value: unknown, { context, target, read }: WriteCall & { readonly read?: ReadPatch }): KubeObject {
   const { fieldValidation } = parseMutationOptions(context, 'PatchOptions');
-  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: fieldValidation, warn: (message) => void context.warnings.push(message) });
+  // Of these, what a strict client's patch made is the patch's fault.
+  const isStrict = fieldValidation === 'strict' && (read?.kind === 'json' || read?.kind === 'merge'), problems: string[] = [];
+  const warn = (message: string): void => void (isStrict ? problems : context.warnings).push(message);
+  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: isStrict ? 'warn' : fieldValidation, warn });
+  if (problems.length > 0) throw statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', JSON.stringify(value), `strict decoding error: ${problems.join(', ')}`)]);
   checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;
 }

@@ -57,7 +57,7 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
   const written = await objects.update(endpoint, {
     face: {
       gvk: SCALE, show: (object) => scaleOf(endpoint, object),
-      take: (object, scale) => endpoint.resource.scale!.setReplicas(object, replicasOf(scale, target.name)),
+      take: (object, scale) => endpoint.resource.scale!.setReplicas(object, replicasOf(endpoint, scale, target.name)),
     },
     applied: true,
     change: async (current) => {
@@ -86,7 +86,7 @@ async function own(scale: KubeObject, { live, ...writer }: { readonly live: Kube
 /** The object as its Scale says, its metadata but for preconditions as it was. */
 function withScale(endpoint: StoredEndpoint, current: KubeObject, scale: KubeObject): KubeObject {
   const object = deepClone(current);
-  endpoint.resource.scale!.setReplicas(object, replicasOf(scale, current.metadata?.name ?? ''));
+  endpoint.resource.scale!.setReplicas(object, replicasOf(endpoint, scale, current.metadata?.name ?? ''));
   const meta = object.metadata!;
   const managedFields = managedFieldsWithScale(current, scale.metadata?.managedFields ?? [], { paths: replicasPaths(endpoint), apiVersion: endpoint.apiVersion });
   if (managedFields.length > 0) meta.managedFields = managedFields;
@@ -98,9 +98,10 @@ function withScale(endpoint: StoredEndpoint, current: KubeObject, scale: KubeObj
   return object;
 }
 
-function replicasOf(scale: KubeObject, name: string): number {
+/** What a custom resource may have there, its own validation says. */
+function replicasOf({ isBuiltin }: StoredEndpoint, scale: KubeObject, name: string): number {
   const replicas = (scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0;
-  if (replicas < 0) throw statusErrors.invalid({ ...SCALE, name }, [fieldErrors.invalid('spec.replicas', replicas, 'must be greater than or equal to 0')]);
+  if (replicas < 0 && isBuiltin) throw statusErrors.invalid({ ...SCALE, name }, [fieldErrors.invalid('spec.replicas', replicas, 'must be greater than or equal to 0')]);
   return replicas;
 }
 

@@ -33,7 +33,7 @@ function plansOf(schema: ObjectSchema): readonly Plan[] {
 export function blankOf(schema: ObjectSchema): JsonObject {
   let known = blanks.get(schema);
   if (!known) {
-    known = decodeObject(schema, {}, 'ignore').object as JsonObject;
+    known = schema.startsEmpty ? {} : decodeObject(schema, {}, 'ignore').object as JsonObject;
     addRequiredLists(known, schema);
     blanks.set(schema, known);
   }

@@ -122,8 +122,10 @@ function compareInto({ before, after, place, path }: Pair, comparison: Compariso
   if (before === undefined && after === undefined) return;
   const left = before === undefined ? undefined : childShape(before, place);
   const right = after === undefined ? undefined : childShape(after, place);
-  const shape = left ?? right!;
-  const changesShape = left !== undefined && right !== undefined && left.kind !== right.kind;
+  // A list that is null is an empty one.
+  const isNullList = (before === null && right?.kind === 'items') || (after === null && left?.kind === 'items');
+  const shape = before === null && isNullList ? right! : left ?? right!;
+  const changesShape = left !== undefined && right !== undefined && left.kind !== right.kind && !isNullList;
   const isLeaf = shape.kind === 'leaf' || changesShape || (isBare(before) && isBare(after));
   if (before === undefined) comparison.added.insert(path);
   else if (after === undefined) comparison.removed.insert(path);

@@ -77,7 +77,6 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     validateUpdate: (next) => {
       const errors = new Errors(), names = next.status?.acceptedNames;
       if (names) checkNamesForm(names, STATUS.child('acceptedNames'), errors);
-      checkStoredVersions(next, errors);
       return errors.list;
     },
   },

@@ -164,16 +164,17 @@ test('Admission webhook, fail closed', async () => {
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
 /** Makes a definition, waits until it is served; takes it away after the test. */
-async function define(plural: string, versions: readonly object[], act: (path: (version: string) => string) => Promise<void>): Promise<void> {
-  const group = 'webhook.example.com', name = `${plural}.${group}`;
+async function define(plural: string, versions: readonly object[], act: (path: (version: string) => string, post: (version: string, data: object) => ReturnType<typeof request>) => Promise<void>): Promise<void> {
+  const group = 'webhook.example.com', name = `${plural}.${group}`, kind = plural.slice(0, -1).replace(/^./, (first) => first.toUpperCase());
+  const path = (version: string): string => `/apis/${group}/${version}/namespaces/default/${plural}`;
   const watch = await bench.server.watch(`${CRDS}?watch=true&fieldSelector=metadata.name=${name}`);
   try {
-    ok(await request(`POST ${CRDS}`, { body: { metadata: { name }, spec: { group, scope: 'Namespaced', names: { plural, kind: plural.slice(0, -1).replace(/^./, (first) => first.toUpperCase()) }, versions } } }));
+    ok(await request(`POST ${CRDS}`, { body: { metadata: { name }, spec: { group, scope: 'Namespaced', names: { plural, kind }, versions } } }));
     for (;;) {
       const { conditions } = ((await watch.next()).object['status'] ?? {}) as { conditions?: { type: string; status: string }[] | null };
       if (conditions?.some(({ type, status }) => type === 'Established' && status === 'True')) break;
     }
-    await act((version) => `/apis/${group}/${version}/namespaces/default/${plural}`);
+    await act(path, (version, data) => request(`POST ${path(version)}`, { body: { apiVersion: `${group}/${version}`, kind, metadata: { name: 'x' }, data } }));
   } finally {
     watch.close();
     await bench.clean();
@@ -186,11 +187,11 @@ const anyData = schemaOf({ 'x-kubernetes-preserve-unknown-fields': true });
 const version = (name: string, storage: boolean, schema: object): object => ({ name, served: true, storage, schema });
 const onCustom = { rules: [{ ...EVERYTHING, operations: ['CREATE', 'UPDATE', 'DELETE'], apiGroups: ['webhook.example.com'], resources: ['*'] }] };
 
-test('Admission webhook, deny custom resource create and delete', () => define('denials', [version('v1', true, anyData)], async (path) => {
+test('Admission webhook, deny custom resource create and delete', () => define('denials', [version('v1', true, anyData)], async (path, post) => {
   bench.decisions['/deny'] = ({ operation, object, oldObject }) => ((operation === 'DELETE' ? oldObject : object).data?.unwanted ? deny : { allowed: true });
   await bench.validating('v', bench.webhook('deny', onCustom));
-  denied(await request(`POST ${path('v1')}`, { body: { metadata: { name: 'x' }, data: { unwanted: 'yes' } } }), /unwanted data/);
-  ok(await request(`POST ${path('v1')}`, { body: { metadata: { name: 'x' }, data: {} } }));
+  denied(await post('v1', { unwanted: 'yes' }), /unwanted data/);
+  ok(await post('v1', {}));
   denied(await request(`PATCH ${path('v1')}/x`, { body: { data: { unwanted: 'yes' } }, headers: MERGE }), /unwanted data/);
   await request(`DELETE ${ADMISSION}/validatingwebhookconfigurations/v`);
   ok(await request(`PATCH ${path('v1')}/x`, { body: { data: { unwanted: 'yes' } }, headers: MERGE }));
@@ -204,35 +205,35 @@ test('Admission webhook, deny custom resource definition', async () => {
   denied(await request(`POST ${CRDS}`, { body: { metadata: { name: 'xs.webhook.example.com' }, spec: { group: 'webhook.example.com', scope: 'Namespaced', names: { plural: 'xs', kind: 'X' }, versions: [version('v1', true, anyData)] } } }), /unwanted data/);
 });
 
-test('Admission webhook, mutate custom resource', () => define('changes', [version('v1', true, anyData)], async (path) => {
+test('Admission webhook, mutate custom resource', () => define('changes', [version('v1', true, anyData)], async (path, post) => {
   bench.decisions['/one'] = ({ object }) => (object.data.start ? setData('one', 'yes') : { allowed: true });
   bench.decisions['/two'] = ({ object }) => (object.data.one ? setData('two', 'yes') : { allowed: true });
   await bench.mutating('m', bench.webhook('one', onCustom), bench.webhook('two', onCustom));
-  assert.deepEqual((await request(`POST ${path('v1')}`, { body: { metadata: { name: 'x' }, data: { start: 'yes' } } })).body.data, { start: 'yes', one: 'yes', two: 'yes' });
+  assert.deepEqual((await post('v1', { start: 'yes' })).body.data, { start: 'yes', one: 'yes', two: 'yes' });
 }));
 
-test('Admission webhook, mutate custom resource with different stored version', () => define('stories', [version('v1', true, anyData), version('v2', false, anyData)], async (path) => {
+test('Admission webhook, mutate custom resource with different stored version', () => define('stories', [version('v1', true, anyData), version('v2', false, anyData)], async (path, post) => {
   bench.decisions['/one'] = () => setData('one', 'yes');
   await bench.mutating('m', bench.webhook('one', { rules: [{ ...ON_CONFIGMAPS, apiGroups: ['webhook.example.com'], apiVersions: ['*'], resources: ['stories'] }] }));
-  ok(await request(`POST ${path('v1')}`, { body: { metadata: { name: 'x' }, data: {} } }));
+  ok(await post('v1', {}));
   const stored = [{ op: 'replace', path: '/spec/versions/0/storage', value: false }, { op: 'replace', path: '/spec/versions/1/storage', value: true }];
   ok(await request(`PATCH ${CRDS}/stories.webhook.example.com`, { body: stored, headers: JSON_PATCH }));
   const patched = ok(await request(`PATCH ${path('v1')}/x`, { body: { data: { more: 'yes' } }, headers: MERGE }));
   assert.deepEqual([patched.body.apiVersion, patched.body.data], ['webhook.example.com/v1', { one: 'yes', more: 'yes' }]);
 }));
 
-test('custom resources are shown in the version of the rule, and changed through it', () => define('faces', [version('v1', true, anyData), version('v2', false, anyData)], async (path) => {
+test('custom resources are shown in the version of the rule, and changed through it', () => define('faces', [version('v1', true, anyData), version('v2', false, anyData)], async (path, post) => {
   bench.decisions['/one'] = () => setData('one', 'yes');
   await bench.mutating('m', bench.webhook('one', { rules: [{ ...ON_CONFIGMAPS, apiGroups: ['webhook.example.com'], apiVersions: ['v1'], resources: ['faces'] }] }));
-  const { body } = ok(await request(`POST ${path('v2')}`, { body: { metadata: { name: 'x' }, data: {} } }));
+  const { body } = ok(await post('v2', {}));
   assert.deepEqual([body.apiVersion, body.data], ['webhook.example.com/v2', { one: 'yes' }]);
   const [sent] = bench.requests;
   assert.deepEqual([sent?.request['object'].apiVersion, sent?.request['requestKind'].version, sent?.request['kind'].version], ['webhook.example.com/v1', 'v2', 'v1']);
 }));
 
-test('Admission webhook, mutate custom resource with pruning', () => define('prunings', [version('v1', true, schemaOf({ properties: { start: { type: 'string' }, known: { type: 'string' } } }))], async (path) => {
+test('Admission webhook, mutate custom resource with pruning', () => define('prunings', [version('v1', true, schemaOf({ properties: { start: { type: 'string' }, known: { type: 'string' } } }))], async (path, post) => {
   bench.decisions['/known'] = () => setData('known', 'yes');
   bench.decisions['/unknown'] = () => setData('unknown', 'yes');
   await bench.mutating('m', bench.webhook('known', onCustom), bench.webhook('unknown', onCustom));
-  assert.deepEqual((await request(`POST ${path('v1')}`, { body: { metadata: { name: 'x' }, data: { start: 'yes' } } })).body.data, { start: 'yes', known: 'yes' });
+  assert.deepEqual((await post('v1', { start: 'yes' })).body.data, { start: 'yes', known: 'yes' });
 }));
