@@ -1,5 +1,5 @@
 /** Objects to bytes and bytes to objects, in every encoding served: JSON, YAML, protobuf. */
-import { cannotBeHandled, decodeObject, strictProblems, type Decoded, type DecodeMode } from '#machinery/decode.ts';
+import { cannotBeHandled, decodeObject, strictProblems, whyUndecodable, type Decoded, type DecodeMode } from '#machinery/decode.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
@@ -122,7 +122,7 @@ function optionsOf(schema: ObjectSchema, value: object, mode: DecodeMode): KubeO
   try {
     return decodeObject(schema, value, mode).object;
   } catch (error) {
-    const said = isStatusError(error) ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1] : undefined;
+    const said = whyUndecodable(error);
     throw said === undefined ? error : statusErrors.badRequest(said);
   }
 }

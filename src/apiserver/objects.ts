@@ -62,6 +62,8 @@ export interface UpdateRequest {
   readonly mayCreate?: boolean;
   /** Whose conflicts are the client's: with a resourceVersion in the new object. Else the change is tried again. */
   readonly mustHaveResourceVersion?: boolean;
+  /** The object is what became of the stored one: its uid is validated rather than a precondition. */
+  readonly patches?: true;
   /** A change of nothing but the times of owners is none: what was written back as it was read is not written. */
   readonly ignoresTimes?: true;
   /** managedFields are left as change() made them: by a server-side apply, or by what upstream keeps no account of (binding). */
@@ -178,7 +180,7 @@ export class Objects {
         refuseUnreadable(cache, key);
         if (!request.mayCreate) throw statusErrors.notFound(nameOf(endpoint, target.name));
         const object = await request.change(undefined);
-        if (object.metadata?.uid) throw uidPrecondition(endpoint, { target, wanted: object.metadata.uid, found: '' });
+        if (object.metadata?.uid) throw uidOfNone(endpoint, { target, wanted: object.metadata.uid, patches: request.patches ?? false });
         // Which version it should be of is not asked where there is none.
         if (!request.applied) delete object.metadata?.resourceVersion;
         return this.create(endpoint, object, { target, context: { ...context, subresource: '' }, applied: request.applied ?? false });
@@ -201,7 +203,7 @@ export class Objects {
     const changed = request.change(previous);
     const next = changed instanceof Promise ? await changed : changed;
     const meta = (next.metadata ??= {});
-    this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false });
+    this.#checkVersion(endpoint, { meta, previous, target, mustHave: request.mustHaveResourceVersion ?? false, patches: request.patches ?? false });
     continueMetadata(meta, { previous: previous.metadata!, target, namespaced: resource.namespaced });
     resource.applyDefaults(next);
     dropRepeatedOwners(meta, context.warn);
@@ -254,7 +256,7 @@ export class Objects {
     return { manager, subresource, nowMs: this.#core.clock.now() };
   }
 
-  #checkVersion(endpoint: StoredEndpoint, { meta, previous, target, mustHave }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean }): void {
+  #checkVersion(endpoint: StoredEndpoint, { meta, previous, target, mustHave, patches }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean; readonly patches: boolean }): void {
     const wanted = meta.resourceVersion;
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
@@ -267,7 +269,7 @@ export class Objects {
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
     const uid = previous.metadata!.uid ?? '';
-    if (meta.uid && meta.uid !== uid) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
+    if (meta.uid && meta.uid !== uid && !patches) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
   }
 
   /** Writes the object, which is not changed any more after this, unless it is stored just so already. */
@@ -438,7 +440,7 @@ function continueMetadata(meta: ObjectMeta, { previous, target, namespaced }: { 
   if (previous.resourceVersion !== undefined) meta.resourceVersion = previous.resourceVersion;
   if (namespaced) meta.namespace = target.namespace;
   else delete meta.namespace;
-  if (previous.uid !== undefined) meta.uid = previous.uid;
+  if (!meta.uid && previous.uid !== undefined) meta.uid = previous.uid;
   if (previous.creationTimestamp !== undefined) meta.creationTimestamp = previous.creationTimestamp;
   if (previous.generation === undefined) delete meta.generation;
   else meta.generation = previous.generation;
@@ -480,6 +482,12 @@ function alreadyExists(endpoint: StoredEndpoint, { name = '', namespace = '', ge
   const entry = endpoint.cache.entries.get(endpoint.cache.key({ namespace, name }));
   if (entry && endpoint.cache.parsed.of(entry).metadata?.deletionTimestamp !== undefined) status.message = `object is being deleted: ${status.message}`;
   return new StatusError(status);
+}
+
+/** An object is to be made by an update, but the client knows it by a uid. */
+function uidOfNone(endpoint: StoredEndpoint, { target, wanted, patches }: { readonly target: Target; readonly wanted: string; readonly patches: boolean }): Error {
+  if (!patches) return uidPrecondition(endpoint, { target, wanted, found: '' });
+  return statusErrors.conflict(nameOf(endpoint, target.name), `uid mismatch: the provided object specified uid ${wanted}, and no existing object was found`);
 }
 
 interface UidPrecondition { readonly target: Target; readonly wanted: string; readonly found: string }

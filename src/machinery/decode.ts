@@ -129,6 +129,11 @@ export function cannotBeHandled(schema: ObjectSchema, value: unknown, why: strin
   return statusErrors.badRequest(`${kind} in version ${JSON.stringify(version)} cannot be handled as a ${expectedKind}: ${why}`);
 }
 
+/** What cannotBeHandled had to say, without the kind; undefined for other errors. */
+export function whyUndecodable(error: unknown): string | undefined {
+  return error instanceof StatusError && error.reason === 'BadRequest' ? / cannot be handled as a \w+: (.*)$/s.exec(error.message)?.[1] : undefined;
+}
+
 /** Compiled schemas live as long as the schema itself. */
 const compiled = new WeakMap<ObjectSchema, Decoder>();
 

@@ -137,6 +137,13 @@ function fieldsEqual(left: JsonObject, right: JsonObject, equal: (left: unknown,
   return true;
 }
 
+/** In all objects of the value. */
+export function countFields(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  const inner = Object.values(value);
+  return inner.reduce<number>((sum, one) => sum + countFields(one), Array.isArray(value) ? 0 : inner.length);
+}
+
 /** What Go's JSON package calls a value's type: 'object', 'array', 'string', 'number', 'bool', 'null'. */
 export function goTypeName(value: unknown): string {
   return value === null || value === undefined ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;

@@ -4,7 +4,7 @@
  */
 import type { Document, DocumentOptions, LineCounter, ParseOptions, SchemaOptions, Tags } from 'yaml';
 import { isStatusError, statusErrors } from './errors.ts';
-import { isJsonObject, MAXIMUM_DEPTH, parseJsonCounted, setOwn, tooDeep, type JsonObject } from './json.ts';
+import { countFields, isJsonObject, MAXIMUM_DEPTH, parseJsonCounted, setOwn, tooDeep, type JsonObject } from './json.ts';
 import { yaml } from './yaml-package.ts';
 
 export interface ParsedYaml {
@@ -57,12 +57,6 @@ function parsePlainJson(text: string): ParsedYaml | undefined {
     if (!isStatusError(error)) throw error;
     return undefined;
   }
-}
-
-function countFields(value: unknown): number {
-  if (typeof value !== 'object' || value === null) return 0;
-  const inner = Object.values(value);
-  return inner.reduce<number>((sum, one) => sum + countFields(one), Array.isArray(value) ? 0 : inner.length);
 }
 
 /** Every document of a file, empty ones left out. Throws StatusError 400. */

@@ -14,7 +14,8 @@ import { kindVersions } from '../ownership.ts';
 import { metadataOf, objectOf, respondEncoded, tableWith, viewOptions, type ViewOptions } from '../views.ts';
 import { applyIn, readApply } from './apply.ts';
 import { parseMutationOptions, type MutationOptions } from './options.ts';
-import { applyPatch, isApply, readPatch } from './patch.ts';
+import { isApply, readPatch } from './patch.ts';
+import { applyPatch } from './read-patch.ts';
 import { checkName, optionsObject, readKind, writeContext, type WriteCall } from './write.ts';
 
 const SCALE = { group: 'autoscaling', version: 'v1', kind: 'Scale' };
@@ -53,7 +54,7 @@ export async function updateScale(endpoint: StoredEndpoint, call: WriteCall, met
   const applies = method === 'patch' && isApply(context);
   const next = applies ? await applying(call, { schema, options }) : method === 'update'
     ? await fixed(call, options.fieldValidation)
-    : await patching(call, schema);
+    : await patching(call, { schema, mode: options.fieldValidation });
   const written = await objects.update(endpoint, {
     face: {
       gvk: SCALE, show: (object) => scaleOf(endpoint, object),
@@ -111,13 +112,13 @@ async function fixed({ context, target }: WriteCall, mode: 'strict' | 'warn' | '
   return () => scale;
 }
 
-async function patching(call: WriteCall, schema: ObjectSchema): Promise<(current: KubeObject) => KubeObject> {
-  const read = await readPatch(call, schema);
+async function patching(call: WriteCall, { schema, mode }: { readonly schema: ObjectSchema; readonly mode: MutationOptions['fieldValidation'] }): Promise<(current: KubeObject) => KubeObject> {
+  const read = await readPatch(call, { schema, mode });
   return (live) => {
     const { managedFields: _, ...metadata } = live.metadata!;
     const scale = { ...live, metadata };
     const before = scale.metadata.resourceVersion;
-    const result = decodeTyped({ gvk: SCALE, schema }, applyPatch(read, scale, schema), { mode: 'warn', warn: (message) => void call.context.warnings.push(message) });
+    const result = applyPatch(read, scale, { target: { gvk: SCALE, schema }, schema, warn: (message) => void call.context.warnings.push(message) });
     // An untouched version is no precondition: the patch is applied to whatever is newest.
     if (result.metadata?.resourceVersion === before) delete result.metadata?.resourceVersion;
     return result;

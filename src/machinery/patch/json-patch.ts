@@ -1,9 +1,10 @@
 /**
- * JSON patch, RFC 6902, with the API server's bounds and statuses: 400 for what is no patch, 413 for too many operations, 422 for an
- * operation that does not apply. Never changes its arguments. Beyond the RFC, as upstream: a `test` of an absent field for null holds.
+ * JSON patch, RFC 6902, as upstream's library (evanphx/json-patch v4) understands it. Beyond the RFC: an operation without a value has null;
+ * replace and copy take fields that are not there; indexes below 0 count from the end; a `test` of an absent field for null holds; what
+ * stands before the first '/' of a pointer is not looked at. Never changes its arguments.
  */
 import { StatusError, statusErrors } from '../errors.ts';
-import { deepClone, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
+import { deepClone, getOwn, goTypeName, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
 
 export interface JsonPatchOptions {
   /** Default 10,000. */
@@ -12,7 +13,7 @@ export interface JsonPatchOptions {
   readonly maximumCopyBytes?: number;
 }
 
-interface Operation { readonly op: string; readonly path: string; readonly from?: string; readonly hasValue: boolean; readonly value?: unknown }
+type Operation = JsonObject | null;
 type Container = JsonObject | unknown[];
 interface Place { readonly parent: Container; readonly key: string }
 interface Run { root: unknown; copiedBytes: number; readonly maximumCopyBytes: number }
@@ -20,181 +21,187 @@ interface Run { root: unknown; copiedBytes: number; readonly maximumCopyBytes: n
 const MAXIMUM_OPERATIONS = 10_000;
 const MAXIMUM_COPY_BYTES = 3 * 1024 * 1024;
 
-/** An operation that can't be carried out: message for the cause of the 422. */
-class InapplicableError extends Error {}
+/** An operation that can't be carried out, and why. */
+export class InapplicableError extends Error {}
 
+/** Throws InapplicableError, StatusError 400 for what is no patch and 413 for too many operations. */
 export function applyJsonPatch(document: unknown, patch: unknown, options: JsonPatchOptions = {}): unknown {
   const operations = readOperations(patch, options.maximumOperations ?? MAXIMUM_OPERATIONS);
   const run: Run = { root: deepClone(document), copiedBytes: 0, maximumCopyBytes: options.maximumCopyBytes ?? MAXIMUM_COPY_BYTES };
-  try {
-    for (const operation of operations) apply(run, operation);
-  } catch (error) {
-    if (error instanceof InapplicableError) throw inapplicable(error.message);
-    throw error;
-  }
+  for (const operation of operations) apply(run, operation ?? {});
   return run.root;
 }
 
-/** Upstream answers without the why; the cause carries it here, so that kubectl shows it. */
-function inapplicable(message: string): StatusError {
+/** 422; upstream does not say the why. */
+export function inapplicable(cause: InapplicableError): StatusError {
   return new StatusError({
-    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', reason: 'Invalid', code: 422,
-    message: 'the server rejected our request due to an error in our request',
-    details: { causes: [{ message }] },
-  });
+    kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: 'the server rejected our request due to an error in our request', reason: 'Invalid', details: {}, code: 422,
+  }, cause);
 }
 
-function readOperations(patch: unknown, maximum: number): Operation[] {
-  if (!Array.isArray(patch)) throw statusErrors.badRequest(`json: cannot unmarshal ${jsonTypeName(patch)} into Go value of type jsonpatch.Patch`);
+/** null has no operations, an operation that is null does nothing that could be done. */
+function readOperations(patch: unknown, maximum: number): readonly Operation[] {
+  if (patch === null) return [];
+  if (!Array.isArray(patch)) throw statusErrors.badRequest(`json: cannot unmarshal ${goTypeName(patch)} into Go value of type jsonpatch.Patch`);
+  for (const item of patch) if (item !== null && !isJsonObject(item)) throw statusErrors.badRequest(`json: cannot unmarshal ${goTypeName(item)} into Go value of type jsonpatch.Operation`);
   if (patch.length > maximum) throw statusErrors.requestEntityTooLarge(`The allowed maximum operations in a JSON patch is ${maximum}, got ${patch.length}`);
-  return patch.map((item: unknown) => {
-    if (!isJsonObject(item)) throw statusErrors.badRequest(`json: cannot unmarshal ${jsonTypeName(item)} into Go value of type jsonpatch.Operation`);
-    const { op, path, from } = item;
-    if (typeof op !== 'string') throw statusErrors.badRequest('JSON patch operation has no "op"');
-    if (typeof path !== 'string') throw statusErrors.badRequest(`JSON patch operation "${op}" has no "path"`);
-    if (from !== undefined && typeof from !== 'string') throw statusErrors.badRequest(`JSON patch operation "${op}" has a "from" that is no string`);
-    return { op, path, ...(typeof from === 'string' ? { from } : {}), hasValue: Object.hasOwn(item, 'value'), value: item['value'] };
-  });
+  return patch as Operation[];
 }
 
-function jsonTypeName(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;
-}
-
-function apply(run: Run, operation: Operation): void {
-  switch (operation.op) {
-    case 'add': return add(run, operation.path, deepClone(valueOf(operation)));
-    case 'remove': return void remove(run, operation.path, 'remove');
-    case 'replace': return replace(run, operation.path, deepClone(valueOf(operation)));
+function apply(run: Run, operation: JsonObject): void {
+  const op = typeof operation['op'] === 'string' ? operation['op'] : 'unknown';
+  switch (op) {
+    case 'add': return add(run, operation);
+    case 'remove': return remove(run, operation);
+    case 'replace': return replace(run, operation);
     case 'move': return move(run, operation);
     case 'copy': return copy(run, operation);
     case 'test': return test(run, operation);
-    default: throw new InapplicableError(`Unexpected kind: ${operation.op}`);
+    default: throw new InapplicableError(`Unexpected kind: ${op}`);
   }
 }
 
-function valueOf({ op, path, hasValue, value }: Operation): unknown {
-  if (!hasValue) throw new InapplicableError(`${op} operation for path "${path}" has no value`);
-  return value;
+function pathOf(operation: JsonObject, op: string): string {
+  const path = getOwn(operation, 'path');
+  if (typeof path !== 'string') throw new InapplicableError(`${op} operation failed to decode path: missing value`);
+  return path;
 }
 
-function fromOf({ op, path, from }: Operation): string {
-  if (from === undefined) throw new InapplicableError(`${op} operation for path "${path}" has no from`);
+function fromOf(operation: JsonObject, op: string): string {
+  const from = getOwn(operation, 'from');
+  if (typeof from !== 'string') throw new InapplicableError(`${op} operation failed to decode from: missing value`);
   return from;
 }
 
-/** Splits and unescapes a JSON pointer. */
-function pointerTokens(pointer: string): string[] {
-  if (pointer === '') return [];
-  if (!pointer.startsWith('/')) throw new InapplicableError(`path "${pointer}" does not begin with '/'`);
-  if (/~(?![01])/.test(pointer)) throw new InapplicableError(`path "${pointer}" has a '~' that is followed by neither 0 nor 1`);
-  return pointer.slice(1).split('/').map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
-}
-
-/** The container the pointer's last token stands in; undefined for the whole document. */
-function locate(run: Run, pointer: string, op: string): Place | undefined {
-  const tokens = pointerTokens(pointer);
-  if (tokens.length === 0) return undefined;
-  let parent: unknown = run.root;
-  for (const token of tokens.slice(0, -1)) parent = readChild(parent, token);
-  if (!isContainer(parent)) throw new InapplicableError(`${op} operation does not apply: doc is missing path: "${pointer}": missing value`);
-  return { parent, key: tokens[tokens.length - 1]! };
+function valueOf(operation: JsonObject): unknown {
+  return deepClone(getOwn(operation, 'value') ?? null);
 }
 
 function isContainer(value: unknown): value is Container {
-  return typeof value === 'object' && value !== null;
+  return Array.isArray(value) || isJsonObject(value);
 }
 
-function readChild(parent: unknown, token: string): unknown {
+/** undefined: nothing is there that could hold it. */
+function find(run: Run, pointer: string): Place | undefined {
+  const [, ...parts] = pointer.split('/');
+  const key = parts.pop();
+  if (key === undefined) return undefined;
+  let parent: unknown = run.root;
+  for (const part of parts) {
+    const list = Array.isArray(parent) ? parent : undefined;
+    const index = list && existingIndex(list, unescaped(part));
+    parent = list ? (typeof index === 'number' ? list[index] : undefined) : getOwn(parent as JsonObject, unescaped(part));
+    if (!isContainer(parent)) return undefined;
+  }
+  return isContainer(parent) ? { parent, key: unescaped(key) } : undefined;
+}
+
+function unescaped(token: string): string {
+  return token.replaceAll(/~[01]/g, (escape) => (escape === '~1' ? '/' : '~'));
+}
+
+/** A text: why there is none such. */
+function existingIndex(list: readonly unknown[], key: string): number | string {
+  if (!isIndex(key)) return `strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`;
+  const index = Number(key);
+  if (index >= list.length || index < -list.length) return `Unable to access invalid index: ${index}: invalid index referenced`;
+  return index < 0 ? index + list.length : index;
+}
+
+function isIndex(key: string): boolean {
+  return /^[+-]?[0-9]{1,15}$/.test(key);
+}
+
+/** Absent fields are null. */
+function read({ parent, key }: Place, failure: string): unknown {
+  if (!Array.isArray(parent)) return getOwn(parent, key) ?? null;
+  const index = existingIndex(parent, key);
+  if (typeof index === 'string') throw new InapplicableError(`${failure}: ${index}`);
+  return parent[index] ?? null;
+}
+
+function insert({ parent, key }: Place, value: unknown, failure: string): void {
+  if (!Array.isArray(parent)) return setOwn(parent, key, value);
+  if (key === '-') return void parent.push(value);
+  if (!isIndex(key)) throw new InapplicableError(`${failure}: value was not a proper array index: '${key}': strconv.Atoi: parsing ${JSON.stringify(key)}: invalid syntax`);
+  const index = Number(key), length = parent.length + 1;
+  if (index >= length || index < -length) throw new InapplicableError(`${failure}: Unable to access invalid index: ${index}: invalid index referenced`);
+  parent.splice(index < 0 ? index + length : index, 0, value);
+}
+
+function takeOut({ parent, key }: Place, failure: string): void {
   if (Array.isArray(parent)) {
-    const index = arrayIndex(token);
-    return index === undefined ? undefined : parent[index];
+    const index = existingIndex(parent, key);
+    if (typeof index === 'string') throw new InapplicableError(`${failure}: ${index}`);
+    parent.splice(index, 1);
+    return;
   }
-  return isJsonObject(parent) && Object.hasOwn(parent, token) ? parent[token] : undefined;
+  if (!Object.hasOwn(parent, key)) throw new InapplicableError(`${failure}: Unable to remove nonexistent key: ${key}: missing value`);
+  delete parent[key];
 }
 
-function arrayIndex(token: string): number | undefined {
-  return /^(?:0|[1-9][0-9]{0,9})$/.test(token) ? Number(token) : undefined;
+function add(run: Run, operation: JsonObject): void {
+  const path = pathOf(operation, 'add');
+  const place = find(run, path);
+  if (!place) throw new InapplicableError(`add operation does not apply: doc is missing path: "${path}": missing value`);
+  insert(place, valueOf(operation), `error in add for path: '${path}'`);
 }
 
-function existingIndex(list: readonly unknown[], { key, op, path }: { key: string; op: string; path: string }): number {
-  const index = arrayIndex(key);
-  if (index === undefined || index >= list.length) throw new InapplicableError(`${op} operation does not apply: doc is missing key: ${path}: missing value`);
-  return index;
+function remove(run: Run, operation: JsonObject): void {
+  const path = pathOf(operation, 'remove');
+  const place = find(run, path);
+  if (!place) throw new InapplicableError(`remove operation does not apply: doc is missing path: "${path}": missing value`);
+  takeOut(place, `error in remove for path: '${path}'`);
 }
 
-function exists({ parent, key }: Place): boolean {
-  if (!Array.isArray(parent)) return Object.hasOwn(parent, key);
-  const index = arrayIndex(key);
-  return index !== undefined && index < parent.length;
-}
-
-function add(run: Run, path: string, value: unknown): void {
-  const place = locate(run, path, 'add');
-  if (!place) {
+function replace(run: Run, operation: JsonObject): void {
+  const path = pathOf(operation, 'replace');
+  const value = valueOf(operation);
+  if (path === '') {
+    if (!isContainer(value)) throw new InapplicableError('replace operation value must be object or array');
     run.root = value;
-  } else if (Array.isArray(place.parent)) {
-    const index = place.key === '-' ? place.parent.length : arrayIndex(place.key);
-    if (index === undefined || index > place.parent.length) throw new InapplicableError(`add operation does not apply: doc is missing path: "${path}": invalid index referenced`);
-    place.parent.splice(index, 0, value);
-  } else {
-    setOwn(place.parent, place.key, value);
+    return;
   }
+  const place = find(run, path);
+  if (!place) throw new InapplicableError(`replace operation does not apply: doc is missing path: ${path}: missing value`);
+  if (!Array.isArray(place.parent)) return setOwn(place.parent, place.key, value);
+  const index = existingIndex(place.parent, place.key);
+  if (typeof index === 'string') throw new InapplicableError(`replace operation does not apply: doc is missing key: ${path}: missing value`);
+  place.parent[index] = value;
 }
 
-function remove(run: Run, path: string, op: string): unknown {
-  const place = locate(run, path, op);
-  if (!place) throw new InapplicableError(`${op} operation does not apply: the whole document can't be removed`);
-  if (Array.isArray(place.parent)) return place.parent.splice(existingIndex(place.parent, { key: place.key, op, path }), 1)[0];
-  if (!Object.hasOwn(place.parent, place.key)) throw new InapplicableError(`error in ${op} for path: '${path}': Unable to remove nonexistent key: ${place.key}: missing value`);
-  const removed = place.parent[place.key];
-  delete place.parent[place.key];
-  return removed;
+function move(run: Run, operation: JsonObject): void {
+  const from = fromOf(operation, 'move');
+  const source = find(run, from);
+  if (!source) throw new InapplicableError(`move operation does not apply: doc is missing from path: ${from}: missing value`);
+  const failure = `error in move for path: '${source.key}'`;
+  const value = read(source, failure);
+  takeOut(source, failure);
+  const path = pathOf(operation, 'move');
+  const place = find(run, path);
+  if (!place) throw new InapplicableError(`move operation does not apply: doc is missing destination path: ${path}: missing value`);
+  insert(place, value, `error in move for path: '${path}'`);
 }
 
-function replace(run: Run, path: string, value: unknown): void {
-  const place = locate(run, path, 'replace');
-  if (!place) {
-    run.root = value;
-  } else if (Array.isArray(place.parent)) {
-    place.parent[existingIndex(place.parent, { key: place.key, op: 'replace', path })] = value;
-  } else {
-    if (!exists(place)) throw new InapplicableError(`replace operation does not apply: doc is missing key: ${path}: missing value`);
-    setOwn(place.parent, place.key, value);
-  }
-}
-
-function move(run: Run, operation: Operation): void {
-  const from = fromOf(operation);
-  if (operation.path === from) return void readAt(run, from, 'move');
-  if (operation.path.startsWith(`${from}/`)) throw new InapplicableError(`move operation does not apply: "${from}" can't move into itself at "${operation.path}"`);
-  add(run, operation.path, remove(run, from, 'move'));
-}
-
-function copy(run: Run, operation: Operation): void {
-  const value = readAt(run, fromOf(operation), 'copy');
+function copy(run: Run, operation: JsonObject): void {
+  const from = fromOf(operation, 'copy');
+  const source = find(run, from);
+  if (!source) throw new InapplicableError(`copy operation does not apply: doc is missing from path: ${from}: missing value`);
+  const value = read(source, `error in copy for from: '${from}'`);
+  const path = pathOf(operation, 'copy');
+  const place = find(run, path);
+  if (!place) throw new InapplicableError(`copy operation does not apply: doc is missing destination path: ${path}: missing value`);
   run.copiedBytes += Buffer.byteLength(JSON.stringify(value));
   if (run.copiedBytes > run.maximumCopyBytes) {
     throw new InapplicableError(`Unable to complete the copy, the accumulated size increase of copy is ${run.copiedBytes}, exceeding the limit ${run.maximumCopyBytes}`);
   }
-  add(run, operation.path, deepClone(value));
+  insert(place, deepClone(value), 'error while adding value during copy');
 }
 
-function readAt(run: Run, pointer: string, op: string): unknown {
-  const place = locate(run, pointer, op);
-  if (!place) return run.root;
-  if (!exists(place)) throw new InapplicableError(`${op} operation does not apply: doc is missing key: ${pointer}: missing value`);
-  return readChild(place.parent, place.key);
-}
-
-function test(run: Run, operation: Operation): void {
-  const { path } = operation;
-  const place = locate(run, path, 'test');
-  const expected = valueOf(operation);
-  if (place && !exists(place)) {
-    if (expected === null && !Array.isArray(place.parent)) return;
-    throw new InapplicableError(`testing path ${path} failed: missing value`);
-  }
-  const actual = place ? readChild(place.parent, place.key) : run.root;
-  if (!jsonEqual(actual, expected)) throw new InapplicableError(`testing value ${path} failed: test failed`);
+function test(run: Run, operation: JsonObject): void {
+  const path = pathOf(operation, 'test');
+  const place = path === '' ? undefined : find(run, path);
+  if (!place && path !== '') throw new InapplicableError(`test operation does not apply: is missing path: ${path}: missing value`);
+  const actual = place ? read(place, `error in test for path: '${path}'`) : run.root;
+  if (!jsonEqual(actual, valueOf(operation))) throw new InapplicableError(`testing value ${path} failed: test failed`);
 }

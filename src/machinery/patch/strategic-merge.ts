@@ -1,12 +1,12 @@
 /**
  * Strategic merge patch, driven by an ObjectSchema: lists merge by key, primitive lists as sets, with the directives $patch,
  * $deleteFromPrimitiveList/, $setElementOrder/ and $retainKeys. Semantics, order of results and texts follow upstream's
- * strategicpatch. Never changes its arguments. One difference: faults in a patch are all the client's (400), where upstream
- * answers 500 for some.
+ * strategicpatch, and so do codes: 400 for directives that are none, 422 for lists of lists, 500 for what else is wrong with a patch.
  */
 import { statusErrors, type StatusError } from '../errors.ts';
 import { deepClone, deepEqual, getOwn, goValue, isJsonObject, MAXIMUM_DEPTH, setOwn, type JsonObject } from '../json.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
+import { inapplicable, InapplicableError } from './json-patch.ts';
 
 const DIRECTIVE = '$patch';
 const RETAIN_KEYS = '$retainKeys';
@@ -16,17 +16,22 @@ const SET_ORDER = '$setElementOrder';
 /** What the schema says of one field: how its value merges and what is inside it. */
 interface FieldMerge { readonly strategy: '' | 'merge' | 'replace'; readonly mergeKey: string; readonly inner: ValueSchema | undefined }
 
-/** The patched object. Throws StatusError 400 for a patch that makes no sense. */
-export function applyStrategicMergePatch<T extends object>(schema: ObjectSchema, original: T, patch: unknown): T {
-  if (!isJsonObject(patch)) throw badPatch('invalid JSON document');
+/** The patched object. Throws StatusError for a patch that makes no sense. The original is not changed; of the patch, directives that were carried out are taken out. */
+export function applyStrategicMergePatch<T extends object>(schema: ObjectSchema, original: T, patch: JsonObject): T {
   const value: ValueSchema = { kind: 'object', type: () => schema };
-  return mergeMap(deepClone(original) as JsonObject, deepClone(patch), { schema: value, depth: 0 }) as T;
+  return mergeMap(deepClone(original) as JsonObject, patch, { schema: value, depth: 0 }) as T;
 }
 
 interface At { readonly schema: ValueSchema | undefined; readonly depth: number }
 
-function badPatch(message: string): StatusError {
+/** A directive that is none. */
+function badDirective(message: string): StatusError {
   return statusErrors.badRequest(message);
+}
+
+/** Upstream takes these for its own faults. */
+function badPatch(message: string): StatusError {
+  return statusErrors.unexpected(message);
 }
 
 function missingMergeKey(item: unknown, key: string): StatusError {
@@ -54,7 +59,7 @@ function lookup(schema: ValueSchema | undefined, key: string): FieldMerge {
 
 /** Merges patch into original; both are ours to change. */
 function mergeMap(original: JsonObject, patch: JsonObject, at: At): JsonObject {
-  if (at.depth > MAXIMUM_DEPTH) throw badPatch('exceeded max depth');
+  if (at.depth > MAXIMUM_DEPTH) throw badDirective('exceeded max depth');
   const directive = getOwn(patch, DIRECTIVE);
   if (directive !== undefined) return handleDirective(directive, patch);
   applyRetainKeys(original, patch);
@@ -75,11 +80,11 @@ function applyRetainKeys(original: JsonObject, patch: JsonObject): void {
   const list = getOwn(patch, RETAIN_KEYS);
   if (list === undefined) return;
   delete patch[RETAIN_KEYS];
-  if (!Array.isArray(list)) throw badPatch('invalid patch format of retainKeys');
+  if (!Array.isArray(list)) throw badDirective('invalid patch format of retainKeys');
   const retained = new Set<unknown>(list);
   for (const key of Object.keys(patch)) {
     if (getOwn(patch, key) === null || key.startsWith(DELETE_FROM_LIST) || key.startsWith(SET_ORDER)) continue;
-    if (!retained.has(key)) throw badPatch('invalid patch format of retainKeys');
+    if (!retained.has(key)) throw badDirective('invalid patch format of retainKeys');
   }
   for (const key of Object.keys(original)) if (!retained.has(key)) delete original[key];
 }
@@ -111,7 +116,7 @@ function mergeField(original: JsonObject, entry: { readonly key: string; readonl
 
 /** The field a directive like '$setElementOrder/containers' is about. */
 function parallelKey(key: string, prefix: string): string {
-  if (!key.startsWith(`${prefix}/`)) throw badPatch(prefix === SET_ORDER ? 'invalid patch format of setElementOrder list' : 'invalid patch format of primitive list');
+  if (!key.startsWith(`${prefix}/`)) throw badDirective(prefix === SET_ORDER ? 'invalid patch format of setElementOrder list' : 'invalid patch format of primitive list');
   return key.slice(prefix.length + 1);
 }
 
@@ -284,7 +289,7 @@ function elementKind(...lists: (readonly unknown[])[]): ElementKind {
   let found: string | undefined;
   for (const item of lists.flat(1)) {
     const type = Array.isArray(item) ? 'list' : item === null ? 'null' : typeof item;
-    if (type === 'list') throw badPatch('lists of lists are not supported');
+    if (type === 'list') throw inapplicable(new InapplicableError('lists of lists are not supported'));
     if (type === 'null' || (found !== undefined && found !== type)) throw badPatch(`list element types are not identical: ${goValue(lists)}`);
     found = type;
   }

@@ -49,7 +49,6 @@ export function patchObject(object: KubeObject, operations: readonly JsonObject[
   try {
     return applyJsonPatch(object, operations.map((operation) => (VALUED.has(operation['op']) ? { value: null, ...operation } : operation)));
   } catch (error) {
-    const cause = isStatusError(error) ? (error as { readonly status: { readonly details?: { readonly causes?: readonly { readonly message?: string }[] } } }).status.details?.causes?.[0]?.message : undefined;
-    throw new Error(`JSON Patch: ${cause ?? (error instanceof Error ? error.message : String(error))}`, { cause: error });
+    throw new Error(`JSON Patch: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

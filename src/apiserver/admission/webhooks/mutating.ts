@@ -121,7 +121,7 @@ async function mutate(attributes: AdmissionAttributes, { invocation: { hook, see
   try {
     patched = kinds.decode(applyJsonPatch(objects.object, operations), attributes.gvr, seen.gvk);
   } catch (error) {
-    throw statusErrors.internal(reasonOf(error));
+    throw statusErrors.internal(errorMessage(error));
   }
   attributes.annotate?.(`patch.webhook.admission.k8s.io/${place}`, JSON.stringify({ ...named(hook), patch: operations, patchType }), 'Request');
   const changed = !deepEqual(objects.object, patched);
@@ -140,10 +140,4 @@ function parsePatch(text: string, hook: string): unknown[] {
   }
   if (!Array.isArray(patch)) throw undecodable('json: cannot unmarshal the patch into Go value of type jsonpatch.Patch');
   return patch;
-}
-
-/** Of an operation that does not apply, the operation rather than that there is one. */
-function reasonOf(error: unknown): string {
-  const cause = isStatusError(error) ? (error as StatusError).status.details?.causes?.[0]?.message : undefined;
-  return cause ?? errorMessage(error);
 }

@@ -1,0 +1,139 @@
+/**
+ * The three forms of patch that say changes (JSON, merge, strategic merge; apply.ts is the fourth): what a body says of them, applied to
+ * an object of the request's version, with upstream's words and codes for what is wrong. Nothing is refused before there is an object.
+ */
+import { whyUndecodable } from '#machinery/decode.ts';
+import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
+import { countFields, deepClone, goTypeName, goValue, isJsonObject, parseJsonCounted, type JsonObject } from '#machinery/json.ts';
+import { findDuplicateFields } from '#machinery/json-syntax.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import { applyJsonPatch, inapplicable, InapplicableError } from '#machinery/patch/json-patch.ts';
+import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
+import { restoreProblem } from '#machinery/patch/restore.ts';
+import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
+import { decodeTyped, type DecodeTarget } from '../encode.ts';
+import type { MutationOptions } from './options.ts';
+
+export type PatchKind = 'json' | 'merge' | 'strategic';
+
+type Mode = MutationOptions['fieldValidation'];
+
+export interface ReadPatch {
+  readonly kind: PatchKind;
+  readonly mode: Mode;
+  /** Throws a StatusError 400 where the body is none. */
+  readonly body: () => Body;
+}
+
+interface Body {
+  readonly value: unknown;
+  /** What strictness has against the text. */
+  readonly problems: readonly string[];
+}
+
+/** mode: of field validation; whoever ignores what is unknown is told less of what is wrong with a patch, too. */
+export function readPatchText(text: string, { kind, mode }: { readonly kind: PatchKind; readonly mode: Mode }): ReadPatch {
+  let read: Body | undefined;
+  return { kind, mode, body: () => (read ??= READERS[kind](text, mode)) };
+}
+
+const READERS: Readonly<Record<PatchKind, (text: string, mode: Mode) => Body>> = { json: readOperations, merge: readMerge, strategic: readStrategic };
+
+const MAP = 'map[string]interface {}';
+
+function undecodable(why: string, mode: Mode): Error {
+  return statusErrors.badRequest(mode === 'ignore' ? why : `error decoding patch: ${why}`);
+}
+
+function parsed(text: string, refusal: (why: string) => Error): { readonly value: unknown; readonly duplicates: readonly string[] } {
+  try {
+    const { value, fields } = parseJsonCounted(text);
+    return { value, duplicates: countFields(value) === fields ? [] : findDuplicateFields(text) };
+  } catch (error) {
+    throw isStatusError(error, 'BadRequest') ? refusal(error.message) : error;
+  }
+}
+
+const OPERATION_FIELDS: ReadonlySet<string> = new Set(['op', 'path', 'from', 'value']);
+
+function readOperations(text: string, mode: Mode): Body {
+  const { value, duplicates } = parsed(text, (why) => undecodable(why, mode));
+  if (mode === 'ignore') return { value, problems: [] };
+  const mismatch = operationsMismatch(value);
+  if (mismatch !== undefined) throw undecodable(`json: cannot unmarshal ${mismatch}`, mode);
+  const unknown = ((value ?? []) as readonly (JsonObject | null)[]).flatMap((operation, at) => Object.keys(operation ?? {}).filter((name) => !OPERATION_FIELDS.has(name)).map((name) => `unknown field ${JSON.stringify(`[${at}].${name}`)}`));
+  return { value, problems: [...unknown, ...duplicates].map((problem) => `json patch ${problem}`) };
+}
+
+function operationsMismatch(value: unknown): string | undefined {
+  if (value === null) return undefined;
+  if (!Array.isArray(value)) return `${goTypeName(value)} into Go value of type []handlers.jsonPatchOp`;
+  for (const operation of value as unknown[]) {
+    if (operation === null) continue;
+    if (!isJsonObject(operation)) return `${goTypeName(operation)} into Go value of type handlers.jsonPatchOp`;
+    for (const name of ['op', 'path', 'from']) {
+      const given = operation[name];
+      if (given !== undefined && given !== null && typeof given !== 'string') return `${goTypeName(given)} into Go struct field jsonPatchOp.${name} of type string`;
+    }
+  }
+  return undefined;
+}
+
+const NO_MERGE_PATCH = 'Invalid JSON Patch';
+
+function readMerge(text: string, mode: Mode): Body {
+  const { value, duplicates } = parsed(text, (why) => (mode === 'ignore' ? statusErrors.badRequest(NO_MERGE_PATCH) : undecodable(why, mode)));
+  if (isJsonObject(value)) return { value, problems: mode === 'ignore' ? [] : duplicates };
+  if (mode !== 'ignore' && value !== null) throw undecodable(`json: cannot unmarshal ${goTypeName(value)} into Go value of type ${MAP}`, mode);
+  // A list would be the result; nothing else is taken.
+  if (Array.isArray(value)) return { value, problems: [] };
+  throw statusErrors.badRequest(NO_MERGE_PATCH);
+}
+
+function readStrategic(text: string, mode: Mode): Body {
+  const { value, duplicates } = parsed(text, statusErrors.badRequest);
+  if (value === null) return { value: {}, problems: [] };
+  if (!isJsonObject(value)) throw statusErrors.badRequest(`json: cannot unmarshal ${goTypeName(value)} into Go value of type ${MAP}`);
+  return { value, problems: mode === 'ignore' ? [] : duplicates };
+}
+
+/** The object with the patch, of the target's kind. Never changes it. schema: for strategic merge patches. */
+export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema, warn }: { readonly target: DecodeTarget; readonly schema: ObjectSchema | undefined; warn(message: string): void }): KubeObject {
+  const { value, problems } = read.body();
+  // Of which upstream shows what is left once it is applied.
+  const patch = read.kind === 'strategic' ? deepClone(value) : value;
+  const patched = patchedValue(read.kind, { object, patch, schema });
+  const found = [...problems];
+  const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', read.kind === 'strategic' ? goValue(patch) : jsonText(patched), why)]);
+  let decoded: KubeObject;
+  try {
+    decoded = decodeTyped(target, patched, { mode: read.mode === 'ignore' ? 'ignore' : 'warn', warn: (problem) => void found.push(problem) });
+  } catch (error) {
+    const why = whyUndecodable(error);
+    if (why === undefined) throw error;
+    throw refuse((read.kind === 'strategic' ? restoreProblem(patched, { kind: 'object', type: () => schema! }) : undefined) ?? why);
+  }
+  if (read.mode === 'strict' && found.length > 0) throw refuse(`strict decoding error: ${found.join(', ')}`);
+  if (read.mode === 'warn') for (const problem of found) warn(problem);
+  return decoded;
+}
+
+function patchedValue(kind: PatchKind, { object, patch, schema }: { readonly object: KubeObject; readonly patch: unknown; readonly schema: ObjectSchema | undefined }): unknown {
+  switch (kind) {
+    case 'merge': return applyMergePatch(object, patch);
+    case 'strategic': return applyStrategicMergePatch(schema!, object, patch as JsonObject);
+    case 'json':
+      try {
+        return applyJsonPatch(object, patch);
+      } catch (error) {
+        throw error instanceof InapplicableError ? inapplicable(error) : error;
+      }
+  }
+}
+
+/** As upstream's library writes what it patched: the fields at the top in the order of their names. */
+function jsonText(value: unknown): string {
+  if (!isJsonObject(value)) return JSON.stringify(value);
+  return JSON.stringify(Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1))));
+}
