@@ -68,3 +68,29 @@ test('instruments', () => {
   for (const size of [0.5, 2, 3]) histogram.observe('', size);
   assert.deepEqual(histogram.render().slice(2), ['h_bucket{le="1"} 1', 'h_bucket{le="2"} 2', 'h_bucket{le="+Inf"} 3', 'h_sum 5.5', 'h_count 3']);
 });
+
+test('families say how stable they are, and are counted by it', async () => {
+  const server = await startTestServer();
+  try {
+    const path = '/api/v1/namespaces/default/configmaps';
+    await server.request(`POST ${path}`, { body: { metadata: { name: 'a' } } });
+    await server.request(`PUT ${path}/a`, { body: { metadata: { name: 'a' }, data: { a: 'b' } } });
+    await server.request(`DELETE ${path}/none`);
+    await server.request(`GET ${path}`);
+    await server.request(`GET ${path}?labelSelector=x`);
+    const lines = (await server.request('GET /metrics')).text.split('\n');
+    for (const line of [
+      '# HELP apiserver_request_total [STABLE] Requests answered, by verb, group, version, resource, scope and code.', 'hidden_metrics_total 0',
+      'etcd_requests_total{group="",operation="create",resource="configmaps"} 1', 'etcd_requests_total{group="",operation="update",resource="configmaps"} 1',
+      'apiserver_cache_list_total{group="",index="",resource="configmaps"} 2', 'apiserver_cache_list_fetched_objects_total{group="",index="",resource="configmaps"} 2', 'apiserver_cache_list_returned_objects_total{group="",resource="configmaps"} 1',
+      'apiserver_watch_cache_consistent_read_total{fallback="false",group="",resource="configmaps",success="true"} 2',
+      'apiserver_storage_size_bytes{storage_cluster_id="embedded"} 0',
+    ]) assert.ok(lines.includes(line), line);
+    const count = (level: string): number => Number(/ (\d+)$/.exec(lines.find((line) => line.startsWith(`registered_metrics_total{deprecated_version="",stability_level="${level}"}`)) ?? '')?.[1]);
+    for (const level of ['STABLE', 'BETA', 'ALPHA']) assert.equal(count(level), lines.filter((line) => line.startsWith('# HELP') && line.includes(`[${level}]`)).length, level);
+    assert.match((await server.request('DELETE /metrics')).text, /metrics reset/);
+    assert.doesNotMatch((await server.request('GET /metrics')).text, /^apiserver_request_total\{.*verb="POST"/m);
+  } finally {
+    await server.stop();
+  }
+});

@@ -3,6 +3,8 @@
  * scrape. Parts with many figures of their own keep them and add their lines by collect().
  */
 import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from '#stdx/instruments.ts';
+import { withStability } from './metric-stability.ts';
+import { StoreMetrics } from './store-metrics.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 
 const DURATION_BUCKETS = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
@@ -14,6 +16,7 @@ const BODY_SIZE_BUCKETS = Array.from({ length: 31 }, (_, i) => 50_000 + i * 100_
 const DOUBLING_BUCKETS = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
 const EVENT_SIZE_BUCKETS = Array.from({ length: 8 }, (_, i) => 1024 * 2 ** i);
 const ADMISSION_BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5];
+const WATCH_LIST_BUCKETS = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60];
 const HOUR = 3600, DAY = 24 * HOUR;
 const CERTIFICATE_BUCKETS = [0, HOUR / 2, HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 360 * DAY];
 
@@ -63,6 +66,9 @@ export class Metrics {
   inflightMutating = 0;
   /** Requests that wait for a seat. */
   readonly queued = { readOnly: 0, mutating: 0 };
+  readonly store = new StoreMetrics();
+  readonly watchListSeconds = new Histogram('apiserver_watch_list_duration_seconds', { help: 'Time from a watch list request to the end of the objects there were, by group, version, resource and scope.', bounds: WATCH_LIST_BUCKETS });
+  readonly handshakeErrors = new Counter('apiserver_tls_handshake_errors_total', 'TLS handshakes that failed.');
   readonly authenticationSeconds = new Histogram('authentication_duration_seconds', { help: 'Time authentication took, by its result.', bounds: DOUBLING_BUCKETS });
   readonly authorizationSeconds = new Histogram('authorization_duration_seconds', { help: 'Time authorization took, by its result.', bounds: DOUBLING_BUCKETS });
   readonly authorizationAttempts = new Counter('authorization_attempts_total', 'Requests by what authorization came to.');
@@ -75,6 +81,10 @@ export class Metrics {
   readonly #watchEvents = new Counter('apiserver_watch_events_total', 'Events sent to watchers, by group, version and resource.');
   readonly #watchBytes = new Histogram('apiserver_watch_events_sizes', { help: 'Sizes in bytes of events sent to watchers, by group, version and resource.', bounds: EVENT_SIZE_BUCKETS });
   readonly #endedWatchers = new Counter('apiserver_terminated_watchers_total', 'Watchers that were cut off because they read too slowly, by group and resource.');
+  constructor() {
+    this.handshakeErrors.add('', 0);
+  }
+
   readonly #leaveReadOnly = (): void => void this.inflightReadOnly--;
   readonly #leaveMutating = (): void => void this.inflightMutating--;
 
@@ -148,7 +158,7 @@ export class Metrics {
       '# HELP apiserver_current_inqueue_requests Requests that wait for a seat now, by kind.', '# TYPE apiserver_current_inqueue_requests gauge',
       `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`, `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`);
     for (const family of [
-      this.#longRunning, this.#deprecated, this.#bodyBytes, this.#watchEvents, this.#watchBytes, this.#endedWatchers, this.authenticationSeconds, this.authorizationSeconds, this.authorizationAttempts,
+      this.#longRunning, this.#deprecated, this.#bodyBytes, this.#watchEvents, this.#watchBytes, this.watchListSeconds, this.handshakeErrors, this.#endedWatchers, this.authenticationSeconds, this.authorizationSeconds, this.authorizationAttempts,
       this.certificateSeconds, this.pluginSeconds, this.admissionSeconds,
     ]) lines.push(...family.render());
     for (const collector of this.#collectors) {
@@ -156,7 +166,7 @@ export class Metrics {
       if (text !== '') lines.push(text);
     }
     lines.push(...processLines());
-    return `${lines.join('\n')}\n`;
+    return withStability(`${lines.join('\n')}\n`);
   }
 
   #requestLines(): string[] {

@@ -2,6 +2,7 @@
  * Writing objects: what upstream's generic registry Store does. Takes objects of the storage version through defaulting, admission,
  * preparation and validation to the store, with optimistic concurrency, finalizers and graceful deletion. No HTTP in here.
  */
+import { performance } from 'node:perf_hooks';
 import { randomUUID } from 'node:crypto';
 import { randomSuffix } from '#stdx/random.ts';
 import { StatusError, statusErrors, type FieldError, fieldErrors } from '#machinery/errors.ts';
@@ -292,12 +293,17 @@ export class Objects {
     if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
     const ttlSeconds = endpoint.resource.behaviour.ttlSeconds;
     cache.handOver(value, object);
+    const timing = this.#core.metrics.store.of(endpoint.groupResource, expected === 0 ? 'create' : 'update'), begunMs = performance.now();
     try {
       const stored = await store.put(key, value, ttlSeconds === undefined ? { expected } : { expected, ttlSeconds });
+      timing.succeeded(begunMs);
       const current = endpoint.cache.entries.get(key);
       const bytes = current?.revision === stored.modRevision ? current.bytes : withResourceVersion(value, String(stored.modRevision));
       object.metadata!.resourceVersion = String(stored.modRevision);
       return { object, bytes, created };
+    } catch (error) {
+      timing.failed(begunMs);
+      throw error;
     } finally {
       cache.forget(value);
     }
@@ -322,9 +328,13 @@ export class Objects {
   /** Answers the revision of the removal; without removing anything, the one expected. */
   async #remove(endpoint: StoredEndpoint, last: KubeObject, { key, expected, dryRun }: RemoveOptions): Promise<number> {
     if (dryRun) return expected;
+    const timing = this.#core.metrics.store.of(endpoint.groupResource, 'delete'), begunMs = performance.now();
     try {
-      return (await this.#core.store.delete(key, { expected })).revision;
+      const { revision } = await this.#core.store.delete(key, { expected });
+      timing.succeeded(begunMs);
+      return revision;
     } catch (error) {
+      timing.failed(begunMs);
       if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
       throw statusErrors.notFound(nameOf(endpoint, last.metadata?.name ?? ''));
     }

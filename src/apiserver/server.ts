@@ -32,6 +32,8 @@ import { createTlsCarrier, type CarrierLimits, type TlsCarrier, type TlsMaterial
 import { Catalogue } from './catalogue.ts';
 import type { ConnectHandlers } from './connect.ts';
 import type { AuditSink, ServerCore } from './context.ts';
+import type { ResourceCache } from './cache/resource-cache.ts';
+import { celMetrics } from './cel/metrics.ts';
 import { DiscoveryDocuments } from './discovery/documents.ts';
 import { FlowControl, type RequestLimits } from './flowcontrol/flow-control.ts';
 import { HealthChecks, POST_START_HOOKS, type HealthCheck } from './discovery/health.ts';
@@ -173,6 +175,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const bootstrap = new Bootstrap(core, options);
   addChecks(health, { core, bootstrap });
   metrics.collect(() => storageLines(catalogue, cache));
+  metrics.collect(() => metrics.store.render(store.stats()));
+  metrics.collect(celMetrics);
   metrics.collect(() => services.metrics());
   metrics.collect(() => versionLines(options.programVersion ?? '0.0.0'));
   metrics.isServed = ({ group, version, resource, subresource }) => {
@@ -222,7 +226,7 @@ class Server implements ApiServer {
   get metrics(): Metrics { return this.#core.metrics; }
 
   async start({ host, port, tls, limits }: StartOptions): Promise<AddressInfo> {
-    const carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, ...(limits ? { limits } : {}) });
+    const carrier = createTlsCarrier({ handler: this.handler, onUpgrade: this.upgrade, tls, log: this.#log, onHandshakeError: () => this.metrics.handshakeErrors.add(''), ...(limits ? { limits } : {}) });
     const address = await carrier.listen({ host, port });
     this.#carriers.push(carrier);
     void this.#bootstrap.run().catch(() => {});
@@ -338,11 +342,42 @@ function versionLines(programVersion: string): string {
 }
 
 /** What is stored and what the caches of it have seen, by resource. */
+/** Lists by where they were served from. No list goes by an index here: names are the only order. */
+function listFamilies(): { readonly families: readonly Counter[]; add(labels: string, cache: Pick<ResourceCache, 'lists' | 'historicLists'>): void } {
+  const of = (where: string): { readonly total: Counter; readonly fetched: Counter; readonly returned: Counter } => ({
+    total: new Counter(`apiserver_${where}_list_total`, `Lists served from the ${where}, by group and resource.`), fetched: new Counter(`apiserver_${where}_list_fetched_objects_total`, `Objects read from the ${where} for lists, by group and resource.`),
+    returned: new Counter(`apiserver_${where}_list_returned_objects_total`, `Objects of lists served from the ${where}, by group and resource.`),
+  });
+  const cached = of('cache'), stored = of('storage');
+  const evaluated = new Counter('apiserver_storage_list_evaluated_objects_total', 'Objects tested for lists served from the storage, by group and resource.');
+  const consistent = new Counter('apiserver_watch_cache_consistent_read_total', 'Lists of the newest revision that the watch cache served, by group, resource, success and fallback.');
+  return {
+    families: [...Object.values(cached), ...Object.values(stored), evaluated, consistent],
+    add(labels, { lists, historicLists }) {
+      const indexed = labels.replace(',resource', ',index="",resource');
+      if (lists.served > 0) {
+        cached.total.add(indexed, lists.served);
+        cached.fetched.add(indexed, lists.fetched);
+        cached.returned.add(labels, lists.returned);
+      }
+      if (lists.consistent > 0) consistent.add(`fallback="false",${labels},success="true"`, lists.consistent);
+      if (historicLists.served === 0) return;
+      stored.total.add(labels, historicLists.served);
+      stored.fetched.add(labels, historicLists.fetched);
+      evaluated.add(labels, historicLists.fetched);
+      stored.returned.add(labels, historicLists.returned);
+    },
+  };
+}
+
 function storageLines(catalogue: Catalogue, cache: WatchCache): string {
   const objects = new Gauge('apiserver_storage_objects', 'Stored objects, by resource.');
   const byGroup = new Gauge('apiserver_resource_objects', 'Stored objects, by group and resource.');
   const stored = new Counter('apiserver_storage_events_received_total', 'Writes that the store told of, by group and resource.');
   const received = new Counter('apiserver_watch_cache_events_received_total', 'Writes that the watch cache took in, by group and resource.');
+  const dispatched = new Counter('apiserver_watch_cache_events_dispatched_total', 'Writes that the watch cache handed to watchers, by group and resource.');
+  const initial = new Counter('apiserver_init_events_total', 'Objects handed to watches at their beginning, by group and resource.');
+  const lists = listFamilies();
   const fills = new Counter('apiserver_watch_cache_initializations_total', 'How often the watch cache was filled, by group and resource.');
   const revision = new Gauge('apiserver_watch_cache_resource_version', 'Revision up to which the watch cache knows all, by group and resource.');
   const capacity = new Gauge('watch_cache_capacity', 'Events that watches can resume from, by group and resource.');
@@ -356,9 +391,12 @@ function storageLines(catalogue: Catalogue, cache: WatchCache): string {
     byGroup.set(labels, entries.entries.size);
     stored.add(labels, entries.eventsReceived);
     received.add(labels, entries.eventsReceived);
+    dispatched.add(labels, entries.eventsReceived);
+    if (entries.initialEvents > 0) initial.add(labels, entries.initialEvents);
+    lists.add(labels, entries);
     fills.add(labels, entries.fills);
     revision.set(labels, cache.revision);
     capacity.set(labels, MAX_WINDOW_EVENTS);
   }
-  return [objects, byGroup, stored, received, fills, revision, capacity].flatMap((family) => family.render()).join('\n');
+  return [objects, byGroup, stored, received, dispatched, initial, fills, revision, capacity, ...lists.families].flatMap((family) => family.render()).join('\n');
 }

@@ -40,6 +40,12 @@ export class ResourceCache {
   /** Writes taken in, and how often the cache was filled. */
   eventsReceived = 0;
   fills = 0;
+  /** Lists served from here, of them those of the newest revision, what they looked at and what they answered. */
+  readonly lists = { served: 0, consistent: 0, fetched: 0, returned: 0 };
+  /** Likewise of those served from the store's history. */
+  readonly historicLists = { served: 0, fetched: 0, returned: 0 };
+  /** Objects handed to watches at their beginning. */
+  initialEvents = 0;
   /** The newest write to this resource, or what the cache was filled at. */
   lastRevision = 0;
   readonly #budget: WindowBudget;

@@ -31,6 +31,8 @@ export interface TlsMaterial {
 }
 
 export interface TlsCarrierOptions {
+  /** Called for every handshake that fails. */
+  readonly onHandshakeError?: () => void;
   readonly handler: ApiHandler;
   /** HTTP/1.1 `Upgrade:` requests. The socket is the receiver's: it must answer and close it. Absent = 501. */
   readonly onUpgrade?: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
@@ -82,7 +84,10 @@ export function createTlsCarrier(options: TlsCarrierOptions): TlsCarrier {
       socket.on('close', () => connections.delete(connection));
     } else http1.emit('connection', socket);
   });
-  server.on('tlsClientError', (error) => options.log.debug('TLS handshake failed', { error: errorMessage(error) }));
+  server.on('tlsClientError', (error) => {
+    options.onHandshakeError?.();
+    options.log.debug('TLS handshake failed', { error: errorMessage(error) });
+  });
   return {
     listen: ({ host, port }) => new Promise((resolve, reject) => {
       server.once('error', reject);

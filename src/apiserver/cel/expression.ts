@@ -9,6 +9,7 @@
  *
  * Load it through on-demand.ts: the evaluator is not needed where nothing is configured.
  */
+import { performance } from 'node:perf_hooks';
 import type { Environment, ParseResult } from '@marcbachmann/cel-js';
 import type { Structural } from '../apiextensions/structural.ts';
 import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
@@ -17,6 +18,7 @@ import { misplacedType, rewriteConstruction, type Rewritten } from './constructi
 import { estimateCost, type SizeOf } from './cost.ts';
 import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording, upstreamType } from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
+import { compileSeconds, evaluateSeconds } from './metrics.ts';
 import { countSteps, prepare, rootOf, type Allowed, type SyntaxNode } from './syntax.ts';
 import { CelTypes } from './types.ts';
 import { fromCel, toCel } from './values.ts';
@@ -67,12 +69,19 @@ export interface Expression {
 /** Throws CelCompileError. */
 export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false, binds = false }: ExpressionOptions): Expression {
   const scope = scopeOf(variables, constructs);
+  const begunMs = performance.now();
   const { evaluate, type, root } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source, allowed: { binds } });
+  compileSeconds.observe((performance.now() - begunMs) / 1000);
   const wanted = result === undefined ? undefined : [result].flat();
   if (wanted && !wanted.includes(type)) throw new CelCompileError(`must evaluate to ${wanted.length === 1 ? upstreamType(wanted[0]!) : `one of [${wanted.map(upstreamType).join(' ')}]`} but got ${upstreamType(type)}`);
   const evaluateCel = (values: Readonly<Record<string, unknown>>, { budget }: EvaluationOptions = {}): unknown => {
     const allowed = budget ? Math.min(costLimit, budget.remaining) : costLimit;
-    return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
+    const startedMs = performance.now();
+    try {
+      return bounded(() => evaluate(scope.convert(values)), { allowed, budget });
+    } finally {
+      evaluateSeconds.observe((performance.now() - startedMs) / 1000);
+    }
   };
   return {
     source, type, evaluateCel, maxCost: (sizeOf) => estimateCost(root, sizeOf),

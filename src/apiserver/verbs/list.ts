@@ -2,6 +2,7 @@
  * LIST: consistent lists from the watch cache as a concatenation of ready bytes, lists at older revisions (continue tokens,
  * resourceVersionMatch=Exact) from the store's history, selectors, and the other views and encodings. Long work is done in slices.
  */
+import { performance } from 'node:perf_hooks';
 import { encodeList, encodeListAround, encodeMessage } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { apiVersionOf, type KubeObject, type ListMeta } from '#machinery/object.ts';
@@ -9,6 +10,7 @@ import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { StoreError } from '#storage/store.ts';
 import { CacheEntry } from '../cache/entry.ts';
+import type { ResourceCache } from '../cache/resource-cache.ts';
 import type { Slab } from '../cache/slab.ts';
 import { protobufForm, type SlabForm } from '../cache/slab-forms.ts';
 import { refuseUnreadableBelow, unreadableInList } from '../cache/unreadable.ts';
@@ -19,6 +21,7 @@ import type { ApiResponse } from '../http.ts';
 import { MEDIA_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
 import { jsonResponse } from '../respond.ts';
+import type { StoredResource } from '../store-metrics.ts';
 import { inVersion, jsonBytes, metadataOf, notOfThisShape, objectOf, protobufItem, respondEncoded, storedOf, tableOf, viewOptions, type ViewOptions } from '../views.ts';
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
@@ -37,9 +40,18 @@ export function list(endpoint: StoredEndpoint, call: ListCall): ApiResponse | Pr
   refuseUnreadableBelow(cache, namespace === '' ? cache.prefix : cache.key({ namespace, name: '' }));
   const form = options.labelSelector || options.fieldSelector ? undefined : readyForm(endpoint, view);
   if (form && pageSize(options) === 0 && options.continue === '' && options.resourceVersionMatch !== 'Exact') {
+    countReady(cache, { prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }), options });
     return readyList(endpoint, { core, form, prefix: namespace === '' ? '' : cache.key({ namespace, name: '' }) });
   }
   return listSlowly(endpoint, { ...call, options, view, form });
+}
+
+function countReady({ entries, lists }: ResourceCache, { prefix, options }: { readonly prefix: string; readonly options: ListOptions }): void {
+  const count = entries.count(prefix);
+  lists.served++;
+  lists.fetched += count;
+  lists.returned += count;
+  if (options.resourceVersion === undefined) lists.consistent++;
 }
 
 // ----------------------------------------------------------------------------------------------------------- ready lists
@@ -179,7 +191,8 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
   let slabs: readonly Slab[] | undefined;
   /** How many there are from the start key on, where that is known. */
   let live: number | undefined;
-  if (revision >= cache.lastRevision && (revision === current || revision >= core.store.compactedRevision)) {
+  const isCurrent = revision >= cache.lastRevision && (revision === current || revision >= core.store.compactedRevision);
+  if (isCurrent) {
     // Nothing of this resource changed since: the cache is that revision. A forgotten one is refused all the same, as clients expect of its age.
     const isPage = limit > 0 && !filter;
     // One more than asked for tells whether others follow.
@@ -187,12 +200,17 @@ export async function selectPage(endpoint: StoredEndpoint, { core, namespace, op
     if (isPage && source.length > limit) live = cache.entries.count(prefix, { startKey });
     if (form && isPage && limit <= MAX_SLAB_PAGE) slabs = cache.entries.slabs(prefix, form, { startKey, limit });
   } else {
-    source = await fromHistory(core, { prefix, startKey, revision, limit: filter ? 0 : limit, isContinue: token !== undefined });
+    source = await fromHistory(core, { of: endpoint.groupResource, prefix, startKey, revision, limit: filter ? 0 : limit, isContinue: token !== undefined });
   }
   // A filter may look at any of them; without one the page alone is read.
   if (endpoint.codec?.waits && filter) await endpoint.codec.ready(source);
   const picked = await pick(source, { filter, limit });
   if (endpoint.codec?.waits && !filter) await endpoint.codec.ready(picked.entries);
+  const counts = isCurrent ? cache.lists : cache.historicLists;
+  counts.served++;
+  counts.fetched += source.length;
+  counts.returned += picked.entries.length;
+  if (isCurrent && options.resourceVersion === undefined) cache.lists.consistent++;
   if (picked.next === undefined) return { revision, entries: picked.entries, slabs, continue: undefined, remaining: undefined };
   return {
     revision, entries: picked.entries, slabs,
@@ -210,19 +228,22 @@ function only(entry: CacheEntry | undefined): CacheEntry[] {
   return entry ? [entry] : [];
 }
 
-interface History { readonly prefix: string; readonly startKey: string | undefined; readonly revision: number; readonly limit: number; readonly isContinue: boolean }
+interface History { readonly of: StoredResource; readonly prefix: string; readonly startKey: string | undefined; readonly revision: number; readonly limit: number; readonly isContinue: boolean }
 
 const CONTINUE_EXPIRED = 'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.';
 
-async function fromHistory(core: ServerCore, { prefix, startKey, revision, limit, isContinue }: History): Promise<CacheEntry[]> {
+async function fromHistory(core: ServerCore, { of, prefix, startKey, revision, limit, isContinue }: History): Promise<CacheEntry[]> {
+  const timing = core.metrics.store.of(of, 'list'), begunMs = performance.now();
   try {
     // One more than asked for tells whether others follow.
     const { items } = await core.store.list(prefix, { revision, ...(startKey === undefined ? {} : { startKey }), ...(limit > 0 ? { limit: limit + 1 } : {}) });
+    timing.succeeded(begunMs);
     return items.map(({ key, modRevision, value, unreadable }) => {
       if (unreadable !== undefined) throw unreadableInList(key, unreadable);
       return new CacheEntry(key, { revision: modRevision, value });
     });
   } catch (error) {
+    if (error instanceof StoreError) timing.failed(begunMs);
     if (!(error instanceof StoreError) || error.code !== 'compacted') throw error;
     if (!isContinue) throw statusErrors.expired('The resourceVersion for the provided list is too old.');
     const expired = statusErrors.expired(CONTINUE_EXPIRED);

@@ -20,6 +20,7 @@ import type { ApiResponse, ResponseSink } from '../http.ts';
 import type { RequestLabels, WatchSeries } from '../metrics.ts';
 import { MEDIA_TYPES, STREAM_TYPES } from '../negotiate.ts';
 import type { StoredEndpoint } from '../objects.ts';
+import { label } from '#stdx/instruments.ts';
 import { labelsOf } from '../request-labels.ts';
 import { statusOf } from '../respond.ts';
 import { inVersion, jsonBytes, metadataOf, objectOf, protobufItem, storedOf, tableOf, versionOf, viewOptions, type ViewOptions } from '../views.ts';
@@ -176,6 +177,8 @@ class Watcher implements CacheListener, BroadcastMember {
   /** Events up to here came by replay. */
   #replayedUpTo = 0;
   #announceInitialEnd = false;
+  /** By the monotonic clock; of a watch that asked for the objects there are. */
+  #watchListBegunMs: number | undefined;
   /** By the monotonic clock. */
   #deadlineMs = 0;
   /** Set while the writer of the backlog waits for an event. */
@@ -206,10 +209,12 @@ class Watcher implements CacheListener, BroadcastMember {
     const wantsInitial = sendInitialEvents ?? (resourceVersion === undefined || resourceVersion === 0);
     // Whoever reads bookmarks is told.
     this.#announceInitialEnd = sendInitialEvents === true && this.#options.bookmarks;
+    if (sendInitialEvents === true) this.#watchListBegunMs = core.clock.monotonic();
     if (wantsInitial) {
       const { keyPrefix } = this;
       refuseUnreadableBelow(cache, keyPrefix);
       this.#initial = keyPrefix.endsWith('/') ? cache.entries.list(keyPrefix) : only(cache.entries.get(keyPrefix));
+      cache.initialEvents += this.#initial.length;
       return;
     }
     if (resourceVersion === undefined || resourceVersion === 0 || resourceVersion === this.#replayedUpTo) return;
@@ -219,6 +224,12 @@ class Watcher implements CacheListener, BroadcastMember {
     const events = found instanceof Promise ? await found : found;
     if (!events) throw statusErrors.expired(`too old resource version: ${resourceVersion} (${cache.lastRevision})`);
     this.#replayed = events;
+  }
+
+  #observeWatchList(): void {
+    if (this.#watchListBegunMs === undefined) return;
+    const { core: { clock, metrics }, labels: { group, resource, scope, version } } = this.#options;
+    metrics.watchListSeconds.observe(`${label('group', group)},${label('resource', resource)},scope="${scope}",${label('version', version)}`, (clock.monotonic() - this.#watchListBegunMs) / 1000);
   }
 
   run(sink: ResponseSink): void {
@@ -244,6 +255,7 @@ class Watcher implements CacheListener, BroadcastMember {
       await this.#readyFor(replayed.flatMap(entriesOf));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
       if (this.#announceInitialEnd) this.#sink!.write(this.#bookmark(true));
+      this.#observeWatchList();
       this.#options.begun?.();
       for (let backlog = this.#backlog; backlog !== undefined; backlog = this.#backlog) {
         if (backlog.length === 0) {
