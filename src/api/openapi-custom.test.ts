@@ -16,7 +16,7 @@ const facts: ResourceFacts = {
 
 test('a custom resource has a document like the built-in ones', () => {
   const schema = { type: 'object', description: 'A table of times.', properties: { spec: { type: 'object', properties: { cronSpec: { type: 'string' } } } } };
-  const document = customResourceDocument({ group: 'stable.example.com', version: 'v1' }, [{ facts, schema }]);
+  const document = customResourceDocument([{ facts, schema }]);
   const object = document.paths['/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}']!;
   const patch = object['patch'] as Operation;
   assert.equal(patch.operationId, 'patchStableExampleComV1NamespacedCronTab');
@@ -32,7 +32,7 @@ test('a custom resource has a document like the built-in ones', () => {
 });
 
 test('lists are of the kind that their author gave them', () => {
-  const document = customResourceDocument({ group: 'stable.example.com', version: 'v1' }, [{ facts, listKind: 'Timetable' }]);
+  const document = customResourceDocument([{ facts, listKind: 'Timetable' }]);
   const list = document.paths['/apis/stable.example.com/v1/crontabs']!['get'] as Operation;
   assert.deepEqual(list.responses['200']!.content!['application/json'], { schema: { $ref: '#/components/schemas/com.example.stable.v1.Timetable' } });
   assert.ok(document.components.schemas!['com.example.stable.v1.Timetable']);

@@ -2,7 +2,7 @@
 import type { GroupVersionKind } from '#machinery/object.ts';
 import { commonFields } from './description-table.ts';
 import { describeType } from './descriptions.ts';
-import { groupVersionPath, operationPrefix, resourcePaths, tagOf, type Paths } from './openapi-paths.ts';
+import { resourcePaths, type Paths } from './openapi-paths.ts';
 import { componentSchemas, schemaReference, type JsonSchema, type SchemaStyle } from './openapi-schemas.ts';
 import { buildDocument, definitionOfKind, definitionsIn, type OpenapiV3Document } from './openapi-v3.ts';
 import type { ResourceFacts } from './resources.ts';
@@ -13,6 +13,8 @@ export interface CustomResource {
   readonly listKind?: string;
   /** The version's openAPIV3Schema; absent: any object. Not changed. */
   readonly schema?: JsonSchema;
+  /** 'spec.color': what lists may be selected by beside metadata. */
+  readonly selectableFields?: readonly string[];
 }
 
 const metaV1 = 'io.k8s.apimachinery.pkg.apis.meta.v1';
@@ -23,15 +25,11 @@ export function customDefinitionName({ group, version, kind }: GroupVersionKind)
 }
 
 /** The document of one group and version, all of whose resources are custom. */
-export function customResourceDocument(gv: { readonly group: string; readonly version: string }, resources: readonly CustomResource[]): OpenapiV3Document {
+export function customResourceDocument(resources: readonly CustomResource[]): OpenapiV3Document {
   const definitionOf = definitionFinder(resources);
   const paths = Object.assign({}, ...resources.map(({ facts, listKind }) => resourcePaths(facts, { definitionOf, encodings: 'custom', ...(listKind && { listKind }) }))) as Paths;
-  paths[`/${groupVersionPath(gv)}/`] = { get: {
-    description: 'Lists the resources of this version.', operationId: `get${operationPrefix(gv)}APIResources`, tags: [tagOf(gv)],
-    responses: { 200: { description: 'OK', content: { 'application/json': { schema: schemaReference(`${metaV1}.APIResourceList`, { openapi: 3 }) } } }, 401: { description: 'Unauthorized' } },
-  } };
-  const style: SchemaStyle = { openapi: 3, listsKind: (group, version) => (group === '' && version === 'v1') || (group === gv.group && version === gv.version) };
-  return buildDocument(paths, customSchemas(resources, { paths, style }));
+  const { components: { schemas }, ...document } = buildDocument(paths, customSchemas(resources, { paths, style: { openapi: 3 } }));
+  return { ...document, info: { title: 'Kubernetes CRD Swagger', version: 'v0.1.0' }, components: { ...(schemas && { schemas }) } };
 }
 
 /** The definitions of custom resources and of the built-in types that their paths refer to. For OpenAPI v2, add them to the others. */
@@ -47,10 +45,11 @@ function definitionFinder(resources: readonly CustomResource[]): (kind: GroupVer
   return (kind) => (custom.has(`${kind.group}/${kind.version}/${kind.kind}`) ? customDefinitionName(kind) : definitionOfKind(kind));
 }
 
-function resourceSchemas({ facts, listKind, schema }: CustomResource, style: SchemaStyle): Record<string, JsonSchema> {
+function resourceSchemas({ facts, listKind, schema, selectableFields = [] }: CustomResource, style: SchemaStyle): Record<string, JsonSchema> {
   const { group, version, kind } = facts;
   const listName = listKind ?? `${kind}List`;
   const name = customDefinitionName({ group, version, kind });
+  const selectable = selectableFields.length === 0 ? {} : { 'x-kubernetes-selectable-fields': selectableFields.map((fieldPath) => ({ fieldPath })) };
   const typeFields = {
     apiVersion: { type: 'string', description: commonFields['apiVersion'] },
     kind: { type: 'string', description: commonFields['kind'] },
@@ -63,7 +62,7 @@ function resourceSchemas({ facts, listKind, schema }: CustomResource, style: Sch
   const isOpen = schema === undefined || (style.openapi === 2 && schema['x-kubernetes-preserve-unknown-fields'] === true);
   const properties = isOpen ? undefined : { ...(schema['properties'] as JsonSchema | undefined), ...typeFields, metadata: reference(`${metaV1}.ObjectMeta`, commonFields['metadata']) };
   return {
-    [name]: { ...(isOpen ? { type: 'object' } : schema), ...(properties && { properties }), 'x-kubernetes-group-version-kind': [{ group, kind, version }] },
+    [name]: { ...(isOpen ? { type: 'object' } : schema), ...(properties && { properties }), 'x-kubernetes-group-version-kind': [{ group, kind, version }], ...selectable },
     [customDefinitionName({ group, version, kind: listName })]: {
       description: describeType(listName), type: 'object', required: ['items'],
       properties: {
@@ -71,7 +70,7 @@ function resourceSchemas({ facts, listKind, schema }: CustomResource, style: Sch
         items: { type: 'array', description: commonFields['items'], items: schemaReference(name, style) },
         metadata: reference(`${metaV1}.ListMeta`, describeType('ListMeta')),
       },
-      'x-kubernetes-group-version-kind': [{ group, kind: listName, version }],
+      'x-kubernetes-group-version-kind': [{ group, kind: listName, version }], ...selectable,
     },
   };
 }

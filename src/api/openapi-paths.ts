@@ -27,7 +27,7 @@ export type Paths = Record<string, PathItem>;
 export interface PathOptions {
   /** The definition of a kind, e.g. 'io.k8s.api.apps.v1.Deployment'. */
   readonly definitionOf: (kind: GroupVersionKind) => string;
-  /** What a custom resource speaks is JSON and YAML, without strategic merge patch. */
+  /** What a custom resource speaks is JSON and YAML, without strategic merge patch; its paths say less of what can be asked, and nothing of watches. */
   readonly encodings?: 'built-in' | 'custom';
   /** The kind of lists. Default: kind + 'List'. */
   readonly listKind?: string;
@@ -44,7 +44,7 @@ const mediaTypes = {
   },
   custom: {
     object: ['application/json', 'application/yaml'],
-    stream: ['application/json', 'application/json;stream=watch', 'application/yaml'],
+    stream: ['application/json', 'application/yaml'],
     patch: ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'],
   },
 } as const;
@@ -66,6 +66,9 @@ const parametersOf: Readonly<Record<string, readonly Parameter[]>> = {
   patch: [...writeParameters, ...named('force')], delete: deleteParameters, connect: [],
   deletecollection: [...deleteParameters, ...listParameters.filter(({ name }) => name !== 'allowWatchBookmarks' && name !== 'watch')],
 };
+/** Where those of custom resources differ. */
+const customParametersOf: Readonly<Record<string, readonly Parameter[]>> = { get: named('resourceVersion'), deletecollection: listParameters };
+const customCodesOf: Readonly<Record<string, readonly string[]>> = { patch: ['200'] };
 const codesOf: Readonly<Record<string, readonly string[]>> = { post: ['200', '201', '202'], put: ['200', '201'], patch: ['200', '201'], delete: ['200', '202'] };
 const codeTexts: Readonly<Record<string, string>> = { 200: 'OK', 201: 'Created', 202: 'Accepted', 401: 'Unauthorized' };
 
@@ -80,7 +83,7 @@ export function operationPrefix({ group, version }: GroupVersion): string {
 }
 
 export function groupName(group: string): string {
-  return group === '' ? 'Core' : group.replace(/\.k8s\.io$/, '').split('.').map(upperFirst).join('');
+  return group === '' ? 'Core' : group.replace(/\.k8s\.io$/, '').split(/[.-]/).map(upperFirst).join('');
 }
 
 /** 'apps_v1', 'rbacAuthorization_v1'. */
@@ -106,8 +109,10 @@ class ResourcePaths {
   /** 'AppsV1' + 'Namespaced' + 'Deployment' in parts. */
   readonly #prefix: string;
   readonly #scope: string;
+  readonly #isCustom: boolean;
 
   constructor(facts: ResourceFacts, options: PathOptions) {
+    this.#isCustom = options.encodings === 'custom';
     this.#facts = facts;
     this.#options = options;
     this.#media = mediaTypes[options.encodings ?? 'built-in'];
@@ -128,7 +133,7 @@ class ResourcePaths {
     this.#add(paths, object, this.#objectOperations());
     if (namespaced && verbs.includes('list')) this.#add(paths, `${root}/${plural}`, { get: this.#list('ForAllNamespaces') });
     for (const subresource of subresources) this.#addSubresource(paths, object, subresource);
-    if (!verbs.includes('watch')) return paths;
+    if (!verbs.includes('watch') || this.#isCustom) return paths;
     if (namespaced) this.#add(paths, `${root}/watch/${plural}`, { get: this.#watch('watchlist', 'ListForAllNamespaces') });
     this.#add(paths, `${root}/watch/${scope}${plural}`, { get: this.#watch('watchlist', 'List') });
     this.#add(paths, `${root}/watch/${scope}${plural}/{name}`, { get: this.#watch('watch', '') });
@@ -157,7 +162,7 @@ class ResourcePaths {
     const { verbs, kind } = this.#facts;
     const status = schemaReference(`${metaV1}.Status`, style);
     return {
-      delete: verbs.includes('deletecollection') ? this.#operation({ action: 'deletecollection', id: `delete${this.#prefix}Collection${this.#scope}${kind}`, answer: status, body: this.#deleteOptions() }) : undefined,
+      delete: verbs.includes('deletecollection') ? this.#operation({ action: 'deletecollection', id: `delete${this.#prefix}Collection${this.#scope}${kind}`, answer: status, ...(this.#isCustom ? {} : { body: this.#deleteOptions() }) }) : undefined,
       get: verbs.includes('list') ? this.#list('') : undefined,
       post: verbs.includes('create') ? this.#operation({ action: 'post', id: this.#id('create'), answer: this.#reference(), body: this.#body(this.#reference()) }) : undefined,
     };
@@ -188,7 +193,7 @@ class ResourcePaths {
     const suffix = upperFirst(subresource.name);
     if (subresource.kind.endsWith('Options')) { this.#addConnect(paths, path, { subresource, kind, suffix }); return; }
     if (subresource.name === 'log') { this.#add(paths, path, { get: this.#log(kind) }); return; }
-    this.#add(paths, path, this.#readAndWrite(subresource.verbs, { answer: schemaReference(this.#options.definitionOf(kind), style), suffix, kind }));
+    this.#add(paths, path, this.#readAndWrite(subresource.verbs, { answer: schemaReference(this.#options.definitionOf(kind), style), suffix, kind: this.#isCustom ? this.#kind : kind }));
   }
 
   /** Requests that are handed on: exec, attach, portforward, proxy. Their parameters are the fields of the options kind. */
@@ -234,9 +239,9 @@ class ResourcePaths {
     action: string; id: string; answer: JsonSchema; body?: NonNullable<Operation['requestBody']>; kind?: GroupVersionKind; media?: readonly string[];
   }): Operation {
     const content = Object.fromEntries(media.map((type) => [type, { schema: answer }]));
-    const codes = codesOf[action] ?? ['200'];
+    const codes = (this.#isCustom ? customCodesOf[action] : undefined) ?? codesOf[action] ?? ['200'];
     return {
-      ...this.#describe(action, kind), operationId: id, parameters: parametersOf[action]!,
+      ...this.#describe(action, kind), operationId: id, parameters: (this.#isCustom ? customParametersOf[action] : undefined) ?? parametersOf[action]!,
       ...(body && { requestBody: body }),
       responses: { ...Object.fromEntries(codes.map((code) => [code, { description: codeTexts[code]!, content }])), 401: { description: codeTexts['401']! } },
     };
@@ -255,11 +260,15 @@ class ResourcePaths {
   }
 
   #body(schema: JsonSchema): NonNullable<Operation['requestBody']> {
-    return { content: { '*/*': { schema } }, required: true };
+    return { content: this.#bodyContent(schema), required: true };
   }
 
   #deleteOptions(): NonNullable<Operation['requestBody']> {
-    return { content: { '*/*': { schema: schemaReference(`${metaV1}.DeleteOptions`, style) } } };
+    return { content: this.#bodyContent(schemaReference(`${metaV1}.DeleteOptions`, style)) };
+  }
+
+  #bodyContent(schema: JsonSchema): Content {
+    return Object.fromEntries((this.#isCustom ? this.#media.object : ['*/*']).map((type) => [type, { schema }]));
   }
 
   #patchBody(): NonNullable<Operation['requestBody']> {

@@ -14,7 +14,7 @@ export interface OpenapiV3Document {
   readonly openapi: '3.0.0';
   readonly info: { readonly title: string; readonly version: string };
   readonly paths: Paths;
-  readonly components: { readonly schemas?: Record<string, JsonSchema>; readonly securitySchemes: object };
+  readonly components: { readonly schemas?: Record<string, JsonSchema>; readonly securitySchemes?: object };
 }
 
 /** Which versions are served; default: the stable ones. */

@@ -41,12 +41,13 @@ export function createInternalApi({ catalogue, objects }: { readonly catalogue: 
     async update(resource, object, { subresource } = {}) {
       return (await objects().update(endpointOf(resource), { change: () => deepClone(object) }, { target: targetOf(object), context: context(subresource) })).object;
     },
-    async modify(resource, name, change, { subresource } = {}) {
+    async modify(resource, name, change, { subresource, unvalidated = false } = {}) {
       const endpoint = endpointOf(resource);
       const target = { name: name.name, namespace: endpoint.resource.namespaced ? name.namespace ?? '' : '' };
       let unchanged: KubeObject | undefined;
       try {
         const written = await objects().update(endpoint, {
+          ...(unvalidated ? { validate: false } : {}),
           change: (current) => {
             const next = deepClone(current!);
             if (change(next) === false) {

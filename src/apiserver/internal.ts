@@ -30,8 +30,14 @@ export interface InternalApi {
   /** The object's resourceVersion, when set, is a precondition (Conflict). */
   update(resource: GroupResource, object: KubeObject, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
   /** Reads, lets change() mutate a copy (return false = leave as it is), writes, and tries again on conflict. NotFound is thrown. */
-  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void, options?: { readonly subresource?: 'status' }): Promise<KubeObject>;
+  modify(resource: GroupResource, name: InternalName, change: (object: KubeObject) => boolean | void, options?: ModifyOptions): Promise<KubeObject>;
   delete(resource: GroupResource, name: InternalName): Promise<void>;
+}
+
+export interface ModifyOptions {
+  readonly subresource?: 'status';
+  /** For what must go through however the object came to be as it is. */
+  readonly unvalidated?: boolean;
 }
 
 /** What the factories of authenticator, authorizer and admission plugins are given by createApiServer. */

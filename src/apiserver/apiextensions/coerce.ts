@@ -38,9 +38,14 @@ export function decodeCustom(value: unknown, { node, envelope, mode }: { readonl
   return { object: decoded.object, problems: unknown ? [...decoded.problems, ...unknown.pruned.toSorted(), ...unknown.ofEmbedded] : [] };
 }
 
+/** Fields that the schema does not know go, in place. */
+export function pruneUnknown(object: KubeObject, node: Structural): void {
+  prune(object as JsonObject, { node, root: true, path: '', unknown: undefined, envelope: undefined });
+}
+
 /** Prunes and defaults in place: after admission changed an object, and for objects as they come from the store. */
 export function normalise(object: KubeObject, node: Structural): void {
-  prune(object as JsonObject, { node, root: true, path: '', unknown: undefined, envelope: undefined });
+  pruneUnknown(object, node);
   applyDefaults(object as JsonObject, node);
 }
 

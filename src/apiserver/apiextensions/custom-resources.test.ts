@@ -276,7 +276,9 @@ test('a watch ends when the schema changes', async () => {
 
 test('a version leaves the stored ones by the status alone, and never the one that is written', async () => {
   const status = (storedVersions: string[]): Promise<TestResponse> => server.request(`PATCH ${CRDS}/gadgets.stable.example.com/status`, { body: { status: { storedVersions } }, headers: { 'content-type': 'application/merge-patch+json' } });
-  assert.equal((await status(['v1'])).status, 200);
+  assert.deepEqual((await status([])).body.status.storedVersions, ['v1']);
+  assert.equal((await status(['gone'])).status, 200);
+  assert.deepEqual((await status(['v1'])).body.status.storedVersions, ['v1']);
 });
 
 test('a definition none of whose versions is served takes its objects along too', async () => {

@@ -18,7 +18,7 @@ import type { Store } from '#storage/store.ts';
 import type { ResourceCache } from '../cache/resource-cache.ts';
 import type { WatchCache } from '../cache/watch-cache.ts';
 import type { Catalogue, Endpoint } from '../catalogue.ts';
-import type { InternalApi } from '../internal.ts';
+import type { InternalApi, ModifyOptions } from '../internal.ts';
 import type { Objects, StoredEndpoint } from '../objects.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
@@ -258,7 +258,7 @@ export class CustomResources {
     if (definition.metadata?.deletionTimestamp && definition.metadata.finalizers?.includes(CLEANUP)) await this.#cleanUp(definition);
   }
 
-  async #modify(name: string, change: (definition: CustomResourceDefinition) => void, options?: { readonly subresource: 'status' }): Promise<void> {
+  async #modify(name: string, change: (definition: CustomResourceDefinition) => void, options?: ModifyOptions): Promise<void> {
     try {
       await this.#internal.modify(DEFINITIONS, { name }, (object) => change(object as CustomResourceDefinition), options);
     } catch (error) {
@@ -286,7 +286,7 @@ export class CustomResources {
     await this.#setTerminating(name, { status: 'False', reason: 'InstanceDeletionCompleted', message: 'removed all instances' });
     await this.#modify(name, ({ metadata }) => {
       metadata!.finalizers = (metadata!.finalizers ?? []).filter((finalizer) => finalizer !== CLEANUP);
-    });
+    }, { unvalidated: true });
   }
 
   async #deleteObjects({ cache, keeper }: Served): Promise<void> {

@@ -35,8 +35,7 @@ export class CustomOpenapi {
     if (!endpoints) return undefined;
     let document = this.#made.get(path);
     if (!document) {
-      const { group, version } = endpoints[0]!.gvk;
-      const bytes = Buffer.from(JSON.stringify(customResourceDocument({ group, version }, endpoints.map((endpoint) => customResourceOf(endpoint, 3)))));
+      const bytes = Buffer.from(JSON.stringify(customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 3)))));
       document = { bytes, hash: createHash('sha512').update(bytes).digest('hex').toUpperCase() };
       this.#made.set(path, document);
     }
@@ -47,10 +46,7 @@ export class CustomOpenapi {
   v2(serves: Serves): OpenapiV2Document {
     this.#refresh();
     const builtin = openapiV3Paths(serves).map((name) => openapiV3Document(name)!.paths);
-    const custom = [...this.#byPath.values()].map((endpoints) => {
-      const { group, version } = endpoints[0]!.gvk;
-      return customResourceDocument({ group, version }, endpoints.map((endpoint) => customResourceOf(endpoint, 2))).paths;
-    });
+    const custom = [...this.#byPath.values()].map((endpoints) => customResourceDocument(endpoints.map((endpoint) => customResourceOf(endpoint, 2))).paths);
     const ownPaths = Object.assign({}, ...custom) as Paths;
     const paths = Object.assign({}, ...builtin, ownPaths) as Paths;
     const resources = [...this.#byPath.values()].flat().map((endpoint) => customResourceOf(endpoint, 2));
@@ -73,13 +69,14 @@ export class CustomOpenapi {
 }
 
 function customResourceOf(endpoint: Endpoint, openapi: 2 | 3): CustomResource {
-  const { resource, served, gvk, publishedSchema } = endpoint;
+  const { resource, served, gvk, publishedSchema } = endpoint, selectableFields = [...endpoint.selectableFields].filter((field) => !field.startsWith('metadata.'));
   return {
     facts: {
       group: gvk.group, version: gvk.version, plural: resource.plural, singular: resource.singular, kind: gvk.kind, namespaced: resource.namespaced, verbs: served.verbs,
       shortNames: resource.shortNames, categories: resource.categories, subresources: [...served.subresources.values()], ...(served.storageVersionHash && { storageVersionHash: served.storageVersionHash }),
     },
     listKind: listKindOf(endpoint),
+    ...(selectableFields.length > 0 && { selectableFields }),
     ...(publishedSchema && { schema: openapi === 3 ? withFullObjects(publishedSchema) : forV2(publishedSchema) }),
   };
 }
@@ -90,17 +87,16 @@ const EMBEDDED_META = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 function withFullObjects(schema: JsonObject): JsonObject {
   return mapSchemas(schema, (inner) => (inner['x-kubernetes-embedded-resource'] !== true ? inner : {
     ...inner, properties: { ...(inner['properties'] as JsonObject | undefined), apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: { allOf: [{ $ref: `#/components/schemas/${EMBEDDED_META}` }] } },
+    required: [...new Set([...(inner['required'] as string[] | undefined) ?? [], 'kind', 'apiVersion'])],
   }));
 }
 
 /** Swagger knows neither nullable values nor alternatives: what they would restrict is left open, so that no valid object is refused. */
 function forV2(schema: JsonObject): JsonObject {
   return mapSchemas(schema, (inner) => {
-    const { nullable, anyOf: _a, oneOf: _o, allOf: _l, not: _n, default: _d, 'x-kubernetes-validations': _v, ...kept } = inner;
+    const { nullable, anyOf: _a, oneOf: _o, allOf: _l, not: _n, default: _d, ...kept } = inner;
     if (inner['x-kubernetes-preserve-unknown-fields'] === true) {
-      delete kept['properties'];
-      delete kept['items'];
-      delete kept['required'];
+      for (const name of ['type', 'properties', 'items', 'required']) delete kept[name];
     }
     if (nullable === true || inner['x-kubernetes-int-or-string'] === true) {
       delete kept['type'];

@@ -1,13 +1,12 @@
 /**
  * Between what is stored of a custom resource and the version a client speaks. What is read is pruned and defaulted by the schema of the version it
- * was stored as, whatever that was then, and converted; what is written is converted to the storage version. Without a webhook only the apiVersion
- * differs: fields that the other version does not know are its readers' to see, as upstream has it.
+ * was stored as, whatever that was then, and converted; what is written is converted to the storage version.
  */
 import { deepClone } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { CacheEntry } from '../cache/entry.ts';
 import type { VersionCodec } from '../catalogue.ts';
-import { normalise } from './coerce.ts';
+import { normalise, pruneUnknown } from './coerce.ts';
 import type { Structural } from './structural.ts';
 
 export interface Versions {
@@ -19,17 +18,27 @@ export interface Versions {
 }
 
 /** An object of one version in another: the object itself when it is of that already, else a new one. Rejects as `convert` does. */
-export function conversionOf({ convert }: Pick<Versions, 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
+export function conversionOf({ nodeOf, convert }: Pick<Versions, 'nodeOf' | 'convert'>): (object: KubeObject, to: string) => KubeObject | Promise<KubeObject> {
   return (object, to) => {
     if (object.apiVersion === to) return object;
     if (convert) return convert([object], to).then(([converted]) => converted!);
-    return { ...deepClone(object), apiVersion: to };
+    const copy = deepClone(object);
+    changeVersion(copy, to, nodeOf);
+    return copy;
   };
+}
+
+/** Only the apiVersion differs; fields the other version does not know go. What it defaults does not come. */
+function changeVersion(object: KubeObject, to: string, nodeOf: Versions['nodeOf']): void {
+  if (object.apiVersion === to) return;
+  object.apiVersion = to;
+  const node = nodeOf(parseApiVersion(to).version);
+  if (node) pruneUnknown(object, node);
 }
 
 export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, apiVersion: string, parse: (entry: CacheEntry) => KubeObject): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
-  const toVersion = conversionOf({ convert });
+  const toVersion = conversionOf({ nodeOf, convert });
   /** By parsed form, which the cache keeps within its bound. */
   const normalised = new WeakMap<KubeObject, KubeObject>();
   /** What the webhook answered, as long as the entry is remembered by anyone. */
@@ -45,7 +54,7 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
     if (!object) {
       object = deepClone(parsed);
       readStored(object);
-      if (!convert) object.apiVersion = apiVersion;
+      if (!convert) changeVersion(object, apiVersion, nodeOf);
       normalised.set(parsed, object);
     }
     return object;
@@ -67,7 +76,8 @@ export function createCodec({ nodeOf, storageApiVersion, convert }: Versions, ap
       if (convert) return written;
       const object = deepClone(stored);
       readStored(object);
-      return { ...object, apiVersion };
+      changeVersion(object, apiVersion, nodeOf);
+      return object;
     },
   };
 }

@@ -23,8 +23,10 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
   group: 'apiextensions.k8s.io',
   plural: 'customresourcedefinitions',
   allowUnconditionalUpdate: false,
-  applyDefaults: ({ spec }) => {
+  applyDefaults: ({ spec, status }) => {
     if (!spec) return;
+    // What is stored, nobody can have forgotten.
+    if (status && !status.storedVersions?.length) status.storedVersions = spec.versions?.filter(({ storage }) => storage).slice(0, 1).map(({ name }) => name) ?? [];
     const names = spec.names ?? (spec.names = {} as CustomResourceDefinitionSpec['names']);
     if (names.kind) {
       names.singular ||= names.kind.toLowerCase();
