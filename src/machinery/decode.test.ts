@@ -100,3 +100,12 @@ test('open types keep what they do not know', () => {
   const open = schema('io.x.v1.Open', [{ name: 'a' }], { open: true });
   assert.deepEqual(decodeObject(open, { a: 'x', b: { c: null } }, 'strict'), { object: { a: 'x', b: { c: null } }, problems: [], fields: 2 });
 });
+
+test('unions of schemas and other things: what is neither is nothing', () => {
+  const union = (name: string, wire: NonNullable<Extract<ValueSchema, { kind: 'scalar' }>['wire']>): Partial<FieldSchema> => ({ name, value: { kind: 'scalar', type: 'json', wire }, zero: 'distinct' });
+  const unions = schema('io.x.v1.Unions', [union('items', 'schema-or-array'), { name: 'dependencies', value: { kind: 'map', values: (union('', 'schema-or-strings').value)! } }]);
+  const read = (value: object): object => decodeObject(unions, value, 'strict').object;
+  assert.deepEqual(read({ items: 'x', dependencies: { a: { type: 'string' }, b: ['c', null], d: 5 } }), { items: null, dependencies: { a: { type: 'string' }, b: ['c', ''], d: null } });
+  assert.deepEqual(read({ items: [{}] }), { items: [{}] });
+  assert.throws(() => read({ dependencies: { a: [1] } }), /cannot unmarshal number into Go struct field Unions.dependencies of type string/);
+});

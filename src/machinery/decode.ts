@@ -260,7 +260,7 @@ function zeroText(type: ScalarType): string | undefined {
 
 function compileValue(value: ValueSchema): Decoder {
   switch (value.kind) {
-    case 'scalar': return SCALARS[value.type];
+    case 'scalar': return value.wire === undefined ? SCALARS[value.type] : WIRED[value.wire];
     case 'object': return lazyObject(value.type);
     case 'list': return value.items.kind === 'scalar' && value.items.type === 'string' ? decodeStringList : listDecoder(value.items);
     case 'map': return value.values.kind === 'scalar' && value.values.type === 'string' ? decodeStringMap : mapDecoder(value.values);
@@ -386,6 +386,16 @@ const SCALARS: Readonly<Record<ScalarType, Decoder>> = {
   'fields-v1': (value) => value,
   'raw-extension': (value) => value,
   json: (value) => value,
+};
+
+/** Unions of which one is a schema: what is none of them Go reads as nothing. */
+const WIRED: Readonly<Record<'schema-or-array' | 'schema-or-bool' | 'schema-or-strings', Decoder>> = {
+  'schema-or-array': (value) => (typeof value === 'object' ? value : null),
+  'schema-or-bool': (value) => value,
+  'schema-or-strings': (value, context) => {
+    if (Array.isArray(value)) decodeStringList(value, context);
+    return typeof value === 'object' ? value : null;
+  },
 };
 
 function integerDecoder({ type, low, high }: { type: string; low: number; high: number }): Decoder {

@@ -3,6 +3,7 @@
  * validation rules. Whether it is structural is structural-checks.ts' matter; rules are compiled in ../cel/rules.ts.
  */
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
+import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { fieldPathProblem } from './field-path.ts';
 import { BRANCHES, propertiesOf } from './structural-checks.ts';
@@ -47,7 +48,7 @@ function checkSupported(schema: JsonObject, { path, errors, inMetadata, noDefaul
   if (schema['id']) refuse('id');
   if (isGiven(schema['additionalItems'])) refuse('additionalItems');
   for (const name of ['patternProperties', 'definitions']) if (isJsonObject(schema[name]) && Object.keys(schema[name]).length > 0) refuse(name);
-  if (isGiven(schema['dependencies'])) refuse('dependencies');
+  if (isGiven(schema['dependencies']) || isGivenEmpty(schema, 'dependencies')) refuse('dependencies');
   if (isGiven(schema['$ref'])) refuse('$ref');
   if (type === 'null') errors.push(fieldErrors.forbidden(`${path}.type`, 'type cannot be set to null, use nullable as an alternative'));
   if (Array.isArray(items) && items.length > 0) errors.push(fieldErrors.forbidden(`${path}.items`, 'items must be a schema object and not an array'));

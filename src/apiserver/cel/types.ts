@@ -116,7 +116,7 @@ export class CelTypes {
   }
 }
 
-function scalarType({ type, schema, preserves }: Structural): CelType | undefined {
+function scalarType({ type, schema }: Structural): CelType | undefined {
   if (type === 'string') {
     switch (schema['format']) {
       case 'date': case 'date-time': return TIME;
@@ -125,7 +125,7 @@ function scalarType({ type, schema, preserves }: Structural): CelType | undefine
       default: return SCALARS['string'];
     }
   }
-  return preserves ? undefined : SCALARS[type];
+  return SCALARS[type];
 }
 
 function untyped(value: unknown): unknown {

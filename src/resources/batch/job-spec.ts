@@ -1,5 +1,5 @@
 /** The spec of jobs, also of those that CronJobs will make. After upstream's pkg/apis/batch/validation. */
-import type { Affinity, Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
+import type { Affinity, Container, Job, JobSpec, LabelSelector, PodFailurePolicyRule, SuccessPolicyRule } from '#api/types.ts';
 import { checkDomainPrefixedPath, checkImmutable, checkLabelSelector, checkNonNegative, checkOptionalEnum, checkQualifiedName, eachRepeated, IMMUTABLE, selectorMatches, shownSelector } from '../checks.ts';
 import { validateDNS1123Label } from '#machinery/names.ts';
 import { checkTemplateLabels } from '../apps/pod-owner.ts';
@@ -16,15 +16,20 @@ export const PARALLELISM_OF_MANY_MAX = 10000;
 const FAILED_OF_MANY_MAX = 10000;
 const SUCCEEDED_INDEXES_MAX_BYTES = 64 * 1024;
 
-export function checkJob(job: Job, errors: Errors): void {
+/** previous: of an update; jobs from before there were prefixed labels need not have them. */
+export function checkJob(job: Job, previous: Job | undefined, errors: Errors): void {
   const spec = job.spec ?? ({} as JobSpec);
-  if (spec.manualSelector !== true && spec.selector) checkGenerated(job, spec.selector, errors);
-  checkJobSpec(spec, SPEC, errors);
-  if (checkSelector(spec.selector, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
+  if (spec.manualSelector !== true && spec.selector) checkGenerated(job, spec.selector, { errors, prefixed: !previous || hasPrefixed(previous) });
+  checkSpecAndSelector(spec, errors);
   if (spec.completionMode === 'Indexed' && (spec.completions ?? 0) > 0) {
     const longest = `${job.metadata?.name ?? ''}-${spec.completions! - 1}`;
     if (validateDNS1123Label(longest).length > 0) errors.invalid(METADATA.child('name'), job.metadata?.name ?? '', `will not able to create pod with invalid DNS label: ${longest}`);
   }
+}
+
+function checkSpecAndSelector(spec: JobSpec, errors: Errors): void {
+  checkJobSpec(spec, SPEC, errors);
+  if (checkSelector(spec.selector, errors)) checkTemplateLabels(spec.template?.metadata?.labels, spec.selector, errors);
 }
 
 /** False when it cannot be read. */
@@ -35,12 +40,19 @@ function checkSelector(selector: LabelSelector | undefined, errors: Errors): boo
   return errors.list.length === before;
 }
 
+const CONTROLLER_UID = 'batch.kubernetes.io/controller-uid', JOB_NAME = 'batch.kubernetes.io/job-name';
+
+function hasPrefixed({ spec }: Job): boolean {
+  const labels = spec?.template?.metadata?.labels ?? {};
+  return labels[CONTROLLER_UID] !== undefined && labels[JOB_NAME] !== undefined;
+}
+
 /** The labels the server made must be there, unchanged, and the selector ask for nothing else. */
-function checkGenerated(job: Job, selector: LabelSelector, errors: Errors): void {
+function checkGenerated(job: Job, selector: LabelSelector, { errors, prefixed }: { readonly errors: Errors; readonly prefixed: boolean }): void {
   const { uid, name = '' } = job.metadata ?? {}, labels = job.spec?.template?.metadata?.labels ?? {};
   const path = SPEC.child('template').child('metadata').child('labels');
   if (!uid) return;
-  const expected = { 'controller-uid': uid, 'job-name': name, 'batch.kubernetes.io/controller-uid': uid, 'batch.kubernetes.io/job-name': name };
+  const expected = { 'controller-uid': uid, 'job-name': name, ...(prefixed ? { [CONTROLLER_UID]: uid, [JOB_NAME]: name } : {}) };
   for (const [key, value] of Object.entries(expected)) {
     if (labels[key] === undefined) errors.required(path.key(key), `must be '${value}'`);
     else if (labels[key] !== value) errors.invalid(path.key(key), labels, `must be '${value}'`);
@@ -160,6 +172,8 @@ function checkSuccessRule({ succeededCount, succeededIndexes }: SuccessPolicyRul
 
 export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
   const spec = next.spec ?? ({} as JobSpec), stored = previous.spec ?? ({} as JobSpec);
+  // Upstream looks at it twice.
+  if (errors.any) checkSpecAndSelector(spec, errors);
   if (spec.completionMode !== 'Indexed') checkImmutable(spec.completions, stored.completions, SPEC.child('completions'), errors);
   else if (spec.completions !== undefined && spec.completions !== stored.completions && spec.completions !== spec.parallelism) errors.invalid(SPEC.child('completions'), spec.completions, 'can only be modified in tandem with spec.parallelism');
   checkImmutable(spec.selector, stored.selector, SPEC.child('selector'), errors);
@@ -173,18 +187,28 @@ export function checkJobUpdate(next: Job, previous: Job, errors: Errors): void {
 
 const SCHEDULING = ['nodeSelector', 'tolerations', 'schedulingGates'] as const;
 
-/** Where the pods go may change while a job is suspended and has not begun; all else of the template may not. */
+/** Where the pods go and what they take may change while a job is suspended and none of it runs; all else of the template may not. */
 function checkTemplateUpdate(next: Job, previous: Job, errors: Errors): void {
-  const template = next.spec?.template, stored = previous.spec?.template;
-  const mutable = previous.spec?.suspend === true && !previous.status?.startTime;
-  if (!mutable || !template?.spec || !stored?.spec) { checkImmutable(template, stored, SPEC.child('template'), errors); return; }
+  const template = next.spec?.template, stored = previous.spec?.template, path = SPEC.child('template');
+  if (!template?.spec || !stored?.spec || !isAtRest(previous)) { checkImmutable(template, stored, path, errors); return; }
   const spec = { ...template.spec } as Record<string, unknown>;
   for (const field of SCHEDULING) {
     if (stored.spec[field] === undefined) delete spec[field];
     else spec[field] = stored.spec[field];
   }
   spec['affinity'] = withNodeAffinityOf(stored.spec.affinity, template.spec.affinity);
-  if (!semanticEqual({ ...template, metadata: { ...template.metadata, labels: stored.metadata?.labels, annotations: stored.metadata?.annotations }, spec }, stored)) errors.invalid(SPEC.child('template'), template, IMMUTABLE);
+  for (const field of ['containers', 'initContainers'] as const) if (template.spec[field]) spec[field] = withResourcesOf(stored.spec[field] ?? [], template.spec[field]);
+  if (!semanticEqual(spec, stored.spec)) errors.invalid(path.child('spec'), template.spec, IMMUTABLE);
+}
+
+function isAtRest({ spec, status = {} }: Job): boolean {
+  const isSuspended = status.conditions?.some(({ type, status: value }) => type === 'Suspended' && value === 'True') ?? false;
+  return spec?.suspend === true && (!status.startTime || isSuspended) && (status.active ?? 0) === 0;
+}
+
+function withResourcesOf(stored: readonly Container[], next: readonly Container[]): readonly Container[] {
+  if (stored.length !== next.length) return next;
+  return next.map((container, i) => (container.name === stored[i]!.name ? { ...container, resources: stored[i]!.resources } as Container : container));
 }
 
 /** Of the affinity only that to nodes may change; one that has no other comes and goes as a whole. */

@@ -44,6 +44,14 @@ test('job: names of indexed jobs leave room for the index', () => {
 const stored = create<Job>('batch/jobs', job(indexed)).object;
 const change = (edit: (spec: NonNullable<Job['spec']>) => void, from = stored): readonly string[] => update<Job>('batch/jobs', from, (next) => edit(next.spec!)).errors;
 
+test('job: what its pods take may change while none of them runs', () => {
+  const more = (spec: NonNullable<Job['spec']>): void => { spec.template.spec!.containers[0]!.resources = { requests: { cpu: '2' } }; };
+  const suspended = create<Job>('batch/jobs', job({ suspend: true })).object;
+  const began = { ...suspended, status: { startTime: '2026-01-01T00:00:00Z' } }, suspendedAgain = { ...began, status: { ...began.status, conditions: [{ type: 'Suspended', status: 'True' }] } } as Job;
+  assert.deepEqual([change(more, suspended), change(more, suspendedAgain)], [[], []]);
+  for (const from of [stored, began, { ...suspendedAgain, status: { ...suspendedAgain.status, active: 1 } }]) assert.match(change(more, from)[0] ?? '', /^spec\.template: .*: field is immutable$/);
+});
+
 test('job: what an update may change', () => {
   assert.deepEqual(change((spec) => { spec.completions = 3; spec.parallelism = 3; }), []);
   assert.deepEqual(change((spec) => { spec.completions = 3; }), ['spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism']);
@@ -51,8 +59,8 @@ test('job: what an update may change', () => {
   assert.match(change((spec) => { spec.template.spec!.nodeSelector = { a: 'b' }; })[0] ?? '', /^spec\.template: Invalid value: .*: field is immutable$/);
   const suspended = create<Job>('batch/jobs', job({ suspend: true })).object;
   assert.deepEqual(change((spec) => { Object.assign(spec.template.spec!, { nodeSelector: { a: 'b' }, affinity: { nodeAffinity: {} } }); }, suspended), []);
-  assert.match(change((spec) => { spec.template.spec!.containers[0]!.image = 'other'; }, suspended)[0] ?? '', /^spec\.template: .*: field is immutable$/);
-  assert.match(change((spec) => { spec.template.spec!.affinity = { podAffinity: {} , podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'k', labelSelector: {} }] } }; }, suspended)[0] ?? '', /^spec\.template: .*: field is immutable$/);
+  assert.match(change((spec) => { spec.template.spec!.containers[0]!.image = 'other'; }, suspended)[0] ?? '', /^spec\.template\.spec: .*: field is immutable$/);
+  assert.match(change((spec) => { spec.template.spec!.affinity = { podAffinity: {} , podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'k', labelSelector: {} }] } }; }, suspended)[0] ?? '', /^spec\.template\.spec: .*: field is immutable$/);
 });
 
 const at = (seconds: number): string => new Date(Date.parse('2026-01-01T00:00:00Z') + seconds * 1000).toISOString().replace('.000Z', 'Z');

@@ -35,12 +35,12 @@ export const jobs = defineResource<Job>({
   prepareForUpdate: prepareUpdate,
   validate: (job) => {
     const errors = new Errors();
-    checkJob(job, errors);
+    checkJob(job, undefined, errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkJob(next, errors);
+    checkJob(next, previous, errors);
     checkJobUpdate(next, previous, errors);
     return errors.list;
   },

@@ -1,5 +1,5 @@
 /** PersistentVolume. */
-import type { PersistentVolume, PersistentVolumeSpec } from '#api/types.ts';
+import type { PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity } from '#api/types.ts';
 import { fieldErrors } from '#machinery/errors.ts';
 import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
@@ -56,9 +56,13 @@ export const persistentvolumes = defineResource<PersistentVolume>({
   validateUpdate: (next, previous) => {
     const errors = new Errors(), spec = next.spec ?? {}, stored = previous.spec ?? {};
     checkVolumeSpec(spec, nameOf(next), SPEC, errors);
+    // Upstream looks at it twice.
+    if (errors.any) checkVolumeSpec(spec, nameOf(next), SPEC, errors);
     checkSameSource(spec, stored, errors);
     checkImmutable(spec.volumeMode, stored.volumeMode, Path.root('volumeMode'), errors);
-    if (stored.nodeAffinity) checkImmutable(spec.nodeAffinity, stored.nodeAffinity, Path.root('nodeAffinity'), errors);
+    if (stored.nodeAffinity && ![stored.nodeAffinity, withoutBetaLabels(stored.nodeAffinity)].some((kept) => semanticEqual(spec.nodeAffinity, kept))) {
+      errors.invalid(Path.root('nodeAffinity'), spec.nodeAffinity, 'field is immutable, except for updating from beta label to GA');
+    }
     if (stored.volumeAttributesClassName !== undefined && spec.volumeAttributesClassName === undefined) errors.forbidden(SPEC.child('volumeAttributesClassName'), 'update from non-nil value to nil is forbidden');
     return errors.list;
   },
@@ -183,7 +187,7 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
   if (!spec.accessModes?.length) errors.required(path.child('accessModes'));
   checkAccessModes(spec.accessModes ?? [], path, errors);
   if (!inline) checkOwnFields(spec, path, errors);
-  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, at: path, pinned: spec.nodeAffinity?.required !== undefined }, beside: BESIDE });
+  checkVolumeSource(spec, path, errors, { table: CHECKS, order: SOURCE_TYPES, context: { volumeName: name, podName: undefined, at: path, pinned: spec.nodeAffinity !== undefined }, beside: BESIDE });
   if (spec.hostPath?.path !== undefined && /^\/+\.?$/.test(spec.hostPath.path) && spec.persistentVolumeReclaimPolicy === 'Recycle') errors.forbidden(path.child('persistentVolumeReclaimPolicy'), "may not be 'recycle' for a hostPath mount of '/'");
   if (!inline && spec.storageClassName) checkDnsSubdomain(spec.storageClassName, path, 'storageClassName', errors);
   if (!inline) checkOptionalEnum(spec.volumeMode, VOLUME_MODES, path, 'volumeMode', errors);
@@ -196,7 +200,7 @@ export function checkVolumeSpec(spec: PersistentVolumeSpec, name: string, path: 
 function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors): void {
   const capacity = spec.capacity ?? {}, at = path.child('capacity');
   if (Object.keys(capacity).length === 0) errors.required(at);
-  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.add([fieldErrors.notSupported(at.toString(), spec.capacity ?? (isGivenEmpty(spec, 'capacity') ? {} : null), ['storage'])]);
+  if (capacity['storage'] === undefined || Object.keys(capacity).length > 1) errors.add([fieldErrors.notSupported(at.toString(), spec.capacity ? inOrder(spec.capacity) : isGivenEmpty(spec, 'capacity') ? {} : null, ['storage'])]);
   for (const name in capacity) {
     const amount = quantityOf(capacity[name]!).value();
     if (Number(amount) < 0) errors.invalid(at.key(name), Number(amount), 'must be a valid resource quantity');
@@ -206,6 +210,23 @@ function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors):
   if (!spec.nodeAffinity) return;
   if (!spec.nodeAffinity.required) errors.required(path.child('nodeAffinity').child('required'), 'must specify required node constraints');
   else checkNodeSelector(spec.nodeAffinity.required, path.child('nodeAffinity').child('required'), errors);
+}
+
+/** As Go shows a map. */
+function inOrder(amounts: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(amounts).toSorted(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+const LABELS_SINCE_GA: Readonly<Record<string, string>> = {
+  'beta.kubernetes.io/os': 'kubernetes.io/os', 'beta.kubernetes.io/arch': 'kubernetes.io/arch', 'beta.kubernetes.io/instance-type': 'node.kubernetes.io/instance-type',
+  'failure-domain.beta.kubernetes.io/zone': 'topology.kubernetes.io/zone', 'failure-domain.beta.kubernetes.io/region': 'topology.kubernetes.io/region',
+};
+
+function withoutBetaLabels(affinity: VolumeNodeAffinity): VolumeNodeAffinity {
+  const nodeSelectorTerms = (affinity.required?.nodeSelectorTerms ?? []).map(({ matchExpressions, ...term }) => ({
+    ...term, ...(matchExpressions ? { matchExpressions: matchExpressions.map((expression) => ({ ...expression, key: LABELS_SINCE_GA[expression.key] ?? expression.key })) } : {}),
+  }));
+  return { ...affinity, ...(affinity.required ? { required: { ...affinity.required, nodeSelectorTerms } } : {}) };
 }
 
 function checkSameSource(spec: PersistentVolumeSpec, stored: PersistentVolumeSpec, errors: Errors): void {
