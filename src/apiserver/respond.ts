@@ -53,7 +53,8 @@ function statusOfStoreError(error: StoreError): Status | undefined {
 
 export function errorResponse(status: Status, request: ApiRequest): ApiResponse {
   const encoding = negotiateLeniently(request.headers['accept']);
-  const { body, contentType } = encodeObject(status as never, encoding);
+  const pretty = wantsPretty(new URLSearchParams(request.query).get('pretty') ?? undefined, request.headers['user-agent']);
+  const { body, contentType } = encodeObject(status as never, encoding, { pretty });
   const headers: Record<string, string> = { 'content-type': contentType, 'cache-control': 'no-cache, private' };
   const retryAfter = status.details?.retryAfterSeconds;
   if (retryAfter) headers['retry-after'] = String(retryAfter);

@@ -47,8 +47,7 @@ const systemAccounts = (...names: string[]): Subject[] => names.map((name) => ({
 
 const EVERYTHING = { resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*'] }], nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }] };
 const namespaced = (verbs: string[], apiGroup: string, resources: string[]): Record<string, unknown> => ({ verbs, apiGroups: [apiGroup], resources, namespaces: ['*'] });
-const LOCKING = ['get', 'create', 'update'];
-const LEASES = namespaced(LOCKING, 'coordination.k8s.io', ['leases']);
+const LEASES = namespaced(['get', 'create', 'update'], 'coordination.k8s.io', ['leases']);
 const EVERYONE = groups('system:unauthenticated', 'system:authenticated');
 
 interface SchemaShape { readonly level: string; readonly precedence: number; readonly by?: 'ByUser' | 'ByNamespace'; readonly subjects: readonly Subject[]; readonly rules?: Record<string, unknown> }
@@ -58,11 +57,6 @@ const SUGGESTED_SCHEMAS: Readonly<Record<string, SchemaShape>> = {
   'system-leader-election': {
     level: 'leader-election', precedence: 100, by: 'ByUser', subjects: [...users('system:kube-controller-manager', 'system:kube-scheduler'), ...systemAccounts('*')], rules: { resourceRules: [LEASES] },
   },
-  'endpoint-controller': {
-    level: 'workload-high', precedence: 150, by: 'ByUser', subjects: [...users('system:kube-controller-manager'), ...systemAccounts('endpoint-controller', 'endpointslicemirroring-controller')],
-    rules: { resourceRules: [namespaced(LOCKING, '', ['endpoints'])] },
-  },
-  'workload-leader-election': { level: 'leader-election', precedence: 200, by: 'ByUser', subjects: systemAccounts('*'), rules: { resourceRules: [namespaced(LOCKING, '', ['endpoints', 'configmaps']), LEASES] } },
   'system-node-high': {
     level: 'node-high', precedence: 400, by: 'ByUser', subjects: groups('system:nodes'),
     rules: { resourceRules: [{ ...namespaced(['*'], '', ['nodes', 'nodes/status']), clusterScope: true }, namespaced(['*'], 'coordination.k8s.io', ['leases'])] },

@@ -10,7 +10,8 @@ import { base64Length } from './base64.ts';
 export const DATA_MAX_BYTES = 1024 * 1024;
 const DATA = Path.root('data');
 const BINARY_DATA = Path.root('binaryData');
-const WHOLE_OBJECT = Path.root('');
+/** How upstream writes a path of no name. */
+const WHOLE_OBJECT = Path.root('[]');
 export const SET_IMMUTABLE = 'field is immutable when `immutable` is set';
 
 export const configmaps = defineResource<ConfigMap>({

@@ -13,7 +13,7 @@ test('config maps: keys, size, immutability', () => {
     "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
     'data[c]: Invalid value: "c": duplicate of key present in binaryData',
   ]);
-  assert.deepEqual(create('configmaps', { metadata: meta('a'), data: { big: 'x'.repeat(1048577) } }).errors, [': Too long: may not be more than 1048576 bytes']);
+  assert.deepEqual(create('configmaps', { metadata: meta('a'), data: { big: 'x'.repeat(1048577) } }).errors, ['[]: Too long: may not be more than 1048576 bytes']);
   const frozen = { ...object, data: { c: 'x' }, immutable: true } as ConfigMap;
   delete frozen.binaryData;
   assert.deepEqual(update<ConfigMap>('configmaps', frozen, (next) => { delete next.immutable; next.data!['c'] = 'y'; }).errors, [

@@ -435,6 +435,17 @@ test('a block that goes on bit by bit is not given more time for each bit', () =
   await isClosed(client);
 }));
 
+test('an answer that does not wait for the whole request leaves time to read it', async () => {
+  handler = () => Promise.resolve({ status: 403, headers: {}, body: Buffer.from('no') });
+  const client = new RawClient();
+  client.send(START, headers(1, POST, Flag.endHeaders), headers(3, POST, Flag.endHeaders));
+  assert.ok(await client.frame(({ type, streamId, flags }) => type === FrameType.data && streamId === 3 && (flags & Flag.endStream) !== 0));
+  client.send(frame(FrameType.data, { streamId: 1, payload: Buffer.alloc(1000) }), frame(FrameType.data, { streamId: 1, flags: Flag.endStream }));
+  const reset = await client.frame(({ type }) => type === FrameType.rstStream);
+  assert.deepEqual([reset?.streamId, reset?.payload.readUInt32BE(0)], [3, ErrorCode.noError], 'only who goes on and on is stopped');
+  client.socket.destroy();
+});
+
 test('an answer of which nothing is taken is given up; one that is taken slowly is not', () => withPatience({ stallMs: 100 }, async () => {
   handler = () => Promise.resolve({ status: 200, headers: {}, body: Buffer.alloc(1000) });
   const client = new RawClient();

@@ -44,6 +44,8 @@ export interface Http2Patience {
   readonly lingerMs: number;
 }
 
+/** After its answer, the rest of a request may come for so long (as much as its window has room for). */
+const UNWANTED_REST_MS = 250;
 const PATIENCE: Http2Patience = { startMs: 10_000, frameMs: 30_000, stallMs: 120_000, lingerMs: 5000 };
 
 /** Bodies up to this many bytes of a request, and of all a client's requests, are taken before the client must wait. */
@@ -584,8 +586,9 @@ export class Http2Connection implements StreamOutput {
     if (stream.localEnded) return;
     stream.localEnded = true;
     if (stream.remoteEnded) return this.#closeStream(stream);
-    // The rest of the request is not wanted any more.
-    this.#resetStream(stream, ErrorCode.noError);
+    // The rest of the request is not wanted any more. A client that is sending it reads the answer first: some take a reset for a failure.
+    stream.answered();
+    setTimeout(() => this.#resetStream(stream, ErrorCode.noError), UNWANTED_REST_MS).unref();
   }
 
   #resetStream(stream: Http2Stream, code: number): void {

@@ -218,6 +218,14 @@ export class Http2Stream implements ApiRequest, ResponseSink {
     for (const drain of drains) drain();
   }
 
+  /** Our side is done before the client's: what still comes is not kept. */
+  answered(): void {
+    this.#discard();
+    const closes = this.#closes;
+    this.#closes = this.#aborts = [];
+    for (const callback of closes) callback();
+  }
+
   /** Both sides are done, or either gave up; once. */
   close(): void {
     if (this.closed) return;
