@@ -104,13 +104,19 @@ function fieldSchema([name, type, , flags, extras = {}]: FieldEntry, context: Fi
     description,
     ...(isReference && context.style.openapi === 3 ? { allOf: [value] } : value),
     ...(defaultValue !== undefined && context.style.openapi === 3 && { default: defaultValue }),
-    ...(extras.e && (type.startsWith('list:') ? { items: { ...(value['items'] as JsonSchema), enum: extras.e } } : { enum: extras.e })),
+    ...(extras.e && enumerated(value, extras.e)),
     ...(extras.l !== undefined && { 'x-kubernetes-list-type': extras.l }),
     ...(extras.k && { 'x-kubernetes-list-map-keys': extras.k }),
     ...(extras.m !== undefined && { 'x-kubernetes-map-type': extras.m }),
     ...(extras.p !== undefined && { 'x-kubernetes-patch-merge-key': extras.p }),
     ...(extras.s !== undefined && { 'x-kubernetes-patch-strategy': extras.s }),
   };
+}
+
+/** The values stand where the texts are: in a list's items, in a map's values, else in the field itself. */
+function enumerated(value: JsonSchema, values: readonly string[]): JsonSchema {
+  const inner = ['items', 'additionalProperties'].find((key) => value[key] !== undefined);
+  return inner === undefined ? { enum: values } : { [inner]: { ...(value[inner] as JsonSchema), enum: values } };
 }
 
 function zeroOf(type: string): unknown {

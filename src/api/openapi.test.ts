@@ -35,6 +35,13 @@ test('the index lists the stable versions, each with a hash', () => {
   assert.equal(openapiV3Document('apis/no.such.group/v1'), undefined);
 });
 
+test('enumerations have values, also those of other packages and of maps', () => {
+  for (const name of openapiV3Paths(everything)) assert.ok(!JSON.stringify(openapiV3Document(name)).includes('"enum":[]'), name);
+  const document = openapiV3Document('api/v1') as unknown as { components: { schemas: Record<string, { properties: Record<string, { additionalProperties?: { enum?: string[] } }> }> } };
+  assert.ok(document.components.schemas['io.k8s.api.core.v1.PersistentVolumeClaimStatus']!.properties['allocatedResourceStatuses']!.additionalProperties!.enum!.includes('NodeResizePending'));
+  assert.match(JSON.stringify(openapiV3Document('apis/discovery.k8s.io/v1')), /"enum":\["SCTP","TCP","UDP"\].*"enum":\["FQDN","IPv4","IPv6"\]/);
+});
+
 /** Upstream has it only in v2. */
 const onlyInV2 = '.well-known/openid-configuration';
 

@@ -133,8 +133,6 @@ export class Objects {
     const { cache } = endpoint;
     const meta = object.metadata!;
     const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
-    // Spares validating what cannot be stored; the store has the last word.
-    if (meta.name && cache.entries.get(key)) throw new StoreError('conflict', 'exists');
     const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
     try {
       const written = await this.#storeNew(endpoint, object, { key, attributes, context, progress });

@@ -44,25 +44,48 @@ function structFacts(typeName: string, body: string, enumFields: Record<string, 
     }
     const flags = (type.startsWith('*') ? '*' : '') + (options.includes('omitempty') ? '-' : '') + (options.includes('omitzero') ? '0' : '');
     facts.push(`${jsonName}=${number}${flags}`);
-    enumFields[`${typeName}.${jsonName}`] = type.replace(/^(\*|\[\])/, '');
+    enumFields[`${typeName}.${jsonName}`] = type.replace(/^(\*|\[\]|map\[\w+\])/, '');
   }
   return facts.join(' ');
 }
 
-function enumValues(text: string, enums: Record<string, string[]>): void {
+/** Values are written 'Name Type = "value"', 'Name = Type("value")' or, of the core package's constants, 'Name = Type(v1.Other)'. */
+function enumValues(text: string, { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts }): void {
   for (const match of text.matchAll(/\/\/ \+enum\n(?:\/\/.*\n)*type (\w+) string/g)) enums[match[1]!] ??= [];
   for (const match of text.matchAll(/^\s*(?:const )?\w+\s+(\w+)\s+= "([^"]*)"/gm)) enums[match[1]!]?.push(match[2]!);
+  for (const match of text.matchAll(/^\s*(?:const )?\w+\s+= (\w+)\((?:"([^"]*)"|v1\.(\w+))\)/gm)) enums[match[1]!]?.push(match[2] ?? core.constants[match[3]!]!);
 }
 
-function packageFacts(folder: string): PackageFacts {
+/** What other packages speak of as v1.Name. */
+interface CoreFacts { readonly enums: Readonly<Record<string, readonly string[]>>; readonly constants: Readonly<Record<string, string>> }
+
+function textsOf(folder: string): string[] {
+  return readdirSync(folder).filter((file) => file.endsWith('.go')).toSorted().map((file) => readFileSync(join(folder, file), 'utf8'));
+}
+
+function coreFacts(folder: string): CoreFacts {
+  const enums: Record<string, string[]> = {}, texts = textsOf(folder);
+  for (const text of texts) enumValues(text, { enums, core: { enums: {}, constants: {} } });
+  return { enums, constants: Object.fromEntries(texts.flatMap((text) => [...text.matchAll(/^\s*(?:const )?(\w+)\s+\w+\s+= "([^"]*)"/gm)].map((match) => [match[1]!, match[2]!]))) };
+}
+
+/** Fields of the core package's enumerations get them under its alias: v1.Protocol. */
+function borrowEnums(types: readonly string[], { enums, core }: { readonly enums: Record<string, string[]>; readonly core: CoreFacts }): void {
+  for (const type of types) {
+    const borrowed = core.enums[/^(?:api|core)?v1\.(\w+)$/.exec(type)?.[1] ?? ''];
+    if (borrowed) enums[type] ??= [...borrowed];
+  }
+}
+
+function packageFacts(folder: string, core: CoreFacts): PackageFacts {
   const types: Record<string, string> = {};
   const enums: Record<string, string[]> = {};
   const candidates: Record<string, string> = {};
-  const texts = readdirSync(folder).filter((file) => file.endsWith('.go')).toSorted().map((file) => readFileSync(join(folder, file), 'utf8'));
-  for (const text of texts) {
+  for (const text of textsOf(folder)) {
     for (const match of text.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)) types[match[1]!] = structFacts(match[1]!, match[2]!, candidates);
-    enumValues(text, enums);
+    enumValues(text, { enums, core });
   }
+  borrowEnums(Object.values(candidates), { enums, core });
   return { types, enums, enumFields: Object.fromEntries(Object.entries(candidates).filter(([, type]) => enums[type])) };
 }
 
@@ -70,8 +93,9 @@ function main(root: string): void {
   const facts: Record<string, PackageFacts> = {};
   const folders = new Set(readdirSync(root, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /^types.*\.go$|^(controller_ref|meta|watch|type|micro_time|time|intstr)\.go$/.test(entry.name)).map((entry) => entry.parentPath));
+  const core = coreFacts(join(root, 'api/core/v1'));
   for (const folder of [...folders].toSorted()) {
-    const found = packageFacts(folder);
+    const found = packageFacts(folder, core);
     if (Object.keys(found.types).length > 0) facts[definitionPrefix(folder.slice(root.length).replace(/^\//, ''))] = found;
   }
   writeFileSync(join(dirname(import.meta.filename), 'go-facts.json'), `${JSON.stringify(facts, null, 1)}\n`);

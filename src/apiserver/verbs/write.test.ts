@@ -29,6 +29,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: 'GET /apis/apps/v1/namespaces/default/deployments/none', code: 404, reason: 'NotFound', message: 'deployments.apps "none" not found' },
   { request: 'GET /apis/apps/v1/nothings', code: 404, reason: 'NotFound', message: 'the server could not find the requested resource' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('kept'), code: 409, reason: 'AlreadyExists', message: 'configmaps "kept" already exists' },
+  { request: `POST ${CONFIGMAPS}`, body: configMap('kept', { data: { 'a/b': '' } }), code: 422, reason: 'Invalid', message: /^ConfigMap "kept" is invalid: data\[a\/b\]: Invalid value/ },
   { request: `POST ${CONFIGMAPS}`, body: { kind: 'ConfigMap', apiVersion: 'v1', metadata: {} }, code: 422, reason: 'Invalid', message: 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('Upper'), code: 422, reason: 'Invalid', message: /^ConfigMap "Upper" is invalid: metadata\.name: Invalid value: "Upper": a lowercase RFC 1123 subdomain must consist of/ },
   { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', namespace: 'other' } }, code: 400, reason: 'BadRequest', message: 'the namespace of the provided object does not match the namespace sent on the request' },

@@ -65,6 +65,16 @@ test('scopes', async () => {
   await assert.rejects(terminating.run(pod({}, { activeDeadlineSeconds: 5 })), /exceeded quota/);
 });
 
+test('a pod that gets a deadline moves to the quotas of those that end', async () => {
+  const at = bench(quota({ pods: '1', 'requests.cpu': '1' }, { name: 'ending', spec: { scopes: ['Terminating'] } }), quota({ pods: '1' }, { name: 'lasting', spec: { scopes: ['NotTerminating'] } }));
+  const lasting = pod({ requests: { cpu: '1' } }), ending = pod({ requests: { cpu: '1' } }, { activeDeadlineSeconds: 5 });
+  await at.run({ ...lasting, operation: 'UPDATE', oldObject: lasting.object });
+  assert.deepEqual([usedOf(at, 'ending'), usedOf(at, 'lasting')], [{ pods: '0', 'requests.cpu': '0' }, { pods: '0' }]);
+  await at.run({ ...ending, operation: 'UPDATE', oldObject: lasting.object });
+  assert.deepEqual(usedOf(at, 'ending'), { pods: '1', 'requests.cpu': '1' });
+  await assert.rejects(at.run(ending), /exceeded quota: ending/);
+});
+
 test('services, claims, and counts of anything', async () => {
   const at = bench(quota({ 'services.nodeports': '2', 'requests.storage': '3Gi', 'fast.storageclass.storage.k8s.io/requests.storage': '1Gi', 'count/deployments.apps': '0', secrets: '1' }));
   const service = (count: number): Attempt => ({ resource: 'services', object: { metadata: { name: 's', namespace: 'red' }, spec: { type: 'NodePort', ports: Array.from({ length: count }, () => ({ port: 1 })) } } });

@@ -6,7 +6,7 @@
  * Charges of one namespace are made one after the other in this process; several servers are kept apart by the quota's
  * resourceVersion (Conflict: read again and decide again).
  */
-import type { ResourceQuota } from '#api/types.ts';
+import type { Pod, ResourceQuota } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
@@ -23,6 +23,9 @@ const CHARGE_TRIES = 10;
 /** What upstream never counts: records and questions, of which there are many. */
 const IGNORED_GROUPS: ReadonlySet<string> = new Set(['events.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io']);
 const IGNORED_CORE: ReadonlySet<string> = new Set(['events', 'bindings', 'namespaces']);
+
+/** Of the core group: what may count for more, or for other quotas, after an update. */
+const COUNTED_UPDATES: ReadonlySet<string> = new Set(['services', 'persistentvolumeclaims', 'pods']);
 
 /** Which quota was charged with what. */
 interface Charge { readonly quotaName: string; readonly amounts: Amounts }
@@ -50,11 +53,11 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
       if (IGNORED_GROUPS.has(group) || (group === '' && IGNORED_CORE.has(resource))) return false;
       if (operation === 'CREATE') return subresource === '';
       if (operation !== 'UPDATE' || group !== '') return false;
-      return (subresource === '' && (resource === 'services' || resource === 'persistentvolumeclaims')) || (subresource === 'resize' && resource === 'pods');
+      return (subresource === '' && COUNTED_UPDATES.has(resource)) || (subresource === 'resize' && resource === 'pods');
     },
     validate(attributes) {
       const { namespace, internal } = attributes;
-      if (namespace === '') return undefined;
+      if (namespace === '' || isPlainPodUpdate(attributes)) return undefined;
       if (limitedResources.length > 0) checkLimitedResources(attributes, { limited: limitedResources, quotas: internal.list(QUOTAS, { namespace }) as ResourceQuota[] });
       if (internal.count(QUOTAS, { namespace }) === 0) return undefined;
       return inTurn(namespace, async () => {
@@ -74,6 +77,13 @@ export function resourceQuota({ limitedResources = [] }: ResourceQuotaOptions = 
       });
     },
   };
+}
+
+/** An update of a pod moves it to other quotas by its deadline alone: what it uses is changed by its resize subresource. */
+function isPlainPodUpdate({ operation, gvr, subresource, object, oldObject }: AdmissionAttributes): boolean {
+  if (operation !== 'UPDATE' || gvr.resource !== 'pods' || subresource !== '') return false;
+  const hasDeadline = (pod: Pod | undefined): boolean => pod?.spec?.activeDeadlineSeconds !== undefined;
+  return hasDeadline(object as Pod) === hasDeadline(oldObject as Pod);
 }
 
 /** Decides and charges every quota that speaks of the object; all or nothing. */

@@ -1,7 +1,7 @@
 /**
  * The kubelet API: what the API server asks of a node. HTTPS; who may use it: see access.ts.
  *
- *   GET /pods /healthz /metrics /metrics/{resource,cadvisor,probes} /stats/summary /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
+ *   GET /pods /healthz /metrics /metrics/{resource,cadvisor,probes} /stats/summary /logs/ /containerLogs/NS/POD/CONTAINER      upgrades: /exec /attach /NS/POD/CONTAINER, /portForward/NS/POD
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
@@ -21,6 +21,7 @@ import { activeSandbox } from '../runtime-view.ts';
 import { KubeletAccess } from './access.ts';
 import { writeLogs, type LogOptions } from './container-logs.ts';
 import { agentPage, cadvisorPage, probesPage, resourcePage, startTimes } from './metrics.ts';
+import { NODE_LOGS_DIR, writeNodeLogs } from './node-logs.ts';
 import { StatsSummary } from './stats.ts';
 
 export interface KubeletTls {
@@ -53,6 +54,8 @@ export interface KubeletServerOptions {
 }
 
 const STREAM_IDLE_MS = 4 * 3_600_000;
+/** As the API server: commands of exec are part of the address. */
+const MAX_HEADER_BYTES = 1024 * 1024;
 
 /** An answer that is no success. */
 class HttpError extends Error {
@@ -75,7 +78,7 @@ export class KubeletServer {
     const { tls, parts, nodeName, imageDir } = options;
     this.#stats = new StatsSummary({ cri: parts.cri, nodeName, dir: imageDir });
     this.#access = new KubeletAccess({ api: parts.api, clock: parts.clock, log: parts.log, nodeName, clients: tls.clients });
-    this.#server = createServer({ ...this.#context(tls), requestCert: true, rejectUnauthorized: false }, (request, response) => void this.#answer(request, response));
+    this.#server = createServer({ ...this.#context(tls), requestCert: true, rejectUnauthorized: false, maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => void this.#answer(request, response));
     this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket);
@@ -149,8 +152,13 @@ export class KubeletServer {
     else if (pathname === '/pods' || pathname === '/pods/' || pathname === '/runningpods/') json(this.#podList());
     else if (pathname === '/stats/summary') json(await this.#stats.summary(startTimes(this.#options.workers())));
     else if (first === 'metrics') await this.#metrics(response, pathname);
+    else if (first === 'logs') await this.#nodeLogs(response, rest.join('/'));
     else if (first === 'containerLogs' && rest.length === 3) await this.#logs(response, { namespace: rest[0] ?? '', name: rest[1] ?? '', container: rest[2] ?? '', query: searchParams });
     else throw new HttpError(404, '404 page not found');
+  }
+
+  async #nodeLogs(response: ServerResponse, path: string): Promise<void> {
+    if (!await writeNodeLogs(response, { root: NODE_LOGS_DIR, path })) throw new HttpError(404, '404 page not found');
   }
 
   #podList(): object {

@@ -59,13 +59,16 @@ async function projectedFiles(source: VolumeProjection, context: PayloadContext,
   return { files: new Map([[serviceAccountToken.path, { data: Buffer.from(token), ...tokenAccess(pod, mode) }]]), renewAtMs };
 }
 
-/** Only for its user, where all containers have the same; for the group that owns the volume, where there is one. */
+/** For its user, where all containers have the same, and the group that owns the volume, where there is one; for anybody where there is neither. */
 function tokenAccess(pod: Pod, mode: number | undefined): { readonly mode: number; readonly uid?: number | undefined } {
-  if (pod.spec?.securityContext?.fsGroup !== undefined) return { mode: TOKEN_MODE };
-  const users = [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? []].map(({ securityContext }) => securityContext?.runAsUser ?? pod.spec?.securityContext?.runAsUser);
-  const [uid] = users;
-  if (uid !== undefined && users.every((other) => other === uid)) return { mode: TOKEN_MODE, uid };
-  return { mode: mode ?? DEFAULT_MODE };
+  const uid = userOfAll(pod);
+  const isOwned = uid !== undefined || pod.spec?.securityContext?.fsGroup !== undefined;
+  return { mode: isOwned ? TOKEN_MODE : mode ?? DEFAULT_MODE, uid };
+}
+
+function userOfAll({ spec }: Pod): number | undefined {
+  const [uid, ...others] = [...spec?.initContainers ?? [], ...spec?.containers ?? []].map(({ securityContext }) => securityContext?.runAsUser ?? spec?.securityContext?.runAsUser);
+  return others.every((other) => other === uid) ? uid : undefined;
 }
 
 interface Source { readonly namespace: string; readonly name?: string | undefined; readonly items?: KeyToPath[] | undefined; readonly optional?: boolean | undefined; readonly mode: number | undefined }

@@ -94,6 +94,8 @@ describe('payload', () => {
     assert.equal((await payloadOf({ name: 'v', projected: { sources } }, { objects, tokens, downward }))?.renewAtMs, 77);
     const asUser = { ...downward, pod: { ...pod, spec: { ...pod.spec, securityContext: { runAsUser: 1000 }, containers: [{ name: 'c' }] } } };
     assert.equal((await contents({ projected: { sources } }, asUser))['token'], 't.o.k 600 1000');
+    const inGroup = { ...asUser, pod: { ...asUser.pod, spec: { ...asUser.pod.spec, securityContext: { runAsUser: 1000, fsGroup: 2000 } } } };
+    assert.equal((await contents({ projected: { sources } }, inGroup))['token'], 't.o.k 600 1000');
     await assert.rejects(contents({ projected: { sources: [{ clusterTrustBundle: { path: 'x' } }] } }), /clusterTrustBundle projections are not supported by this node/);
   });
 
