@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import tar from 'tar-stream';
@@ -26,7 +26,7 @@ import { credentialsFor, credentialsOfSecret } from './keyring.ts';
 import { pauseElf } from './pause-elf.ts';
 import { pullImage } from './pull.ts';
 import { normalizeReference } from './reference.ts';
-import { renderHosts } from './registry-hosts.ts';
+import { renderHosts, writeRegistryHosts } from './registry-hosts.ts';
 import { SANDBOX_IMAGE } from './sandbox-image.ts';
 
 let dir: string;
@@ -120,6 +120,22 @@ test('pull secrets are matched to images, the most specific first', () => {
 test('registries are configured in containerd\'s own format', () => {
   assert.equal(renderHosts({ host: 'docker.io', endpoints: ['http://mirror:5000'], skipVerify: true }),
     '# Written by Capstan.\nserver = "https://registry-1.docker.io"\n[host."http://mirror:5000"]\n  capabilities = ["pull", "resolve"]\n  skip_verify = true\n');
+});
+
+test("registries of Capstan's own are replaced, an administrator's stay", async () => {
+  const registries = join(dir, 'registries');
+  const declared = { host: 'docker.io', endpoints: ['http://mirror:5000'] };
+  await writeRegistryHosts(registries, [declared, { host: 'old.example.com', endpoints: ['http://old:5000'] }]);
+  const theirs = { 'registry.example.com/hosts.toml': 'server = "https://registry.example.com"\n', 'private.example.com/ca.crt': 'PEM' };
+  for (const [file, text] of Object.entries(theirs)) {
+    await mkdir(dirname(join(registries, file)), { recursive: true });
+    await writeFile(join(registries, file), text);
+  }
+  await mkdir(join(registries, 'empty.example.com'));
+
+  await writeRegistryHosts(registries, [declared]);
+  assert.deepEqual((await readdir(registries)).toSorted(), ['docker.io', 'private.example.com', 'registry.example.com']);
+  for (const [file, text] of Object.entries(theirs)) assert.equal(await readFile(join(registries, file), 'utf8'), text);
 });
 
 const skip = await inspectMachine().then(() => existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static', (error: Error) => error.message);

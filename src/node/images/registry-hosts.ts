@@ -2,7 +2,7 @@
  * How containerd reaches registries: one `hosts.toml` per host in its registry configuration directory, which it reads at every pull
  * (https://github.com/containerd/containerd/blob/main/docs/hosts.md). Names without a file here go by HTTPS.
  */
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseReference } from './reference.ts';
 
@@ -21,14 +21,24 @@ export interface RegistryHosts {
 
 const MARK = '# Written by Capstan.';
 
-/** Makes the directory hold these entries and no others of ours. */
+/** Makes the directory hold these entries and no others of ours. What an administrator has put there (a mirror, say) stays, and may be changed at any time. */
 export async function writeRegistryHosts(dir: string, registries: readonly RegistryHosts[]): Promise<void> {
   await mkdir(dir, { recursive: true });
   const wanted = new Set(registries.map(({ host }) => directoryName(host)));
   for (const name of await readdir(dir)) {
-    if (!wanted.has(name)) await rm(join(dir, name), { recursive: true, force: true });
+    if (!wanted.has(name) && await isOurs(join(dir, name))) await rm(join(dir, name), { recursive: true, force: true });
   }
   for (const registry of registries) await writeHost(dir, registry);
+}
+
+/** An empty directory is one whose file was about to be written when the machine stopped. */
+async function isOurs(hostDir: string): Promise<boolean> {
+  try {
+    return (await readFile(join(hostDir, 'hosts.toml'), 'utf8')).startsWith(MARK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false;
+    return (await readdir(hostDir)).length === 0;
+  }
 }
 
 /** Registries on loopback speak plain HTTP, as docker and containerd's own client take it; called before a pull. */
