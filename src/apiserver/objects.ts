@@ -264,7 +264,7 @@ export class Objects {
         throw statusErrors.invalid({ group: endpoint.gvr.group, kind: endpoint.gvr.resource, name: target.name }, [fieldErrors.invalid('metadata.resourceVersion', 0, 'must be specified for an update')]);
       }
     } else if (wanted !== previous.metadata!.resourceVersion) {
-      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.unexpected(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
+      if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
     const uid = previous.metadata!.uid ?? '';
@@ -507,9 +507,9 @@ function uidPrecondition(endpoint: StoredEndpoint, { target, wanted, found }: Ui
 
 // ------------------------------------------------------------------------------------------------------------ validation
 
-/** What the store says of an object that it is not to store anew, in upstream's words and with its code; without storing, nobody says it. */
+/** What the store says of an object that it is not to store anew, in upstream's words; without storing, nobody says it. */
 function hasVersionAlready(): StatusError {
-  return new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: 'resourceVersion should not be set on objects to be created', code: 500 });
+  return statusErrors.badRequest('resourceVersion should not be set on objects to be created');
 }
 
 function validateNew(endpoint: Endpoint, object: KubeObject, hooks: HookContext): FieldError[] {

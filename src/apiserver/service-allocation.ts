@@ -157,7 +157,7 @@ export class ServiceAllocation {
       if (!port.nodePort) port.nodePort = this.#nextPort(taken);
       else if (!own.has(port.nodePort)) own.add(this.#takePort(service, { index: i, number: port.nodePort }, taken));
       const key = `{${port.protocol} ${port.nodePort}}`;
-      if (seen.has(key)) throw statusErrors.unexpected(`duplicate nodePort: ${key}`);
+      if (seen.has(key)) throw statusErrors.badRequest(`duplicate nodePort: ${key}`);
       seen.add(key);
     });
   }
@@ -176,7 +176,7 @@ export class ServiceAllocation {
       return;
     }
     const why = this.ports.take(wanted);
-    if (why !== undefined) throw statusErrors.internal(`failed to allocate requested HealthCheck NodePort ${wanted}: ${why}`);
+    if (why !== undefined) throw statusErrors.badRequest(`failed to allocate requested HealthCheck NodePort ${wanted}: ${why}`);
     taken.push(() => this.ports.release(wanted));
   }
 

@@ -86,8 +86,6 @@ export const statusErrors = {
   serverTimeout: (of: { readonly group: string; readonly resource: string }, operation: string, retryAfterSeconds = 1) =>
     failure(500, 'ServerTimeout', `The ${operation} operation against ${groupResourceString(of.resource, of.group)} could not be completed at this time, please try again.`, { kind: of.resource, retryAfterSeconds }),
   internal: (message: string) => failure(500, 'InternalError', `Internal error occurred: ${message}`, { causes: [{ message }] }),
-  /** What upstream's server meets without a reason for it: the message as it is. */
-  unexpected: (message: string) => new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, code: 500 }),
   unavailable: (message: string) => failure(503, 'ServiceUnavailable', message),
 } as const;
 

@@ -39,9 +39,9 @@ function classOf(attributes: AdmissionAttributes): RuntimeClass | undefined {
   const name = (attributes.object as Pod).spec?.runtimeClassName;
   if (name === undefined) return undefined;
   // The name becomes a part of a path, which refuses it before anything looks for it.
-  if (name === '') throw statusErrors.unexpected('resource name may not be empty');
+  if (name === '') throw statusErrors.badRequest('resource name may not be empty');
   const problems = validatePathSegmentName(name);
-  if (problems.length > 0) throw statusErrors.unexpected(`invalid resource name ${JSON.stringify(name)}: [${problems.join(' ')}]`);
+  if (problems.length > 0) throw statusErrors.badRequest(`invalid resource name ${JSON.stringify(name)}: [${problems.join(' ')}]`);
   const found = attributes.internal.get({ group: 'node.k8s.io', resource: 'runtimeclasses' }, { name });
   if (!found) throw forbid(attributes, `pod rejected: RuntimeClass "${name}" not found`);
   return found as RuntimeClass;

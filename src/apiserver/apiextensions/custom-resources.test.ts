@@ -187,7 +187,7 @@ describe('server-side apply', () => {
     const forced = await apply('two', { list: [{ key: 'a', value: 5 }] }, '&force=true');
     assert.deepEqual(forced.body.spec.list, [{ key: 'a', value: 5 }]);
     const wrong = await apply('two', { list: 'none', more: 1 }, '&force=true');
-    assert.deepEqual([wrong.status, wrong.body.reason, wrong.body.message], [500, undefined, [
+    assert.deepEqual([wrong.status, wrong.body.reason, wrong.body.message], [400, 'BadRequest', [
       'failed to create typed patch object (/applied; stable.example.com/v1, Kind=Widget): errors:', '  .spec.list: expected list, got &{none}', '  .spec.more: field not declared in schema',
     ].join('\n')]);
   });

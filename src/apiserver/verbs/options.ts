@@ -107,8 +107,8 @@ function badRevision(why: string): StatusError {
 const MAX_UINT64 = 2n ** 64n - 1n, MAX_INT64 = 2n ** 63n - 1n;
 const OUT_OF_RANGE = 'value out of range', NO_NUMBER = 'invalid syntax';
 
-/** refusal: upstream takes one that is no number for the client's fault in a list, and for nobody's in a get or watch. */
-export function parseResourceVersion(text: string | undefined, refusal: (why: string) => StatusError = statusErrors.unexpected): number | undefined {
+/** refusal: what is said of one that is no number; lists say more of it than gets and watches. */
+export function parseResourceVersion(text: string | undefined, refusal: (why: string) => StatusError = statusErrors.badRequest): number | undefined {
   if (text === undefined || text === '') return undefined;
   const fault = !/^[0-9]+$/.test(text) ? NO_NUMBER : isLong(text) && BigInt(text) > MAX_UINT64 ? OUT_OF_RANGE : undefined;
   if (fault !== undefined) throw refusal(`resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: ${fault}`);

@@ -318,7 +318,7 @@ test('options that cannot be read are refused in words that say why', async () =
     ['timeoutSeconds=abc', 400, 'strconv.ParseInt: parsing "abc": invalid syntax'],
     ['resourceVersion=abc', 400, 'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
     ['limit=99999999999999999999', 400, 'strconv.ParseInt: parsing "99999999999999999999": value out of range'],
-    ['watch=true&resourceVersion=abc', 500, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
+    ['watch=true&resourceVersion=abc', 400, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
     ['continue=a.b', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 1'],
     ['continue=bogus', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 4'],
     ['continue=abc', 400, 'invalid continue token: continue key is not valid: invalid character \'i\' looking for beginning of value'],

@@ -61,7 +61,7 @@ async function bind(endpoint: StoredEndpoint, call: WriteCall, { binding, option
   const errors = [];
   if (node?.kind && node.kind !== 'Node') errors.push(fieldErrors.notSupported('target.kind', node.kind, ['Node', '<empty>']));
   if (!node?.name) errors.push(fieldErrors.required('target.name'));
-  if (errors.length > 0) throw statusErrors.unexpected(fieldErrorsText(errors));
+  if (errors.length > 0) throw statusErrors.badRequest(fieldErrorsText(errors));
   await admitBody(endpoint, call, { subresource: 'binding', body: binding, options });
   checkNameParameter(target.name);
   const conflict = (why: string): StatusError => statusErrors.conflict({ group: '', resource: 'pods/binding', name: target.name }, why);

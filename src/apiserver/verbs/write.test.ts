@@ -33,7 +33,7 @@ const REFUSALS: readonly Refusal[] = [
   { request: `POST ${CONFIGMAPS}`, body: { kind: 'ConfigMap', apiVersion: 'v1', metadata: {} }, code: 422, reason: 'Invalid', message: 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('Upper'), code: 422, reason: 'Invalid', message: /^ConfigMap "Upper" is invalid: metadata\.name: Invalid value: "Upper": a lowercase RFC 1123 subdomain must consist of/ },
   { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', namespace: 'other' } }, code: 400, reason: 'BadRequest', message: 'the namespace of the provided object does not match the namespace sent on the request' },
-  { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', resourceVersion: '5' } }, code: 500, reason: undefined, message: 'resourceVersion should not be set on objects to be created' },
+  { request: `POST ${CONFIGMAPS}`, body: { ...configMap('x'), metadata: { name: 'x', resourceVersion: '5' } }, code: 400, reason: 'BadRequest', message: 'resourceVersion should not be set on objects to be created' },
   { request: `POST ${CONFIGMAPS}`, body: { kind: 'Secret', apiVersion: 'v1', metadata: { name: 'x' } }, code: 400, reason: 'BadRequest', message: /^Secret in version "v1" cannot be handled as a ConfigMap: converting \(v1\.Secret\) to \(core\.ConfigMap\): unknown conversion/ },
   { request: `POST ${CONFIGMAPS}`, body: '{', code: 400, reason: 'BadRequest', message: /^the object provided is unrecognized \(must be of type ConfigMap\): couldn't get version\/kind; json parse error: unexpected end of JSON input/ },
   { request: `POST ${CONFIGMAPS}?fieldValidation=Strict`, body: configMap('x', { foo: 1 }), code: 400, reason: 'BadRequest', message: 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo"' },
@@ -295,7 +295,7 @@ test('services are told why they cannot have what they ask for', async () => {
     [{ ipFamilies: ['IPv4', 'IPv6'] }, 422, "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"],
     [{ ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv6'] }, 422, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'],
     [{ type: 'NodePort', ports: [{ ...ports[0], nodePort: 100 }], selector: { 'Bad Key': '' } }, 422, 'spec.ports[0].nodePort: Invalid value: 100: provided port is not in the valid range. The range of valid ports is 30000-32767'],
-    [{ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 100 }, 500, 'Internal error occurred: failed to allocate requested HealthCheck NodePort 100: provided port is not in the valid range. The range of valid ports is 30000-32767'],
+    [{ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 100 }, 400, 'failed to allocate requested HealthCheck NodePort 100: provided port is not in the valid range. The range of valid ports is 30000-32767'],
   ];
   for (const [spec, status, message] of asked) {
     const { body } = await server.request(`POST ${services}`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { ports, ...spec } } });
@@ -303,7 +303,7 @@ test('services are told why they cannot have what they ask for', async () => {
   }
   const { body: { spec: { ports: [{ nodePort }] } } } = await server.request(`POST ${services}`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { type: 'NodePort', ports } } });
   const twice = await server.request(`PATCH ${services}/asks`, { body: { spec: { ports: [{ ...ports[0], nodePort }, { name: 'b', port: 81, nodePort }] } }, headers: MERGE_PATCH });
-  assert.deepEqual([twice.status, twice.body.message], [500, `duplicate nodePort: {TCP ${nodePort}}`]);
+  assert.deepEqual([twice.status, twice.body.message], [400, `duplicate nodePort: {TCP ${nodePort}}`]);
   // What it was given stays with who sends it again as it was made, by the port's name.
   const again = await server.request(`PUT ${services}/asks`, { body: { kind: 'Service', apiVersion: 'v1', metadata: { name: 'asks' }, spec: { type: 'NodePort', ports: [{ port: 8080, name: 'a' }, { port: 80, name: 'b' }] } } });
   assert.equal(again.body.spec.ports[0].nodePort, nodePort);

@@ -111,7 +111,7 @@ test('a configuration that does not fit its type is refused as a whole, with eve
       await apply(undefined, 'a', config);
     } catch (error) {
       assert.ok(isStatusError(error));
-      assert.deepEqual([error.code, error.status.reason], [500, undefined]);
+      assert.deepEqual([error.code, error.status.reason], [400, 'BadRequest']);
       return error.message;
     }
     return '';

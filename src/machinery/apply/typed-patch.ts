@@ -21,7 +21,7 @@ export function checkTypedPatch(config: KubeObject, schema: ObjectSchema): void 
   const { problems } = walk;
   if (problems.length === 0) return;
   const why = problems.length === 1 ? problems[0] : ['errors:', ...problems.map((problem) => `  ${problem}`)].join('\n');
-  throw statusErrors.unexpected(`failed to create typed patch object (${describe(config)}): ${why}`);
+  throw statusErrors.badRequest(`failed to create typed patch object (${describe(config)}): ${why}`);
 }
 
 /** As upstream names an object in such messages: '<namespace>/<name>; apps/v1, Kind=Deployment', with what the configuration says. */

@@ -134,12 +134,12 @@ test('strategic merge patch', () => {
 
 test('strategic merge patch: faults', () => {
   const faults: [JsonObject, RegExp, number][] = [
-    [{ containers: [{ image: 'x' }] }, /map: map\[image:x\] does not contain declared merge key: name/, 500],
-    [{ containers: [{ name: 'a', $patch: 'spin' }] }, /unknown patch type: spin/, 500],
+    [{ containers: [{ image: 'x' }] }, /map: map\[image:x\] does not contain declared merge key: name/, 400],
+    [{ containers: [{ name: 'a', $patch: 'spin' }] }, /unknown patch type: spin/, 400],
     [{ strategy: { $retainKeys: ['type'], rolling: { a: '1' } } }, /invalid patch format of retainKeys/, 400],
-    [{ '$setElementOrder/containers': [{ name: 'a' }], containers: [{ name: 'z' }] }, /doesn't match \$setElementOrder list/, 500],
+    [{ '$setElementOrder/containers': [{ name: 'a' }], containers: [{ name: 'z' }] }, /doesn't match \$setElementOrder list/, 400],
     [{ '$deleteFromPrimitiveList': ['a'] }, /invalid patch format of primitive list/, 400],
-    [{ finalizers: ['a', 1] }, /list element types are not identical/, 500],
+    [{ finalizers: ['a', 1] }, /list element types are not identical/, 400],
   ];
   const original = { containers: [{ name: 'a' }], strategy: { type: 'x' }, finalizers: ['f'] };
   for (const [patch, message, expected] of faults) assert.throws(() => applyStrategicMergePatch(podSpec, original, patch), (error: StatusError) => error.code === expected && message.test(error.message), String(message));

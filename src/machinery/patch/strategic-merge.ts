@@ -1,7 +1,7 @@
 /**
  * Strategic merge patch, driven by an ObjectSchema: lists merge by key, primitive lists as sets, with the directives $patch,
  * $deleteFromPrimitiveList/, $setElementOrder/ and $retainKeys. Semantics, order of results and texts follow upstream's
- * strategicpatch, and so do codes: 400 for directives that are none, 422 for lists of lists, 500 for what else is wrong with a patch.
+ * strategicpatch, and so do codes, but for 400 where upstream takes a client's fault for its own (500).
  */
 import { statusErrors, type StatusError } from '../errors.ts';
 import { deepClone, deepEqual, getOwn, goValue, isJsonObject, MAXIMUM_DEPTH, setOwn, type JsonObject } from '../json.ts';
@@ -24,14 +24,8 @@ export function applyStrategicMergePatch<T extends object>(schema: ObjectSchema,
 
 interface At { readonly schema: ValueSchema | undefined; readonly depth: number }
 
-/** A directive that is none. */
-function badDirective(message: string): StatusError {
-  return statusErrors.badRequest(message);
-}
-
-/** Upstream takes these for its own faults. */
 function badPatch(message: string): StatusError {
-  return statusErrors.unexpected(message);
+  return statusErrors.badRequest(message);
 }
 
 function missingMergeKey(item: unknown, key: string): StatusError {
@@ -59,7 +53,7 @@ function lookup(schema: ValueSchema | undefined, key: string): FieldMerge {
 
 /** Merges patch into original; both are ours to change. */
 function mergeMap(original: JsonObject, patch: JsonObject, at: At): JsonObject {
-  if (at.depth > MAXIMUM_DEPTH) throw badDirective('exceeded max depth');
+  if (at.depth > MAXIMUM_DEPTH) throw badPatch('exceeded max depth');
   const directive = getOwn(patch, DIRECTIVE);
   if (directive !== undefined) return handleDirective(directive, patch);
   applyRetainKeys(original, patch);
@@ -80,11 +74,11 @@ function applyRetainKeys(original: JsonObject, patch: JsonObject): void {
   const list = getOwn(patch, RETAIN_KEYS);
   if (list === undefined) return;
   delete patch[RETAIN_KEYS];
-  if (!Array.isArray(list)) throw badDirective('invalid patch format of retainKeys');
+  if (!Array.isArray(list)) throw badPatch('invalid patch format of retainKeys');
   const retained = new Set<unknown>(list);
   for (const key of Object.keys(patch)) {
     if (getOwn(patch, key) === null || key.startsWith(DELETE_FROM_LIST) || key.startsWith(SET_ORDER)) continue;
-    if (!retained.has(key)) throw badDirective('invalid patch format of retainKeys');
+    if (!retained.has(key)) throw badPatch('invalid patch format of retainKeys');
   }
   for (const key of Object.keys(original)) if (!retained.has(key)) delete original[key];
 }
@@ -116,7 +110,7 @@ function mergeField(original: JsonObject, entry: { readonly key: string; readonl
 
 /** The field a directive like '$setElementOrder/containers' is about. */
 function parallelKey(key: string, prefix: string): string {
-  if (!key.startsWith(`${prefix}/`)) throw badDirective(prefix === SET_ORDER ? 'invalid patch format of setElementOrder list' : 'invalid patch format of primitive list');
+  if (!key.startsWith(`${prefix}/`)) throw badPatch(prefix === SET_ORDER ? 'invalid patch format of setElementOrder list' : 'invalid patch format of primitive list');
   return key.slice(prefix.length + 1);
 }
 

@@ -45,7 +45,7 @@ test('a method named like what every object inherits is no method', () => withSe
 test('an apply whose metadata is no object is refused in upstream\'s words', () => withServer(async (server) => {
   for (const metadata of ['x', 1, false, ['a']]) {
     const { status, body } = await send(server, 'PATCH /api/v1/namespaces/default/configmaps/a?fieldManager=m', { apiVersion: 'v1', kind: 'ConfigMap', metadata }, 'application/apply-patch+yaml');
-    assert.equal(status, 500, JSON.stringify(metadata));
+    assert.equal(status, 400, JSON.stringify(metadata));
     assert.match(String(body.message), /^failed to create typed patch object \(\/; \/v1, Kind=ConfigMap\): \.metadata: expected map, got /);
   }
 }));
