@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EndpointSlice, Service } from '#api/types.ts';
-import { servicePorts, type ServicePortModel } from './model.ts';
+import { serviceHealth, servicePorts, type ServicePortModel } from './model.ts';
 
 type Spec = NonNullable<Service['spec']>;
 type Endpoints = NonNullable<EndpointSlice['endpoints']>;
@@ -50,16 +50,45 @@ describe('which endpoints take the connections', () => {
     assert.deepEqual(targets(port?.externalEndpoints), one.external ?? one.cluster);
   });
 
-  it('each port its own, by name and protocol, once each over all slices', () => {
+  it('those that hints say are near, unless one has none or none is here', () => {
+    const at = (ip: string, { node = '', zone = '' }: { node?: string; zone?: string }, ok = true): Endpoints[0] =>
+      ({ addresses: [ip], conditions: { ready: ok }, hints: { ...(node ? { forNodes: [{ name: node }] } : {}), ...(zone ? { forZones: [{ name: zone }] } : {}) } });
+    const hinted: readonly (readonly [string, Endpoints, string[], string?])[] = [
+      ['this node', [at('10.0.0.1', { node: 'here', zone: 'z' }), at('10.0.0.2', { node: 'there', zone: 'z' })], ['10.0.0.1']],
+      ['this zone, as none is for this node', [at('10.0.0.1', { node: 'there', zone: 'z' }), at('10.0.0.2', { node: 'there', zone: 'y' })], ['10.0.0.1']],
+      ['no zone of theirs', [at('10.0.0.1', { zone: 'x' }), at('10.0.0.2', { zone: 'y' })], ['10.0.0.1', '10.0.0.2']],
+      ['this node has no zone', [at('10.0.0.1', { zone: 'z' }), at('10.0.0.2', { zone: 'y' })], ['10.0.0.1', '10.0.0.2'], ''],
+      ['one without', [at('10.0.0.1', { zone: 'z' }), at('10.0.0.2', {})], ['10.0.0.1', '10.0.0.2']],
+      ['one without, that is not ready', [at('10.0.0.1', { zone: 'z' }), at('10.0.0.2', { zone: 'y' }), at('10.0.0.3', {}, false)], ['10.0.0.1']],
+    ];
+    for (const [what, endpoints, expected, zone = 'z'] of hinted) {
+      const [port] = servicePorts(service({}), { slicesOf: () => [slice(endpoints)], nodeName: 'here', zone });
+      assert.deepEqual(port?.clusterEndpoints.map((target) => target.ip), expected, what);
+    }
+  });
+
+  it('each port its own, by name and protocol, once each over all slices that are not for DNS alone', () => {
     const two = service({ ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'dns-tcp', port: 53, protocol: 'TCP' }] });
     const slices = [
       slice([{ addresses: ['10.0.0.1'], ...ready }], [{ name: 'dns', port: 1053, protocol: 'UDP' }, { name: 'dns-tcp', port: 2053, protocol: 'TCP' }]),
       slice([{ addresses: ['10.0.0.1'], conditions: { ready: false } }, { addresses: ['10.0.0.2'], ...ready }], [{ name: 'dns', port: 1053, protocol: 'UDP' }]),
       slice([{ addresses: ['fd00::1'], ...ready }], undefined, 'IPv6'),
+      { ...slice([{ addresses: ['10.0.0.3'], ...ready }], [{ name: 'dns', port: 1053, protocol: 'UDP' }]), metadata: { labels: { 'service.kubernetes.io/headless': '' } } },
     ];
     assert.deepEqual(portsOf(two, slices).map((port) => [port.key, port.protocol, targets(port.clusterEndpoints)]), [
       ['shop/web:dns', 'udp', ['10.0.0.1:1053', '10.0.0.2:1053']], ['shop/web:dns-tcp', 'tcp', ['10.0.0.1:2053']],
     ]);
+  });
+});
+
+describe('what a node says of its endpoints', () => {
+  const local: Partial<Spec> = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 30100 };
+  const endpoints: Endpoints = [{ addresses: ['10.0.0.1'], ...here, ...ready }, { addresses: ['10.0.0.1'], ...here, ...ready }, { addresses: ['10.0.0.2'], ...here, ...ending }, { addresses: ['10.0.0.3'], ...there, ...ready }];
+  const health = (spec: Partial<Spec>): unknown => serviceHealth(service(spec), { slicesOf: () => [slice(endpoints)], nodeName: 'here' });
+
+  it('those that are ready here, once each', () => assert.deepEqual(health(local), { namespace: 'shop', name: 'web', port: 30100, localEndpoints: 1 }));
+  it('nothing where nobody asks', () => {
+    for (const spec of [{ ...local, externalTrafficPolicy: 'Cluster' }, { ...local, type: 'NodePort' }, { ...local, healthCheckNodePort: 0 }]) assert.equal(health(spec), undefined);
   });
 });
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { EndpointSlice, Service } from '#api/types.ts';
+import type { ServiceHealth } from './health-checks.ts';
 
 export interface EndpointTarget { readonly ip: string; readonly port: number; readonly local: boolean }
 
@@ -37,11 +38,15 @@ export interface ModelInput {
   /** Slices of one service. */
   readonly slicesOf: (namespace: string, name: string) => readonly EndpointSlice[];
   readonly nodeName: string;
+  /** This node's topology.kubernetes.io/zone. */
+  readonly zone?: string | undefined;
 }
 
-interface Candidate extends EndpointTarget { readonly ready: boolean; readonly servingTerminating: boolean }
+interface Candidate extends EndpointTarget { readonly ready: boolean; readonly servingTerminating: boolean; readonly nodes: readonly string[]; readonly zones: readonly string[] }
 
 const DEFAULT_AFFINITY_SECONDS = 10_800;
+/** Slices with it are for DNS alone, whatever their Service is. */
+const HEADLESS = 'service.kubernetes.io/headless';
 const ANYWHERE = '0.0.0.0/0';
 
 export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
@@ -56,7 +61,7 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
   if (!spec || spec.type === 'ExternalName' || clusterIPs.length === 0) return [];
   const label = metadata?.labels?.['service.kubernetes.io/service-proxy-name'];
   if (label !== undefined) return [];
-  const slices = input.slicesOf(metadata?.namespace ?? '', metadata?.name ?? '').filter((slice) => slice.addressType === 'IPv4');
+  const slices = input.slicesOf(metadata?.namespace ?? '', metadata?.name ?? '').filter((slice) => slice.addressType === 'IPv4' && slice.metadata?.labels?.[HEADLESS] === undefined);
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort';
   const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) => (ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : []));
   const ranges = (spec.loadBalancerSourceRanges ?? []).map((range) => range.trim()).filter(isIPv4);
@@ -65,6 +70,7 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
     const key = `${metadata?.namespace}/${metadata?.name}:${port.name ?? ''}`;
     const protocol = (port.protocol ?? 'TCP').toLowerCase() as ServicePortModel['protocol'];
     const candidates = candidatesOf(slices, { portName: port.name ?? '', protocol: port.protocol ?? 'TCP', nodeName: input.nodeName });
+    const local = usable(candidates.filter((one) => one.local)), near = usable(nearest(candidates, input));
     const externalLocal = external && spec.externalTrafficPolicy === 'Local';
     return {
       key, id: createHash('sha256').update(`${key}/${protocol}`).digest('hex').slice(0, 8), protocol, port: port.port, clusterIPs,
@@ -72,12 +78,20 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
       nodePort: external ? port.nodePort : undefined,
       guarded: spec.type === 'LoadBalancer' && balancer.length > 0 && ranges.length > 0 && !ranges.includes(ANYWHERE) ? { ips: balancer, ranges } : undefined,
       affinitySeconds: affinity,
-      clusterEndpoints: usable(spec.internalTrafficPolicy === 'Local' ? candidates.filter((one) => one.local) : candidates),
-      externalEndpoints: usable(externalLocal ? candidates.filter((one) => one.local) : candidates),
+      clusterEndpoints: spec.internalTrafficPolicy === 'Local' ? local : near,
+      externalEndpoints: externalLocal ? local : near,
       externalLocal,
       anyEndpoints: usable(candidates).length > 0,
     };
   });
+}
+
+/** What this node says of a Service at its health check node port; undefined for those that have none. */
+export function serviceHealth({ metadata, spec }: Service, { slicesOf, nodeName }: Omit<ModelInput, 'services'>): ServiceHealth | undefined {
+  if (spec?.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local' || !spec.healthCheckNodePort) return undefined;
+  const { namespace = '', name = '' } = metadata ?? {};
+  const here = slicesOf(namespace, name).flatMap(({ endpoints = [] }) => endpoints).filter((one) => one.nodeName === nodeName && (one.conditions?.ready ?? true));
+  return { namespace, name, port: spec.healthCheckNodePort, localEndpoints: new Set(here.map(({ addresses }) => addresses[0])).size };
 }
 
 interface PortOfInterest { readonly portName: string; readonly protocol: string; readonly nodeName: string }
@@ -92,12 +106,26 @@ function candidatesOf(slices: readonly EndpointSlice[], { portName, protocol, no
       const [ip] = endpoint.addresses;
       if (ip === undefined) continue;
       const { ready, serving, terminating } = endpoint.conditions ?? {};
-      const candidate = { ip, port, local: endpoint.nodeName === nodeName, ready: ready ?? true, servingTerminating: (serving ?? ready ?? true) && (terminating ?? false) };
+      const nodes = (endpoint.hints?.forNodes ?? []).map(({ name }) => name), zones = (endpoint.hints?.forZones ?? []).map(({ name }) => name);
+      const candidate = { nodes, zones, ip, port, local: endpoint.nodeName === nodeName, ready: ready ?? true, servingTerminating: (serving ?? ready ?? true) && (terminating ?? false) };
       const before = found.get(`${ip}:${port}`);
       if (!before || (!before.ready && candidate.ready)) found.set(`${ip}:${port}`, candidate);
     }
   }
   return [...found.values()].sort((a, b) => (a.ip === b.ip ? a.port - b.port : a.ip < b.ip ? -1 : 1));
+}
+
+/**
+ * Those whose hints name this node, else this zone; all of them where that is none, or where one that is ready has no such hint (its makers
+ * know nothing of them, or the cluster just changes).
+ */
+function nearest(candidates: readonly Candidate[], { nodeName, zone }: Pick<ModelInput, 'nodeName' | 'zone'>): readonly Candidate[] {
+  for (const [hints, wanted] of [['nodes', nodeName], ['zones', zone ?? '']] as const) {
+    const ready = candidates.filter((one) => one.ready);
+    const here = ready.filter((one) => one[hints].includes(wanted));
+    if (here.length > 0 && ready.every((one) => one[hints].length > 0)) return here;
+  }
+  return candidates;
 }
 
 /** Ready ones; where there is none, those that still serve while they end. */

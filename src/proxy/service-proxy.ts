@@ -8,14 +8,15 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import { isIPv4 } from 'node:net';
-import type { EndpointSlice, Service, ServiceCIDR } from '#api/types.ts';
-import { endpointSlices, serviceCIDRs, services } from '#client/refs.ts';
+import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
+import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { servicePorts, type ServicePortModel } from './model.ts';
+import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
+import { serviceHealth, servicePorts, type ServicePortModel } from './model.ts';
 import { emptyContent, MASQUERADE_MARK, renderBase, renderContent, renderDifference, tableName, type RenderedPort, type RenderOptions, type TableContent } from './nft.ts';
 import { countTable, runNft, tableExists } from './run-nft.ts';
 
@@ -34,6 +35,7 @@ const CHECK_MS = 15_000;
 const THOROUGH_EVERY = 40;
 const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 
 export function createServiceProxy(options: ServiceProxyOptions): Component {
@@ -49,10 +51,14 @@ class ServiceProxy implements Component {
   #services: Informer<Service> | undefined;
   #slices: Informer<EndpointSlice> | undefined;
   #ranges: Informer<ServiceCIDR> | undefined;
+  /** This one alone: its zone is the only word of it that counts. */
+  #nodes: Informer<Node> | undefined;
   /** What the kernel has, as far as we know; undefined = write all anew. */
   #current: TableContent | undefined;
   /** By the Service's key; recomputed for those that are dirty. */
   readonly #ports = new Map<string, readonly ServicePortModel[]>();
+  readonly #health = new Map<string, ServiceHealth>();
+  readonly #healthPorts: HealthCheckPorts;
   readonly #dirty = new Set<string>();
   readonly #rendered = new WeakMap<ServicePortModel, RenderedPort>();
   #timer: Timer | undefined;
@@ -64,6 +70,7 @@ class ServiceProxy implements Component {
 
   constructor(options: ServiceProxyOptions) {
     this.#options = options;
+    this.#healthPorts = new HealthCheckPorts(options.log);
     this.#render = { table: tableName(options.clusterId), podCIDR: options.podCIDR, mark: MASQUERADE_MARK };
   }
 
@@ -72,12 +79,13 @@ class ServiceProxy implements Component {
     // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
     await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
     const { api } = this.#options;
-    const [byName, slices, ranges] = [api.informer(services), api.informer(endpointSlices), api.informer(serviceCIDRs)];
+    const [byName, slices, ranges, own] = [api.informer(services), api.informer(endpointSlices), api.informer(serviceCIDRs), api.informer(nodes, { fieldSelector: `metadata.name=${this.#options.nodeName}` })];
     this.#services = byName;
     this.#slices = slices;
     this.#ranges = ranges;
+    this.#nodes = own;
     slices.addIndex('proxy-service', serviceIndex);
-    // The ranges are waited for by nobody: an older API server may not have them.
+    // Nobody waits for the ranges, which an older API server may not have, nor for the node, which may not have joined yet.
     await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
     for (const service of byName.list()) this.#dirty.add(objectKey(service));
     await this.#apply();
@@ -86,10 +94,14 @@ class ServiceProxy implements Component {
       this.#changed(serviceOf(slice));
       if (before) this.#changed(serviceOf(before));
     };
+    const nodeChanged = (node: Node, before?: Node): void => {
+      if (zoneOf(node) !== zoneOf(before)) this.#allChanged();
+    };
     const rangeChanged = (): void => this.#schedule(GATHER_MS);
     this.#unsubscribe.push(
       byName.subscribe({ added: serviceChanged, updated: serviceChanged, deleted: serviceChanged }),
       slices.subscribe({ added: sliceChanged, updated: sliceChanged, deleted: sliceChanged }),
+      own.subscribe({ added: nodeChanged, updated: nodeChanged, deleted: nodeChanged }),
       ranges.subscribe({ added: rangeChanged, updated: rangeChanged, deleted: rangeChanged }),
     );
     this.#armCheck();
@@ -101,11 +113,16 @@ class ServiceProxy implements Component {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const timer of [this.#timer, this.#checkTimer, this.#cleanupTimer]) timer?.cancel();
     await this.#applying.catch(() => {});
+    this.#healthPorts.close();
   }
 
   #changed(serviceKey: string): void {
     this.#dirty.add(serviceKey);
     this.#schedule(GATHER_MS);
+  }
+
+  #allChanged(): void {
+    for (const service of this.#services?.list() ?? []) this.#changed(objectKey(service));
   }
 
   #schedule(delayMs: number): void {
@@ -162,6 +179,7 @@ class ServiceProxy implements Component {
     if (this.#current === undefined) await runNft(`${renderBase(this.#render)}${script}`);
     else if (script !== '') await runNft(script);
     this.#current = wanted;
+    this.#healthPorts.sync([...this.#health.values()]);
     await forgetConnections(before, this.#ports);
     if (cleanup === '') return;
     this.#cleanup = cleanup;
@@ -176,10 +194,15 @@ class ServiceProxy implements Component {
   /** Brings the model of dirty services up to date; answers what they were before. */
   #recompute(): readonly ServicePortModel[] {
     const before: ServicePortModel[] = [];
+    const zone = zoneOf(this.#nodes?.get(this.#options.nodeName));
     for (const key of this.#dirty) {
       before.push(...this.#ports.get(key) ?? []);
       const service = this.#services?.get(key);
-      const ports = service ? servicePorts(service, { slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [], nodeName: this.#options.nodeName }) : [];
+      const input = { slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [], nodeName: this.#options.nodeName, zone };
+      const ports = service ? servicePorts(service, input) : [];
+      const health = service && serviceHealth(service, input);
+      if (health) this.#health.set(key, health);
+      else this.#health.delete(key);
       if (ports.length > 0) this.#ports.set(key, ports);
       else this.#ports.delete(key);
     }
@@ -193,6 +216,10 @@ class ServiceProxy implements Component {
     this.#cleanupTimer?.cancel();
     if (script !== '') await runNft(script);
   }
+}
+
+function zoneOf(node: Node | undefined): string | undefined {
+  return node?.metadata?.labels?.[ZONE_LABEL];
 }
 
 function serviceOf({ metadata }: EndpointSlice): string {

@@ -1,0 +1,56 @@
+/**
+ * Health check node ports: a load balancer outside asks each node whether it has endpoints of a Service whose outside traffic stays on the
+ * node (externalTrafficPolicy Local), and spares the others. Answers as upstream's service proxy does; knows no rules.
+ */
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { errorMessage, type Logger } from '#stdx/log.ts';
+
+/** localEndpoints: those that are ready on this node; endpoints that end count no longer. */
+export interface ServiceHealth { readonly namespace: string; readonly name: string; readonly port: number; readonly localEndpoints: number }
+
+interface Listener { readonly server: Server; health: ServiceHealth }
+
+export class HealthCheckPorts {
+  readonly #log: Logger;
+  readonly #listeners = new Map<number, Listener>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Listens for these and no others. A port that somebody else has is said, and tried again with the next change. */
+  sync(wanted: readonly ServiceHealth[]): void {
+    const byPort = new Map(wanted.map((health) => [health.port, health]));
+    for (const [port, { server }] of this.#listeners) if (!byPort.has(port)) this.#close(port, server);
+    for (const [port, health] of byPort) {
+      const listener = this.#listeners.get(port);
+      if (listener) listener.health = health;
+      else this.#open(health);
+    }
+  }
+
+  close(): void {
+    this.sync([]);
+  }
+
+  #open(health: ServiceHealth): void {
+    const listener: Listener = { health, server: createServer((_, response) => answer(response, listener.health)) };
+    listener.server.on('error', (error) => {
+      this.#log.warn('no health checks for a service', { service: `${health.namespace}/${health.name}`, port: health.port, error: errorMessage(error) });
+      this.#listeners.delete(health.port);
+    });
+    this.#listeners.set(health.port, listener);
+    listener.server.listen(health.port).unref();
+  }
+
+  #close(port: number, server: Server): void {
+    this.#listeners.delete(port);
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
+function answer(response: ServerResponse, { namespace, name, localEndpoints }: ServiceHealth): void {
+  const headers = { 'content-type': 'application/json', 'x-content-type-options': 'nosniff', 'x-load-balancing-endpoint-weight': String(localEndpoints) };
+  response.writeHead(localEndpoints > 0 ? 200 : 503, headers).end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }, undefined, '\t'));
+}
