@@ -9,6 +9,7 @@ import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
+import { deprecationOf } from '#resources/deprecations.ts';
 import type { Resource, ServedVersion } from '#resources/resource.ts';
 import type { CacheEntry } from './cache/entry.ts';
 import type { ResourceCache } from './cache/resource-cache.ts';
@@ -34,6 +35,8 @@ export interface Endpoint {
   readonly served: ServedVersion;
   /** Of the registry; custom resources are not. */
   readonly isBuiltin: boolean;
+  /** What requests are warned of: the version goes. */
+  readonly deprecation?: string | undefined;
   readonly gvr: GroupVersionResource;
   readonly gvk: GroupVersionKind;
   readonly apiVersion: string;
@@ -139,7 +142,7 @@ export class Catalogue {
     for (const served of resource.versions) {
       const gvk = { group, version: served.version, kind: served.kind };
       const endpoint: Endpoint = {
-        resource, served, isBuiltin: true, gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
+        resource, served, isBuiltin: true, deprecation: resource.behaviour.deprecation ?? deprecationOf(apiVersionOf(gvk), served.kind), gvk, gvr: { group, version: served.version, resource: plural }, apiVersion: apiVersionOf(gvk),
         storageGvk: { ...storage, kind: served.kind }, isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
         schema: schemaForKind(gvk), verbs: new Set(served.verbs), cache: stored, groupResource: { group, resource: plural },
         selectableFields: new Set(['metadata.name', ...(resource.namespaced || !resource.behaviour.fieldSelectors ? ['metadata.namespace'] : []), ...(resource.behaviour.selectableFields ?? fieldSelectors.map(([field]) => field))]),

@@ -186,8 +186,8 @@ export function checkConditionList(conditions: readonly Partial<Condition>[] | u
     checkQualifiedName(type, at.child('type'), errors);
     if (!CONDITION_STATUSES.includes(status)) errors.notSupported(at.child('status'), status, CONDITION_STATUSES);
     if (observedGeneration < 0) errors.invalid(at.child('observedGeneration'), observedGeneration, 'must be greater than or equal to zero');
-    if (!lastTransitionTime) errors.required(at.child('lastTransitionTime'), 'must be set');
-    if (reason === '') errors.required(at.child('reason'), 'must be set');
+    if (!lastTransitionTime) errors.required(at.child('lastTransitionTime'));
+    if (reason === '') errors.required(at.child('reason'));
     else if (!REASON_PATTERN.test(reason)) errors.invalid(at.child('reason'), reason, regexProblem("a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'", REASON, 'my_name', 'MY_NAME', 'MyName', 'ReasonA,ReasonB', 'ReasonA:ReasonB'));
     if (Buffer.byteLength(reason) > REASON_MAX_BYTES) errors.tooLong(at.child('reason'), REASON_MAX_BYTES);
     if (Buffer.byteLength(message) > CONDITION_MESSAGE_MAX_BYTES) errors.tooLong(at.child('message'), CONDITION_MESSAGE_MAX_BYTES);

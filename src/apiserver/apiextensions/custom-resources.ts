@@ -209,7 +209,7 @@ export class CustomResources {
       return made;
     };
     return {
-      resource, served: served!, isBuiltin: false, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
+      resource, served: served!, isBuiltin: false, deprecation: resource.behaviour.deprecation, gvk, gvr: { group, version: version.name, resource: resource.plural }, apiVersion,
       // Hooks see the served version; what differs from it in the store is the codec's business.
       storageGvk: gvk, isStorageVersion: true, codec, fromVersion: (object) => convert(object, apiVersion),
       kindVersions: { schemaOf: (wanted) => schemaIn(parseApiVersion(wanted)), convert },

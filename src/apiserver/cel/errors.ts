@@ -55,6 +55,8 @@ function placeOf({ code, range, node }: EvaluatorError, text: string): number {
 }
 
 export function locate(problem: string, { text, start }: { readonly text: string; readonly start: number }): string {
+  // Nothing can be shown of what is not there.
+  if (text === '') return `ERROR: <input>:1:0: ${problem}`;
   const line = text.slice(0, start).split('\n').length;
   const column = start - (text.lastIndexOf('\n', start - 1) + 1);
   return `ERROR: <input>:${line}:${column + 1}: ${problem}\n | ${text.split('\n')[line - 1] ?? ''}\n | ${'.'.repeat(column)}^`;

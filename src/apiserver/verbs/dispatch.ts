@@ -38,7 +38,7 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
     throw statusErrors.pathNotFound();
   }
   demandServedPrefix(context);
-  const { deprecation } = endpoint.resource.behaviour;
+  const { deprecation } = endpoint;
   if (deprecation !== undefined && (info.subresource === '' || endpoint.served.subresources.has(info.subresource))) {
     context.warnings.push(deprecation);
     core.metrics.deprecatedApi(info);

@@ -12,6 +12,7 @@ export const storageversions = defineResource({
   plural: 'storageversions',
   written: { status: { without: ['spec', 'metadata'] } },
   nameRule: 'path-segment',
+  allowUnconditionalUpdate: false,
   table: {
     columns: columns('Name', 'CommonEncodingVersion', 'StorageVersions', 'Age'),
     row: (object, context) => [nameOf(object), statusOf(object).commonEncodingVersion ?? '<unset>', formatVersions(object), ageOf(object, context)],

@@ -1,10 +1,15 @@
 /** DeviceTaintRule. */
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 import { checkLabel, checkPoolName, checkTaint } from './device-checks.ts';
+import { age, formatTime } from '#machinery/time.ts';
+import { checkConditionList } from '../checks.ts';
+import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
 import type { KubeObject } from '#machinery/object.ts';
+
+const CONDITIONS_MAX = 8;
 
 interface Spec { taint?: { key?: string; value?: string; effect?: string; timeAdded?: string }; deviceSelector?: { driver?: string; pool?: string; device?: string } }
 
@@ -13,6 +18,16 @@ export const devicetaintrules = defineResource({
   plural: 'devicetaintrules',
   written: { status: { without: ['spec', 'metadata'] } },
   applyDefaults: () => {},
+  prepareForCreate: (rule, { nowMs }) => {
+    delete rule['status'];
+    addTime(rule, nowMs);
+    startGeneration(rule);
+  },
+  prepareForUpdate: (next, previous, { nowMs }) => {
+    keepField(next, previous, 'status');
+    addTime(next, nowMs);
+    bumpGeneration(next, previous);
+  },
   validate: (rule) => {
     const errors = new Errors(), { taint = {}, deviceSelector = {} } = specOf(rule), at = SPEC.child('deviceSelector');
     if (deviceSelector.driver !== undefined) checkDriverName(deviceSelector.driver, at.child('driver'), errors);
@@ -21,8 +36,29 @@ export const devicetaintrules = defineResource({
     checkTaint(taint, SPEC.child('taint'), errors);
     return errors.list;
   },
-  table: { columns: columns('Name', 'Age'), row: (rule, context) => [nameOf(rule), ageOf(rule, context)] },
+  status: {
+    prepareForUpdate: keepAllButStatusAndMetadata,
+    validateUpdate: (next) => {
+      const errors = new Errors(), { conditions } = (next['status'] ?? {}) as { readonly conditions?: Parameters<typeof checkConditionList>[0] };
+      checkConditionList(conditions, STATUS.child('conditions'), errors);
+      if ((conditions?.length ?? 0) > CONDITIONS_MAX) errors.tooMany(STATUS.child('conditions'), conditions!.length, CONDITIONS_MAX);
+      return errors.list;
+    },
+  },
+  table: {
+    columns: columns('Name', 'Key', 'Value', 'Effect', 'TimeAdded', 'Age'),
+    row: (rule, context) => {
+      const { key = '', value = '', effect = '', timeAdded } = specOf(rule).taint ?? {};
+      return [nameOf(rule), key, value, effect, timeAdded === undefined ? '<unknown>' : age(timeAdded, context.nowMs), ageOf(rule, context)];
+    },
+  },
 });
+
+/** A taint that says no time is of now. */
+function addTime(rule: KubeObject, nowMs: number): void {
+  const { taint } = specOf(rule);
+  if (taint) taint.timeAdded ??= formatTime(nowMs);
+}
 
 function specOf(rule: KubeObject): Spec {
   return (rule['spec'] ?? {}) as Spec;

@@ -77,7 +77,7 @@ const statuses: readonly (readonly [what: string, before: object, after: object,
     'status.allocation.devices.config[0].source: Unsupported value: "FromSky": supported values: "FromClaim", "FromClass"'],
   ['devices of others', { allocation }, { allocation, devices: [{ ...device, device: 'e', conditions: [{ type: 'Ready', status: 'Yes', reason: 'no reason' }], networkData: { ips: ['10.0.0.1'] } }] },
     'status.devices[0]: Invalid value: "gpu.example.com/p/e": must be an allocated device in the claim', 'status.devices[0].conditions[0].status: Unsupported value: "Yes": supported values: "False", "True", "Unknown"',
-    'status.devices[0].conditions[0].lastTransitionTime: Required value: must be set',
+    'status.devices[0].conditions[0].lastTransitionTime: Required value',
     "status.devices[0].conditions[0].reason: Invalid value: \"no reason\": a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')",
     'status.devices[0].networkData.ips[0]: Invalid value: "10.0.0.1": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)'],
 ];
