@@ -2,6 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { serverNameOf } from '#machinery/streams/upgrade.ts';
 import type { ApiRequest } from '../http.ts';
 
 export interface KubeletTls {
@@ -45,7 +46,7 @@ export interface BackendAnswer {
 export function requestBackend({ url, method, headers, body, agent }: BackendRequest): Promise<BackendAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<BackendAnswer>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  const outgoing = send(url, { method, agent, headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]])) });
+  const outgoing = send(url, { method, agent, servername: serverNameOf(url), headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]])) });
   outgoing.on('response', (response) => resolve({ response, abort: () => outgoing.destroy() }));
   outgoing.on('error', reject);
   outgoing.end(body);

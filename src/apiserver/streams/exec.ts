@@ -191,6 +191,8 @@ function upgradeHeaders(request: ApiRequest): Record<string, string | readonly s
   const versions = request.headers[PROTOCOL_HEADER];
   return {
     ...forwardedHeaders(request),
+    // Browsers name it as the origin too, and backends compare.
+    ...(request.headers['host'] === undefined ? {} : { host: request.headers['host'] }),
     connection: 'Upgrade',
     upgrade: request.headers['upgrade'] ?? '',
     ...(versions === undefined ? {} : { [PROTOCOL_HEADER]: versions.split(',').map((version) => version.trim()) }),

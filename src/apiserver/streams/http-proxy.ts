@@ -31,7 +31,8 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
   if (rest === '' && (request.method === 'GET' || request.method === 'HEAD')) return redirectToSlash(request);
   const body = request.method === 'GET' || request.method === 'HEAD' ? undefined : await request.body(MAX_BODY_BYTES);
   const prefix = proxyPrefix(request.path, rest);
-  const headers = { ...forwardedHeaders(request), 'x-forwarded-uri': request.path, ...(body ? { 'content-length': String(body.length) } : {}) };
+  // The host is the one that the client named: backends tell by it where they are seen from.
+  const headers = { ...forwardedHeaders(request), host: request.headers['host'] ?? call.target.url.host, 'x-forwarded-uri': request.path, ...(body ? { 'content-length': String(body.length) } : {}) };
   const agent = target.kubelet ? agents.kubelet() : agents.plain(target.url);
   const url = proxiedUrl(call);
   const answer = await requestBackend({ url, method: request.method, headers, agent, ...(body ? { body } : {}) }).catch((error: unknown) => { throw proxyError(error); });

@@ -24,7 +24,7 @@ interface ServiceObject extends KubeObject {
   readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
 }
 interface EndpointSliceObject extends KubeObject {
-  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly nodeName?: string; readonly conditions?: { readonly ready?: boolean }; readonly targetRef?: { readonly kind?: string } }[];
+  readonly endpoints?: readonly { readonly addresses: readonly string[]; readonly nodeName?: string; readonly conditions?: { readonly ready?: boolean }; readonly targetRef?: { readonly name?: string; readonly namespace?: string } }[];
   readonly ports?: readonly { readonly name?: string; readonly port?: number; readonly protocol?: string }[];
 }
 
@@ -134,7 +134,8 @@ export function serviceProxyTarget(internal: InternalApi, { namespace, id, rando
   const portName = servicePortName(service, parts);
   const slices = internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as EndpointSliceObject[];
   const endpoints = slices.filter((slice) => slice.metadata?.labels?.['kubernetes.io/service-name'] === parts.name).flatMap((slice) => readyEndpoints(slice, portName));
-  const chosen = endpoints[Math.floor(random() * endpoints.length)];
+  const start = Math.floor(random() * endpoints.length);
+  const chosen = [...endpoints.slice(start), ...endpoints.slice(0, start)].find((endpoint) => isPodsOwn(internal, endpoint, namespace));
   if (!chosen) throw statusErrors.unavailable(`no endpoints available for service "${id}"`);
   refuseSimulated(internal, chosen.nodeName);
   if (!isProxyable(chosen.address)) throw statusErrors.badRequest('address not allowed');
@@ -149,10 +150,20 @@ function servicePortName(service: ServiceObject, { name, port }: SchemeNamePort)
   return found.name ?? '';
 }
 
-function readyEndpoints(slice: EndpointSliceObject, portName: string): { readonly address: string; readonly port: number; readonly nodeName: string | undefined }[] {
+interface Endpoint { readonly address: string; readonly port: number; readonly nodeName: string | undefined; readonly pod: { readonly name?: string; readonly namespace?: string } | undefined }
+
+function readyEndpoints(slice: EndpointSliceObject, portName: string): Endpoint[] {
   const port = slice.ports?.find((candidate) => (candidate.name ?? '') === portName)?.port;
   if (port === undefined) return [];
-  return (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false).flatMap(({ addresses, nodeName }) => addresses.map((address) => ({ address, port, nodeName })));
+  return (slice.endpoints ?? []).filter(({ conditions }) => conditions?.ready !== false)
+    .flatMap(({ addresses, nodeName, targetRef }) => addresses.map((address) => ({ address, port, nodeName, pod: targetRef })));
+}
+
+/** Who may write endpoints may not have the API server speak to any address: it must be that of the pod that is named with it, as the pod itself says. */
+function isPodsOwn(internal: InternalApi, { address, pod }: Endpoint, namespace: string): boolean {
+  if (!pod?.name || pod.namespace !== namespace) return false;
+  const { status } = (internal.get({ group: '', resource: 'pods' }, { name: pod.name, namespace }) ?? {}) as PodObject;
+  return status?.podIPs?.some(({ ip }) => ip === address) ?? false;
 }
 
 /** Ports come from URLs, hosts from what nodes say of themselves: neither may turn the address into another ('80@elsewhere'). */

@@ -1,6 +1,7 @@
 /** pods/log: a GET to the kubelet whose answer is streamed on. Options, checks and errors are upstream's. */
 import { fieldErrors, StatusError, statusErrors } from '#machinery/errors.ts';
 import type { FieldError } from '#machinery/errors.ts';
+import { parseTime, TimeError } from '#machinery/time.ts';
 import type { ApiResponse } from '../http.ts';
 import type { ConnectCall } from '../connect.ts';
 import { isTrue } from '../request-info.ts';
@@ -15,7 +16,8 @@ import type { PodObject } from './locations.ts';
 const MAX_ERROR_BYTES = 2048;
 const FLAGS = ['follow', 'previous', 'timestamps'] as const;
 const NUMBERS = ['sinceSeconds', 'tailLines', 'limitBytes'] as const;
-const STREAMS = ['All', 'Stdout', 'Stderr'];
+/** How upstream writes a path of no name. */
+const NOWHERE = '[]';
 
 export async function streamLogs(call: ConnectCall, agents: BackendAgents): Promise<ApiResponse> {
   const { info, internal } = call;
@@ -27,7 +29,7 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
   if (!pod.spec?.nodeName) return { status: 204, headers: {}, body: Buffer.alloc(0) };
   const { host, port } = kubeletEndpoint(internal, pod.spec.nodeName);
   const path = ['containerLogs', info.namespace, info.name, container].map(encodeURIComponent).join('/');
-  const url = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}/${path}?${query}`);
+  const url = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}/${path}${query.size === 0 ? '' : `?${query}`}`);
   const agent = agents.kubelet(isTrue(info.query['insecureSkipTLSVerifyBackend']));
   const answer = await requestBackend({ url, method: 'GET', headers: {}, agent }).catch((error: unknown) => { throw plainError(`Get "${url}": ${describe(error)}`, error); });
   call.request.onAbort(answer.abort);
@@ -44,18 +46,26 @@ export function kubeletLogQuery({ info }: Pick<ConnectCall, 'info'>): URLSearchP
   for (const name of FLAGS) if (query[name] !== undefined && isTrue(query[name])) result.set(name, 'true');
   const numbers = Object.fromEntries(NUMBERS.map((name) => [name, parseNumber(name, query[name])])) as Record<(typeof NUMBERS)[number], number | undefined>;
   const { sinceTime, stream } = query;
+  if (sinceTime) demandTime(sinceTime);
   const errors: FieldError[] = [];
   if (numbers.tailLines !== undefined && numbers.tailLines < 0) errors.push(fieldErrors.invalid('tailLines', numbers.tailLines, 'must be greater than or equal to 0'));
   if (numbers.limitBytes !== undefined && numbers.limitBytes < 1) errors.push(fieldErrors.invalid('limitBytes', numbers.limitBytes, 'must be greater than 0'));
-  if (numbers.sinceSeconds !== undefined && sinceTime) errors.push(fieldErrors.forbidden('', 'at most one of `sinceTime` or `sinceSeconds` may be specified'));
+  if (numbers.sinceSeconds !== undefined && sinceTime) errors.push(fieldErrors.forbidden(NOWHERE, 'at most one of `sinceTime` or `sinceSeconds` may be specified'));
   else if (numbers.sinceSeconds !== undefined && numbers.sinceSeconds < 1) errors.push(fieldErrors.invalid('sinceSeconds', numbers.sinceSeconds, 'must be greater than 0'));
-  if (stream !== undefined && !STREAMS.includes(stream)) errors.push(fieldErrors.notSupported('stream', stream, STREAMS));
-  else if (stream !== undefined && stream !== 'All' && numbers.tailLines !== undefined) errors.push(fieldErrors.forbidden('', '`tailLines` and specific `stream` are mutually exclusive for now'));
+  // Behind the feature PodLogsQuerySplitStreams, which is off.
+  if (stream !== undefined) errors.push(fieldErrors.forbidden('stream', 'may not be specified'));
   if (errors.length > 0) throw statusErrors.invalid({ group: '', kind: 'PodLogOptions', name: info.name }, errors);
   for (const name of NUMBERS) if (numbers[name] !== undefined) result.set(name, String(numbers[name]));
   if (sinceTime) result.set('sinceTime', sinceTime);
-  if (stream !== undefined && stream !== 'All') result.set('stream', stream);
   return result;
+}
+
+function demandTime(text: string): void {
+  try {
+    parseTime(text);
+  } catch (error) {
+    throw error instanceof TimeError ? statusErrors.badRequest(error.message) : error;
+  }
 }
 
 function parseNumber(name: string, text: string | undefined): number | undefined {

@@ -62,7 +62,7 @@ before(async () => {
     if (request.url === '/redirect') response.writeHead(302, { location: '/elsewhere?x=1' }).end();
     else if (request.url === '/page') response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'content-length': PAGE.length }).end(PAGE);
     else if (request.url === '/page.gz') response.writeHead(200, { 'content-type': 'text/html', 'content-encoding': 'gzip' }).end(gzipSync(PAGE));
-    else response.setHeader('set-cookie', ['a=1', 'b=2']).end(`${request.method} ${request.url} auth=${request.headers.authorization} for=${request.headers['x-forwarded-for']}`);
+    else response.setHeader('set-cookie', ['a=1', 'b=2']).end(`${request.method} ${request.url} auth=${request.headers.authorization} for=${request.headers['x-forwarded-for']} host=${request.headers.host}`);
   });
   backend.on('upgrade', (_request: IncomingMessage, socket: Duplex) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
@@ -224,8 +224,11 @@ test('logs come from the kubelet, with the API server\'s certificate and checked
   assert.equal((await get(`${PODS}/two/log`)).message, 'a container name must be specified for pod two, choose one of: [i a b]');
   assert.equal((await get(`${PODS}/unscheduled/log`)).status, 204);
   assert.equal((await get(`${PODS}/none/log`)).status, 404);
+  for (const [query, message] of [['sinceTime=x', 'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"'], ['stream=All', 'PodLogOptions "web" is invalid: stream: Forbidden: may not be specified']] as const) {
+    assert.equal((await get(`${PODS}/web/log?${query}`)).message, message);
+  }
   assert.match((await get(`${PODS}/web/log?tailLines=-1`)).message, /PodLogOptions "web" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0/);
-  assert.match((await get(`${PODS}/orphan/log`)).message, /^Get "https:\/\/127\.0\.0\.1:1\/containerLogs\/default\/orphan\/main\?": dial tcp 127\.0\.0\.1:1: connect: connection refused$/);
+  assert.match((await get(`${PODS}/orphan/log`)).message, /^Get "https:\/\/127\.0\.0\.1:1\/containerLogs\/default\/orphan\/main": dial tcp 127\.0\.0\.1:1: connect: connection refused$/);
 });
 
 test('exec without an upgrade is refused', async () => {
@@ -251,10 +254,15 @@ describe('a proxied backend', () => {
   test('gets the path as it is, without credentials; redirects stay behind the proxy', { skip: address ? false : 'this machine has no address but loopback' }, async () => {
     backend.close();
     await new Promise<void>((resolve) => backend.listen(0, '0.0.0.0', resolve));
-    objects.set('endpointslices/default/svc-1', { metadata: { name: 'svc-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'svc' } }, ports: [{ name: 'http', port: portOf(backend) }], endpoints: [{ addresses: [address ?? ''], conditions: { ready: true } }, { addresses: ['192.0.2.9'], conditions: { ready: false } }] });
+    objects.set('endpointslices/default/svc-1', { metadata: { name: 'svc-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'svc' } }, ports: [{ name: 'http', port: portOf(backend) }], endpoints: [{ addresses: [address ?? ''], conditions: { ready: true }, targetRef: { kind: 'Pod', namespace: 'default', name: 'behind' } }, { addresses: ['192.0.2.9'], conditions: { ready: false } }] });
+    // An address that is no pod's, or not that pod's, is nowhere to send anything.
+    for (const podIPs of [undefined, [{ ip: '192.0.2.10' }], [{ ip: address }]]) {
+      assert.match((await get('/api/v1/namespaces/default/services/svc:http/proxy/')).message, /no endpoints available/);
+      objects.set('pods/default/behind', { metadata: { name: 'behind', namespace: 'default' }, status: { podIPs } });
+    }
     const base = '/api/v1/namespaces/default/services/http:svc:80/proxy';
     const answer = await get(`${base}/a%2Fb/c?x=%20y`, { method: 'PUT', body: 'data', headers: { authorization: 'Bearer secret' } });
-    assert.equal(answer.text, 'PUT /a%2Fb/c?x=%20y auth=undefined for=192.0.2.1');
+    assert.equal(answer.text, `PUT /a%2Fb/c?x=%20y auth=undefined for=192.0.2.1 host=127.0.0.1:${portOf(api)}`);
     assert.deepEqual(answer.headers.getSetCookie(), ['a=1', 'b=2']);
     assert.equal((await get(`${base}/redirect`)).headers.get('location'), `${base}/elsewhere?x=1`);
     for (const page of ['/page', '/page.gz']) assert.equal((await get(`${base}${page}`)).text, `<a href="${base}/elsewhere">x</a> "/elsewhere"`);

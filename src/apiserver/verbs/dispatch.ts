@@ -71,6 +71,8 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   }
 }
 
+const PROXIED_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
 /** HEAD is a get to those who authorize, but no route has it. */
 function demandRoutedMethod({ request }: RequestContext): void {
   if (request.method === 'HEAD') throw statusErrors.pathMethodNotAllowed();
@@ -113,6 +115,7 @@ function handleSubresource(endpoint: Endpoint, context: RequestContext, core: Se
   const stored = endpoint as StoredEndpoint;
   const pair = `${info.resource}/${subresource}`;
   if (info.group === '' && CONNECTED.has(pair)) {
+    if (subresource === 'proxy' && !PROXIED_METHODS.has(context.request.method)) throw statusErrors.pathMethodNotAllowed();
     if (subresource !== 'proxy' && verb !== 'get' && !(verb === 'create' && subresource !== 'log')) throw statusErrors.pathMethodNotAllowed();
     return connect(context, core, endpoint);
   }

@@ -1,4 +1,5 @@
 /** The HTTP/1.1 upgrade that SPDY and WebSocket connections begin with: asking for one, and answering one, on raw sockets. */
+import { isIP } from 'node:net';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -36,12 +37,17 @@ export class UpgradeRefused extends Error {
 const MAX_REFUSAL_BYTES = 64 * 1024;
 const DIAL_TIMEOUT_MS = 30_000;
 
+/** For TLS: by where it leads, never by the header Host, which may name another. '' for an address, which has none. */
+export function serverNameOf({ hostname }: URL): string {
+  return isIP(hostname.replace(/^\[|\]$/g, '')) ? '' : hostname;
+}
+
 /** Rejects with UpgradeRefused, or with what kept it from connecting. */
 export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeRequest): Promise<Upgraded> {
   const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
   const outgoing: Record<string, string | string[]> = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]));
-  const request = send(url, { method, headers: outgoing, agent: false, ...tls, ...(signal ? { signal } : {}) });
+  const request = send(url, { method, headers: outgoing, agent: false, servername: serverNameOf(url), ...tls, ...(signal ? { signal } : {}) });
   request.setTimeout(DIAL_TIMEOUT_MS, () => request.destroy(new Error(`no answer from ${url.host} in ${DIAL_TIMEOUT_MS / 1000} s`)));
   request.on('upgrade', (response, socket, head) => {
     socket.setTimeout(0);
