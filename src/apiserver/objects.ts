@@ -181,7 +181,7 @@ export class Objects {
         const object = await request.change(undefined);
         if (object.metadata?.uid) throw uidOfNone(endpoint, { target, wanted: object.metadata.uid, patches: request.patches ?? false });
         // Which version it should be of is not asked where there is none.
-        if (!request.applied) delete object.metadata?.resourceVersion;
+        delete object.metadata?.resourceVersion;
         return this.create(endpoint, object, { target, context: { ...context, subresource: '' }, applied: request.applied ?? false });
       }
       try {
@@ -288,6 +288,7 @@ export class Objects {
         if (isSame({ ...object, metadata: { ...object.metadata, resourceVersion: String(entry.revision) } }, before) && (dryRun || !await this.#isStale(key))) return { object: before, bytes: entry.bytes, created };
       }
     }
+    if (dryRun && entry) object.metadata!.resourceVersion = String(entry.revision);
     if (dryRun) return { object, bytes: entry ? withResourceVersion(value, String(entry.revision)) : value, created };
     const ttlSeconds = endpoint.resource.behaviour.ttlSeconds;
     cache.handOver(value, object);

@@ -2,6 +2,7 @@
 import type { KindVersions } from '#machinery/apply/kind-versions.ts';
 import { managedFieldsAfterUpdate, managedFieldsOfNew, type WriteContext } from '#machinery/apply/managed-fields.ts';
 import type { WrittenFields } from '#machinery/apply/written-fields.ts';
+import { isGivenEmpty } from '#machinery/given-empty.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject, type ManagedFieldsEntry } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
@@ -64,9 +65,16 @@ export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): 
   return settle(object, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live: undefined, next: seen })));
 }
 
+/** As ownNew, of a body that asks something of an object and is not stored: who asks owns what it says, with defaults. */
+export function ownBody(body: KubeObject, { schema, apiVersion, manager, subresource, nowMs }: Writer & Pick<WriteContext, 'schema' | 'apiVersion'>): void {
+  void settle(body, unlessMalformed(() => managedFieldsOfNew({ schema, apiVersion, manager, subresource, nowMs, object: body })));
+}
+
 /** Objects of which nobody owned anything stay so until they are applied. next: as ownNew's object. May have to wait. */
 export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly next: KubeObject; readonly previous: KubeObject }, writer: Writer): Promise<void> | undefined {
   if (previous.metadata!.managedFields === undefined && next.metadata!.managedFields === undefined) return undefined;
+  // An empty list is left out when it is read, but means that owners be forgotten.
+  if (writer.subresource === '' && isGivenEmpty(next.metadata, 'managedFields')) return undefined;
   const request = ownershipContext(endpoint, writer);
   if (!request) return undefined;
   const [live, seen] = [previous, next].map((object) => inRequestVersion(endpoint, object)) as [KubeObject, KubeObject];

@@ -21,6 +21,8 @@ export type ValueSchema =
     readonly type: ScalarType;
     /** Values upstream documents, for OpenAPI and `kubectl explain`; validation is the resource's own matter. */
     readonly enum?: readonly string[];
+    /** Server-side apply takes a value for what it looks like: maps by their fields, lists as a whole. */
+    readonly deduced?: true;
     /** For 'json': the one of the unions inside apiextensions' JSONSchemaProps that it is on the wire. */
     readonly wire?: 'schema-or-array' | 'schema-or-bool' | 'schema-or-strings';
   }

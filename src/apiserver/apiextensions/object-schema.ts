@@ -31,7 +31,7 @@ function valueOf(node: Structural, name: string): ValueSchema {
   }
 }
 
-const ANY: ValueSchema = { kind: 'scalar', type: 'json' };
+const ANY: ValueSchema = { kind: 'scalar', type: 'json', deduced: true };
 const SCALARS: Readonly<Record<string, ScalarType>> = { string: 'string', integer: 'int64', number: 'double', boolean: 'bool' };
 
 function objectOf(node: Structural, name: string): ValueSchema {

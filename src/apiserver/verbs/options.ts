@@ -184,9 +184,17 @@ export function managerOf(context: RequestContext, fieldManager: string): string
   if (fieldManager !== '') return fieldManager;
   const userAgent = context.request.headers['user-agent'] ?? '';
   if (userAgent === lastUserAgent) return lastManager;
-  lastManager = (userAgent.split('/')[0] ?? '').slice(0, 128) || 'unknown';
+  lastManager = managerOfAgent(userAgent) || 'unknown';
   lastUserAgent = userAgent;
   return lastManager;
 }
 
 let lastUserAgent = '', lastManager = 'unknown';
+
+/** What stands before the first '/'. Headers are read byte by byte; the program's name is meant as UTF-8. */
+function managerOfAgent(userAgent: string): string {
+  const name = userAgent.split('/', 1)[0]!;
+  return /[^ -~]/.test(name) ? Buffer.from(Buffer.from(name, 'latin1').toString()).subarray(0, MAXIMUM_MANAGER_BYTES).toString().replaceAll(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '') : name.slice(0, MAXIMUM_MANAGER_BYTES);
+}
+
+const MAXIMUM_MANAGER_BYTES = 128;

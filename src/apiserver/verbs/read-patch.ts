@@ -6,7 +6,7 @@ import { whyUndecodable } from '#machinery/decode.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { countFields, deepClone, goTypeName, goValue, isJsonObject, parseJsonCounted, type JsonObject } from '#machinery/json.ts';
 import { findDuplicateFields } from '#machinery/json-syntax.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch, inapplicable, InapplicableError } from '#machinery/patch/json-patch.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { restoreProblem } from '#machinery/patch/restore.ts';
@@ -104,8 +104,11 @@ export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema
   // Of which upstream shows what is left once it is applied.
   const patch = read.kind === 'strategic' ? deepClone(value) : value;
   const patched = patchedValue(read.kind, { object, patch, schema });
+  if (target.decode) checkVersion(patched, target);
   const found = [...problems];
-  const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', read.kind === 'strategic' ? goValue(patch) : jsonText(patched), why)]);
+  // Decoding may have changed what was patched.
+  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), { deep: target.decode !== undefined }));
+  const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', shown(), why)]);
   let decoded: KubeObject;
   try {
     decoded = decodeTyped(target, patched, { mode: read.mode === 'ignore' ? 'ignore' : 'warn', warn: (problem) => void found.push(problem) });
@@ -132,8 +135,21 @@ function patchedValue(kind: PatchKind, { object, patch, schema }: { readonly obj
   }
 }
 
-/** As upstream's library writes what it patched: the fields at the top in the order of their names. */
-function jsonText(value: unknown): string {
-  if (!isJsonObject(value)) return JSON.stringify(value);
-  return JSON.stringify(Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1))));
+/** Of custom resources, which have no type that would say so. */
+function checkVersion(value: unknown, { gvk }: DecodeTarget): void {
+  if (!isJsonObject(value)) return;
+  const { apiVersion, kind, metadata } = value as KubeObject, expected = apiVersionOf(gvk);
+  if (typeof apiVersion !== 'string' || apiVersion === '' || apiVersion === expected) return;
+  throw statusErrors.invalid({ group: parseApiVersion(apiVersion).group, kind: String(kind), name: String(metadata?.name ?? '') }, [fieldErrors.invalid('apiVersion', apiVersion, `must be ${expected}`)]);
+}
+
+/** As upstream writes what it patched: the fields at the top in the order of their names, with deep those of everything. */
+function jsonText(value: unknown, { deep }: { readonly deep: boolean }): string {
+  return JSON.stringify(inOrder(value, deep));
+}
+
+function inOrder(value: unknown, deep: boolean): unknown {
+  if (Array.isArray(value)) return deep ? value.map((item) => inOrder(item, deep)) : value;
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([name, inner]) => [name, deep ? inOrder(inner, deep) : inner]));
 }

@@ -3,12 +3,14 @@ import { fieldErrors, fieldErrorsText, statusErrors, type StatusError } from '#m
 import { validatePathSegmentName } from '#machinery/names.ts';
 import { deepClone } from '#machinery/json.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
-import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import { apiVersionOf, parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
+import { schemaForKind } from '#api/schemas.ts';
 import type { ApiResponse } from '../http.ts';
 import { rfc3339, type DeleteRequest, type StoredEndpoint } from '../objects.ts';
+import { ownBody } from '../ownership.ts';
 import { successStatus } from '../respond.ts';
 import { respondEncoded, respondWithObject, viewOptions } from '../views.ts';
-import { parseMutationOptions, type MutationOptions } from './options.ts';
+import { managerOf, parseMutationOptions, type MutationOptions } from './options.ts';
 import { patch } from './patch.ts';
 import { checkName, NOT_THIS_NAMESPACE, optionsObject, readKind, readObject, timeoutOf, toStorage, update, writeContext, type WriteCall } from './write.ts';
 
@@ -225,6 +227,9 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   const request = await readKind(TOKEN_REQUEST, context, { mode: options.fieldValidation });
   const { name, namespace, uid: wantedUid } = request.metadata ?? {};
   if (namespace && namespace !== target.namespace) throw statusErrors.badRequest('the namespace of the provided object does not match the namespace sent on the request');
+  const spec = (request['spec'] ??= {}) as TokenSpec;
+  spec.expirationSeconds ??= DEFAULT_EXPIRATION_SECONDS;
+  ownBody(request, { schema: schemaForKind(TOKEN_REQUEST)!, apiVersion: apiVersionOf(TOKEN_REQUEST), manager: managerOf(context, options.fieldManager), subresource: 'token', nowMs: core.clock.now() });
   await admitBody(endpoint, call, { subresource: 'token', body: request, options });
   if (!core.tokenIssuer) throw statusErrors.unavailable('this server issues no service account tokens');
   if (name && name !== target.name) throw statusErrors.invalid({ ...TOKEN_REQUEST, name: target.name }, [fieldErrors.invalid('metadata.name', name, 'must match the service account name if specified')]);
@@ -232,7 +237,6 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   if (!entry) throw statusErrors.notFound({ ...endpoint.groupResource, name: target.name });
   const uid = endpoint.cache.parsed.of(entry).metadata?.uid ?? '';
   if (wantedUid && wantedUid !== uid) throw statusErrors.conflict({ group: TOKEN_REQUEST.group, resource: TOKEN_REQUEST.kind, name: target.name }, `the UID in the token request (${wantedUid}) does not match the UID of the service account (${uid})`);
-  const spec = (request['spec'] ?? {}) as TokenSpec;
   const expirationSeconds = checkedExpiration(spec);
   const bound = boundObject(spec, call);
   const audiences = spec.audiences?.length ? spec.audiences : [...core.tokenIssuer.defaultAudiences];
@@ -248,7 +252,7 @@ async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Promise<Ap
   return respondEncoded(answer, { status: 201, options: view });
 }
 
-function checkedExpiration({ expirationSeconds = DEFAULT_EXPIRATION_SECONDS }: TokenSpec): number {
+function checkedExpiration({ expirationSeconds = 0 }: TokenSpec): number {
   const refuse = (detail: string): Error => statusErrors.invalid({ ...TOKEN_REQUEST, name: '' }, [fieldErrors.invalid('spec.expirationSeconds', expirationSeconds, detail)]);
   if (expirationSeconds < MIN_EXPIRATION_SECONDS) throw refuse('may not specify a duration less than 10 minutes');
   if (expirationSeconds > MAX_EXPIRATION_SECONDS) throw refuse('may not specify a duration larger than 2^32 seconds');

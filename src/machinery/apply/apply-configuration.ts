@@ -124,7 +124,7 @@ function fieldsOf(object: KubeObject, type: ValueSchema): FieldSet {
 }
 
 function removed(object: KubeObject, set: FieldSet, type: ValueSchema): KubeObject {
-  return (removeFields(object, set, type) ?? {}) as KubeObject;
+  return removeFields(object, set, type) as KubeObject;
 }
 
 function withManagedFields(object: KubeObject, managedFields: ManagedFieldsEntry[]): KubeObject {

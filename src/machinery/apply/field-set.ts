@@ -6,9 +6,6 @@ import { isJsonObject, setOwn, type JsonObject } from '../json.ts';
 
 export type Path = readonly string[];
 
-/** In patterns: every element. */
-export const ANY = '*';
-
 interface Node { member: boolean; readonly children: Map<string, Node> }
 
 function newNode(): Node {
@@ -89,11 +86,6 @@ export class FieldSet {
     return this.#combine(other, SYMMETRIC_DIFFERENCE).isEmpty;
   }
 
-  /** What is at or below these paths, in which ANY stands for every element. */
-  within(patterns: readonly Path[]): FieldSet {
-    return patterns.reduce((all, pattern) => all.union(new FieldSet(pick(this.#root, pattern) ?? newNode())), FieldSet.empty());
-  }
-
   /** The part below one element, with the element cut off. */
   below(element: string): FieldSet {
     return new FieldSet(this.#root.children.get(element) ?? newNode());
@@ -172,17 +164,6 @@ function prune(node: Node, gone: Node): Node {
 
 function isEmpty(node: Node): boolean {
   return !node.member && [...node.children.values()].every(isEmpty);
-}
-
-function pick(node: Node, pattern: Path): Node | undefined {
-  const [first, ...rest] = pattern;
-  if (first === undefined) return node;
-  const result = newNode();
-  for (const [element, child] of node.children) {
-    const picked = first === ANY || first === element ? pick(child, rest) : undefined;
-    if (picked) addUnlessEmpty(result, element, picked);
-  }
-  return result;
 }
 
 function collect(node: Node, path: string[], found: string[][]): void {

@@ -19,7 +19,7 @@ const LEAF: Shape = { kind: 'leaf' };
 
 export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
   if (Array.isArray(value)) return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
-  if (!isJsonObject(value) || schema?.kind === 'scalar') return LEAF;
+  if (!isJsonObject(value) || (schema?.kind === 'scalar' && !schema.deduced)) return LEAF;
   if (schema?.kind === 'object' && schema.type().atomic) return LEAF;
   return { kind: 'fields', schema };
 }
@@ -120,12 +120,11 @@ interface Pair { readonly before: unknown; readonly after: unknown; readonly pla
 
 function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
   if (before === undefined && after === undefined) return;
-  const left = before === undefined ? undefined : childShape(before, place);
-  const right = after === undefined ? undefined : childShape(after, place);
-  // A list that is null is an empty one.
-  const isNullList = (before === null && right?.kind === 'items') || (after === null && left?.kind === 'items');
-  const shape = before === null && isNullList ? right! : left ?? right!;
-  const changesShape = left !== undefined && right !== undefined && left.kind !== right.kind && !isNullList;
+  // null is of whatever shape the other one is.
+  const left = isNothing(before) ? undefined : childShape(before, place);
+  const right = isNothing(after) ? undefined : childShape(after, place);
+  const shape = left ?? right ?? LEAF;
+  const changesShape = left !== undefined && right !== undefined && left.kind !== right.kind;
   const isLeaf = shape.kind === 'leaf' || changesShape || (isBare(before) && isBare(after));
   if (before === undefined) comparison.added.insert(path);
   else if (after === undefined) comparison.removed.insert(path);
@@ -169,11 +168,15 @@ function compareFields({ before, after, schema, path }: FieldsPair, comparison: 
   for (const name of Object.keys(before)) if (!Object.hasOwn(after, name)) visit(name, undefined);
 }
 
+function isNothing(value: unknown): value is undefined | null {
+  return value === undefined || value === null;
+}
+
 function isBare(value: unknown): boolean {
   return value === undefined || value === null || (Array.isArray(value) ? value.length === 0 : typeof value === 'object' && Object.keys(value).length === 0);
 }
 
-/** The configuration laid over what is there: leaves replace, maps and keyed lists merge. null takes a field away. */
+/** The configuration laid over what is there: leaves replace, maps and keyed lists merge. null is a value: what it comes to is for the type to say. */
 export function mergeValues(live: unknown, config: unknown, schema: ValueSchema): unknown {
   return merge(live, config, { schema, isNamed: true, atomic: false });
 }
@@ -181,23 +184,16 @@ export function mergeValues(live: unknown, config: unknown, schema: ValueSchema)
 function merge(live: unknown, config: unknown, place: FieldPlace): unknown {
   if (config === undefined) return live;
   const shape = childShape(config, place);
-  if (live === undefined || live === null || shape.kind === 'leaf' || childShape(live, place).kind !== shape.kind) return withoutNulls(config, shape);
+  if (isNothing(live) || shape.kind === 'leaf' || childShape(live, place).kind !== shape.kind) return config;
   if (shape.kind === 'items') return mergeItems(itemsOf(live as unknown[], shape.schema), itemsOf(config as unknown[], shape.schema), shape.schema.items);
   const merged: JsonObject = {};
   const left = live as JsonObject;
   const right = config as JsonObject;
   for (const name of new Set([...Object.keys(left), ...Object.keys(right)])) {
-    const value = getOwn(right, name) === null ? undefined : merge(getOwn(left, name), getOwn(right, name), fieldOf(shape.schema, name));
+    const value = merge(getOwn(left, name), getOwn(right, name), fieldOf(shape.schema, name));
     if (value !== undefined) setOwn(merged, name, value);
   }
   return merged;
-}
-
-function withoutNulls(value: unknown, shape: Shape): unknown {
-  if (shape.kind !== 'fields') return value;
-  const copy: JsonObject = {};
-  for (const [name, inner] of Object.entries(value as JsonObject)) if (inner !== null) setOwn(copy, name, withoutNulls(inner, childShape(inner, fieldOf(shape.schema, name))));
-  return copy;
 }
 
 /**
@@ -238,7 +234,7 @@ function mergeItems(live: readonly Item[], config: readonly Item[], schema: Valu
   return merged;
 }
 
-/** The value without the fields of the set; undefined when nothing is left. */
+/** The value without the fields of the set. What has lost all its parts stays, empty. */
 export function removeFields(value: unknown, set: FieldSet, schema: ValueSchema): unknown {
   return remove(value, set, { schema, isNamed: true, atomic: false });
 }
@@ -251,20 +247,18 @@ function remove(value: unknown, set: FieldSet, place: FieldPlace): unknown {
     const kept = itemsOf(value as unknown[], shape.schema).flatMap(({ element, value: item }) => {
       if (set.has([element])) return [];
       const below = set.below(element);
-      const left = below.isEmpty ? item : remove(item, below, inner);
-      return left === undefined ? [] : [left];
+      return [below.isEmpty ? item : remove(item, below, inner)];
     });
-    return kept.length === 0 ? undefined : kept;
+    return kept;
   }
   const kept: JsonObject = {};
   for (const [name, inner] of Object.entries(value as JsonObject)) {
     const element = `f:${name}`;
     if (set.has([element])) continue;
     const below = set.below(element);
-    const left = below.isEmpty ? inner : remove(inner, below, fieldOf(shape.schema, name));
-    if (left !== undefined) setOwn(kept, name, left);
+    setOwn(kept, name, below.isEmpty ? inner : remove(inner, below, fieldOf(shape.schema, name)));
   }
-  return Object.keys(kept).length === 0 ? undefined : kept;
+  return kept;
 }
 
 /** Adds the named fields of types that have members below them: owning a part of a struct is owning that it exists. */

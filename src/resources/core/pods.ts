@@ -17,11 +17,8 @@ import { podWarnings } from './pod/warnings.ts';
 export const pods = defineResource<Pod>({
   group: '',
   plural: 'pods',
-  written: {
-    status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] },
-    ephemeralcontainers: { only: ['spec.ephemeralContainers'] },
-    resize: { only: ['containers', 'initContainers'].flatMap((list) => ['resources', 'resizePolicy'].map((part) => `spec.${list}.*.${part}`)) },
-  },
+  // Upstream's storage takes no account of what else these two leave as it was.
+  written: { status: { without: ['spec', 'metadata.deletionTimestamp', 'metadata.ownerReferences'] }, ephemeralcontainers: { without: [] }, resize: { without: [] } },
   applyDefaults: (pod) => {
     defaultPod(pod);
     syncPodIPs(pod);
@@ -42,7 +39,7 @@ export const pods = defineResource<Pod>({
   prepareForUpdate: (next, previous, context) => {
     keepField(next, previous, 'status');
     dropDisabledFields(next.spec, previous.spec);
-    if (context.subresource === 'ephemeralcontainers') next.spec = { ...previous.spec!, ...pick(next.spec, 'ephemeralContainers') };
+    if (context.subresource === 'ephemeralcontainers') next.spec = withEphemeralContainers(previous.spec!, next.spec);
     else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);
     if (context.subresource === 'ephemeralcontainers' || context.subresource === 'resize') keepMetadata(next, previous);
     bumpGeneration(next, previous);
@@ -101,8 +98,10 @@ function gatedCondition(nowMs: number): PodCondition {
   return { type: 'PodScheduled', status: 'False', lastProbeTime: null as unknown as string, lastTransitionTime: formatTime(nowMs), reason: 'SchedulingGated', message: 'Scheduling is blocked due to non-empty scheduling gates' };
 }
 
-function pick<K extends keyof PodSpec>(spec: PodSpec | undefined, field: K): Partial<PodSpec> {
-  return spec?.[field] === undefined ? {} : { [field]: spec[field] };
+/** The stored spec with the ephemeral containers of the new one, or without any. */
+function withEphemeralContainers({ ephemeralContainers: _, ...stored }: PodSpec, next: PodSpec | undefined): PodSpec {
+  const { ephemeralContainers } = next ?? {};
+  return { ...stored, ...(ephemeralContainers && { ephemeralContainers }) } as PodSpec;
 }
 
 /** The stored spec with the resources and resize policies of the new one. Where its containers are others, the new one as it is: validation says so. */
