@@ -5,7 +5,7 @@ import { isJsonObject, parseJsonCounted } from '#machinery/json.ts';
 import { decodeObject as decodeProtobuf, encodeObject as encodeProtobuf, ProtobufError } from '#machinery/codec/protobuf.ts';
 import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
-import { parseYaml, type ParsedYaml } from '#machinery/yaml.ts';
+import { parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { MEDIA_TYPES, type Encoding } from './negotiate.ts';
 import { yaml } from '#machinery/yaml-package.ts';
@@ -112,7 +112,7 @@ export function decodeTyped(target: DecodeTarget, value: unknown, { mode, warn, 
     const problems = json === undefined ? [...textual, ...decoded.problems] : strictProblems(decoded, { ...json, schema: target.decode && schema === target.schema ? undefined : schema });
     if (problems.length > 0) {
       if (mode === 'strict') throw cannotBeHandled(schema, value, `strict decoding error: ${problems.join(', ')}`);
-      for (const problem of problems) warn(problem);
+      for (const problem of problems) for (const line of problem.includes('\n') ? problem.split('\n').slice(1) : [problem]) warn(line.trim());
     }
   }
   return decoded.object;
@@ -161,10 +161,11 @@ function fromJson(target: DecodeTarget, { bytes, text }: { readonly bytes: Buffe
 
 function fromYaml(target: DecodeTarget, bytes: Buffer): ParsedYaml {
   try {
-    return parseYaml(bytes.toString());
+    return parseYamlBody(bytes.toString());
   } catch (error) {
     if (!isStatusError(error)) throw error;
-    throw unrecognized(target, { why: error.message, bytes });
+    // Bodies are converted where nothing is said of it.
+    throw unrecognized(target, { why: error.message.replace(/^error converting YAML to JSON: /, ''), bytes });
   }
 }
 

@@ -162,7 +162,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     connect: typeof options.connect === 'function' ? options.connect(part) : options.connect,
     audit: options.audit, constrainedImpersonation: options.constrainedImpersonation ?? true,
     routePath: createPathRouter({
-      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0', flags: options.flags,
+      documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0', flags: options.flags, cbor: options.cbor ?? false,
       extra: { ...flow.paths, ...((options.profiling ?? true) ? profilingPaths(clock) : {}), ...options.extraPaths },
     }),
     stopping: false, running: new Set(),
@@ -327,7 +327,7 @@ function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: S
   health.add({ name: 'etcd', check: () => (core.cache.live ? undefined : 'the watch on the store is not open') });
   health.addReadiness({ name: 'informer-sync', check: () => (core.cache.live ? undefined : 'the cache is being filled') });
   for (const name of POST_START_HOOKS) health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
-  health.addReadiness({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
+  health.addReadinessLast({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
 }
 
 function versionLines(programVersion: string): string {

@@ -9,7 +9,7 @@ import { deepClone, deepEqual, goValue, jsonEqual, parseJson } from './json.ts';
 import type { ObjectMeta } from './object.ts';
 import { parseSerialized, serializeObject, withoutResourceVersion, withResourceVersion } from './serialize.ts';
 import { canonicalMicroTime, canonicalTime, formatMicroTime, formatTime, humanDuration, TimeError } from './time.ts';
-import { parseYaml, parseYamlDocuments } from './yaml.ts';
+import { parseYaml, parseYamlBody, parseYamlDocuments } from './yaml.ts';
 
 test('JSON faults in Go\'s words', () => {
   const faults: [string, string][] = [
@@ -125,6 +125,8 @@ test('YAML', () => {
   assert.deepEqual(parseYaml('a:\n  b: 1\n  b: 2').problems, ['yaml: unmarshal errors:\n  line 3: key "b" already set in map']);
   assert.equal(parseYamlDocuments('---\na: 1\n---\n# nothing\n---\nb: 2\n').length, 2);
   assert.throws(() => parseYaml('---\na: 1\n---\nb: 2'), /more than one document/);
+  assert.deepEqual(parseYamlBody('---\na: 1\n---\nb: 2').value, { a: 1 }, 'of a body the first document counts');
+  assert.throws(() => parseYaml('a: *none'), /yaml: unknown anchor 'none' referenced$/);
   assert.throws(() => parseYaml('a: b: c'), /error converting YAML to JSON: yaml: line 1: /);
   assert.throws(() => parseYaml('['.repeat(9000)), /exceeded max depth|error converting/);
   const levels = [...'abcdefghi'];

@@ -144,9 +144,19 @@ export function fieldErrorBody(error: FieldError): string {
   return error.detail === '' ? head : `${head}: ${error.detail}`;
 }
 
+/** As Go's %q quotes: only characters without a picture are shown in another way than JSON's. */
+function goQuoted(text: string): string {
+  const quoted = JSON.stringify(text);
+  // oxlint-disable-next-line no-control-regex
+  if (!/[\x00-\x1f\x7f]/.test(text)) return quoted;
+  return quoted.replaceAll('\x7f', String.raw`\x7f`).replaceAll(/\\(?:u00([01][0-9a-f])|.)/g, (escape, hex?: string) => (hex === undefined ? escape : NAMED_ESCAPES[hex] ?? `\\x${hex}`));
+}
+
+const NAMED_ESCAPES: Readonly<Record<string, string>> = { '07': String.raw`\a`, '0b': String.raw`\v` };
+
 function renderBadValue(value: unknown): string {
   if (value === undefined || value === null) return 'null';
-  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? goJson(value) : String(value);
+  return typeof value === 'string' ? goQuoted(value) : typeof value === 'object' ? goJson(value) : String(value);
 }
 
 /** As Go writes JSON: safe inside HTML. */

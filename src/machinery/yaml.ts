@@ -38,7 +38,12 @@ function withDigits(tag: Tags[number]): Tags[number] {
   return { ...tag, test: new RegExp(`(?=.*[0-9])(?:${tag.test.source})`, tag.test.flags) };
 }
 
-/** The one document of a body. Throws StatusError 400. */
+/** The first document of a body, whatever follows it, as upstream reads bodies. Throws StatusError 400. */
+export function parseYamlBody(text: string): ParsedYaml {
+  return (text.startsWith('{') ? parsePlainJson(text) : undefined) ?? parse(text, { most: 1 })[0] ?? { value: null, problems: [] };
+}
+
+/** The one document of a file. Throws StatusError 400. */
 export function parseYaml(text: string): ParsedYaml {
   const json = text.startsWith('{') ? parsePlainJson(text) : undefined;
   if (json) return json;
@@ -69,15 +74,25 @@ export function stringifyYaml(value: unknown): string {
   return yaml().stringify(value, { version: '1.1', lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false, defaultStringType: 'PLAIN' });
 }
 
-function parse(text: string): ParsedYaml[] {
+/** most: documents that are read; what follows them may be anything. */
+function parse(text: string, { most = Infinity }: { readonly most?: number } = {}): ParsedYaml[] {
   const lines = new (yaml().LineCounter)();
   try {
-    return documentsOf(text, lines).map((document) => toJson(document, { lines, textLength: text.length }));
+    return Array.from(take(documentsOf(text, lines), most), (document) => toJson(document, { lines, textLength: text.length }));
   } catch (error) {
     if (error instanceof Fault && /call stack/.test(error.message)) throw tooDeep();
     if (error instanceof Fault) throw unreadable(`line ${lines.linePos(error.offset).line}: ${error.message}`);
     if (error instanceof RangeError) throw tooDeep();
     throw error;
+  }
+}
+
+function* take<T>(items: Iterable<T>, most: number): Generator<T> {
+  let left = most;
+  for (const item of items) {
+    if (left-- <= 0) return;
+    yield item;
+    if (left === 0) return;
   }
 }
 
@@ -93,7 +108,7 @@ class Fault extends Error {
 type Report = (source: number | readonly [number, number] | { readonly offset: number }, code: string, message: string, warning?: boolean) => void;
 
 /** As the package's parseAllDocuments, but for ending at the first fault. */
-function documentsOf(text: string, lines: LineCounter): Document.Parsed[] {
+function documentsOf(text: string, lines: LineCounter): Iterable<Document.Parsed> {
   const { Composer, Parser } = yaml();
   const composer = new Composer({ ...OPTIONS, lineCounter: lines } as DocumentOptions & ParseOptions & SchemaOptions);
   const reporter = composer as unknown as { onError: Report };
@@ -102,7 +117,7 @@ function documentsOf(text: string, lines: LineCounter): Document.Parsed[] {
     if (warning) return gather(source, code, message, warning);
     throw new Fault(message, typeof source === 'number' ? source : 'offset' in source ? source.offset : source[0]);
   };
-  return Array.from(composer.compose(new Parser(lines.addNewLine).parse(text)) as Iterable<Document.Parsed>);
+  return composer.compose(new Parser(lines.addNewLine).parse(text)) as Iterable<Document.Parsed>;
 }
 
 function toJson(document: Document.Parsed, { lines, textLength }: { readonly lines: LineCounter; readonly textLength: number }): ParsedYaml {
@@ -115,7 +130,7 @@ function toJson(document: Document.Parsed, { lines, textLength }: { readonly lin
     raw = document.toJS({ maxAliasCount: MAXIMUM_ALIASES });
   } catch (error) {
     if (error instanceof RangeError) throw tooDeep();
-    if (error instanceof Error) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message);
+    if (error instanceof Error) throw unreadable(/xcessive alias/.test(error.message) ? 'document contains excessive aliasing' : error.message.replace(/^Unresolved alias .*: (.*)$/, "unknown anchor '$1' referenced"));
     throw error;
   }
   const budget = { left: textLength + MAXIMUM_ALIASED_VALUES };

@@ -12,20 +12,24 @@ export interface HealthCheck {
   check(): string | undefined;
 }
 
+/** The one check among them that is no hook. */
+const AUTOREGISTER = 'autoregister-completion';
+
 /** Upstream's names of what is done once at the start and is done here too. */
 export const POST_START_HOOKS: readonly string[] = [
   'start-apiserver-admission-initializer', 'generic-apiserver-start-informers', 'priority-and-fairness-config-consumer', 'priority-and-fairness-filter',
   'storage-object-count-tracker-hook', 'start-apiextensions-informers', 'start-apiextensions-controllers', 'crd-informer-synced', 'start-system-namespaces-controller',
-  'start-cluster-authentication-info-controller', 'start-kube-apiserver-identity-lease-controller', 'start-kube-apiserver-identity-lease-garbage-collector', 'storage-readiness', 'start-service-ip-repair-controllers', 'rbac/bootstrap-roles', 'scheduling/bootstrap-system-priority-classes',
+  'start-cluster-authentication-info-controller', 'start-kube-apiserver-identity-lease-controller', 'start-kube-apiserver-identity-lease-garbage-collector', 'storage-readiness', 'start-legacy-token-tracking-controller', 'start-service-ip-repair-controllers', 'rbac/bootstrap-roles', 'scheduling/bootstrap-system-priority-classes',
   'priority-and-fairness-config-producer', 'bootstrap-controller', 'start-kubernetes-service-cidr-controller', 'aggregator-reload-proxy-client-cert', 'start-kube-aggregator-informers',
-  'apiservice-status-local-available-controller', 'apiservice-status-remote-available-controller', 'apiservice-registration-controller', 'apiservice-discovery-controller',
-  'kube-apiserver-autoregistration', 'apiservice-openapi-controller', 'apiservice-openapiv3-controller',
-].map((hook) => `poststarthook/${hook}`).concat('autoregister-completion');
+  'apiservice-status-local-available-controller', 'apiservice-status-remote-available-controller', 'apiservice-registration-controller', 'apiservice-wait-for-first-sync', 'apiservice-discovery-controller',
+  'kube-apiserver-autoregistration', AUTOREGISTER, 'apiservice-openapi-controller', 'apiservice-openapiv3-controller',
+].map((hook) => (hook === AUTOREGISTER ? hook : `poststarthook/${hook}`));
 
 export class HealthChecks {
   readonly #healthz: HealthCheck[] = [];
   readonly #start: HealthCheck[] = [];
   readonly #readyOnly: HealthCheck[] = [];
+  readonly #readyLast: HealthCheck[] = [];
   readonly #results = new Gauge('kubernetes_healthcheck', 'What a health check last came to: 1 where all is well, by name and type.');
   readonly #counts = new Counter('kubernetes_healthchecks_total', 'Health checks made, by name, type and status.');
 
@@ -36,6 +40,11 @@ export class HealthChecks {
   /** Counts for /readyz alone. */
   addReadiness(check: HealthCheck): void {
     this.#readyOnly.push(check);
+  }
+
+  /** Likewise, after everything else. */
+  addReadinessLast(check: HealthCheck): void {
+    this.#readyLast.push(check);
   }
 
   /** Something done once: /livez waits for it as long as it takes, and says that it is well. */
@@ -66,7 +75,7 @@ export class HealthChecks {
 
   #of(root: string): HealthCheck[] {
     if (root === 'livez') return [...this.#healthz, ...this.#start.map(({ name }): HealthCheck => ({ name, check: () => undefined }))];
-    return root === 'readyz' ? [...this.#healthz, ...this.#readyOnly, ...this.#start] : [...this.#healthz, ...this.#start];
+    return root === 'readyz' ? [...this.#healthz, ...this.#readyOnly, ...this.#start, ...this.#readyLast] : [...this.#healthz, ...this.#start];
   }
 
   respond({ info, request }: RequestContext): ApiResponse {

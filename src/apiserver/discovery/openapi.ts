@@ -3,7 +3,7 @@
  * bytes, and told apart by an ETag; v3's are cached for ever by a client that names their hash.
  */
 import { createHash } from 'node:crypto';
-import { openapiV3Document, openapiV3Hash, openapiV3Index } from '#api/openapi-v3.ts';
+import { openapiV3Document, openapiV3Hash, openapiV3Paths } from '#api/openapi-v3.ts';
 import { encodeOpenapiV2 } from '#api/openapi-v2-protobuf.ts';
 import { encodeOpenapiV3 } from '#api/openapi-v3-protobuf.ts';
 import type { JsonObject } from '#machinery/json.ts';
@@ -14,6 +14,7 @@ import type { CustomOpenapi } from '../apiextensions/openapi.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { parseAccept } from '../negotiate.ts';
+import { servedV2, servedV3, UNSERVED_DOCUMENT, type ServedFeatures } from './served-openapi.ts';
 
 /** Of extension API servers. */
 export interface ExtensionOpenapiSource {
@@ -26,6 +27,7 @@ export interface OpenapiOptions {
   readonly isEnabled: (gv: GroupVersion) => boolean;
   readonly custom: CustomOpenapi;
   readonly extensions: ExtensionOpenapiSource;
+  readonly features: ServedFeatures;
 }
 
 interface Document { readonly bytes: Buffer; readonly hash: string }
@@ -67,16 +69,17 @@ export class OpenapiDocuments {
   }
 
   #v2Json(): Document {
-    const { custom, extensions, isEnabled } = this.#options;
-    return this.#of('v2 json', () => Buffer.from(JSON.stringify(mergeV2(custom.v2(isEnabled), extensions.openapiV2()))));
+    const { custom, extensions, features, isEnabled } = this.#options;
+    return this.#of('v2 json', () => Buffer.from(JSON.stringify(mergeV2(servedV2(custom.v2(isEnabled), features), extensions.openapiV2()))));
   }
 
   /** name: '' is the index, else 'api/v1', 'apis/apps/v1', …. Documents of extension servers are asked of them: not in here. */
   v3(context: RequestContext, name: string): ApiResponse {
     this.#refresh();
+    if (context.info.path === `${OPENAPI_V3}/`) return missing();
     if (name === '') return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: this.#of('v3', () => Buffer.from(JSON.stringify(this.#index()))).bytes };
     const document = this.#options.custom.document(name) ?? this.#ofExtension(name) ?? this.#ofBuiltin(name);
-    if (!document) return { status: 404, headers: { 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
+    if (!document) return missing();
     const form = formOf(context.request.headers['accept'], V3_FORMS);
     if (form === undefined) return notAcceptable();
     const wanted = context.info.query['hash'];
@@ -122,15 +125,21 @@ export class OpenapiDocuments {
     const [root, group = '', version] = name.split('/') as [string, string?, string?];
     const gv = root === 'api' ? { group: '', version: group } : { group, version: version ?? '' };
     // Of a version that is switched off there is no document.
-    if ((root === 'apis' && version !== undefined && !this.#options.isEnabled(gv))) return undefined;
+    if ((root === 'apis' && version !== undefined && !this.#options.isEnabled(gv)) || name === UNSERVED_DOCUMENT) return undefined;
     let found = this.#builtin.get(name);
     if (!found) {
       const document = openapiV3Document(name);
       if (!document) return undefined;
-      found = { bytes: Buffer.from(JSON.stringify(document)), hash: openapiV3Hash(name) };
+      found = { bytes: Buffer.from(JSON.stringify(servedV3(document, this.#options.features))), hash: this.#builtinHash(name) };
       this.#builtin.set(name, found);
     }
     return found;
+  }
+
+  /** Of the published document and of what is left of it here. */
+  #builtinHash(name: string): string {
+    const { cbor, version } = this.#options.features;
+    return createHash('sha256').update(`${openapiV3Hash(name)} ${cbor} ${version}`).digest('hex').toUpperCase();
   }
 
   /** One that was made here, since its server speaks v2 only. */
@@ -141,7 +150,8 @@ export class OpenapiDocuments {
 
   #index(): object {
     const { custom, extensions, isEnabled } = this.#options;
-    const { paths } = openapiV3Index(isEnabled);
+    const paths: Record<string, { serverRelativeURL: string }> = {};
+    for (const path of openapiV3Paths(isEnabled)) if (path !== UNSERVED_DOCUMENT) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${this.#builtinHash(path)}` };
     for (const path of custom.paths()) paths[path] = { serverRelativeURL: `${OPENAPI_V3}/${path}?hash=${custom.document(path)!.hash}` };
     for (const { path, hash, query } of extensions.openapiV3()) {
       const search = query ?? `hash=${hash}`;
@@ -157,6 +167,10 @@ function respond({ request }: RequestContext, { bytes, hash }: Document, { conte
   const known = request.headers['if-none-match'];
   if (known !== undefined && (known === '*' || known.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))) return { status: 304, headers, body: Buffer.alloc(0) };
   return { status: 200, headers: { ...headers, 'content-type': contentType }, body: bytes };
+}
+
+function missing(): ApiResponse {
+  return { status: 404, headers: { 'cache-control': 'no-cache, private' }, body: Buffer.alloc(0) };
 }
 
 /** Without a word: these documents are for programs, which offer what there is. */

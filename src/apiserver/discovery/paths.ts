@@ -28,6 +28,8 @@ export interface PathOptions {
   readonly isEnabled: (gv: GroupVersion) => boolean;
   /** Paths of our own that are no part of the Kubernetes API; they judge the method themselves. */
   readonly extra?: Readonly<Record<string, PathHandler>>;
+  /** Whether CBOR is spoken: the documents say so. */
+  readonly cbor: boolean;
   /** The program's flags as they hold, by name: /flagz. */
   readonly flags: Readonly<Record<string, string>> | undefined;
   /** 'v0.1.0' of this program. */
@@ -38,7 +40,7 @@ export type PathHandler = (context: RequestContext) => ApiResponse | Promise<Api
 
 export function createPathRouter(options: PathOptions): PathHandler {
   const { flags } = options;
-  const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions });
+  const openapi = new OpenapiDocuments({ isEnabled: options.isEnabled, custom: options.customOpenapi, extensions: options.extensions, features: { cbor: options.cbor, version: `${KUBERNETES_VERSION.major}.${KUBERNETES_VERSION.minor}` } });
   const version = versionInfo(options.programVersion);
   const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(demandProduced(context, CONTENT_TYPE_JSON), version),
@@ -135,7 +137,7 @@ function issuerDocument(context: RequestContext, document: Record<string, unknow
 }
 
 function allPaths({ documents, health, flags, extra = {} }: PathOptions): string[] {
-  return [...documents.groupPaths, ...Object.keys(extra), '/apis', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, '/openid/v1/jwks', '/statusz', '/version', ...(flags ? ['/flagz'] : [])].toSorted();
+  return [...documents.groupPaths, ...Object.keys(extra).filter((path) => !path.startsWith('/debug/')), '/apis', '/apis/', ...health.paths(), '/.well-known/openid-configuration', '/metrics', '/metrics/slis', '/openapi/v2', OPENAPI_V3, `${OPENAPI_V3}/`, '/openid/v1/jwks', '/statusz', '/version', ...(flags ? ['/flagz'] : [])].toSorted();
 }
 
 /** First parts of paths that are there for who looks after the server. */

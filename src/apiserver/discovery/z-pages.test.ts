@@ -12,7 +12,7 @@ const structured = (as: string, version: string, type = 'application/json'): str
 test('statusz and flagz are texts for people', async () => {
   const status = await get('/statusz', 'text/plain');
   assert.deepEqual([status.status, status.headers['content-type']], [200, 'text/plain; charset=utf-8']);
-  assert.match(status.text, /^\napiserver statusz\nWarning: .*\n\nStarted: .*\nUp: \d+ hr \d\d min \d\d sec\nGo version: node v.*\nBinary version: 1\.36\..*\nEmulation version: 1\.36\nPaths: \/debug \/flagz \/healthz \/livez \/metrics \/readyz \/statusz \/version\n$/);
+  assert.match(status.text, /^\napiserver statusz\nWarning: .*\n\nStarted: .*\nUp: \d+ hr \d\d min \d\d sec\nGo version: node v.*\nBinary version: 1\.36\..*\nEmulation version: 1\.36\nPaths: \/flagz \/healthz \/livez \/metrics \/readyz \/statusz \/version\n$/);
   assert.match((await get('/flagz')).text, /^\napiserver flagz\nWarning: .*\nanonymous-auth: false\nsecure-port: 6443\n$/);
 });
 

@@ -80,7 +80,7 @@ export class FlowControl {
 }
 
 function debugPage(context: RequestContext, about: Parameters<typeof flowDebugPage>[1]): ApiResponse {
-  const page = context.request.method === 'GET' || context.request.method === 'HEAD' ? flowDebugPage(context, about) : undefined;
-  if (!page) throw statusErrors.methodNotAllowed({ group: '', resource: '' }, '');
+  const page = flowDebugPage(context, about);
+  if (!page) throw statusErrors.pathNotFound();
   return page;
 }

@@ -6,7 +6,7 @@ import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { applyConfiguration } from '#machinery/apply/apply-configuration.ts';
 import { deepClone, goTypeName, isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
-import { parseYaml, type ParsedYaml } from '#machinery/yaml.ts';
+import { parseYamlBody, type ParsedYaml } from '#machinery/yaml.ts';
 import type { WriteContext } from '#machinery/apply/managed-fields.ts';
 import type { Endpoint } from '../catalogue.ts';
 import type { RequestContext } from '../context.ts';
@@ -51,7 +51,7 @@ export async function readApply({ gvk }: Pick<Endpoint, 'gvk'>, context: Request
 function readConfiguration(text: string): { readonly value: JsonObject; readonly problems: readonly string[] } {
   let read: ParsedYaml;
   try {
-    read = parseYaml(text);
+    read = parseYamlBody(text);
   } catch (error) {
     throw isStatusError(error, 'BadRequest') ? statusErrors.badRequest(`error decoding YAML: ${error.message}`) : error;
   }

@@ -286,11 +286,13 @@ export async function renderList(endpoint: StoredEndpoint, { entries, metadata, 
   return respondEncoded(listObject(endpoint, { objects, metadata, view }), { status: 200, options: view });
 }
 
-function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly objects: readonly KubeObject[]; readonly metadata: ListMeta; readonly view: ViewOptions }): KubeObject {
+/** A whole list as the client sees it. */
+export function listObject(endpoint: Endpoint, { objects, metadata, view }: { readonly objects: readonly KubeObject[]; readonly metadata: ListMeta; readonly view: ViewOptions }): KubeObject {
   const { accepted } = view;
   switch (accepted.view) {
     case 'table': return tableOf(endpoint, objects, { metadata, options: view });
-    case 'metadata': case 'metadata-list': return {
+    case 'metadata': throw notOfThisShape(endpoint, 'PartialObjectMetadata');
+    case 'metadata-list': return {
       kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${accepted.viewVersion}`, metadata: metadata as KubeObject['metadata'] & object,
       // An empty one is null, as clients of upstream's find it.
       items: objects.length === 0 ? null : objects.map((object) => metadataOf(object, accepted.viewVersion)),

@@ -8,6 +8,7 @@ import type { Lease } from '#api/types.ts';
 import type { ServerCore } from '../context.ts';
 import type { ApiResponse } from '../http.ts';
 import { parseListOptions } from '../verbs/options.ts';
+import { listObject } from '../verbs/list.ts';
 import { respondEncoded, tableOf, viewOptions } from '../views.ts';
 import type { Call } from './virtual.ts';
 
@@ -22,13 +23,12 @@ export async function componentStatuses({ endpoint, context, core }: Call): Prom
   const { name, verb } = context.info;
   if (name !== '' && verb === 'get') {
     const found = all.find(({ metadata }) => metadata?.name === name);
-    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatuses', name });
+    if (!found) throw statusErrors.notFound({ group: '', resource: 'componentstatus', name });
     return respondEncoded(view.accepted.view === 'table' ? tableOf(endpoint, [found], { metadata: {}, options: view }) : found, { status: 200, options: view });
   }
   const { labelSelector, fieldSelector } = parseListOptions(endpoint, context.info.query);
   const chosen = all.filter(({ metadata }) => (labelSelector?.matches(undefined) ?? true) && (fieldSelector?.matches((field) => (field === 'metadata.name' ? metadata?.name ?? '' : '')) ?? true));
-  if (view.accepted.view === 'table') return respondEncoded(tableOf(endpoint, chosen, { metadata: {}, options: view }), { status: 200, options: view });
-  return respondEncoded({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: chosen }, { status: 200, options: view });
+  return respondEncoded(listObject(endpoint, { objects: chosen, metadata: {}, view }), { status: 200, options: view });
 }
 
 function component(name: string, problem: string | undefined): KubeObject {

@@ -161,7 +161,7 @@ describe('conformance: custom resources', () => {
     assert.match(message, /strict decoding error: yaml: unmarshal errors:\n  line 8: key "foo" already set in map/);
     const applied = await apply(`${path}/mytest`, text);
     assert.equal(applied.status, 400, applied.text);
-    assert.equal(applied.body.message, 'error strict decoding YAML: yaml: unmarshal errors:\n  line 8: key "foo" already set in map');
+    assert.equal(applied.body.message, 'error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 8: key "foo" already set in map');
     const lenient = await world.send(`POST ${path}`, { body: text, headers: { 'content-type': 'application/yaml' } });
     assert.equal(lenient.body.spec.foo, 'foo2');
     assert.match(String(lenient.headers['warning']), /key \\"foo\\" already set in map/);
