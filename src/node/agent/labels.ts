@@ -10,6 +10,8 @@ export const LABELS = {
 export const ANNOTATIONS = {
   hash: 'io.kubernetes.container.hash',
   restartCount: 'io.kubernetes.container.restartCount',
+  /** Ours: see pod/restart-all.ts. Absent: 0. */
+  round: 'capstan.dev/container-round',
   terminationMessagePath: 'io.kubernetes.container.terminationMessagePath',
   terminationMessagePolicy: 'io.kubernetes.container.terminationMessagePolicy',
   podTerminationGracePeriod: 'io.kubernetes.pod.terminationGracePeriod',

@@ -11,6 +11,8 @@ export interface ContainerOptions {
   readonly pod: Pod;
   readonly container: Container;
   readonly restartCount: number;
+  /** See pod/restart-all.ts. */
+  readonly round?: number | undefined;
   /** What the runtime knows the image by. */
   readonly imageRef: string;
   readonly environment: readonly EnvironmentVariable[];
@@ -41,6 +43,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
     labels: { [LABELS.containerName]: container.name, [LABELS.podName]: name, [LABELS.podNamespace]: namespace, [LABELS.podUID]: uid },
     annotations: {
       [ANNOTATIONS.hash]: containerHash(container), [ANNOTATIONS.restartCount]: String(restartCount),
+      ...(options.round ? { [ANNOTATIONS.round]: String(options.round) } : {}),
       [ANNOTATIONS.terminationMessagePath]: container.terminationMessagePath ?? '/dev/termination-log',
       [ANNOTATIONS.terminationMessagePolicy]: container.terminationMessagePolicy ?? 'File',
       [ANNOTATIONS.podTerminationGracePeriod]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),

@@ -19,6 +19,7 @@ import { VolumeError } from '../volumes/errors.ts';
 import { imageVolumesOf } from '../volumes/image-volumes.ts';
 import { bindSubPath } from '../volumes/sub-path.ts';
 import { runHook } from './hooks.ts';
+import { roundOf } from './restart-all.ts';
 import { fieldPathOf, podLogDirectory, type AgentParts } from './parts.ts';
 import { findContainer } from './restart-policy.ts';
 
@@ -136,7 +137,7 @@ async function prepareConfig(parts: AgentParts, request: StartRequest, { contain
   ];
   const target = 'targetContainerName' in container && container.targetContainerName ? latestContainer(runtime, container.targetContainerName) : undefined;
   return containerConfig({
-    pod, container, restartCount, imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id, imageUser,
+    pod, container, restartCount, round: roundOf(pod, runtime), imageRef: image.id || container.image || '', environment: environment.variables, mounts, seccompDir: parts.seccompDir, targetId: target?.id, imageUser,
     resources: linuxResources({ spec: pod.spec ?? { containers: [] }, container, machineMemoryBytes: parts.machineMemoryBytes, cgroupVersion: parts.cgroups.version }),
   });
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Container, Pod } from '#api/types.ts';
+import { ANNOTATIONS } from '../labels.ts';
 import type { PodRuntime, RuntimeContainer, RuntimeSandbox } from '../runtime-view.ts';
 import { decide, type PodPlan, type ProbeState } from './decide.ts';
 import { backoffUntilMs, goSeconds, nextBackoff, type BackoffRecord } from './restart-backoff.ts';
@@ -9,6 +10,8 @@ import { containerHash } from './restart-policy.ts';
 const NOW = 1_000_000;
 const READY: RuntimeSandbox = { id: 's1', attempt: 0, ready: true, createdAtMs: 1, ips: ['10.0.0.2'], hostNetwork: false };
 const SIDECAR = { restartPolicy: 'Always' };
+const SOURCE: Container = { name: 'a', restartPolicy: 'Never', restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }] };
+const ALL = { policy: 'Never', containers: [SOURCE, 'b'], init: ['i', { name: 'p', ...SIDECAR }], sandboxes: [READY] };
 
 interface Case {
   readonly name: string;
@@ -16,7 +19,7 @@ interface Case {
   readonly containers?: readonly (string | Container)[];
   readonly init?: readonly (string | Container)[];
   readonly sandboxes?: readonly RuntimeSandbox[];
-  /** '<name> <phase> [exit code] [sandbox] [attempt]' newest first. */
+  /** '<name> <phase> [exit code] [sandbox] [round]' newest first. */
   readonly runs?: readonly string[];
   readonly probes?: Readonly<Record<string, ProbeState>>;
   readonly backoffs?: Readonly<Record<string, BackoffRecord>>;
@@ -57,6 +60,13 @@ const CASES: readonly Case[] = [
     name: 'a rule for an exit code', policy: 'Never', containers: [{ name: 'a', restartPolicy: 'Never', restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: [42] } }] }],
     sandboxes: [READY], runs: ['a exited 42'], expect: { start: ['a'] },
   },
+  { name: 'all begin anew: what runs is killed first', ...ALL, runs: ['b running', 'a exited 42', 'p running', 'i exited 0'], expect: { kill: ['b restart-all', 'p restart-all'] } },
+  { name: 'all begin anew: init containers again, in order', ...ALL, runs: ['b exited 137', 'a exited 42', 'p exited 137', 'i exited 0'], expect: { start: ['i'] } },
+  { name: 'all begin anew: sidecars after them', ...ALL, runs: ['i exited 0 s1 1', 'b exited 137', 'a exited 42', 'p exited 137', 'i exited 0'], expect: { start: ['p'] } },
+  { name: 'all begin anew: also what succeeded and never restarts', ...ALL, runs: ['p running 0 s1 1', 'i exited 0 s1 1', 'b exited 0', 'a exited 42', 'p exited 137', 'i exited 0'], expect: { start: ['a', 'b'] } },
+  { name: 'all began anew: earlier rounds count no more', ...ALL, init: [], runs: ['a running 0 s1 1', 'b running 0 s1 1', 'b exited 42', 'a exited 42'], expect: {} },
+  { name: 'all begin anew: the one that asks for it again and again waits', ...ALL, init: [], runs: ['a exited 42 s1 1', 'b exited 137 s1 1'], backoffs: { a: { delayMs: 20_000, sinceMs: NOW - 30_000 } }, expect: { start: ['b'], wait: ['a'] } },
+  { name: 'not for other exit codes', ...ALL, init: [], runs: ['b running', 'a exited 1'], expect: {} },
   { name: 'in its backoff it waits', sandboxes: [READY], runs: ['a exited 1'], backoffs: { a: { delayMs: 20_000, sinceMs: NOW - 30_000 } }, expect: { wait: ['a'] } },
   { name: 'liveness failed: killed, and started only once it ended', sandboxes: [READY], runs: ['a running'], probes: { a: { liveness: 'failure' } }, expect: { kill: ['a liveness'] } },
   { name: 'startup failed: killed', sandboxes: [READY], runs: ['a running'], probes: { a: { startup: 'failure' } }, expect: { kill: ['a startup'] } },
@@ -91,10 +101,10 @@ function situation({ policy = 'Always', containers = ['a'], init = [], sandboxes
 }
 
 function containerOf(text: string, sandbox: string): RuntimeContainer {
-  const [name = '', phase = '', exitCode = '0', sandboxId = sandbox] = text.split(' ');
+  const [name = '', phase = '', exitCode = '0', sandboxId = sandbox, round] = text.split(' ');
   return {
     id: name, sandboxId, name, restartCount: 0, phase: phase as RuntimeContainer['phase'], createdAtMs: 1, startedAtMs: 2, finishedAtMs: NOW - 5_000, exitCode: Number(exitCode), reason: '', message: '',
-    image: '', imageRef: '', hash: containerHash({ name }), logPath: '', annotations: {}, mounts: [], user: undefined, resources: undefined,
+    image: '', imageRef: '', hash: containerHash({ name }), logPath: '', annotations: round ? { [ANNOTATIONS.round]: round } : {}, mounts: [], user: undefined, resources: undefined,
   };
 }
 

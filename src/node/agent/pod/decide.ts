@@ -3,9 +3,11 @@
  * pod's worker acts and asks again. Follows upstream's kuberuntime computePodActions.
  *
  *   no ready sandbox ──► stop what is left, create one ──► init containers in order, sidecars stay ──► all containers together
+ *      a container ended so that all begin anew: what runs is killed first ──► init containers in order
  *      a container ended: again after its backoff, by its policy | nothing left to run: stop the sandbox, the pod has finished
  */
 import type { Container, Pod } from '#api/types.ts';
+import { endsRound, leftovers, roundOf, roundOfRun } from './restart-all.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer, type RuntimeSandbox } from '../runtime-view.ts';
 import { backoffUntilMs, type BackoffRecord } from './restart-backoff.ts';
 import { containerHash, initRestartsAfter, isSidecar, podRestartPolicy, restartsAfter, shouldRun, type AnyContainer } from './restart-policy.ts';
@@ -29,7 +31,7 @@ export interface Situation {
   readonly resized?: ReadonlySet<string>;
 }
 
-export interface ContainerKill { readonly container: RuntimeContainer; readonly message: string; readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'unknown' }
+export interface ContainerKill { readonly container: RuntimeContainer; readonly message: string; readonly reason: 'liveness' | 'startup' | 'changed' | 'resized' | 'restart-all' | 'unknown' }
 export interface ContainerStart { readonly name: string; readonly kind: 'init' | 'container' | 'ephemeral'; /** When the run before ended. */ readonly endedMs: number | undefined }
 export interface ContainerWait { readonly name: string; readonly untilMs: number; readonly delayMs: number }
 
@@ -50,6 +52,8 @@ export function decide(situation: Situation): PodPlan {
   const { pod, runtime } = situation;
   const sandbox = usableSandbox(runtime);
   if (!sandbox) return freshSandbox(situation);
+  const stale = leftovers(pod, runtime);
+  if (stale.length > 0) return { ...NOTHING, kill: stale.map((container) => ({ container, reason: 'restart-all', message: `Stopping container ${container.name}: all containers of the pod are restarted` })) };
   const plan = new Plan(situation, sandbox);
   plan.ephemeral();
   if (!plan.initialize()) return plan.done();
@@ -73,13 +77,18 @@ function freshSandbox({ pod, runtime }: Situation): PodPlan {
   const containers = pod.spec?.containers ?? [];
   // What ran and may not run again is over: no sandbox for it.
   if (podRestartPolicy(pod) === 'Never' && attempt > 0 && runtime.containers.length > 0) return { ...NOTHING, stopAll };
-  const left = containers.filter((container) => shouldRun(pod, container, asEnded(latestContainer(runtime, container.name))));
+  const left = containers.filter((container) => shouldRun(pod, container, asEnded(latestOfRound(runtime, container.name, roundOf(pod, runtime)))));
   if (left.length === 0 && runtime.containers.length > 0) return { ...NOTHING, stopAll };
   const [firstInit] = pod.spec?.initContainers ?? [];
   const start: ContainerStart[] = firstInit
     ? [{ name: firstInit.name, kind: 'init', endedMs: undefined }]
     : left.map(({ name }) => ({ name, kind: 'container', endedMs: undefined }));
   return { ...NOTHING, stopAll, createSandbox: attempt, start };
+}
+
+function latestOfRound(runtime: PodRuntime, name: string, round: number): RuntimeContainer | undefined {
+  const latest = latestContainer(runtime, name);
+  return latest && roundOfRun(latest) >= round ? latest : undefined;
 }
 
 /** Its sandbox is gone: what seems to run ends with it. */
@@ -91,6 +100,7 @@ class Plan {
   readonly #situation: Situation;
   readonly #pod: Pod;
   readonly #sandbox: RuntimeSandbox;
+  readonly #round: number;
   readonly #kill: ContainerKill[] = [];
   readonly #start: ContainerStart[] = [];
   readonly #wait: ContainerWait[] = [];
@@ -100,6 +110,7 @@ class Plan {
     this.#situation = situation;
     this.#pod = situation.pod;
     this.#sandbox = sandbox;
+    this.#round = roundOf(situation.pod, situation.runtime);
   }
 
   done(): PodPlan {
@@ -134,7 +145,7 @@ class Plan {
     const status = this.#here(container.name);
     if (!status || status.phase === 'created' || status.phase === 'unknown') {
       this.#replace(status);
-      this.#start.push({ name: container.name, kind: 'init', endedMs: undefined });
+      this.#startAfter(container.name, 'init', this.#roundEndedMs(container.name));
       return false;
     }
     if (status.phase === 'running') {
@@ -151,7 +162,7 @@ class Plan {
     const status = this.#here(container.name);
     if (!status || status.phase === 'created' || status.phase === 'unknown') {
       this.#replace(status);
-      this.#start.push({ name: container.name, kind: 'init', endedMs: undefined });
+      this.#startAfter(container.name, 'init', this.#roundEndedMs(container.name));
       return false;
     }
     if (status.phase === 'exited') {
@@ -178,7 +189,7 @@ class Plan {
     }
     if (!shouldRun(this.#pod, container, status)) return false;
     this.#replace(status);
-    this.#startAfter(container.name, 'container', status?.phase === 'exited' ? status.finishedAtMs : undefined);
+    this.#startAfter(container.name, 'container', status?.phase === 'exited' ? status.finishedAtMs : this.#roundEndedMs(container.name));
     return true;
   }
 
@@ -213,13 +224,20 @@ class Plan {
     else this.#wait.push({ name, untilMs, delayMs: record.delayMs });
   }
 
+  /** When this container ended the round before: it waits as after any end of its own, the others do not. */
+  #roundEndedMs(name: string): number | undefined {
+    const latest = latestContainer(this.#situation.runtime, name);
+    return latest && endsRound(this.#pod, latest) ? latest.finishedAtMs : undefined;
+  }
+
   #here(name: string): RuntimeContainer | undefined {
-    return latestContainer(this.#situation.runtime, name, this.#sandbox.id);
+    const latest = latestOfRound(this.#situation.runtime, name, this.#round);
+    return latest?.sandboxId === this.#sandbox.id ? latest : undefined;
   }
 
   /** In this sandbox, or as it ended in one before. */
   #latest(name: string): RuntimeContainer | undefined {
-    return this.#here(name) ?? asEnded(latestContainer(this.#situation.runtime, name));
+    return this.#here(name) ?? asEnded(latestOfRound(this.#situation.runtime, name, this.#round));
   }
 }
 

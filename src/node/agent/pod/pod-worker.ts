@@ -33,7 +33,7 @@ import { terminationMessage } from './termination-message.ts';
 const RETRY = { initialMs: 500, maximumMs: 122_000 };
 const SANDBOX_RETRY = { initialMs: 1_000, maximumMs: 60_000 };
 const REFRESH_MS = 60_000;
-const OWN_CONDITIONS = new Set(['PodResizePending', 'PodResizeInProgress', 'PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled']);
+const OWN_CONDITIONS = new Set(['PodResizePending', 'PodResizeInProgress', 'PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled', 'AllContainersRestarting']);
 /** Decide, act, look again: so often at once at most. */
 const MAX_ROUNDS = 4;
 
@@ -328,7 +328,7 @@ export class PodWorker {
       return;
     }
     const spec = findContainer(this.#pod, container.name);
-    const own = reason === 'liveness' ? spec?.livenessProbe?.terminationGracePeriodSeconds : reason === 'startup' ? spec?.startupProbe?.terminationGracePeriodSeconds : undefined;
+    const own = reason === 'restart-all' ? 0 : reason === 'liveness' ? spec?.livenessProbe?.terminationGracePeriodSeconds : reason === 'startup' ? spec?.startupProbe?.terminationGracePeriodSeconds : undefined;
     await stopContainer(this.#parts, { pod: this.#pod, runtime, container, graceSeconds: own ?? graceSeconds, message, signal: this.#step.signal });
   }
 

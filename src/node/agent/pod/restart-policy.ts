@@ -1,6 +1,6 @@
 /** Which containers a pod runs, and whether one that ended is to run again. Pure. */
 import { createHash } from 'node:crypto';
-import type { Container, EphemeralContainer, Pod } from '#api/types.ts';
+import type { Container, ContainerRestartRule, EphemeralContainer, Pod } from '#api/types.ts';
 import type { RuntimeContainer } from '../runtime-view.ts';
 
 export type AnyContainer = Container | EphemeralContainer;
@@ -31,13 +31,18 @@ export function containerHash({ name, image = '' }: AnyContainer): string {
   return createHash('sha256').update(JSON.stringify({ name, image })).digest('hex').slice(0, 8);
 }
 
+/** The first rule that speaks of this exit code. All of them restart: the container, or all of them. */
+export function matchingRule({ restartPolicyRules }: AnyContainer, exitCode: number): ContainerRestartRule | undefined {
+  return restartPolicyRules?.find(({ exitCodes }) => {
+    if (!exitCodes) return false;
+    const contained = exitCodes.values?.includes(exitCode) ?? false;
+    return exitCodes.operator === 'NotIn' ? !contained : contained;
+  });
+}
+
 /** For a container that ended with this code; its own rules and policy come before the pod's. */
 export function restartsAfter(pod: Pod, container: AnyContainer, exitCode: number): boolean {
-  for (const { action, exitCodes } of container.restartPolicyRules ?? []) {
-    if (action !== 'Restart' || !exitCodes) continue;
-    const contained = exitCodes.values?.includes(exitCode) ?? false;
-    if (exitCodes.operator === 'NotIn' ? !contained : contained) return true;
-  }
+  if (matchingRule(container, exitCode)) return true;
   const policy = container.restartPolicy || podRestartPolicy(pod);
   return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
 }

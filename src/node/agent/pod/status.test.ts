@@ -66,6 +66,21 @@ describe('phase', () => {
   for (const [name, options, phase] of cases) test(name, () => assert.equal(status(options).phase, phase));
 });
 
+test('while all containers begin anew the pod runs on, whatever its policy says of those that were killed', () => {
+  const source = { name: 'a', restartPolicy: 'Never', restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }] };
+  const spec = { restartPolicy: 'Never', initContainers: [{ name: 'i' }], containers: [source, { name: 'b' }] };
+  const cases: readonly (readonly [string, readonly string[], string, string])[] = [
+    ['before', ['a running', 'b running', 'i exited 0'], 'Running', 'False'],
+    ['all is killed', ['b exited 137', 'a exited 42', 'i exited 0'], 'Running', 'True RestartAllContainersStarted'],
+    ['a killed init container is no failure', ['i exited 137', 'b exited 137', 'a exited 42'], 'Running', 'True RestartAllContainersStarted'],
+    ['another exit code', ['a exited 1', 'b exited 0', 'i exited 0'], 'Failed', 'False PodFailed'],
+  ];
+  for (const [what, runs, phase, restarting] of cases) {
+    const now = status({ spec, runs });
+    assert.deepEqual([now.phase, conditions(now)['AllContainersRestarting']], [phase, restarting], what);
+  }
+});
+
 test('conditions of a pod that is ready, with and without open gates', () => {
   assert.deepEqual(conditions(status({ runs: ['a running'] })), { PodReadyToStartContainers: 'True', Initialized: 'True', Ready: 'True', ContainersReady: 'True', PodScheduled: 'True' });
   const gated = status({ spec: { readinessGates: [{ conditionType: 'x/y' }] }, runs: ['a running'] });

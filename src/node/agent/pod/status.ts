@@ -4,6 +4,7 @@ import { formatTime } from '#machinery/time.ts';
 import { activeSandbox } from '../runtime-view.ts';
 import { qosClassOf } from '../config/quality-of-service.ts';
 import { containerStatuses, type StatusFacts } from './container-status.ts';
+import { isRestartingAll, mayRestartAll } from './restart-all.ts';
 import { initRestartsAfter, isSidecar, restartsAfter } from './restart-policy.ts';
 
 export interface PodFacts extends StatusFacts {
@@ -70,6 +71,7 @@ function phaseOf(facts: PodFacts, lists: Lists): string {
 
 function runningPhase({ pod, terminal, runtime }: PodFacts, { init, regular }: Lists): string {
   const spec = pod.spec ?? { containers: [] };
+  if (!terminal && isRestartingAll(pod, runtime)) return regular.some(({ containerID }) => containerID) ? 'Running' : 'Pending';
   let initPending = false;
   for (const container of spec.initContainers ?? []) {
     const status = init.find(({ name }) => name === container.name);
@@ -112,9 +114,15 @@ function conditionsOf(facts: PodFacts, lists: Lists & { readonly phase: string }
     Ready: readyVerdict(pod, containersReady),
     ContainersReady: containersReady,
     PodScheduled: { value: true },
+    ...(mayRestartAll(pod) ? { AllContainersRestarting: restartingVerdict(facts, lists.phase) } : {}),
   };
   const passing = (facts.resize ?? []).map(({ type, reason, message }) => condition(facts, type, { value: true, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }));
   return [...Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict)), ...passing];
+}
+
+function restartingVerdict({ pod, runtime }: PodFacts, phase: string): Verdict {
+  if (phase === 'Succeeded' || phase === 'Failed') return { value: false, reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' };
+  return isRestartingAll(pod, runtime) ? { value: true, reason: 'RestartAllContainersStarted', message: 'container exited with restart policy rule' } : { value: false };
 }
 
 function sandboxIsUp({ pod, runtime }: PodFacts): boolean {
