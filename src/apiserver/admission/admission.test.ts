@@ -101,6 +101,9 @@ test('Priority resolves classes', async () => {
   await assert.rejects(resolved({ priority: 9 }), /the integer value of priority \(9\) must not be provided in pod spec; priority admission controller computed 7/);
   const another: PriorityClass = { metadata: { name: 'other' }, value: 1, globalDefault: true };
   await assert.rejects(bench.run({ resource: 'priorityclasses.scheduling.k8s.io', object: another }), /PriorityClass normal is already marked as default. Only one default can exist/);
+  const removing = (name: string): Promise<unknown> => bench.run({ resource: 'priorityclasses.scheduling.k8s.io', operation: 'DELETE', oldObject: { metadata: { name } } });
+  await assert.rejects(removing('system-node-critical'), { message: 'priorityclasses.scheduling.k8s.io "system-node-critical" is forbidden: this is a system priority class and cannot be deleted' });
+  await removing('normal');
 });
 
 test('small mutating plugins', async () => {

@@ -15,12 +15,14 @@ const SYSTEM_PRIORITY_CLASSES: readonly PriorityClass[] = [
 
 export const priority: AdmissionPlugin = {
   name: 'Priority',
-  handles: (operation, target) => (operation === 'CREATE' || operation === 'UPDATE') && (isTarget(target, '', 'pods') || isTarget(target, 'scheduling.k8s.io', 'priorityclasses')),
+  handles: (operation, target) => (isTarget(target, '', 'pods') && (operation === 'CREATE' || operation === 'UPDATE')) || (isTarget(target, 'scheduling.k8s.io', 'priorityclasses') && operation !== 'CONNECT'),
   admit(attributes) {
     if (attributes.gvr.resource === 'pods') admitPod(attributes);
   },
   validate(attributes) {
-    if (attributes.gvr.resource === 'priorityclasses') checkSingleDefault(attributes);
+    if (attributes.gvr.resource !== 'priorityclasses') return;
+    if (attributes.operation === 'DELETE') refuseSystemClass(attributes);
+    else checkSingleDefault(attributes);
   },
 };
 
@@ -55,6 +57,11 @@ function classFor(name: string | undefined, attributes: AdmissionAttributes): Pr
 function defaultClass(internal: InternalApi): PriorityClass | undefined {
   const defaults = (internal.list(PRIORITY_CLASSES) as PriorityClass[]).filter((item) => item.globalDefault === true);
   return defaults.toSorted((left, right) => (left.value ?? 0) - (right.value ?? 0))[0];
+}
+
+/** Upstream's storage refuses it. */
+function refuseSystemClass(attributes: AdmissionAttributes): void {
+  if (SYSTEM_PRIORITY_CLASSES.some(({ metadata }) => metadata?.name === attributes.name)) throw forbid(attributes, 'this is a system priority class and cannot be deleted');
 }
 
 function checkSingleDefault(attributes: AdmissionAttributes): void {
