@@ -70,7 +70,9 @@ export interface ServerCore {
   readonly log: Logger;
   /** Paths that are no resources: health, discovery, … */
   readonly routePath: (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
-  /** True once the server shuts down: watches end, /readyz fails. */
+  /** True once it is known that the server will shut down: /readyz fails, all else goes on. */
+  leaving: boolean;
+  /** True once the server shuts down: watches end too. */
   stopping: boolean;
   /** Ends of everything that runs on (watches); called at shutdown. */
   readonly running: Set<() => void>;

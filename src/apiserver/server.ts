@@ -128,6 +128,8 @@ export interface ApiServer {
   /** New connections to extension API servers show it. */
   replaceProxyClient(client: ProxyClientCertificate): void;
   stop(): Promise<void>;
+  /** /readyz fails from now on, so that balancers send new requests elsewhere; everything is served as before. */
+  leave(): void;
 }
 
 export const DEFAULT_SERVICE_CIDR = '10.96.0.0/12';
@@ -165,7 +167,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       documents, customOpenapi: new CustomOpenapi(catalogue), extensions: aggregator, health, metrics, tokenIssuer: authentication.tokenIssuer, isEnabled: (gv) => isEnabled({ ...gv, resource: '' }), programVersion: options.programVersion ?? '0.0.0', flags: options.flags, cbor: options.cbor ?? false,
       extra: { ...flow.paths, ...((options.profiling ?? true) ? profilingPaths(clock) : {}), ...options.extraPaths },
     }),
-    stopping: false, running: new Set(),
+    leaving: false, stopping: false, running: new Set(),
   };
   customResources.start({ internal, objects: objectsFor(core) });
   aggregator.start();
@@ -245,9 +247,13 @@ class Server implements ApiServer {
     for (const carrier of this.#carriers) carrier.replaceCertificates(tls);
   }
 
+  leave(): void {
+    this.#core.leaving = true;
+  }
+
   async stop(): Promise<void> {
     if (this.#core.stopping) return;
-    this.#core.stopping = true;
+    this.#core.leaving = this.#core.stopping = true;
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();
     await Promise.all(this.#carriers.map((carrier) => carrier.close(STOP_GRACE_MS)));
@@ -327,7 +333,7 @@ function addChecks(health: HealthChecks, { core, bootstrap }: { readonly core: S
   health.add({ name: 'etcd', check: () => (core.cache.live ? undefined : 'the watch on the store is not open') });
   health.addReadiness({ name: 'informer-sync', check: () => (core.cache.live ? undefined : 'the cache is being filled') });
   for (const name of POST_START_HOOKS) health.addStart({ name, check: () => (bootstrap.done ? undefined : 'not finished') });
-  health.addReadinessLast({ name: 'shutdown', check: () => (core.stopping ? 'the server is shutting down' : undefined) });
+  health.addReadinessLast({ name: 'shutdown', check: () => (core.leaving ? 'process is shutting down' : undefined) });
 }
 
 function versionLines(programVersion: string): string {

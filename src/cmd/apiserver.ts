@@ -95,6 +95,8 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     if (dir && pki) await publish(dir, { pki, url });
     log.info('ready', { server: url });
     await Promise.race([stopped, ...dir ? [lostFiles(dir, { plan, cleanup })] : []]);
+    server.leave();
+    await realClock.sleep(settings.shutdownDelayMs ?? 0);
   } catch (error) {
     throw explained(error, { flags, dir });
   } finally {

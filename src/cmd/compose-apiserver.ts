@@ -47,6 +47,8 @@ export interface ApiServerSettings {
   readonly requestLimits?: RequestLimits;
   /** Of HTTP/2 requests, after which the client is asked to connect anew. */
   readonly goawayChance?: number;
+  /** From leave() to stop(), for who runs it. */
+  readonly shutdownDelayMs?: number;
   readonly audit?: AuditSettings | undefined;
   /** OIDC, webhook. */
   readonly tokenSources?: TokenSourceOptions;
@@ -81,6 +83,8 @@ export interface ComposedApiServer {
   readonly handler: ApiHandler;
   /** Resolves when /readyz is. */
   ready(): Promise<void>;
+  /** /readyz fails from now on; everything is served as before. */
+  leave(): void;
   stop(): Promise<void>;
 }
 
@@ -160,6 +164,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   return {
     handler: server.handler,
     ready: () => server.ready(),
+    leave: () => server.leave(),
     async stop() {
       followed?.close();
       await server.stop();

@@ -21,6 +21,8 @@ export interface RequestLimits extends Partial<InFlightLimits> {
   readonly priorityAndFairness?: boolean;
   /** Of requests that are not long-running. Default 60 s. */
   readonly requestTimeoutMs?: number;
+  /** Least time of watches whose clients do not say how long. Default 30 min. */
+  readonly minWatchMs?: number;
 }
 
 const KEEP_EVERY_MS = 60_000;
@@ -42,7 +44,7 @@ export class FlowControl {
     const inFlight = { ...DEFAULT_IN_FLIGHT, ...limits };
     const requestTimeoutMs = limits.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
     this.#parts = parts;
-    this.deadlines = new RequestDeadlines(clock, requestTimeoutMs);
+    this.deadlines = new RequestDeadlines(clock, { limitMs: requestTimeoutMs, minWatchMs: limits.minWatchMs });
     const controller = limits.priorityAndFairness === false ? undefined : new FlowController({
       ...parts, requestTimeoutMs, totalSeats: inFlight.maxRequestsInFlight + inFlight.maxMutatingRequestsInFlight, cacheOf: (group, resource) => catalogue.byGroup(group, resource)?.cache,
     });

@@ -9,6 +9,9 @@ import { GoDurationError, parseGoDuration } from '#machinery/go-duration.ts';
 /** Upstream's --request-timeout. */
 export const DEFAULT_REQUEST_TIMEOUT_MS = 60_000;
 
+/** Upstream's --min-request-timeout. */
+const DEFAULT_MIN_WATCH_MS = 30 * 60_000;
+
 /** What ?timeout= asks for, up to the server's own limit. Throws 400. */
 export function requestTimeoutMs(asked: string, limitMs: number): number {
   try {
@@ -41,9 +44,13 @@ export class RequestDeadlines {
   #timer: Timer | undefined;
   #timerDueMs = Infinity;
 
-  constructor(clock: Clock, limitMs: number) {
+  /** Watches whose clients do not say how long they last so long, to twice as long. */
+  readonly minWatchMs: number;
+
+  constructor(clock: Clock, { limitMs, minWatchMs = DEFAULT_MIN_WATCH_MS }: { readonly limitMs: number; readonly minWatchMs?: number | undefined }) {
     this.#clock = clock;
     this.#limitMs = limitMs;
+    this.minWatchMs = minWatchMs;
   }
 
   get size(): number { return this.#pending.size; }

@@ -245,9 +245,11 @@ test('a watch as a table sends one row a change, and columns once', async () => 
   watch.close();
 });
 
-test('watches end when the server stops', async () => {
+test('watches end when the server stops; before, it may say that it will', async () => {
   const other = await startTestServer();
   const watch = await other.watch(`${path('end')}?watch=true`);
+  other.server.leave();
+  assert.deepEqual([(await other.request('GET /readyz')).status, (await other.request('GET /livez')).status, (await other.request('GET /version')).status], [500, 200, 200]);
   await other.stop();
   await watch.ended;
 });

@@ -33,8 +33,6 @@ import { filterOf, type EntryFilter } from './select.ts';
 export const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** Events that may wait while the initial objects are written. */
 export const MAX_BACKLOG_EVENTS = 10_000;
-/** Without timeoutSeconds a watch lasts this long to twice as long. */
-const MIN_TIMEOUT_MS = 30 * 60_000;
 const BOOKMARK_EVERY_MS = 60_000;
 /** One more comes this long before the end, so that the client goes on from there. */
 const LAST_BOOKMARK_BEFORE_MS = 2000;
@@ -50,7 +48,7 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   const { cache } = endpoint;
   const exactName = name ?? (namespace !== '' || !endpoint.resource.namespaced ? options.fieldSelector?.exactValue('metadata.name') : undefined);
   const keyPrefix = namespace === '' && exactName === undefined ? cache.prefix : cache.key({ namespace, name: exactName ?? '' });
-  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options), labels: labelsOf(context.info), begun: context.release });
+  const watcher = new Watcher({ endpoint, core, form, keyPrefix, filter: filterOf(endpoint, options), bookmarks: options.allowBookmarks, timeoutMs: timeoutOf(options, core.deadlines.minWatchMs), labels: labelsOf(context.info), begun: context.release });
   // It holds its seat until the objects there are were written.
   context.release = undefined;
   try {
@@ -66,8 +64,8 @@ export async function watch(endpoint: StoredEndpoint, { context, core, namespace
   return { status: 200, headers: { 'content-type': form.contentType, 'cache-control': 'no-cache, private' }, body: (sink) => watcher.run(sink) };
 }
 
-function timeoutOf({ timeoutSeconds }: WatchOptions): number {
-  return timeoutSeconds > 0 ? timeoutSeconds * 1000 : MIN_TIMEOUT_MS * (1 + Math.random());
+function timeoutOf({ timeoutSeconds }: WatchOptions, minMs: number): number {
+  return timeoutSeconds > 0 ? timeoutSeconds * 1000 : minMs * (1 + Math.random());
 }
 
 // ----------------------------------------------------------------------------------------------------------------- forms

@@ -37,9 +37,9 @@ test('what is meant wrongly is refused by its name', () => {
 });
 
 test('request limits', () => {
-  assert.deepEqual(requestLimitsFrom({}), { requestLimits: {}, goawayChance: 0 });
-  assert.deepEqual(requestLimitsFrom({ maxRequestsInflight: '10', maxMutatingRequestsInflight: '0', enablePriorityAndFairness: 'false', requestTimeout: '2m', goawayChance: '0.001' }), {
-    requestLimits: { maxRequestsInFlight: 10, maxMutatingRequestsInFlight: 0, priorityAndFairness: false, requestTimeoutMs: 120_000 }, goawayChance: 0.001,
+  assert.deepEqual(requestLimitsFrom({}), { requestLimits: {}, shutdownDelayMs: 0, goawayChance: 0 });
+  assert.deepEqual(requestLimitsFrom({ maxRequestsInflight: '10', maxMutatingRequestsInflight: '0', enablePriorityAndFairness: 'false', requestTimeout: '2m', minRequestTimeout: '60', shutdownDelayDuration: '5s', goawayChance: '0.001' }), {
+    requestLimits: { maxRequestsInFlight: 10, maxMutatingRequestsInFlight: 0, priorityAndFairness: false, requestTimeoutMs: 120_000, minWatchMs: 60_000 }, shutdownDelayMs: 5000, goawayChance: 0.001,
   });
   assert.throws(() => requestLimitsFrom({ goawayChance: '0.5' }), /--goaway-chance is "0.5"; it should be a number from 0 to 0.02/);
   assert.throws(() => requestLimitsFrom({ maxRequestsInflight: '0', maxMutatingRequestsInflight: '0' }), /there must be some seats/);

@@ -8,6 +8,8 @@ export const REQUEST_LIMIT_FLAGS: Readonly<Record<string, string>> = {
   '--max-mutating-requests-inflight <n>': 'writing requests at a time, or further seats (default: 200)',
   '--enable-priority-and-fairness [true|false]': 'queue and divide requests by FlowSchemas rather than only count them (default: true)',
   '--request-timeout <duration>': 'how long a request may take, but for watches and streams (default: 1m)',
+  '--min-request-timeout <seconds>': 'how long a watch lasts at least whose client does not say; up to twice as long (default: 1800)',
+  '--shutdown-delay-duration <duration>': 'how long to go on serving after being told to stop, with /readyz failing (default: 0s)',
   '--goaway-chance <fraction>': 'share of HTTP/2 requests after which the client is asked to connect anew, up to 0.02 (default: 0)',
 };
 
@@ -16,10 +18,12 @@ export interface RequestLimitFlags {
   readonly maxMutatingRequestsInflight?: FlagText;
   readonly enablePriorityAndFairness?: FlagText;
   readonly requestTimeout?: FlagText;
+  readonly minRequestTimeout?: FlagText;
+  readonly shutdownDelayDuration?: FlagText;
   readonly goawayChance?: FlagText;
 }
 
-export interface RequestLimitSettings { readonly requestLimits: RequestLimits; readonly goawayChance: number }
+export interface RequestLimitSettings { readonly requestLimits: RequestLimits; readonly goawayChance: number; readonly shutdownDelayMs: number }
 
 const MAX_GOAWAY_CHANCE = 0.02;
 
@@ -28,13 +32,16 @@ export function requestLimitsFrom(flags: RequestLimitFlags): RequestLimitSetting
   const writes = numberOf('--max-mutating-requests-inflight', flags.maxMutatingRequestsInflight, { min: 0 });
   const fair = yesOrNoOf('--enable-priority-and-fairness', flags.enablePriorityAndFairness);
   const timeoutMs = durationMsOf('--request-timeout', flags.requestTimeout);
+  const minWatchSeconds = numberOf('--min-request-timeout', flags.minRequestTimeout, { min: 1 });
   if (timeoutMs === 0) throw new UserError('--request-timeout is 0; it should be longer.');
   if (fair !== false && reads === 0 && writes === 0) throw new UserError('--max-requests-inflight and --max-mutating-requests-inflight are both 0; with priority and fairness there must be some seats.');
   return {
     requestLimits: {
       ...(reads === undefined ? {} : { maxRequestsInFlight: reads }), ...(writes === undefined ? {} : { maxMutatingRequestsInFlight: writes }),
       ...(fair === undefined ? {} : { priorityAndFairness: fair }), ...(timeoutMs === undefined ? {} : { requestTimeoutMs: timeoutMs }),
+      ...(minWatchSeconds === undefined ? {} : { minWatchMs: minWatchSeconds * 1000 }),
     },
+    shutdownDelayMs: durationMsOf('--shutdown-delay-duration', flags.shutdownDelayDuration) ?? 0,
     goawayChance: numberOf('--goaway-chance', flags.goawayChance, { min: 0, max: MAX_GOAWAY_CHANCE, whole: false }) ?? 0,
   };
 }
