@@ -130,12 +130,9 @@ export class Objects {
   }
 
   async #createOnce(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: CreateAttempt): Promise<Written> {
-    const { cache } = endpoint;
-    const meta = object.metadata!;
-    const key = cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
     const allocation = this.#core.services.forCreate(endpoint, object, { dryRun: context.dryRun });
     try {
-      const written = await this.#storeNew(endpoint, object, { key, attributes, context, progress });
+      const written = await this.#storeNew(endpoint, object, { attributes, context, progress });
       allocation?.commit();
       return written;
     } catch (error) {
@@ -144,7 +141,7 @@ export class Objects {
     }
   }
 
-  async #storeNew(endpoint: StoredEndpoint, object: KubeObject, { key, attributes, context, progress }: CreateAttempt & { readonly key: string }): Promise<Written> {
+  async #storeNew(endpoint: StoredEndpoint, object: KubeObject, { attributes, context, progress }: CreateAttempt): Promise<Written> {
     const { resource } = endpoint, meta = object.metadata!;
     const hooks = this.#hooks(context);
     if (!progress.prepared) {
@@ -162,6 +159,8 @@ export class Objects {
       if (waiting) await waiting;
     }
     if (progress.hasVersion && !context.dryRun) throw hasVersionAlready();
+    // Some kinds are given their name only now.
+    const key = endpoint.cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
     try {
       return await this.#put(endpoint, object, { key, expected: 0, dryRun: context.dryRun, created: true });
     } catch (error) {

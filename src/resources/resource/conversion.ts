@@ -1,4 +1,5 @@
 /** resource.k8s.io: v1beta1 has requests and devices flat, v1beta2 and v1 nest them ('exactly', no 'basic'). v1beta2 and v1 are one shape. */
+import { isJsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
 type Json = Record<string, any>;
@@ -6,9 +7,14 @@ type Json = Record<string, any>;
 const V1BETA1 = 'resource.k8s.io/v1beta1';
 const EXACT_FIELDS = ['deviceClassName', 'selectors', 'allocationMode', 'count', 'adminAccess', 'tolerations', 'capacity'] as const;
 
+/** What is applied comes as its author wrote it: items may be anything. */
+function changeEach(items: readonly Json[], change: (item: Json) => Json): Json[] {
+  return items.map((item) => (isJsonObject(item) ? change(item) : item));
+}
+
 function mapRequests(spec: Json | undefined, change: (request: Json) => Json): Json | undefined {
   const requests = spec?.['devices']?.requests as Json[] | undefined;
-  return requests ? { ...spec, devices: { ...spec!['devices'], requests: requests.map(change) } } : spec;
+  return Array.isArray(requests) ? { ...spec, devices: { ...spec!['devices'], requests: changeEach(requests, change) } } : spec;
 }
 
 function flatten(request: Json): Json {
@@ -43,9 +49,9 @@ export function convertClaimTemplate(object: KubeObject, toApiVersion: string): 
 
 export function convertSlice(object: KubeObject, toApiVersion: string): KubeObject {
   const spec = object['spec'] as Json | undefined, devices = spec?.['devices'] as Json[] | undefined;
-  if (!devices) return { ...object, apiVersion: toApiVersion };
+  if (!Array.isArray(devices)) return { ...object, apiVersion: toApiVersion };
   const change = toApiVersion === V1BETA1
     ? ({ name, ...basic }: Json): Json => ({ name, basic: basic['basic'] ?? basic })
     : ({ name, basic, ...rest }: Json): Json => ({ name, ...rest, ...basic });
-  return { ...object, apiVersion: toApiVersion, spec: { ...spec, devices: devices.map(change) } };
+  return { ...object, apiVersion: toApiVersion, spec: { ...spec, devices: changeEach(devices, change) } };
 }

@@ -50,6 +50,27 @@ test('an apply whose metadata is no object is refused in upstream\'s words', () 
   }
 }));
 
+test('what is applied in another version may have anything where items should be', () => withServer(async (server) => {
+  const bodies = [
+    { apiVersion: 'resource.k8s.io/v1beta1', kind: 'ResourceClaim', metadata: { name: 'a' }, spec: { devices: { requests: [null, 1, 'x'] } } },
+    { apiVersion: 'resource.k8s.io/v1beta1', kind: 'ResourceClaim', metadata: { name: 'a' }, spec: { devices: { requests: 'x' } } },
+    { apiVersion: 'resource.k8s.io/v1beta1', kind: 'ResourceSlice', metadata: { name: 'a' }, spec: { devices: [null] } },
+  ];
+  for (const body of bodies) {
+    const path = body.kind === 'ResourceSlice' ? 'resourceslices/a' : 'namespaces/default/resourceclaims/a';
+    const { status } = await send(server, `PATCH /apis/resource.k8s.io/v1beta1/${path}?fieldManager=m`, body, 'application/apply-patch+yaml');
+    assert.ok(status >= 400 && status < 500, `${JSON.stringify(body)}: ${status}`);
+  }
+}));
+
+test('a LimitRange without a name is found by the one it was given', () => withServer(async (server) => {
+  const path = '/api/v1/namespaces/default/limitranges';
+  const { status, body } = await send(server, `POST ${path}`, { apiVersion: 'v1', kind: 'LimitRange', metadata: {}, spec: { limits: [] } }, 'application/json');
+  assert.equal(status, 201);
+  const { name } = body.metadata as { readonly name: string };
+  assert.equal((await send(server, `GET ${path}/${name}`, undefined, 'application/json')).status, 200);
+}));
+
 test('YAML that is no JSON data is 400, without a word to standard error', () => {
   const warnings: Error[] = [];
   const warn = (warning: Error): void => void warnings.push(warning);
