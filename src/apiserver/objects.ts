@@ -117,6 +117,8 @@ export class Objects {
       dropRepeatedOwners(object.metadata!, context.warn, { afterAdmission: true });
     }
     const generates = !meta.name && !!meta.generateName;
+    // What is tried again is made of copies: what two parts shared until then they do not share any more.
+    if (generates && meta.labels) meta.labels = { ...meta.labels };
     const progress = { prepared: false, hasVersion };
     for (let attempt = 1; ; attempt++) {
       if (generates) meta.name = generateName(meta.generateName!);

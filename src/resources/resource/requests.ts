@@ -12,6 +12,8 @@ const MODES = ['All', 'ExactCount'];
 type Json = Record<string, any>;
 
 export function defaultClaimRequests(spec: ResourceClaimSpec | undefined): void {
+  // Written always, as null where there is none.
+  if (spec?.devices && !spec.devices.requests?.length) spec.devices.requests = null as never;
   for (const request of spec?.devices?.requests ?? []) {
     for (const exact of [request.exactly, ...(request.firstAvailable ?? [])]) {
       if (!exact) continue;
