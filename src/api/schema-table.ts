@@ -15,6 +15,9 @@ export interface FieldExtras {
   readonly p?: string;
   /** enumeration */
   readonly e?: readonly string[];
+  /** Go's name of the type, where it is no struct; names of the embedded structs around the field */
+  readonly n?: string;
+  readonly b?: readonly string[];
 }
 
 /** type: a scalar, 'Type' of the same package, a full definition name, or 'list:' / 'map:' before one of them. number: 0 when not on the wire. */

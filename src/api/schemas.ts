@@ -109,6 +109,8 @@ function compileField([name, type, number, flags, extras = {}]: FieldEntry, pack
     ...((extras.m === 'atomic' || (extras.m === undefined && refersToAtomic(type, packageName))) && { atomic: true }),
     ...(numbers.length > 0 && { number: numbers.at(-1)! }),
     ...(numbers.length > 1 && { embeddedIn: numbers.slice(0, -1) }),
+    ...(extras.n !== undefined && { goType: extras.n }),
+    ...(extras.b && { within: extras.b }),
     zero: flags.includes('p') ? 'distinct' : flags.includes('o') ? 'omitted' : 'written',
   };
 }

@@ -109,3 +109,18 @@ test('unions of schemas and other things: what is neither is nothing', () => {
   assert.deepEqual(read({ items: [{}] }), { items: [{}] });
   assert.throws(() => read({ dependencies: { a: [1] } }), /cannot unmarshal number into Go struct field Unions.dependencies of type string/);
 });
+
+test("messages name Go's types and embedded structs", () => {
+  const source = schema('io.x.v1.Source', [{ name: 'path' }]);
+  const list = (items: ValueSchema): ValueSchema => ({ kind: 'list', items, listType: 'atomic' });
+  const named = schema('io.x.v1.Named', [
+    { name: 'source', value: { kind: 'object', type: () => source }, zero: 'distinct', within: ['AnySource'] }, { name: 'protocol', goType: 'v1.Protocol' },
+    { name: 'modes', value: list(scalar('string')), goType: '[]v1.Mode' }, { name: 'limits', value: { kind: 'map', values: scalar('string') }, goType: 'v1.Limits' },
+  ]);
+  const faults: [object, string][] = [
+    [{ source: 1 }, 'number into Go struct field Named.AnySource.source of type v1.Source'], [{ source: { path: 1 } }, 'number into Go struct field Source.AnySource.source.path of type string'],
+    [{ protocol: 1 }, 'number into Go struct field Named.protocol of type v1.Protocol'], [{ modes: {} }, 'object into Go struct field Named.modes of type []v1.Mode'],
+    [{ modes: [1] }, 'number into Go struct field Named.modes of type v1.Mode'], [{ limits: [] }, 'array into Go struct field Named.limits of type v1.Limits'], [{ limits: { a: 1 } }, 'number into Go struct field Named.limits of type string'],
+  ];
+  for (const [value, message] of faults) assert.throws(() => decodeObject(named, value, 'strict'), new RegExp(`cannot unmarshal ${message.replace(/[[\]]/g, '\\$&')}$`));
+});

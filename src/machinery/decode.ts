@@ -305,7 +305,7 @@ function decodeStringList(value: unknown, context: Context): unknown {
   for (let index = 0; index < value.length; index++) {
     const item: unknown = value[index];
     if (typeof item === 'string') continue;
-    if (item !== null) throw mismatch(item, 'string', context);
+    if (item !== null) throw mismatchAt(index, item, context);
     value[index] = '';
   }
   return value;
@@ -332,7 +332,7 @@ function decodeStringMap(value: unknown, context: Context): unknown {
     context.fields++;
     const item = value[key];
     if (typeof item === 'string') continue;
-    if (item !== null) throw mismatch(item, 'string', context);
+    if (item !== null) throw mismatchAt(key, item, context);
     setOwn(value, key, '');
   }
   return value;
@@ -369,10 +369,10 @@ const SCALARS: Readonly<Record<ScalarType, Decoder>> = {
     return value;
   },
   bytes: decodeBytes,
-  time: (value) => decodeTime(value, canonicalTime),
-  'micro-time': (value) => decodeTime(value, canonicalMicroTime),
-  duration: (value) => {
-    if (typeof value !== 'string') throw new DecodeProblem(`json: cannot unmarshal ${jsonTypeName(value)} into Go value of type string`);
+  time: (value, context) => decodeTime(value, context, canonicalTime),
+  'micro-time': (value, context) => decodeTime(value, context, canonicalMicroTime),
+  duration: (value, context) => {
+    if (typeof value !== 'string') throw mismatch(value, 'string', context);
     return translate(() => formatGoDuration(parseGoDuration(value)));
   },
   quantity: (value) => {
@@ -414,8 +414,8 @@ function decodeBytes(value: unknown, context: Context): unknown {
   throw new DecodeProblem(`illegal base64 data at input byte ${wrong}`);
 }
 
-function decodeTime(value: unknown, canonical: (text: string) => string | null): unknown {
-  if (typeof value !== 'string') throw new DecodeProblem(`json: cannot unmarshal ${jsonTypeName(value)} into Go value of type string`);
+function decodeTime(value: unknown, context: Context, canonical: (text: string) => string | null): unknown {
+  if (typeof value !== 'string') throw mismatch(value, 'string', context);
   return translate(() => canonical(value)) ?? undefined;
 }
 
@@ -432,10 +432,15 @@ function mismatch(value: unknown, goType: string, context: Context, described = 
   return new TypeMismatch({ described, goType, path: [...context.path] });
 }
 
-/** Go names the innermost struct and the fields down to the value, without list positions and map keys. */
+/** Of a text in a list or map, which are gone through without noting the way. */
+function mismatchAt(place: string | number, value: unknown, context: Context): TypeMismatch {
+  return new TypeMismatch({ described: jsonTypeName(value), goType: 'string', path: [...context.path, place] });
+}
+
+/** Go names the innermost struct and the fields down to the value, embedded structs among them, without list positions and map keys. */
 function describeMismatch(schema: ObjectSchema, { described, goType, path }: TypeMismatch): string {
   let current: ValueSchema = { kind: 'object', type: () => schema };
-  let struct = '';
+  let struct = '', named: string | undefined;
   const fields: string[] = [];
   for (const part of path) {
     if (current.kind === 'object') {
@@ -443,13 +448,19 @@ function describeMismatch(schema: ObjectSchema, { described, goType, path }: Typ
       const field = type.byName.get(String(part));
       if (!field) break;
       struct = type.name.slice(type.name.lastIndexOf('.') + 1);
-      fields.push(field.name);
+      fields.push(...(field.within ?? []), field.name);
       current = field.value;
-    } else if (current.kind === 'list') current = current.items;
-    else if (current.kind === 'map') current = current.values;
+      named = field.goType;
+    } else if (current.kind === 'list') {
+      current = current.items;
+      named = named === undefined ? undefined : /^\[\](.+)$/.exec(named)?.[1];
+    } else if (current.kind === 'map') {
+      current = current.values;
+      named = named === undefined ? undefined : /^map\[[^\]]+\](.+)$/.exec(named)?.[1];
+    }
   }
   const place = fields.length === 0 ? 'value' : `struct field ${struct}.${fields.join('.')}`;
-  return `json: cannot unmarshal ${described} into Go ${place} of type ${goType}`;
+  return `json: cannot unmarshal ${described} into Go ${place} of type ${named ?? goType}`;
 }
 
 function jsonTypeName(value: unknown): string {

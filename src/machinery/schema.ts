@@ -42,6 +42,10 @@ export interface FieldSchema {
   readonly default?: unknown;
   readonly patchStrategy?: readonly ('merge' | 'replace' | 'retainKeys')[];
   readonly patchMergeKey?: string;
+  /** For messages: what Go calls the type, where that is another name for a text, number, list or map ('v1.Protocol'). */
+  readonly goType?: string;
+  /** For messages: the embedded structs around this field, outermost first; JSON shows its fields inline. */
+  readonly within?: readonly string[];
   /** Whole-value replacement in server-side apply even though it is an object or map (x-kubernetes-map-type: atomic). */
   readonly atomic?: boolean;
   /** Protobuf field number, absent where the type has no wire form. */

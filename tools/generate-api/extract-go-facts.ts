@@ -6,16 +6,19 @@
  * The directory holds the modules api, apimachinery, apiextensions-apiserver and kube-aggregator side by side.
  *
  * A type is one string of fields 'jsonName=number' followed by flags: '*' pointer, '-' omitempty, '0' omitzero; '^Type=number' is an
- * embedded struct; '+' stands for apiVersion and kind.
+ * embedded struct; '+' stands for apiVersion and kind. goTypes are what Go calls a field's type where that is a name for a text, number, list or map.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
+import { goName, importsOf, namedTypes, type GoName } from './go-names.ts';
 
 interface PackageFacts {
   readonly types: Record<string, string>;
   readonly enums: Record<string, string[]>;
   /** 'Type.field' → enumeration. */
   readonly enumFields: Record<string, string>;
+  /** 'Type.field' → 'v1.Protocol', '[]v1.FinalizerName'. */
+  readonly goTypes: Record<string, string>;
 }
 
 function definitionPrefix(modulePath: string): string {
@@ -31,7 +34,10 @@ function tagValue(tag: string, key: string): string | undefined {
   return new RegExp(`(?:^|\\s)${key}:"([^"]*)"`).exec(tag)?.[1];
 }
 
-function structFacts(typeName: string, body: string, enumFields: Record<string, string>): string {
+/** Adds to what is found of fields. */
+interface FieldTables { readonly candidates: Record<string, string>; readonly goTypes: Record<string, string>; readonly nameOf: (type: string) => GoName }
+
+function structFacts(typeName: string, body: string, { candidates, goTypes, nameOf }: FieldTables): string {
   const facts: string[] = [];
   for (const { type, tag } of structFields(body)) {
     const json = tagValue(tag, 'json');
@@ -44,7 +50,9 @@ function structFacts(typeName: string, body: string, enumFields: Record<string, 
     }
     const flags = (type.startsWith('*') ? '*' : '') + (options.includes('omitempty') ? '-' : '') + (options.includes('omitzero') ? '0' : '');
     facts.push(`${jsonName}=${number}${flags}`);
-    enumFields[`${typeName}.${jsonName}`] = type.replace(/^(\*|\[\]|map\[\w+\])/, '');
+    candidates[`${typeName}.${jsonName}`] = type.replace(/^(\*|\[\]|map\[\w+\])/, '');
+    const name = nameOf(type);
+    if (name.isNamed) goTypes[`${typeName}.${jsonName}`] = name.text;
   }
   return facts.join(' ');
 }
@@ -77,26 +85,29 @@ function borrowEnums(types: readonly string[], { enums, core }: { readonly enums
   }
 }
 
-function packageFacts(folder: string, core: CoreFacts): PackageFacts {
+function packageFacts(folder: string, { root, named, core }: { readonly root: string; readonly named: ReadonlySet<string>; readonly core: CoreFacts }): PackageFacts {
   const types: Record<string, string> = {};
   const enums: Record<string, string[]> = {};
-  const candidates: Record<string, string> = {};
+  const candidates: Record<string, string> = {}, goTypes: Record<string, string> = {};
   for (const text of textsOf(folder)) {
-    for (const match of text.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)) types[match[1]!] = structFacts(match[1]!, match[2]!, candidates);
+    const place = { folder: relative(root, folder), imports: importsOf(text), named };
+    const tables: FieldTables = { candidates, goTypes, nameOf: (type) => goName(type, place) };
+    for (const match of text.matchAll(/^type (\w+) struct \{\n([\s\S]*?)^\}/gm)) types[match[1]!] = structFacts(match[1]!, match[2]!, tables);
     enumValues(text, { enums, core });
   }
   borrowEnums(Object.values(candidates), { enums, core });
-  return { types, enums, enumFields: Object.fromEntries(Object.entries(candidates).filter(([, type]) => enums[type])) };
+  return { types, enums, goTypes, enumFields: Object.fromEntries(Object.entries(candidates).filter(([, type]) => enums[type])) };
 }
 
 function main(root: string): void {
-  const facts: Record<string, PackageFacts> = {};
+  const facts: Record<string, PackageFacts> = {}, named = namedTypes(root);
   const folders = new Set(readdirSync(root, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /^types.*\.go$|^(controller_ref|meta|watch|type|micro_time|time|intstr)\.go$/.test(entry.name)).map((entry) => entry.parentPath));
   const core = coreFacts(join(root, 'api/core/v1'));
   for (const folder of [...folders].toSorted()) {
-    const found = packageFacts(folder, core);
-    if (Object.keys(found.types).length > 0) facts[definitionPrefix(folder.slice(root.length).replace(/^\//, ''))] = found;
+    const found = packageFacts(folder, { root, named, core });
+    // Those that show nothing in JSON are no API.
+    if (Object.values(found.types).some((fields) => fields !== '')) facts[definitionPrefix(folder.slice(root.length).replace(/^\//, ''))] = found;
   }
   writeFileSync(join(dirname(import.meta.filename), 'go-facts.json'), `${JSON.stringify(facts, null, 1)}\n`);
 }

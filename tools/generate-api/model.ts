@@ -26,6 +26,10 @@ export interface FieldModel {
   readonly wrapped?: boolean;
   /** OpenAPI refers to the type directly rather than through allOf. */
   readonly directRef?: boolean;
+  /** What Go calls the type, where that is another name for a text, number, list or map: 'v1.Protocol'. */
+  readonly goType?: string;
+  /** Names of the embedded structs around the field, outermost first. */
+  readonly within?: readonly string[];
 }
 
 export interface TypeModel {
@@ -45,6 +49,7 @@ interface PackageFacts {
   readonly types: Readonly<Record<string, string>>;
   readonly enums: Readonly<Record<string, readonly string[]>>;
   readonly enumFields: Readonly<Record<string, string>>;
+  readonly goTypes: Readonly<Record<string, string>>;
 }
 
 const scalarTypes: Readonly<Record<string, string>> = {
@@ -116,7 +121,7 @@ class ModelBuilder {
     const name = definition.slice(packageName.length + 1);
     const spec = this.#spec[definition];
     const scalar = scalarTypes[definition];
-    const fields = scalar === undefined ? this.#fields(definition, { spec, path: [] }) : [];
+    const fields = scalar === undefined ? this.#fields(definition, { spec, path: [], within: [] }) : [];
     return {
       packageName, name, fields,
       ...(scalar !== undefined && { scalar }),
@@ -127,14 +132,14 @@ class ModelBuilder {
     };
   }
 
-  #fields(definition: string, context: { spec: SpecSchema | undefined; path: readonly number[] }): FieldModel[] {
+  #fields(definition: string, context: { spec: SpecSchema | undefined; path: readonly number[]; within: readonly string[] }): FieldModel[] {
     const packageName = packageOf(definition);
     const facts = goFacts[packageName]?.types[definition.slice(packageName.length + 1)];
     if (facts !== undefined) return this.#fieldsFromFacts(definition, { ...context, facts });
     return this.#fieldsFromSources(definition, context.spec);
   }
 
-  #fieldsFromFacts(definition: string, { facts, spec, path }: { facts: string; spec: SpecSchema | undefined; path: readonly number[] }): FieldModel[] {
+  #fieldsFromFacts(definition: string, { facts, spec, path, within }: { facts: string; spec: SpecSchema | undefined; path: readonly number[]; within: readonly string[] }): FieldModel[] {
     const packageName = packageOf(definition);
     const proto = new Map(this.#messageFields(definition).map((field) => [field[1], field]));
     return facts.split(' ').filter((token) => token !== '').flatMap((token) => {
@@ -143,13 +148,13 @@ class ModelBuilder {
       if (embedded) {
         const type = proto.get(Number(number))?.[2] ?? name!;
         const inner = type.startsWith('.') ? protoToDefinition(type.slice(1)) : `${packageName}.${type}`;
-        return this.#fields(inner, { spec, path: [...path, Number(number)] });
+        return this.#fields(inner, { spec, path: [...path, Number(number)], within: [...within, name!.slice(name!.lastIndexOf('.') + 1)] });
       }
       const specField = spec?.properties?.[name!];
       const protoField = proto.get(Number(number));
       if (spec && !specField) { console.log(`not in the specification, left out: ${definition}.${name}`); return []; }
       if (!specField && !protoField) return [];
-      return [this.#field({ definition, name: name!, spec, specField, protoField, path, flags: flags! })];
+      return [this.#field({ definition, name: name!, spec, specField, protoField, path, within, flags: flags! })];
     });
   }
 
@@ -158,7 +163,7 @@ class ModelBuilder {
     const proto = new Map(this.#messageFields(definition).map((field) => [field[0], field]));
     const names = new Set([...proto.keys(), ...Object.keys(spec?.properties ?? {})]);
     const fields = [...names].map((name) => this.#field({
-      definition, name, spec, specField: spec?.properties?.[name], protoField: proto.get(name), path: [], flags: spec?.required?.includes(name) ? '' : '-',
+      definition, name, spec, specField: spec?.properties?.[name], protoField: proto.get(name), path: [], within: [], flags: spec?.required?.includes(name) ? '' : '-',
     }));
     const kind = proto.has('metadata') && proto.get('metadata')![2].endsWith('Meta') && !names.has('kind');
     return kind ? [...this.#typeMeta(undefined), ...fields] : fields;
@@ -176,14 +181,15 @@ class ModelBuilder {
 
   #field(input: {
     definition: string; name: string; spec: SpecSchema | undefined; specField: SpecSchema | undefined;
-    protoField: ProtoField | undefined; path: readonly number[]; flags: string;
+    protoField: ProtoField | undefined; path: readonly number[]; within: readonly string[]; flags: string;
   }): FieldModel {
-    const { definition, name, spec, specField, protoField, path, flags } = input;
+    const { definition, name, spec, specField, protoField, path, within, flags } = input;
     const packageName = packageOf(definition);
     const wireType = protoField && this.#wireType(protoField, packageName);
     const type = specField ? this.#specType(specField, packageName) : wireType!;
     if (wireType !== undefined && wireType !== type) console.log(`wire type differs: ${definition}.${name} ${type} ${wireType}`);
-    const enumName = goFacts[packageName]?.enumFields[`${definition.slice(packageName.length + 1)}.${name}`];
+    const place = `${definition.slice(packageName.length + 1)}.${name}`;
+    const enumName = goFacts[packageName]?.enumFields[place], goType = goFacts[packageName]?.goTypes[place];
     return {
       name, type,
       required: spec?.required?.includes(name) ?? false,
@@ -198,6 +204,8 @@ class ModelBuilder {
       ...(enumName !== undefined && { enum: goFacts[packageName]!.enums[enumName]!.toSorted() }),
       ...(protoField?.[2].endsWith('Verbs') && { wrapped: true }),
       ...(specField?.$ref !== undefined && { directRef: true }),
+      ...(goType !== undefined && { goType }),
+      ...(within.length > 0 && { within }),
     };
   }
 

@@ -3,7 +3,7 @@
  * An entry is { f: fields, g?: kinds, m?: map type, u?: unions, v?: scalar, x?: 1 when OpenAPI does not list the type }.
  * A field is [name, type, number or path of numbers (0: none), flags, extras?]; flags: r required, p absence differs from zero,
  * o zero omitted, z the default is the zero value, w wrapped list, d direct reference; extras: d default, l list type, k map keys, m map type,
- * s patch strategy, p patch merge key, e enum.
+ * s patch strategy, p patch merge key, e enum, n Go's name of the type, b embedded structs around the field.
  */
 import type { FieldModel, TypeModel } from './model.ts';
 
@@ -38,6 +38,8 @@ function fieldEntry(field: FieldModel): unknown[] {
     ...(field.patchStrategy !== undefined && { s: field.patchStrategy }),
     ...(field.patchMergeKey !== undefined && { p: field.patchMergeKey }),
     ...(field.enum && { e: field.enum }),
+    ...(field.goType !== undefined && { n: field.goType }),
+    ...(field.within && { b: field.within }),
   };
   const number = field.numbers.length > 1 ? field.numbers : field.numbers[0] ?? 0;
   const entry: unknown[] = [field.name, field.type, number, flags];
