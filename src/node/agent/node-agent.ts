@@ -36,6 +36,7 @@ import { StatusWriter } from './pod/status-writer.ts';
 import { ReferencedObjects } from './referenced-objects.ts';
 import { Relist } from './relist.ts';
 import { RuntimeView, type PodDigest } from './runtime-view.ts';
+import { StorageLimits } from './storage-limits.ts';
 import { KubeletServer, type KubeletTls } from './server/kubelet-server.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
@@ -94,6 +95,7 @@ class Agent implements NodeAgent {
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
   readonly #logs: LogRotation;
+  readonly #storageLimits: StorageLimits;
   readonly #parts: AgentParts;
   readonly #objects: ReferencedObjects;
   /** By uid. */
@@ -138,6 +140,7 @@ class Agent implements NodeAgent {
     this.#registration = new NodeRegistration({ api, clock, log, nodeName, podCIDR: options.podCIDR, measure: (before) => this.#measure(before) });
     this.#garbage = new GarbageCollector({ parts: this.#parts, keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid), imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)) });
     this.#logs = new LogRotation({ cri, clock, log });
+    this.#storageLimits = new StorageLimits({ parts: this.#parts, workers: () => [...this.#workers.values()] });
     this.#server = new KubeletServer({
       parts: this.#parts, tls: options.tls, address: options.address, port: options.port ?? 10250, nodeName, version: options.kubeletVersion, imageDir: options.imageDir, streamIdleMs: options.streamIdleMs,
       workers: () => [...this.#workers.values()],
@@ -168,6 +171,7 @@ class Agent implements NodeAgent {
     this.#relist.start();
     this.#garbage.start();
     this.#logs.start();
+    this.#storageLimits.start();
     this.#log.info('node agent is at work', { node: nodeName, port: this.port, pods: this.#workers.size, runtime: this.#runtimeVersion });
   }
 
@@ -183,6 +187,7 @@ class Agent implements NodeAgent {
     await this.#relist.stop();
     await this.#garbage.stop();
     await this.#logs.stop();
+    await this.#storageLimits.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
     await this.#server.stop();
     await this.#registration.stop();

@@ -122,10 +122,11 @@ export class PodWorker {
   }
 
   /** The node gives it up: its containers end, its phase becomes Failed. */
-  fail(failure: { readonly reason: string; readonly message: string }): void {
+  fail({ reason, message, graceSeconds }: { readonly reason: string; readonly message: string; readonly graceSeconds: number }): void {
     if (this.finished || this.#failure) return;
-    this.#failure = failure;
-    this.#interrupt(failure.reason);
+    this.#failure = { reason, message };
+    this.#graceSeconds = Math.min(this.#graceSeconds, graceSeconds);
+    this.#interrupt(reason);
     this.wake();
   }
 

@@ -195,7 +195,7 @@ class Worker {
 
   async #probe({ pod, container, probe, podIP }: Target, { id }: RuntimeContainer): Promise<void> {
     const { cri, events, onChange } = this.#options;
-    const { result, output } = await runProbe(probe, { cri, container, containerId: id, podIP });
+    const { result, output, warns } = await runProbe(probe, { cri, container, containerId: id, podIP });
     this.made.set(RESULTS[result], (this.made.get(RESULTS[result]) ?? 0) + 1);
     if (this.#stopped || this.containerId !== id) return;
     const fieldPath = `spec.${pod.spec?.containers.includes(container) ? 'containers' : 'initContainers'}{${container.name}}`;
@@ -203,6 +203,7 @@ class Worker {
       events.event(pod, { type: 'Warning', reason: 'Unhealthy', message: `${TITLES[this.kind]} probe errored and resulted in unknown state: ${output}`, fieldPath });
       return;
     }
+    if (warns) events.event(pod, { type: 'Warning', reason: 'ProbeWarning', message: `${TITLES[this.kind]} probe warning: ${output}`, fieldPath });
     if (result === 'failure') events.event(pod, { type: 'Warning', reason: 'Unhealthy', message: `${TITLES[this.kind]} probe failed: ${output}`, fieldPath });
     this.#inARow = this.#last === result ? this.#inARow + 1 : 1;
     this.#last = result;

@@ -13,6 +13,8 @@ export interface ProbeOutcome {
   /** 'error': it could not be found out; that counts neither way. */
   readonly result: 'success' | 'failure' | 'error';
   readonly output: string;
+  /** A success of which the pod's owner should know. */
+  readonly warns?: true;
 }
 
 export interface ProbeTarget {
@@ -60,7 +62,8 @@ async function probeHttp({ httpGet: action }: Probe, { container, podIP }: Probe
   const url = actionUrl(action, { container, podIP });
   try {
     const { status, body } = await httpGet({ url, headers: actionHeaders(action, PROBE_AGENT), timeoutMs });
-    if (status >= 200 && status < 400) return { result: 'success', output: body };
+    if (status >= 300 && status < 400) return { result: 'success', output: `Probe terminated redirects, Response body: ${body}`, warns: true };
+    if (status >= 200 && status < 300) return { result: 'success', output: body };
     return { result: 'failure', output: `HTTP probe failed with statuscode: ${status}` };
   } catch (error) {
     return { result: 'failure', output: errorMessage(error) };

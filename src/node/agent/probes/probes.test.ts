@@ -42,7 +42,7 @@ describe('one run', () => {
     assert.equal((await get('/399')).result, 'success');
     assert.deepEqual(await get('/400'), { result: 'failure', output: 'HTTP probe failed with statuscode: 400' });
     assert.equal((await get('/move')).result, 'success');
-    assert.equal((await get('/away')).result, 'success');
+    assert.deepEqual(await get('/away'), { result: 'success', output: 'Probe terminated redirects, Response body: ', warns: true });
     assert.match((await get('/slow')).output, /context deadline exceeded/);
     const closed = await freePort();
     assert.deepEqual(await runProbe({ httpGet: { port: closed } }, target), { result: 'failure', output: `Get "http://127.0.0.1:${closed}/": dial tcp 127.0.0.1:${closed}: connect: connection refused` });

@@ -59,6 +59,8 @@ export class PodVolumes {
 
   podDir(uid: string): string { return join(this.#options.dir, uid); }
 
+  emptyDirPath(uid: string, name: string): string { return join(this.podDir(uid), 'volumes', 'kubernetes.io~empty-dir', name); }
+
   /** Idempotent: makes what is missing, writes what changed. Throws VolumeSetupError. */
   async prepare(pod: Pod, downward: DownwardContext): Promise<PreparedVolumes> {
     const paths = new Map<string, string>();
@@ -81,9 +83,10 @@ export class PodVolumes {
 
   async #prepareOne(pod: Pod, volume: Volume, downward: DownwardContext): Promise<{ readonly path: string; readonly renewAtMs?: number | undefined }> {
     if (volume.hostPath) return { path: await prepareHostPath(volume.hostPath) };
-    const base = join(this.podDir(pod.metadata?.uid ?? ''), 'volumes');
+    const { uid = '' } = pod.metadata ?? {};
+    const base = join(this.podDir(uid), 'volumes');
     const fsGroup = pod.spec?.securityContext?.fsGroup;
-    if (volume.emptyDir) return { path: await makeEmptyDir(join(base, 'kubernetes.io~empty-dir', volume.name), { ...volume.emptyDir, fsGroup }) };
+    if (volume.emptyDir) return { path: await makeEmptyDir(this.emptyDirPath(uid, volume.name), { ...volume.emptyDir, fsGroup }) };
     const { clock, objects, tokens } = this.#options;
     const kind = volume.configMap ? 'configmap' : volume.secret ? 'secret' : volume.downwardAPI ? 'downward-api' : volume.projected ? 'projected' : undefined;
     if (!kind) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);

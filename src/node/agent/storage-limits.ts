@@ -1,0 +1,146 @@
+/**
+ * Evicts pods that use more of the node's disk than they may: an emptyDir above its sizeLimit, a container or the whole pod above their limits
+ * of ephemeral-storage (writable layers, logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; what
+ * the node itself lacks is no business of this.
+ */
+import { lstat, opendir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Pod, Volume } from '#api/types.ts';
+import { podAmounts } from '#api/pod-resources.ts';
+import { parseQuantity, Quantity } from '#machinery/quantity.ts';
+import { errorMessage } from '#stdx/log.ts';
+import type { ContainerStats } from '../cri/types.ts';
+import { LABELS } from './labels.ts';
+import { podLogDirectory, type AgentParts } from './pod/parts.ts';
+
+/** What is asked of pods' workers. */
+export interface LimitedPod {
+  readonly pod: Pod;
+  readonly finished: boolean;
+  readonly ending: boolean;
+  fail(failure: { readonly reason: string; readonly message: string; readonly graceSeconds: number }): void;
+}
+
+/** In bytes, by name. */
+export interface StorageUse { readonly volumes: ReadonlyMap<string, number>; readonly containers: ReadonlyMap<string, number> }
+
+export interface StorageLimitsOptions {
+  readonly parts: Pick<AgentParts, 'cri' | 'clock' | 'log' | 'events' | 'volumes' | 'logsDir'>;
+  readonly workers: () => readonly LimitedPod[];
+}
+
+const PERIOD_MS = 10_000;
+/** Counting large trees takes at most so much of the time. */
+const REST_PER_WORK = 10;
+/** As upstream: what it wrote is gone with it. */
+const GRACE_SECONDS = 1;
+const STORAGE = 'ephemeral-storage';
+const BLOCK_BYTES = 512;
+
+export class StorageLimits {
+  readonly #options: StorageLimitsOptions;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+
+  constructor(options: StorageLimitsOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('node agent stopped'));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#options.parts;
+    const { signal } = this.#stop;
+    let restMs = PERIOD_MS;
+    while (!signal.aborted) {
+      await clock.sleep(restMs, signal).catch(() => {});
+      if (signal.aborted) return;
+      const beganMs = clock.monotonic();
+      await this.check().catch((error: unknown) => log.warn('use of disks not known', { error: errorMessage(error) }));
+      restMs = Math.max(PERIOD_MS, (clock.monotonic() - beganMs) * REST_PER_WORK);
+    }
+  }
+
+  /** One look at all pods that have limits. */
+  async check(): Promise<void> {
+    const { parts, workers } = this.#options;
+    const limited = workers().filter(({ pod, finished, ending }) => !finished && !ending && hasLimits(pod));
+    if (limited.length === 0) return;
+    const { stats } = await parts.cri.listContainerStats({});
+    for (const worker of limited) {
+      if (this.#stop.signal.aborted) return;
+      const message = excess(worker.pod, await this.#use(worker.pod, stats));
+      if (message === undefined || worker.finished || worker.ending) continue;
+      parts.log.info('pod evicted', { pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`, message });
+      parts.events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
+      worker.fail({ reason: 'Evicted', message, graceSeconds: GRACE_SECONDS });
+    }
+  }
+
+  async #use(pod: Pod, stats: readonly ContainerStats[]): Promise<StorageUse> {
+    const { volumes, logsDir } = this.#options.parts;
+    const { uid = '' } = pod.metadata ?? {};
+    const used = new Map<string, number>(), containers = new Map<string, number>();
+    for (const { name } of diskVolumes(pod)) used.set(name, await bytesBelow(volumes.emptyDirPath(uid, name)));
+    for (const { name } of [...pod.spec?.initContainers ?? [], ...pod.spec?.containers ?? []]) {
+      const own = stats.filter(({ attributes }) => attributes?.labels[LABELS.podUID] === uid && attributes.labels[LABELS.containerName] === name);
+      const layers = own.reduce((sum, { writableLayer }) => sum + (writableLayer?.usedBytes?.value ?? 0), 0);
+      containers.set(name, layers + await bytesBelow(join(podLogDirectory(logsDir, pod), name)));
+    }
+    return { volumes: used, containers };
+  }
+}
+
+/** Those in memory have their limit from the file system. */
+function diskVolumes({ spec }: Pod): Volume[] {
+  return (spec?.volumes ?? []).filter(({ emptyDir }) => emptyDir && emptyDir.medium !== 'Memory');
+}
+
+function hasLimits(pod: Pod): boolean {
+  return diskVolumes(pod).some(({ emptyDir }) => emptyDir?.sizeLimit !== undefined) || storageLimit(pod) !== undefined;
+}
+
+function storageLimit({ spec }: Pod): Quantity | undefined {
+  return spec && podAmounts(spec, 'limits', { withoutOverhead: true }).get(STORAGE);
+}
+
+/** Why the pod is to be evicted, in upstream's words. */
+export function excess(pod: Pod, { volumes, containers }: StorageUse): string | undefined {
+  for (const { name, emptyDir } of diskVolumes(pod)) {
+    const limit = emptyDir?.sizeLimit === undefined ? undefined : parseQuantity(emptyDir.sizeLimit);
+    if (limit && limit.sign > 0 && exceeds(volumes.get(name), limit)) return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.toString()}". `;
+  }
+  const limit = storageLimit(pod);
+  const total = [...volumes.values(), ...containers.values()].reduce((sum, bytes) => sum + bytes, 0);
+  if (limit && exceeds(total, limit)) return `Pod ephemeral local storage usage exceeds the total limit of containers ${limit.toString()}. `;
+  for (const { name, resources } of pod.spec?.containers ?? []) {
+    const text = resources?.limits?.[STORAGE];
+    const own = text === undefined ? undefined : parseQuantity(text);
+    if (own && !own.isZero && exceeds(containers.get(name), own)) return `Container ${name} exceeded its local ephemeral storage limit "${own.toString()}". `;
+  }
+  return undefined;
+}
+
+function exceeds(bytes: number | undefined, limit: Quantity): boolean {
+  return bytes !== undefined && parseQuantity(String(bytes)).compare(limit) > 0;
+}
+
+/** What the files of a tree take on the disk. What goes away meanwhile counts nothing; links are not followed. */
+export async function bytesBelow(folder: string): Promise<number> {
+  let bytes = 0;
+  const entries = await opendir(folder).catch(() => undefined);
+  if (!entries) return 0;
+  for await (const entry of entries) {
+    const path = join(folder, entry.name);
+    const facts = await lstat(path).catch(() => undefined);
+    bytes += (facts?.blocks ?? 0) * BLOCK_BYTES + (entry.isDirectory() ? await bytesBelow(path) : 0);
+  }
+  return bytes;
+}
