@@ -1,7 +1,10 @@
 /** PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, on an object or a subresource of it, tried again when someone else wrote meanwhile. */
+import { describe } from '#machinery/apply/typed-patch.ts';
+import { whyUndecodable } from '#machinery/decode.ts';
 import { isStatusError, statusErrors } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { restoreWords } from '#machinery/patch/restore.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import type { Endpoint } from '../catalogue.ts';
 import { decodeTyped } from '../encode.ts';
@@ -80,16 +83,25 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
     change: async (current) => {
       const live = current && inVersion(endpoint, current);
       const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
-      return toStorage(endpoint, applied(endpoint, result === live ? deepClone(result) : result, call));
+      return toStorage(endpoint, applied(endpoint, { value: result === live ? deepClone(result) : result, config: read.config, mode: options.fieldValidation }, call));
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }
 
-/** The result of an apply, checked as a body of the kind would be. */
-function applied(endpoint: Endpoint, value: unknown, { context, target }: WriteCall): KubeObject {
-  const { fieldValidation } = parseMutationOptions(context, 'PatchOptions');
-  const object = decodeTyped({ gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, value, { mode: fieldValidation, warn: (message) => void context.warnings.push(message) });
+interface Result { readonly value: KubeObject; readonly config: KubeObject; readonly mode: MutationOptions['fieldValidation'] }
+
+/** The result of an apply as an object of the kind. Of built-in ones, what does not fit is said as upstream's conversion says it. */
+function applied(endpoint: Endpoint, { value, config, mode }: Result, { context, target }: WriteCall): KubeObject {
+  const { gvk, decode } = endpoint, schema = endpoint.schema!;
+  let object: KubeObject;
+  try {
+    object = decodeTyped({ gvk, schema, decode }, value, { mode, warn: (message) => void context.warnings.push(message) });
+  } catch (error) {
+    const why = decode ? undefined : whyUndecodable(error);
+    if (why === undefined) throw error;
+    throw statusErrors.badRequest(`failed to convert new object (${describe(config)}) to proper version: unable to convert unstructured object to ${gvk.group}/${gvk.version}, Kind=${gvk.kind}: ${restoreWords(value, schema, why)}`);
+  }
   checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;
 }

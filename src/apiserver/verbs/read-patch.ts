@@ -9,7 +9,7 @@ import { findDuplicateFields } from '#machinery/json-syntax.ts';
 import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch, inapplicable, InapplicableError } from '#machinery/patch/json-patch.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
-import { restoreProblem } from '#machinery/patch/restore.ts';
+import { restoreWords } from '#machinery/patch/restore.ts';
 import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { decodeTyped, type DecodeTarget } from '../encode.ts';
@@ -105,9 +105,10 @@ export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema
   const patch = read.kind === 'strategic' ? deepClone(value) : value;
   const patched = patchedValue(read.kind, { object, patch, schema });
   if (target.decode) checkVersion(patched, target);
+  if (read.kind === 'strategic') restoreKind(patched, target);
   const found = [...problems];
   // Decoding may have changed what was patched.
-  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), { deep: target.decode !== undefined }));
+  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), target.decode ? 'all' : touchedBy(read.kind, patch)));
   const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', shown(), why)]);
   let decoded: KubeObject;
   try {
@@ -115,7 +116,7 @@ export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema
   } catch (error) {
     const why = whyUndecodable(error);
     if (why === undefined) throw error;
-    throw refuse((read.kind === 'strategic' ? restoreProblem(patched, { kind: 'object', type: () => schema! }) : undefined) ?? why);
+    throw refuse(read.kind === 'strategic' ? restoreWords(patched, schema!, why) : why);
   }
   if (read.mode === 'strict' && found.length > 0) throw refuse(`strict decoding error: ${found.join(', ')}`);
   if (read.mode === 'warn') for (const problem of found) warn(problem);
@@ -143,13 +144,48 @@ function checkVersion(value: unknown, { gvk }: DecodeTarget): void {
   throw statusErrors.invalid({ group: parseApiVersion(apiVersion).group, kind: String(kind), name: String(metadata?.name ?? '') }, [fieldErrors.invalid('apiVersion', apiVersion, `must be ${expected}`)]);
 }
 
-/** As upstream writes what it patched: the fields at the top in the order of their names, with deep those of everything. */
-function jsonText(value: unknown, { deep }: { readonly deep: boolean }): string {
-  return JSON.stringify(inOrder(value, deep));
+/** The result of a strategic merge patch is of the type whatever it says of itself. */
+function restoreKind(value: unknown, { gvk }: DecodeTarget): void {
+  const object = value as KubeObject;
+  if (isNameOrNothing(object.kind)) object.kind = gvk.kind;
+  if (isNameOrNothing(object.apiVersion)) object.apiVersion = apiVersionOf(gvk);
 }
 
-function inOrder(value: unknown, deep: boolean): unknown {
-  if (Array.isArray(value)) return deep ? value.map((item) => inOrder(item, deep)) : value;
+function isNameOrNothing(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === 'string';
+}
+
+/** Objects whose fields are in the order of their names, by the fields that lead to them. */
+type Touched = 'all' | { readonly [field: string]: Touched };
+
+/** Upstream's library writes the fields of what it looked into in the order of their names, the rest as it was. */
+function touchedBy(kind: PatchKind, patch: unknown): Touched {
+  if (kind === 'merge') return isJsonObject(patch) ? touchedByMerge(patch) : {};
+  const touched: Record<string, Touched> = {};
+  for (const operation of Array.isArray(patch) ? patch as unknown[] : []) {
+    for (const pointer of isJsonObject(operation) ? [operation['path'], operation['from']] : []) {
+      let at = touched;
+      for (const token of typeof pointer === 'string' ? pointer.split('/').slice(1, -1) : []) at = (at[token.replaceAll('~1', '/').replaceAll('~0', '~')] ??= {}) as Record<string, Touched>;
+    }
+  }
+  return touched;
+}
+
+function touchedByMerge(patch: JsonObject): Touched {
+  return Object.fromEntries(Object.entries(patch).filter(([, inner]) => isJsonObject(inner)).map(([name, inner]) => [name, touchedByMerge(inner as JsonObject)]));
+}
+
+function jsonText(value: unknown, touched: Touched): string {
+  return JSON.stringify(inOrder(value, touched));
+}
+
+function inOrder(value: unknown, touched: Touched | undefined): unknown {
+  if (touched === undefined) return value;
+  const below = (name: string): Touched | undefined => {
+    if (touched === 'all') return touched;
+    return Object.hasOwn(touched, name) ? touched[name] : undefined;
+  };
+  if (Array.isArray(value)) return value.map((item, at) => inOrder(item, below(String(at))));
   if (!isJsonObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([name, inner]) => [name, deep ? inOrder(inner, deep) : inner]));
+  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([name, inner]) => [name, inOrder(inner, below(name))]));
 }

@@ -25,7 +25,7 @@ export function checkTypedPatch(config: KubeObject, schema: ObjectSchema): void 
 }
 
 /** As upstream names an object in such messages: '<namespace>/<name>; apps/v1, Kind=Deployment', with what the configuration says. */
-function describe({ apiVersion = '', kind = '', metadata }: KubeObject): string {
+export function describe({ apiVersion = '', kind = '', metadata }: KubeObject): string {
   const { namespace, name } = (isJsonObject(metadata) ? metadata : {}) as { namespace?: unknown; name?: unknown };
   const { group, version } = parseApiVersion(apiVersion);
   return `${typeof namespace === 'string' ? namespace : ''}/${typeof name === 'string' ? name : ''}; ${group}/${version}, Kind=${kind}`;

@@ -176,13 +176,16 @@ function isBare(value: unknown): boolean {
   return value === undefined || value === null || (Array.isArray(value) ? value.length === 0 : typeof value === 'object' && Object.keys(value).length === 0);
 }
 
-/** The configuration laid over what is there: leaves replace, maps and keyed lists merge. null is a value: what it comes to is for the type to say. */
+/**
+ * The configuration laid over what is there: leaves replace, maps and keyed lists merge. null is a value, which the type says the meaning of;
+ * of a map or keyed list it is the empty one, which adds nothing.
+ */
 export function mergeValues(live: unknown, config: unknown, schema: ValueSchema): unknown {
   return merge(live, config, { schema, isNamed: true, atomic: false });
 }
 
 function merge(live: unknown, config: unknown, place: FieldPlace): unknown {
-  if (config === undefined) return live;
+  if (config === undefined || (config === null && !isBare(live) && childShape(live, place).kind !== 'leaf')) return live;
   const shape = childShape(config, place);
   if (isNothing(live) || shape.kind === 'leaf' || childShape(live, place).kind !== shape.kind) return config;
   if (shape.kind === 'items') return mergeItems(itemsOf(live as unknown[], shape.schema), itemsOf(config as unknown[], shape.schema), shape.schema.items);

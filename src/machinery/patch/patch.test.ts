@@ -6,6 +6,7 @@ import { jsonEqual, type JsonObject } from '../json.ts';
 import type { FieldSchema, ObjectSchema, ValueSchema } from '../schema.ts';
 import { applyJsonPatch, inapplicable, InapplicableError } from './json-patch.ts';
 import { applyMergePatch, createMergePatch } from './merge-patch.ts';
+import { restoreWords } from './restore.ts';
 import { applyStrategicMergePatch, createStrategicMergePatch } from './strategic-merge.ts';
 
 function code(run: () => unknown): number {
@@ -153,4 +154,15 @@ test('a strategic merge patch made from two objects turns one into the other', (
     const patched = applyStrategicMergePatch(podSpec, from, createStrategicMergePatch(podSpec, from, to));
     assert.deepEqual(JSON.parse(JSON.stringify(patched)), JSON.parse(JSON.stringify(to)));
   }), { numRuns: 1000 });
+});
+
+test('what is none of its type is said in the converter\'s words, the first place in the order of the structure', () => {
+  const scalar = (type: 'int32' | 'bool' | 'double'): ValueSchema => ({ kind: 'scalar', type });
+  const structure = schema('x.v1.All', [{ name: 'b', number: 2, value: scalar('int32') }, { name: 'a', number: 3, value: scalar('bool') }, { name: 'd', number: 4, value: scalar('double') }, { name: 's', number: 1 }, { name: 'm', number: 5, value: { kind: 'map', values: text } }, { name: 'o', number: 6, value: { kind: 'object', type: () => envVar } }, { name: 'l', number: 7, value: { kind: 'list', items: text, listType: 'atomic' } }]);
+  const cases: [object, string][] = [
+    [{ a: 'x', b: 'x' }, 'unrecognized type: int32'], [{ b: 1.5 }, 'cannot convert float64 to int32'], [{ b: 2 }, 'why'], [{ d: 2 }, 'why'], [{ a: 1 }, 'unrecognized type: bool'], [{ s: 1 }, 'cannot convert int64 to string'], [{ s: true }, 'unrecognized type: string'],
+    [{ m: [] }, 'cannot restore map from slice'], [{ m: { k: 1 } }, 'cannot convert int64 to string'], [{ o: 'x' }, 'cannot restore struct from: string'], [{ l: 'x' }, 'cannot restore slice from string'], [{ l: null, o: { name: {} } }, 'unrecognized type: string'],
+  ];
+  for (const [value, words] of cases) assert.equal(restoreWords(value, structure, 'why'), words, JSON.stringify(value));
+  assert.equal(restoreWords({}, structure, 'illegal base64 data at input byte 0'), 'error decoding from json: illegal base64 data at input byte 0');
 });

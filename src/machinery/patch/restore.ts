@@ -6,8 +6,13 @@
 import { isJsonObject } from '../json.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 
+/** The converter's words for what the JSON decoder says of the same value: why. */
+export function restoreWords(value: unknown, schema: ObjectSchema, why: string): string {
+  return restoreProblem(value, { kind: 'object', type: () => schema }) ?? (why.startsWith('illegal base64 data') ? `error decoding from json: ${why}` : why);
+}
+
 /** undefined: nothing that this knows of. Values that read themselves (times, quantities) are not looked at. */
-export function restoreProblem(value: unknown, schema: ValueSchema): string | undefined {
+function restoreProblem(value: unknown, schema: ValueSchema): string | undefined {
   if (value === null || value === undefined) return undefined;
   switch (schema.kind) {
     case 'scalar': return scalarProblem(value, schema.type);
