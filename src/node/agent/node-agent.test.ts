@@ -319,6 +319,27 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal(await readFile(out, 'utf8'), 'post-start\npre-stop\nmain-ended\nside-ended\n');
   });
 
+  test('a rule begins all containers of a pod anew, init containers too; what they write too much evicts it', async () => {
+    const rules = [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }];
+    await create('anew', {
+      restartPolicy: 'Never', volumes: [{ name: 'out', emptyDir: { sizeLimit: '1Mi' } }],
+      initContainers: [{ name: 'first', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['true'] }],
+      containers: [
+        { command: ['sh', '-c', `if [ -f /out/begun ]; then ${RUN_ON}; fi; touch /out/begun; exit 42`], volumeMounts: [{ name: 'out', mountPath: '/out' }], restartPolicy: 'Never', restartPolicyRules: rules },
+        { command: ['sh', '-c', RUN_ON] },
+      ],
+    });
+    const all = ({ initContainerStatuses = [], containerStatuses = [] }: PodStatus): ContainerStatus[] => [...initContainerStatuses, ...containerStatuses];
+    const status = await until('anew', (now) => all(now).every(({ restartCount }) => restartCount === 1) && conditionOf(now, 'Ready') === 'True');
+    assert.deepEqual(all(status).map(({ lastState }) => lastState?.terminated?.exitCode), [0, 42, 137]);
+    assert.equal(conditionOf(status, 'AllContainersRestarting'), 'False');
+    const { metadata } = (await get('anew'))!;
+    await writeFile(join(dir, 'kubelet', 'pods', metadata!.uid!, 'volumes', 'kubernetes.io~empty-dir', 'out', 'much'), Buffer.alloc(2 * 1024 * 1024, 1));
+    const evicted = await until('anew', ({ phase }) => phase === 'Failed');
+    assert.deepEqual([evicted.reason, evicted.message], ['Evicted', 'Usage of EmptyDir volume "out" exceeds the limit "1Mi". ']);
+    await remove('anew', 0);
+  });
+
   test('the kubelet API: logs, pods, stats, and who may ask', async () => {
     await create('talking', { containers: [{ command: ['sh', '-c', `for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo err >&2; ${RUN_ON}`] }] });
     await until('talking', (status) => conditionOf(status, 'Ready') === 'True');

@@ -397,10 +397,10 @@ export class PodWorker {
     if (container) await stopContainer(this.#parts, { pod: this.#pod, runtime, container, graceSeconds, message: 'FailedPostStartHook' });
   }
 
-  /** The run before the present one stays, for `kubectl logs --previous`. */
+  /** The run before the newest one stays, for `kubectl logs --previous` and the last state; the newest may have ended already. */
   async #removeOldRuns(name: string): Promise<void> {
     const { containers } = await this.#parts.view.pod(this.uid);
-    const dead = containers.filter((container) => container.name === name && container.phase === 'exited').slice(1);
+    const dead = containers.filter((container) => container.name === name).slice(2).filter(({ phase }) => phase === 'exited');
     for (const { id, logPath } of dead) {
       await this.#parts.cri.removeContainer({ containerId: id }).catch(() => {});
       if (logPath) await rm(logPath, { force: true });
