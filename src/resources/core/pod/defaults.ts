@@ -58,11 +58,12 @@ export function defaultPodTemplate(template: PodTemplateSpec | undefined): void 
   defaultPodSpec((template.spec ??= { containers: [] }));
 }
 
+/** In the order in which upstream declares the fields, so that they are written in it where nothing stands between. */
 export function defaultPodSpec(spec: PodSpec): void {
-  spec.dnsPolicy ||= 'ClusterFirst';
   spec.restartPolicy ||= 'Always';
-  spec.securityContext ??= {};
   spec.terminationGracePeriodSeconds ??= 30;
+  spec.dnsPolicy ||= 'ClusterFirst';
+  spec.securityContext ??= {};
   spec.schedulerName ||= 'default-scheduler';
   if (spec.serviceAccountName === undefined ? spec.serviceAccount !== undefined : spec.serviceAccount !== spec.serviceAccountName) syncServiceAccount(spec);
   if (spec.containers) for (const container of spec.containers) defaultContainer(container);
@@ -80,10 +81,10 @@ function syncServiceAccount(spec: PodSpec): void {
 }
 
 function defaultContainer(container: Container | EphemeralContainer): void {
-  container.imagePullPolicy ||= pullsLatest(container.image) ? 'Always' : 'IfNotPresent';
+  container.resources ??= {};
   container.terminationMessagePath ||= '/dev/termination-log';
   container.terminationMessagePolicy ||= 'File';
-  container.resources ??= {};
+  container.imagePullPolicy ||= pullsLatest(container.image) ? 'Always' : 'IfNotPresent';
   roundUp(container.resources.limits);
   roundUp(container.resources.requests);
   if (container.ports) for (const port of container.ports) port.protocol ||= 'TCP';
