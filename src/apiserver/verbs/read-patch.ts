@@ -11,7 +11,7 @@ import { applyJsonPatch, inapplicable, InapplicableError } from '#machinery/patc
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { restoreWords } from '#machinery/patch/restore.ts';
 import { applyStrategicMergePatch } from '#machinery/patch/strategic-merge.ts';
-import type { ObjectSchema } from '#machinery/schema.ts';
+import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 import { decodeTyped, type DecodeTarget } from '../encode.ts';
 import type { MutationOptions } from './options.ts';
 
@@ -108,7 +108,7 @@ export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema
   if (read.kind === 'strategic') restoreKind(patched, target);
   const found = [...problems];
   // Decoding may have changed what was patched.
-  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), target.decode ? 'all' : touchedBy(read.kind, patch)));
+  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), target.decode ? { touched: 'all' } : { touched: touchedBy(read.kind, patch), schema: { kind: 'object', type: () => target.schema } }));
   const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', shown(), why)]);
   let decoded: KubeObject;
   try {
@@ -175,17 +175,23 @@ function touchedByMerge(patch: JsonObject): Touched {
   return Object.fromEntries(Object.entries(patch).filter(([, inner]) => isJsonObject(inner)).map(([name, inner]) => [name, touchedByMerge(inner as JsonObject)]));
 }
 
-function jsonText(value: unknown, touched: Touched): string {
-  return JSON.stringify(inOrder(value, touched));
+interface Place { readonly touched?: Touched | undefined; readonly schema?: ValueSchema | undefined }
+
+/** What was not looked into is as the type's structure is written. */
+function jsonText(value: unknown, place: Place): string {
+  return JSON.stringify(inOrder(value, place));
 }
 
-function inOrder(value: unknown, touched: Touched | undefined): unknown {
-  if (touched === undefined) return value;
-  const below = (name: string): Touched | undefined => {
-    if (touched === 'all') return touched;
-    return Object.hasOwn(touched, name) ? touched[name] : undefined;
-  };
-  if (Array.isArray(value)) return value.map((item, at) => inOrder(item, below(String(at))));
+function inOrder(value: unknown, { touched, schema }: Place): unknown {
+  if (Array.isArray(value)) return value.map((item, at) => inOrder(item, { touched: touchedIn(touched, String(at)), schema: schema?.kind === 'list' ? schema.items : undefined }));
   if (!isJsonObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).toSorted(([left], [right]) => (left < right ? -1 : 1)).map(([name, inner]) => [name, inOrder(inner, below(name))]));
+  const fields = schema?.kind === 'object' ? schema.type().byName : undefined;
+  const rank = (name: string): number => (touched === undefined ? fields?.get(name)?.number ?? 0 : 0);
+  const names = Object.keys(value).toSorted((left, right) => rank(left) - rank(right) || (left < right ? -1 : 1));
+  return Object.fromEntries(names.map((name) => [name, inOrder(value[name], { touched: touchedIn(touched, name), schema: schema?.kind === 'map' ? schema.values : fields?.get(name)?.value })]));
+}
+
+function touchedIn(touched: Touched | undefined, name: string): Touched | undefined {
+  if (touched === undefined || touched === 'all') return touched;
+  return Object.hasOwn(touched, name) ? touched[name] : undefined;
 }

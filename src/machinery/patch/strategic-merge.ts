@@ -283,7 +283,7 @@ function elementKind(...lists: (readonly unknown[])[]): ElementKind {
   let found: string | undefined;
   for (const item of lists.flat(1)) {
     const type = Array.isArray(item) ? 'list' : item === null ? 'null' : typeof item;
-    if (type === 'list') throw inapplicable(new InapplicableError('lists of lists are not supported'));
+    if (type === 'list' && found === undefined) throw inapplicable(new InapplicableError('lists of lists are not supported'));
     if (type === 'null' || (found !== undefined && found !== type)) throw badPatch(`list element types are not identical: ${goValue(lists)}`);
     found = type;
   }
