@@ -112,4 +112,15 @@ describe('server-side apply', () => {
     assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"f"}}')).status, 400);
     assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"f","managedFields":[{"manager":"x"}]}}')).status, 400);
   });
+
+  it('keeps a list given empty its giver\'s when it is put back as shown', async () => {
+    const path = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
+    const headers = { 'content-type': 'application/json' };
+    const made = await server.request(`POST ${path}`, { body: { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: 'empty' }, addressType: 'IPv4', endpoints: [] }, headers });
+    const fields = made.body.metadata.managedFields[0].fieldsV1;
+    assert.deepEqual([made.body.endpoints, fields['f:endpoints']], [null, {}]);
+    const shown = await server.request(`GET ${path}/empty`);
+    const put = await server.request(`PUT ${path}/empty`, { body: shown.body, headers });
+    assert.deepEqual(put.body.metadata.managedFields[0].fieldsV1, fields);
+  });
 });

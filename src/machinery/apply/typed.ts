@@ -29,12 +29,19 @@ export function isWhole(schema: ValueSchema): boolean {
   return (schema.kind === 'list' && schema.listType === 'atomic') || (schema.kind === 'object' && schema.type().atomic === true);
 }
 
-interface FieldPlace { readonly schema: ValueSchema | undefined; readonly isNamed: boolean; readonly atomic: boolean }
+interface FieldPlace {
+  readonly schema: ValueSchema | undefined;
+  readonly isNamed: boolean;
+  readonly atomic: boolean;
+  /** A list or map of a built-in type: there is no difference between null and nothing. */
+  readonly isNullable?: boolean;
+}
 
 function fieldOf(schema: ValueSchema | undefined, name: string): FieldPlace {
   if (schema?.kind === 'map') return { schema: schema.values, isNamed: false, atomic: false };
   const field = schema?.kind === 'object' ? schema.type().byName.get(name) : undefined;
-  return { schema: field?.value, isNamed: field !== undefined, atomic: field?.atomic === true };
+  const isNullable = field?.number !== undefined && (field.value.kind === 'list' || field.value.kind === 'map');
+  return { schema: field?.value, isNamed: field !== undefined, atomic: field?.atomic === true, isNullable };
 }
 
 function childShape(value: unknown, place: FieldPlace): Shape {
@@ -120,6 +127,7 @@ interface Pair { readonly before: unknown; readonly after: unknown; readonly pla
 
 function compareInto({ before, after, place, path }: Pair, comparison: Comparison): void {
   if (before === undefined && after === undefined) return;
+  if (place.isNullable && isNothing(before) && isNothing(after)) return;
   // null is of whatever shape the other one is.
   const left = isNothing(before) ? undefined : childShape(before, place);
   const right = isNothing(after) ? undefined : childShape(after, place);
