@@ -1,7 +1,7 @@
 /** Conversion by webhook: ConversionReview v1 out, objects of the wanted version back, checked to be the same objects. After upstream's webhook converter. */
 import { randomUUID } from 'node:crypto';
 import { errorMessage } from '#stdx/log.ts';
-import { statusErrors } from '#machinery/errors.ts';
+import { StatusError } from '#machinery/errors.ts';
 import { deepEqual, isJsonObject } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import type { CustomResourceDefinition } from '#api/types.ts';
@@ -14,7 +14,7 @@ interface ConversionResponse { readonly uid?: string; readonly convertedObjects?
 
 export type Convert = (objects: readonly KubeObject[], toApiVersion: string) => Promise<KubeObject[]>;
 
-/** Rejects with a StatusError 500 in upstream's words. Objects that are of the version already are not sent. */
+/** Rejects with a StatusError 500 in upstream's words, which give no reason. Objects that are of the version already are not sent. */
 export function createConverter({ spec }: CustomResourceDefinition, { internal }: { readonly internal: InternalApi }): Convert {
   const webhook = spec.conversion?.webhook;
   const reviewVersion = webhook?.conversionReviewVersions.find((version) => version === 'v1' || version === 'v1beta1') ?? 'v1';
@@ -30,7 +30,7 @@ export function createConverter({ spec }: CustomResourceDefinition, { internal }
       return objects.map((object) => (object.apiVersion === toApiVersion ? object : converted.next().value!));
     } catch (error) {
       const { group, version } = parseApiVersion(sent[0]?.apiVersion ?? '');
-      throw statusErrors.internal(`conversion webhook for ${group}/${version}, Kind=${sent[0]?.kind ?? ''} failed: ${errorMessage(error)}`);
+      throw new StatusError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', code: 500, message: `conversion webhook for ${group}/${version}, Kind=${sent[0]?.kind ?? ''} failed: ${errorMessage(error)}` });
     }
   };
 }

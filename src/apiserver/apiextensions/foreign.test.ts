@@ -179,7 +179,7 @@ describe('a conversion webhook', () => {
     const answer = await make('v1', 'refused', { hostPort: 'x:1' });
     fails = '';
     assert.equal(answer.status, 500);
-    assert.equal(answer.body.message, 'Internal error occurred: conversion webhook for hook.example.com/v1, Kind=Host failed: cannot do that');
+    assert.equal(answer.body.message, 'conversion webhook for hook.example.com/v1, Kind=Host failed: cannot do that');
   });
 
   test('is not asked again for what it answered', async () => {

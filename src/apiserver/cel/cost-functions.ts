@@ -1,6 +1,6 @@
 /** What calls of functions may cost at most, and how large is what they make: by name, as upstream's environment has them. */
 import { bounded, fixed, productOfSizes, sumOfSizes, times, TRAVERSAL, UNBOUNDED, type Call, type Estimator, type Size } from './cost.ts';
-import { LINEAR_MATCHES } from './library.ts';
+import { LINEAR_MATCHES } from './syntax-errors.ts';
 import type { SyntaxNode } from './syntax.ts';
 
 /** size: undefined where it is that of the call's type. */

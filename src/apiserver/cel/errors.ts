@@ -1,6 +1,6 @@
 /** What goes wrong with expressions, in the words cel-go has for it. */
 import type { Environment } from '@marcbachmann/cel-js';
-import { syntaxWording } from './syntax-errors.ts';
+import { LINEAR_MATCHES, syntaxWording } from './syntax-errors.ts';
 
 /** The expression is no expression of what it may use; the message shows the place. */
 export class CelCompileError extends Error {
@@ -74,6 +74,7 @@ function wording({ code, text, env, node, at }: Wording): string {
     case 'no_such_overload': return operatorWording(name) ?? text;
     case 'no_matching_overload': return functionWording(text, { env, node }) ?? text;
     case 'cannot_index_type': return text.replace(/^Cannot index type '(.+)'$/, (_, type: string) => `type '${upstreamType(type)}' does not support field selection`);
+    case 'invalid_macro_argument': return text.replace('has() invalid argument', 'invalid argument to has() macro');
     case 'incompatible_ternary_branches': return text.replace(/^.* got '(.+)' and '(.+)'$/, (_, yes: string, no: string) => `found no matching overload for '_?_:_' applied to '(bool, ${upstreamType(yes)}, ${upstreamType(no)})'`);
     default: return text.replace(/^Expression of type '(.+)' cannot be range of a comprehension \(must be list, map, or dynamic\)\.$/, (_, type: string) => `expression of type '${upstreamType(type)}' cannot be range of a comprehension (must be list, map, or dynamic)`);
   }
@@ -91,9 +92,9 @@ function operatorWording(applied: string): string | undefined {
 }
 
 function functionWording(text: string, { env, node }: Pick<Wording, 'env' | 'node'>): string | undefined {
-  const [, receiver, name = '', args] = /'(?:(.+)\.)?(\w+)\((.*)\)'$/.exec(text) ?? [];
+  const [, receiver, name = '', args] = /'(?:(.+)\.)?(\w+)\((.*)\)'$/.exec(text.replace(LINEAR_MATCHES, 'matches')) ?? [];
   if (args === undefined) return undefined;
-  if (env && !env.getDefinitions().functions.some((known) => known.name === name)) return undeclared(name);
+  if (env && !env.getDefinitions().functions.some((known) => known.name === name && !known.receiverType?.endsWith('.Namespace'))) return undeclared(name);
   // The evaluator tells a list's kind alone.
   const type = node?.op === 'rcall' ? (node.args as readonly [string, ErrorNode])[1].checkedType?.name ?? receiver : receiver;
   return `found no matching overload for '${name}' applied to '${type === undefined ? '' : `${upstreamType(type)}.`}(${upstreamType(args)})'`;

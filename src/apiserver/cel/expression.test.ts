@@ -23,7 +23,7 @@ test('values are JSON, in and out', () => {
   for (const [source, expected] of [
     ['object.spec.replicas <= 5', true], ['object.spec.replicas * 2', 6], ['object.spec.ratio + 0.25', 0.75], ['object.metadata.namespace', 'ns'], ['object.spec', object.spec],
     ['object.spec.template.labels.all(k, k == "app")', true], ['has(object.spec.missing)', false], ['object.?spec.?replicas.orValue(1)', 3], ['object.?status.?replicas.orValue(1)', 1], ['object.spec.list[2] == null', true],
-    ['{"a": [1, 2.5, "x"], "b": {"c": true}}', { a: [1, 2.5, 'x'], b: { c: true } }], ['object.spec.list.map(x, string(type(x) == int))', ['true', 'false', 'false']], ['duration("90s")', '90s'], ['timestamp("2026-01-02T03:04:05Z")', '2026-01-02T03:04:05Z'],
+    ['{"a": dyn([1, dyn(2.5), dyn("x")]), "b": dyn({"c": true})}', { a: [1, 2.5, 'x'], b: { c: true } }], ['object.spec.list.map(x, string(type(x) == int))', ['true', 'false', 'false']], ['duration("90s")', '90s'], ['timestamp("2026-01-02T03:04:05Z")', '2026-01-02T03:04:05Z'],
     ['"replicas" in object.spec', true], ['object.spec.template == {"labels": {"app": "web"}}', true], ['size(object.spec)', 4], ['params == null', true], ['claims["groups"]', ['a']], ['claims.email_verified', true],
   ] as const) assert.deepEqual(evaluate(source, { object, params: null, name: 'n', claims: { groups: ['a'], email_verified: true } }), expected, source);
 });
@@ -41,6 +41,8 @@ test('what does not compile says where, in cel-go\'s words', () => {
   assert.equal(refusal('[1]', 'list<string>'), 'must evaluate to list(string) but got list(int)');
   assert.equal(refusal('{}', 'list<string>'), 'must evaluate to list(string) but got map(dyn, dyn)');
   assert.match(refusal('[name].sum() > 1'), /found no matching overload for 'sum' applied to 'list\(string\)\.\(\)'/);
+  for (const [source, words] of [['[1, name]', "1:5: expected type 'int' but found 'string'"], ['{"a": 1, "b": "x"}', "1:15: expected type 'int' but found 'string'"], ['timestamp("x")', '1:11: invalid timestamp argument'], ['duration("x")', '1:10: invalid duration argument'], ['name.quote()', "1:11: undeclared reference to 'quote'"], ['name.json()', "1:10: undeclared reference to 'json'"]] as const) assert.ok(refusal(source).includes(words), refusal(source));
+  assert.equal(refusal('"%s %d".format([name, 1])', 'string') + refusal('string(timestamp("2020-01-01T00:00:00Z"))', 'string'), '');
   assert.match(refusal('name.x'), /1:5: type 'string' does not support field selection/);
   for (const [source, words] of [['name +', "mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-'"], ['size(name', "missing ')' at '<EOF>'"], ['name.', "no viable alternative at input '.'"], ['true ? 1', "mismatched input '<EOF>' expecting ':'"], ['name)', "extraneous input ')' expecting <EOF>"]] as const) assert.ok(refusal(source).includes(`Syntax error: ${words}`), source);
 });

@@ -18,6 +18,7 @@ import { misplacedType, rewriteConstruction, type Rewritten } from './constructi
 import { estimateCost, type SizeOf } from './cost.ts';
 import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording, upstreamType } from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
+import { checkLiterals } from './literals.ts';
 import { compileSeconds, evaluateSeconds } from './metrics.ts';
 import { countSteps, prepare, rootOf, type Allowed, type SyntaxNode } from './syntax.ts';
 import { CelTypes } from './types.ts';
@@ -115,6 +116,7 @@ function checkedBy(environment: Environment, { rewritten, origin: { source, allo
     prepare(rootOf(parsed), allowed);
     const checked = parsed.check();
     if (!checked.valid) throw checked.error ?? new Error('does not check');
+    checkLiterals(rootOf(parsed));
     return { parsed, type: checked.type ?? 'dyn' };
   } catch (error) {
     throw new CelCompileError(describeError(error, rewritten.source, { env: environment, original: { text: source, at: rewritten.at } }), { cause: error });

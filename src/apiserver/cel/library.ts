@@ -18,6 +18,7 @@ import { addConstruction } from './construction.ts';
 import { equalValues, textOf } from './equality.ts';
 import { checkOrdered, compareOrdered } from './order.ts';
 import { Semver } from './semver.ts';
+import { LINEAR_MATCHES } from './syntax-errors.ts';
 
 /** Values of the library's own types. */
 export class CelIP { readonly address: IPAddress; constructor(address: IPAddress) { this.address = address; } }
@@ -31,8 +32,6 @@ class ListsNamespace {}
 class FormatNamespace {}
 class IpNamespace {}
 
-/** Rewritten to before the check: the evaluator's own matches() is not linear. */
-export const LINEAR_MATCHES = 'matchesInLinearTime';
 
 /** What only some expressions may use. */
 export interface LibraryOptions {
@@ -86,6 +85,8 @@ function makeLibrary(): Environment {
   add('list<optional<A>>.unwrapOpt(): list<A>', present);
   add('OptionalNamespace.unwrap(list<optional<A>>): list<A>', (_: unknown, list: readonly Optional[]) => present(list));
   add('OptionalNamespace.ofNonZeroValue(A): optional<A>', (_: unknown, value: unknown) => (isZero(value) ? Optional.none() : Optional.of(value)));
+  add('string(google.protobuf.Timestamp): string', textOf);
+  add('string(google.protobuf.Duration): string', textOf);
   // Values that are times and durations already.
   add('duration(google.protobuf.Duration): google.protobuf.Duration', (value: unknown) => value);
   add('timestamp(google.protobuf.Timestamp): google.protobuf.Timestamp', (value: unknown) => value);

@@ -14,6 +14,7 @@ import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } f
 import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from './declared-sizes.ts';
 import { describeError, runtimeMessage } from './errors.ts';
 import { UNORDERED_EQUALS, UNORDERED_JOIN } from './library.ts';
+import { checkLiterals } from './literals.ts';
 import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from './syntax.ts';
 import { CelTypes, escapeName, type CelType } from './types.ts';
 
@@ -211,6 +212,7 @@ function compileText(text: string, { node, isRoot, environments: { checking, eva
   try {
     const checked = parsedBy(checking, text), { valid, error, type } = checked.check(), root = rootOf(checked);
     if (!valid) return failed(error);
+    checkLiterals(root);
     if (type !== wants) return wants === 'bool' ? 'cel expression must evaluate to a bool' : 'messageExpression must evaluate to a string';
     const estimator = new Estimator(declaredSizes(node, { isRoot })), cost = estimator.cost(root);
     const unordered = nodesOf(root).flatMap((part, i) => unorderedOf(part, { estimator, node, isRoot, i }) ?? []);

@@ -1,5 +1,8 @@
 /** The evaluator's syntax errors in the words that cel-go's parser has for them, as far as one error tells what the parser met. */
 
+/** What matches() is rewritten to before the check, since the evaluator's own is not linear; no author has written it. */
+export const LINEAR_MATCHES = 'matchesInLinearTime';
+
 const BEGINNINGS = "'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const SIGNS: Readonly<Record<string, string>> = { RPAREN: ')', RBRACKET: ']', RBRACE: '}', COLON: ':' };
 

@@ -2,7 +2,8 @@
 import { TypeError as CelTypeError, type ParseResult } from '@marcbachmann/cel-js';
 import { charge, TOTAL_LIMIT, traversal } from './budget.ts';
 import { equalValues } from './equality.ts';
-import { compiledPattern, LINEAR_MATCHES } from './library.ts';
+import { compiledPattern } from './library.ts';
+import { LINEAR_MATCHES } from './syntax-errors.ts';
 
 /** What is used of the evaluator's nodes; args by op as its documentation has them. */
 export interface SyntaxNode {
@@ -50,7 +51,7 @@ export interface Allowed {
 /** Before the check: regular expressions run in linear time, fields that has() asks for are checked, and what is no CEL is refused. */
 export function prepare(node: SyntaxNode, allowed: Allowed = {}): void {
   const isMember = node.op === 'rcall', name = isMember || node.op === 'call' ? (node.args as string[])[0] : undefined;
-  if (isMember && FOREIGN.has(name!)) throw unknown('function', { name: name!, node });
+  if (isMember && FOREIGN.has(name!)) throw unknown('function', { name: name!, node: placedAtCall(node, name!) });
   if (isMember && name === 'bind' && !allowed.binds) refuseBind(node);
   if ((isMember || node.op === 'call') && name === 'matches') {
     requirePattern(childrenOf(node).at(-1));
@@ -63,6 +64,14 @@ export function prepare(node: SyntaxNode, allowed: Allowed = {}): void {
 function unknown(what: string, { name, node }: { readonly name: string; readonly node: SyntaxNode }): Error {
   return new CelTypeError({ code: 'unknown_variable', message: `Unknown ${what}: ${name}`, node } as never);
 }
+
+/** Where the arguments begin. */
+function placedAtCall(node: SyntaxNode, name: string): SyntaxNode {
+  const { end, input } = node as SyntaxNode & Placed, receiver = (node.args as (SyntaxNode & Placed)[])[1]!;
+  return { start: input.indexOf('(', input.indexOf(name, receiver.end)), end, input } as unknown as SyntaxNode;
+}
+
+interface Placed { readonly start: number; readonly end: number; readonly input: string }
 
 function refuseBind({ args }: SyntaxNode): void {
   const receiver = (args as SyntaxNode[])[1]!;
@@ -86,13 +95,14 @@ function checkPresence(node: SyntaxNode): void {
 }
 
 function isOf(error: unknown, field: SyntaxNode): boolean {
-  return (error as { code?: string }).code === 'no_such_key' && (error as { node?: unknown }).node === field;
+  const { code = '', node } = error as { readonly code?: string; readonly node?: unknown };
+  return (code === 'no_such_key' || code === 'cannot_index_type') && node === field;
 }
 
 /** cel-go tells the place of the parenthesis. */
 function missingIn(node: SyntaxNode, { field, error }: { readonly field: SyntaxNode; readonly error: unknown }): Error {
-  const { start, end, input } = node as SyntaxNode & { start: number; end: number; input: string };
-  return new CelTypeError({ code: 'no_such_key', message: `No such key: ${(field.args as unknown[])[1] as string}`, node: { start: start + 'has('.length, end, input }, cause: error } as never);
+  const { start, end, input } = node as SyntaxNode & Placed, { code, summary } = error as { readonly code: string; readonly summary: string };
+  return new CelTypeError({ code, message: summary, node: { op: field.op, start: start + 'has('.length, end, input }, cause: error } as never);
 }
 
 /** A pattern that stands in the expression is looked at before it is ever used. */

@@ -53,14 +53,14 @@ test('an external name is called under the Service\'s own name', async () => {
 });
 
 test('a Service that leads nowhere says so', async () => {
-  await assert.rejects(byService(), says(/^service "hook" not found$/));
+  await assert.rejects(byService(), says(/^Post "https:\/\/hook\.ns\.svc:\d+\/\?timeout=\w+": service "hook" not found$/));
   service({ clusterIP: '127.0.0.1', ports: [{ port: 1 }] });
-  await assert.rejects(byService(), says(/^no service port \d+ found for service "hook"$/));
+  await assert.rejects(byService(), says(/: no service port \d+ found for service "hook"$/));
   service({ clusterIP: 'None' });
-  await assert.rejects(byService(), says(/^no endpoints available for service "hook"$/));
+  await assert.rejects(byService(), says(/: no endpoints available for service "hook"$/));
   // Nobody makes the server call itself by a made-up endpoint.
   slice('127.0.0.1');
-  await assert.rejects(byService(), says(/^no endpoints available for service "hook"$/));
+  await assert.rejects(byService(), says(/: no endpoints available for service "hook"$/));
   await assert.rejects(call({}), says(/must have either service or URL/));
 });
 

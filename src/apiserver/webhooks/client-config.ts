@@ -47,7 +47,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSocke
 
 /** Answers the parsed body. Rejects with a ClientConfigError. */
 export async function callClientConfig(config: WebhookClientConfig, call: ClientConfigCall): Promise<unknown> {
-  const target = targetOf(config, call.internal);
+  const target = targetOf(config, call);
   const bytes = Buffer.from(JSON.stringify(call.body));
   const ca = config.caBundle ? Buffer.from(config.caBundle, 'base64').toString() : undefined;
   const text = await post(target, { ...call, bytes, ca });
@@ -68,7 +68,7 @@ interface Target {
   readonly serverName: string;
 }
 
-function targetOf({ url, service }: WebhookClientConfig, internal: InternalApi): Target {
+function targetOf({ url, service }: WebhookClientConfig, { internal, timeoutMs }: Pick<ClientConfigCall, 'internal' | 'timeoutMs'>): Target {
   if (url) {
     const parsed = new URL(url);
     const host = parsed.hostname.replace(/^\[|\]$/g, '');
@@ -76,7 +76,13 @@ function targetOf({ url, service }: WebhookClientConfig, internal: InternalApi):
   }
   if (!service) throw new ClientConfigError('webhook configuration must have either service or URL');
   const { namespace, name, port = 443, path = '/' } = service;
-  return { ...addressOf({ namespace, name, port }, internal), path, serverName: `${name}.${namespace}.svc` };
+  const serverName = `${name}.${namespace}.svc`;
+  try {
+    return { ...addressOf({ namespace, name, port }, internal), path, serverName };
+  } catch (error) {
+    if (!(error instanceof ClientConfigError)) throw error;
+    throw new ClientConfigError(`Post ${JSON.stringify(shown({ host: '', port, path, serverName }, timeoutMs))}: ${error.message}`, { cause: error });
+  }
 }
 
 interface ServicePort { readonly namespace: string; readonly name: string; readonly port: number }

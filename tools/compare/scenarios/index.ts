@@ -9,6 +9,7 @@ import { lifecycles } from './lifecycles.ts';
 import { lists } from './lists.ts';
 import { policies } from './policies.ts';
 import { subresources } from './subresources.ts';
+import { validationRules } from './validation-rules.ts';
 import { wire } from './wire.ts';
 
-export const SOURCES: readonly ScenarioSource[] = [documents, wire, lists, apply, lifecycles, subresources, customResources, policies, access, createMutations, updateMutations];
+export const SOURCES: readonly ScenarioSource[] = [documents, wire, lists, apply, lifecycles, subresources, customResources, validationRules, policies, access, createMutations, updateMutations];

@@ -350,7 +350,7 @@ describe('failures', () => {
     assert.match((await bench.createConfigMap('a')).body.message, /Post "[^"]+": dial tcp 127\.0\.0\.1:\d+: connect: connection refused/);
     await bench.server.request(`DELETE ${ADMISSION}/validatingwebhookconfigurations/v`);
     await bench.validating('w', bench.webhook('x', { clientConfig: { service: { namespace: 'default', name: 'nobody' } } }));
-    assert.match((await bench.createConfigMap('a')).body.message, /failed to call webhook: service "nobody" not found/);
+    assert.match((await bench.createConfigMap('a')).body.message, /failed to call webhook: Post "https:\/\/nobody\.default\.svc:443\/\?timeout=10s": service "nobody" not found/);
   });
 
   test('an answer without end is not read to its end', async () => {
