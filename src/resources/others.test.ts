@@ -127,3 +127,11 @@ test('ages', () => {
   ];
   for (const [seconds, text] of cases) assert.equal(humanDuration(seconds * 1000), text, String(seconds));
 });
+
+for (const path of ['networking.k8s.io/servicecidrs', 'admissionregistration.k8s.io/validatingadmissionpolicies', 'storagemigration.k8s.io/storageversionmigrations']) {
+  test(`${path}: writes of the status leave labels alone`, () => {
+    const stored = { metadata: { name: 'x', labels: { a: 'b' }, generation: 1 }, spec: {} };
+    const { object } = update<KubeObject>(path, stored as KubeObject, (next) => { next.metadata!.labels = { c: 'd' }; next['status'] = { conditions: [] }; }, 'status');
+    assert.deepEqual([object.metadata, object['status']], [stored.metadata, { conditions: [] }]);
+  });
+}

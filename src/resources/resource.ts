@@ -9,7 +9,7 @@ import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/objec
 import { builtinResources, stabilityOf, type ResourceFacts, type Stability } from '#api/resources.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
-import { bumpGeneration, keepAllButStatus, keepField, metaOf, startGeneration } from './strategy.ts';
+import { bumpGeneration, keepAllButStatus, keepField, keepMetadata, metaOf, startGeneration } from './strategy.ts';
 import { GENERIC_TABLE } from './tables.ts';
 
 export interface ServedSubresource {
@@ -103,7 +103,7 @@ export function buildResource(behaviour: ResourceBehaviour): Resource {
     applyDefaults: behaviour.applyDefaults ?? nothing,
     prepareForCreate: behaviour.prepareForCreate ?? ((object) => genericCreate(object, hasStatus)),
     prepareForUpdate: behaviour.prepareForUpdate ?? ((next, previous) => genericUpdate(next, previous, hasStatus)),
-    prepareForStatusUpdate: behaviour.status?.prepareForUpdate ?? genericStatusUpdate,
+    prepareForStatusUpdate: behaviour.status?.prepareForUpdate ?? (behaviour.written?.['status']?.without?.includes('metadata') ? statusUpdateAlone : genericStatusUpdate),
     validate: behaviour.validate ?? (() => NO_ERRORS),
     validateUpdate: behaviour.validateUpdate ?? ((next, _previous, context) => behaviour.validate?.(next, context) ?? NO_ERRORS),
     validateStatusUpdate: behaviour.status?.validateUpdate ?? (() => NO_ERRORS),
@@ -158,6 +158,12 @@ function genericUpdate(next: KubeObject, previous: KubeObject, hasStatus: boolea
 }
 
 /** Upstream's status strategies put the stored desired state back and let metadata that clients may write pass. */
+/** Of what writes of the status leave as it is, metadata too. */
+function statusUpdateAlone(next: KubeObject, previous: KubeObject): void {
+  genericStatusUpdate(next, previous);
+  keepMetadata(next, previous);
+}
+
 function genericStatusUpdate(next: KubeObject, previous: KubeObject): void {
   keepAllButStatus(next, previous);
   const generation = previous.metadata?.generation;

@@ -4,7 +4,7 @@ import { validateCIDR } from '#machinery/names.ts';
 import { checkImmutable, IMMUTABLE, isDualStack } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { keepAllButStatus, keepField } from '../strategy.ts';
+import { keepField } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
 
 const PATH = SPEC.child('cidrs');
@@ -31,7 +31,6 @@ export const servicecidrs = defineResource<ServiceCIDR>({
     } else checkImmutable(after, before, PATH, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus },
   table: { columns: columns('Name', 'CIDRs', 'Age'), row: (object, context) => [nameOf(object), (object.spec?.cidrs ?? []).join(','), ageOf(object, context)] },
 });
 
