@@ -55,6 +55,17 @@ test('more: the pod first; less: the containers first', async () => {
   assert.deepEqual(events, ['ResizeStarted', 'ResizeCompleted', 'ResizeStarted', 'ResizeCompleted']);
 });
 
+test('an init container too, while it runs', async () => {
+  const { parts, done } = node();
+  const withInit = (resources: ResourceRequirements): Pod => ({ ...podOf(amounts('20m', '30Mi')), spec: { initContainers: [{ name: 'i', resources }], containers: [{ name: 'c', resources: amounts('20m', '30Mi') }] } });
+  const resize = new PodResize(parts, withInit(amounts('20m', '30Mi')));
+  resize.started('i');
+  const desired = withInit(amounts('30m', '40Mi'));
+  assert.equal(resize.consider(desired), true);
+  await resize.actuate(resize.allocated(desired), { ...RUNTIME, containers: [{ id: 'id', name: 'i', phase: 'running' } as RuntimeContainer] });
+  assert.deepEqual([done.includes('container 3000 40'), resize.actual('i')], [true, amounts('30m', '40Mi')]);
+});
+
 test('without room it waits, runs with what it has, and goes on when there is room', () => {
   let refusal: ResizeRefusal | undefined = { reason: 'Deferred', message: 'not now' };
   const { parts } = node({ refusal: () => refusal });

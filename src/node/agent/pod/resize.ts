@@ -13,7 +13,6 @@ import { linuxResources, podCgroup, type PodCgroup } from '../config/resources.t
 import { runtimeErrorText } from '../cri-text.ts';
 import { latestContainer, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import type { AgentParts } from './parts.ts';
-import { isSidecar } from './restart-policy.ts';
 
 /** By container name; '' is the pod's own. */
 type Resources = ReadonlyMap<string, ResourceRequirements>;
@@ -192,8 +191,9 @@ interface Change {
   readonly replace: boolean;
 }
 
+/** Init containers too, while they run. */
 function resizable({ spec }: Pod): Container[] {
-  return [...(spec?.initContainers ?? []).filter(isSidecar), ...spec?.containers ?? []];
+  return [...spec?.initContainers ?? [], ...spec?.containers ?? []];
 }
 
 function resourcesOf({ spec }: Pod): Map<string, ResourceRequirements> {
