@@ -13,6 +13,8 @@ interface Plan {
   readonly element: string;
   readonly value: ValueSchema;
   readonly atomic: boolean;
+  /** Of a built-in type, where a list or map that is shown as null is one that nobody gave. */
+  readonly isTyped: boolean;
 }
 
 /** In the order in which FieldsV1 writes them. */
@@ -23,7 +25,7 @@ const blanks = new WeakMap<ObjectSchema, JsonObject>();
 function plansOf(schema: ObjectSchema): readonly Plan[] {
   let known = plans.get(schema);
   if (!known) {
-    known = schema.fields.map(({ name, value, atomic }) => ({ name, element: `f:${name}`, value, atomic: atomic === true })).toSorted((left, right) => (left.element < right.element ? -1 : 1));
+    known = schema.fields.map(({ name, value, atomic, number }) => ({ name, element: `f:${name}`, value, atomic: atomic === true, isTyped: number !== undefined })).toSorted((left, right) => (left.element < right.element ? -1 : 1));
     plans.set(schema, known);
   }
   return known;
@@ -63,12 +65,13 @@ export function fieldsOfNew(schema: ObjectSchema, object: object, excluded: read
   const given = object as JsonObject;
   const fields: JsonObject = {};
   const blank = blankOf(schema);
-  for (const { name, element, value, atomic } of plansOf(schema)) {
+  for (const plan of plansOf(schema)) {
+    const { name, element, value } = plan;
     const inner = given[name];
     if (inner === undefined || excluded.includes(name) || isUnmanaged(name)) continue;
     const found = name === 'metadata' && value.kind === 'object'
       ? metadataFields(inner as JsonObject, value.type(), blank[name])
-      : compared(inner, blank[name], { value, atomic });
+      : compared(inner, blank[name], plan);
     if (found) fields[element] = found;
   }
   if (schema.open === true) addUnknown(given, { schema, fields, excluded });
@@ -78,10 +81,11 @@ export function fieldsOfNew(schema: ObjectSchema, object: object, excluded: read
 function metadataFields(metadata: JsonObject, schema: ObjectSchema, blank: unknown): JsonObject | undefined {
   const fields: JsonObject = {};
   let any = false;
-  for (const { name, element, value, atomic } of plansOf(schema)) {
+  for (const plan of plansOf(schema)) {
+    const { name, element } = plan;
     const inner = metadata[name];
     if (inner === undefined || isUnmanaged('metadata', name)) continue;
-    const found = compared(inner, isJsonObject(blank) ? blank[name] : undefined, { value, atomic });
+    const found = compared(inner, isJsonObject(blank) ? blank[name] : undefined, plan);
     if (!found) continue;
     fields[element] = found;
     any = true;
@@ -90,7 +94,8 @@ function metadataFields(metadata: JsonObject, schema: ObjectSchema, blank: unkno
 }
 
 /** undefined: no more than what was there before. */
-function compared(after: unknown, before: unknown, { value, atomic }: { readonly value: ValueSchema; readonly atomic: boolean }): JsonObject | undefined {
+function compared(after: unknown, before: unknown, { value, atomic, isTyped }: Plan): JsonObject | undefined {
+  if (after === null && isTyped && (value.kind === 'list' || value.kind === 'map')) return undefined;
   if (before === undefined) return newFields(after, value, atomic);
   const isStruct = !atomic && value.kind === 'object' && isJsonObject(before) && isJsonObject(after) && value.type().atomic !== true;
   if (!isStruct) {
