@@ -15,10 +15,10 @@ import type { AuditSink, RequestContext, ServerCore } from './context.ts';
 import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
 import { refusal } from './authz/forbidden.ts';
-import { isLongRunning, isMutating } from './flowcontrol/limiter.ts';
+import { isLongRunning, isMutating, Overloaded } from './flowcontrol/limiter.ts';
 import { labelsOf } from './request-labels.ts';
 import { parseRequestInfo } from './request-info.ts';
-import { compressed, errorResponse, statusOf } from './respond.ts';
+import { compressed, errorResponse, statusOf, textResponse } from './respond.ts';
 import { handleResource, upgradeResource } from './verbs/dispatch.ts';
 import { warn } from './warnings.ts';
 
@@ -57,7 +57,7 @@ export function createHandler(core: ServerCore): ApiHandler {
     } catch (error) {
       const status = statusFor(error, { core, context });
       if (core.audit && context) await auditFailure(context, { audit: core.audit, status, error });
-      response = errorResponse(status, request);
+      response = refusalOf(error, { status, request });
       if (response.status === 401 && core.authenticator.challenges?.length) response.headers['www-authenticate'] = core.authenticator.challenges.join(', ');
     }
     if (context) giveBack(context, response, core);
@@ -78,6 +78,12 @@ async function run(context: RequestContext, core: ServerCore): Promise<ApiRespon
 async function auditFailure(context: RequestContext, { audit, status, error }: { readonly audit: AuditSink; readonly status: Status; readonly error: unknown }): Promise<void> {
   if (context.audit) context.audit.failed(status, { unexpected: statusOf(error) === undefined });
   else if (context.user === NOBODY && status.code === 401) await audit.unauthenticated(context, status);
+}
+
+function refusalOf(error: unknown, { status, request }: { readonly status: Status; readonly request: ApiRequest }): ApiResponse {
+  if (!(error instanceof Overloaded)) return errorResponse(status, request);
+  const response = textResponse(status.code, `${status.message}\n`);
+  return { ...response, headers: { ...response.headers, 'retry-after': String(status.details?.retryAfterSeconds ?? 1) } };
 }
 
 function statusFor(error: unknown, { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined }): Status {
@@ -256,7 +262,7 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
     };
     upgrade().catch(async (error: unknown) => {
       const status = statusFor(error, { core, context });
-      const response = errorResponse(status, request);
+      const response = refusalOf(error, { status, request });
       refuseUpgrade(socket, response);
       if (core.audit) await auditFailure(context, { audit: core.audit, status, error });
       await context.audit?.answered(response);

@@ -151,7 +151,7 @@ test('a flood is refused with 429 and Retry-After once its queues are full; the 
   for (const { metadata } of (await server.request(`GET ${FLOW}/flowschemas`)).body.items as Schema[]) await until(async () => (await danglingOf(server, metadata.name)) === 'False');
   const get = (name: string): ReturnType<TestServer['request']> => server.request('GET /api/v1/namespaces/default', { user: { name, groups: ['system:authenticated'] } });
   const flood = Array.from({ length: 400 }, () => get('slow'));
-  const answers = flood.map((answer) => answer.then(({ status, headers, body }) => ({ status, retryAfter: headers['retry-after'], message: body.message as string | undefined, uid: headers['x-kubernetes-pf-prioritylevel-uid'] })));
+  const answers = flood.map((answer) => answer.then(({ status, headers, text }) => ({ status, retryAfter: headers['retry-after'], text, uid: headers['x-kubernetes-pf-prioritylevel-uid'] })));
   const dump = (await server.request('GET /debug/api_priority_and_fairness/dump_requests?includeRequestDetails=1')).text;
   assert.match(dump, /global-default, +global-default, +\d+, +49, +slow, .*slow, +get, +\/api\/v1\/namespaces\/default/, 'the flood waits in its queues');
   const modest = get('modest');
@@ -161,7 +161,7 @@ test('a flood is refused with 429 and Retry-After once its queues are full; the 
   const refused = settled.filter(({ status }) => status === 429);
   assert.ok(refused.length > 50, `${refused.length} of 400 were refused`);
   assert.ok(settled.every(({ status }) => status === 200 || status === 429));
-  assert.deepEqual([refused[0]!.retryAfter, refused[0]!.message], ['1', 'Too many requests, please try again later.']);
+  assert.deepEqual([refused[0]!.retryAfter, refused[0]!.text], ['1', 'Too many requests, please try again later.\n']);
   assert.ok(refused[0]!.uid, 'a refused request says its level, too');
   assert.match((await server.request('GET /metrics')).text, /apiserver_flowcontrol_rejected_requests_total\{flow_schema="global-default",priority_level="global-default",reason="queue-full"\} \d+/);
 });

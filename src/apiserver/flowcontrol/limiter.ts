@@ -1,5 +1,5 @@
 /** What the pipeline's limit stage asks: may this request run now? Implemented by flow-controller.ts and in-flight.ts. */
-import { statusErrors } from '#machinery/errors.ts';
+import { StatusError, statusErrors, type Status } from '#machinery/errors.ts';
 import { CONNECTED } from '../connect.ts';
 import type { RequestContext } from '../context.ts';
 import type { RequestInfo } from '../request-info.ts';
@@ -31,6 +31,14 @@ export function isMutating({ verb }: RequestInfo): boolean {
   return !READ_ONLY_VERBS.has(verb);
 }
 
-export function tooManyRequests(): Error {
-  return statusErrors.tooManyRequests('Too many requests, please try again later.', 1);
+/** Refused before anything was made of the request: answered as a plain text, as upstream's is, which takes no negotiation. */
+export class Overloaded extends StatusError {
+  constructor(status: Status) {
+    super(status);
+    this.name = 'Overloaded';
+  }
+}
+
+export function tooManyRequests(): Overloaded {
+  return new Overloaded(statusErrors.tooManyRequests('Too many requests, please try again later.', 1).status);
 }

@@ -323,6 +323,7 @@ test('options that cannot be read are refused in words that say why', async () =
     ['watch=true&resourceVersion=abc', 400, 'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax'],
     ['continue=a.b', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 1'],
     ['continue=bogus', 400, 'invalid continue token: continue key is not valid: illegal base64 data at input byte 4'],
+    ['continue=e30&resourceVersion=5', 400, 'invalid continue token: continue key is not valid: server does not recognize this encoded version '],
     ['continue=abc', 400, 'invalid continue token: continue key is not valid: invalid character \'i\' looking for beginning of value'],
     [`continue=${token(-1, '../a')}`, 400, 'invalid continue token: continue key is not valid: ../a'],
     [`continue=${token(-1, '')}`, 400, 'invalid continue token: continue key is not valid: encoded start key empty (version meta.k8s.io/v1)'],

@@ -43,6 +43,7 @@ export interface WatchCall { readonly context: RequestContext; readonly core: Se
 
 export async function watch(endpoint: StoredEndpoint, { context, core, namespace, name }: WatchCall): Promise<ApiResponse> {
   const options = parseWatchOptions(endpoint, context.info.query);
+  if (name !== undefined && options.fieldSelector && options.fieldSelector.exactValue('metadata.name') !== name) throw statusErrors.badRequest('fieldSelector metadata.name doesn\'t match requested name');
   const view = viewOptions(context, core.clock.now(), endpoint);
   const form = formOf(endpoint, view);
   const { cache } = endpoint;
