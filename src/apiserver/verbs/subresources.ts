@@ -44,6 +44,7 @@ async function bindPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiRe
   const { context, target } = call;
   const options = parseMutationOptions(context, 'CreateOptions');
   const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
+  demandNamespace(binding, target.namespace);
   if (binding.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Binding object');
   return await bind(endpoint, call, { binding, options });
 }
@@ -53,7 +54,7 @@ export async function bindByBody(endpoint: StoredEndpoint, call: Omit<WriteCall,
   const { context } = call, { namespace } = context.info;
   const options = parseMutationOptions(context, 'CreateOptions');
   const binding = await readKind(BINDING, context, { mode: options.fieldValidation });
-  if (binding.metadata?.namespace && binding.metadata.namespace !== namespace) throw statusErrors.badRequest(NOT_THIS_NAMESPACE);
+  demandNamespace(binding, namespace);
   return await bind(endpoint, { ...call, target: { namespace, name: binding.metadata?.name ?? '' } }, { binding, options });
 }
 
@@ -99,6 +100,11 @@ function checkNameParameter(name: string): void {
   if (problems.length > 0) throw statusErrors.badRequest(`Name parameter invalid: ${JSON.stringify(name)}: ${problems.join(';')}`);
 }
 
+/** What a body says of where it belongs, it may leave to the URL. */
+function demandNamespace({ metadata }: KubeObject, namespace: string): void {
+  if (metadata?.namespace && metadata.namespace !== namespace) throw statusErrors.badRequest(NOT_THIS_NAMESPACE);
+}
+
 /** A uid or resourceVersion in the body binds this write to that version of the object; without one there is no precondition. */
 function takePreconditions(meta: ObjectMeta, given: ObjectMeta | undefined): void {
   if (given?.resourceVersion) meta.resourceVersion = given.resourceVersion;
@@ -132,6 +138,7 @@ async function evictPod(endpoint: StoredEndpoint, call: WriteCall): Promise<ApiR
   const { context, objects, target } = call;
   const options = parseMutationOptions(context, 'CreateOptions');
   const eviction = await readKind(EVICTION, context, { mode: options.fieldValidation, alsoAccepted: [{ ...EVICTION, version: 'v1beta1' }] });
+  demandNamespace(eviction, target.namespace);
   if (eviction.metadata?.name !== target.name) throw statusErrors.badRequest('name in URL does not match name in Eviction object');
   const request = (eviction['deleteOptions'] ?? {}) as DeleteRequest & { readonly dryRun?: readonly string[] };
   const dryRun = options.dryRun || (request.dryRun?.length ?? 0) > 0;

@@ -27,6 +27,8 @@ const MERGE_PATCH = { 'content-type': 'application/merge-patch+json' };
 const REFUSALS: readonly Refusal[] = [
   { request: `GET ${CONFIGMAPS}/none`, code: 404, reason: 'NotFound', message: 'configmaps "none" not found' },
   { request: 'GET /apis/apps/v1/namespaces/default/deployments/none', code: 404, reason: 'NotFound', message: 'deployments.apps "none" not found' },
+  ...([['binding', { kind: 'Binding', apiVersion: 'v1', target: { name: 'n' } }], ['eviction', { kind: 'Eviction', apiVersion: 'policy/v1' }]] as const).map(([part, body]) => (
+    { request: `POST /api/v1/namespaces/default/pods/none/${part}`, body: { ...body, metadata: { name: 'none', namespace: 'other' } }, code: 400, reason: 'BadRequest', message: 'the namespace of the provided object does not match the namespace sent on the request' })),
   { request: 'GET /apis/apps/v1/nothings', code: 404, reason: 'NotFound', message: 'the server could not find the requested resource' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('kept'), code: 409, reason: 'AlreadyExists', message: 'configmaps "kept" already exists' },
   { request: `POST ${CONFIGMAPS}`, body: configMap('kept', { data: { 'a/b': '' } }), code: 422, reason: 'Invalid', message: /^ConfigMap "kept" is invalid: data\[a\/b\]: Invalid value/ },
