@@ -45,6 +45,7 @@ export function describeError(error: unknown, text: string, { env, original = { 
 function placeOf({ code, range, node }: EvaluatorError, text: string): number {
   const start = range?.start ?? 0;
   if (code === 'no_such_key' || (code === 'cannot_index_type' && node?.op === '.')) return start - 1;
+  if (code === 'cannot_index_type' && node?.op === '[]') return Math.max(text.indexOf('[', (node.args as readonly ErrorNode[])[0]!.end), start);
   if (!node || !Array.isArray(node.args)) return start;
   const after = (from: number, sign: string): number => Math.max(text.indexOf(sign, from), start);
   const [first, second] = node.args as unknown as readonly [ErrorNode | string, ErrorNode?];
@@ -73,7 +74,9 @@ function wording({ code, text, env, node, at }: Wording): string {
       return `Syntax error: ${syntaxWording(text, at)}`;
     case 'no_such_overload': return operatorWording(name) ?? text;
     case 'no_matching_overload': return functionWording(text, { env, node }) ?? text;
-    case 'cannot_index_type': return text.replace(/^Cannot index type '(.+)'$/, (_, type: string) => `type '${upstreamType(type)}' does not support field selection`);
+    case 'cannot_index_type': if (node?.op === '[]') return indexWording(node);
+      return text.replace(/^Cannot index type '(.+)'$/, (_, type: string) => `type '${upstreamType(type)}' does not support field selection`);
+    case 'invalid_condition_type': return text.replace(/^.* predicate must return bool, got '(.+)'$/, (_, type: string) => `expected type 'bool' but found '${upstreamType(type)}'`);
     case 'invalid_macro_argument': return text.replace('has() invalid argument', 'invalid argument to has() macro');
     case 'incompatible_ternary_branches': return text.replace(/^.* got '(.+)' and '(.+)'$/, (_, yes: string, no: string) => `found no matching overload for '_?_:_' applied to '(bool, ${upstreamType(yes)}, ${upstreamType(no)})'`);
     default: return text.replace(/^Expression of type '(.+)' cannot be range of a comprehension \(must be list, map, or dynamic\)\.$/, (_, type: string) => `expression of type '${upstreamType(type)}' cannot be range of a comprehension (must be list, map, or dynamic)`);
@@ -84,10 +87,19 @@ function undeclared(name: string): string {
   return `undeclared reference to '${name}' (in container '')`;
 }
 
-function operatorWording(applied: string): string | undefined {
-  const binary = /^(.+) (==|!=|<=?|>=?|[-+*/%]|in) (.+)$/.exec(applied);
-  if (binary) return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to '(${upstreamType(binary[1]!)}, ${upstreamType(binary[3]!)})'`;
-  const unary = /^([!-])(\S+)$/.exec(applied);
+/** Overloads are told with the value's name for its type. */
+function applied(...types: readonly string[]): string {
+  return `'(${types.map((type) => upstreamType(type).replaceAll('null_type', 'null')).join(', ')})'`;
+}
+
+function indexWording({ args }: ErrorNode): string {
+  return `found no matching overload for '_[_]' applied to ${applied(...(args as readonly ErrorNode[]).map(({ checkedType }) => checkedType?.name ?? 'dyn'))}`;
+}
+
+function operatorWording(operation: string): string | undefined {
+  const binary = /^(.+) (==|!=|<=?|>=?|[-+*/%]|in) (.+)$/.exec(operation);
+  if (binary) return `found no matching overload for '${binary[2] === 'in' ? '@in' : `_${binary[2]}_`}' applied to ${applied(binary[1]!, binary[3]!)}`;
+  const unary = /^([!-])(\S+)$/.exec(operation);
   return unary ? `found no matching overload for '${unary[1]}_' applied to '(${unary[2]})'` : undefined;
 }
 
