@@ -23,6 +23,15 @@ test('a host port that another pod holds is not given twice', () => {
   assert.deepEqual(refused(pod([{}], { initContainers: [{ name: 's', image: 'i', restartPolicy: 'Always', ...port(8080) }] }), [pod([port(8080)])]), NO_PORT);
 });
 
+test('kernel parameters: only those that touch nobody else', () => {
+  const sets = (name: string, more: Partial<Pod['spec']> = {}): string | undefined => refused(pod([{}], { securityContext: { sysctls: [{ name, value: '1' }] }, ...more }), [])?.message;
+  for (const name of ['kernel.shm_rmid_forced', 'net.ipv4.tcp_rmem', 'net/ipv4/ip_unprivileged_port_start']) assert.equal(sets(name), undefined, name);
+  assert.equal(sets('kernel.msgmax'), 'forbidden sysctl: "kernel.msgmax" not allowlisted');
+  assert.equal(sets('net/ipv4/conf/eth0.1/forwarding'), 'forbidden sysctl: "net.ipv4.conf.eth0/1.forwarding" not allowlisted');
+  assert.equal(sets('net.ipv4.tcp_syncookies', { hostNetwork: true }), 'forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host Net enabled');
+  assert.equal(sets('kernel.shm_rmid_forced', { hostIPC: true }), 'forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC enabled');
+});
+
 test('other ports, protocols and addresses are no conflict, nor are ports of pods alone', () => {
   for (const other of [port(8081), port(8080, { protocol: 'UDP' }), port(8080, { hostIP: '127.0.0.2' }), { ports: [{ containerPort: 8080 }] }]) {
     assert.equal(refused(pod([port(8080, { hostIP: '127.0.0.1' })]), [pod([other])]), undefined, JSON.stringify(other));

@@ -4,6 +4,7 @@ import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { hostPortsTaken } from './config/host-ports.ts';
 import { podAmounts } from './config/quality-of-service.ts';
 import type { ResizeRefusal } from './pod/resize.ts';
+import { forbiddenSysctl } from './sysctls.ts';
 
 export interface Rejection { readonly reason: string; readonly message: string }
 
@@ -34,11 +35,13 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
 }
 
 /** Refused by name: running it without what it asks for would be a lie. */
-function unsupported({ spec }: Pod): Rejection | undefined {
+function unsupported(pod: Pod): Rejection | undefined {
+  const { spec } = pod;
   if (spec?.os?.name && spec.os.name !== 'linux') return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
   if (spec?.hostUsers === false) return { reason: 'UnsupportedFeature', message: 'user namespaces (hostUsers: false) are not supported by this node' };
   if ((spec?.resourceClaims ?? []).length > 0) return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
-  return undefined;
+  const sysctl = forbiddenSysctl(pod);
+  return sysctl === undefined ? undefined : { reason: 'SysctlForbidden', message: sysctl };
 }
 
 function platformMismatch({ pod, node }: AdmissionOptions): Rejection | undefined {

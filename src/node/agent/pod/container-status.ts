@@ -1,5 +1,5 @@
 /** From what the runtime says of a container to its entry in a pod's status. Pure; follows upstream's convertToAPIContainerStatuses. */
-import type { ContainerState, ContainerStateTerminated, ContainerStatus, Pod, ResourceRequirements, VolumeMountStatus } from '#api/types.ts';
+import type { Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod, ResourceRequirements, VolumeMountStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { PodRuntime, RuntimeContainer } from '../runtime-view.ts';
 import { initRestartsAfter, isSidecar, restartsAfter, type AnyContainer } from './restart-policy.ts';
@@ -72,11 +72,35 @@ function isContainerReady(facts: StatusFacts, { container, kind, latest, started
 function absentStatus(facts: StatusFacts, { container, kind, before }: { readonly container: AnyContainer; readonly kind: 'init' | 'container' | 'ephemeral'; readonly before: ContainerStatus | undefined }): ContainerStatus {
   const base = { name: container.name, image: container.image ?? '', imageID: '', lastState: {}, restartCount: 0, ready: false, started: false, ...volumeMountsOf(container) };
   if (before?.state?.terminated) return { ...before, ready: kind === 'init' && before.state.terminated.exitCode === 0, started: false };
-  if (facts.terminal) return { ...base, restartCount: before?.restartCount ?? 0, state: { terminated: LOST } };
+  if (facts.terminal && hadItsTurn(facts, { container, kind })) return { ...base, restartCount: before?.restartCount ?? 0, state: { terminated: LOST } };
   const waiting = { ...defaultWaiting(facts, kind), ...facts.waiting.get(container.name) };
-  if (!before?.state?.running) return { ...base, lastState: before?.lastState ?? {}, restartCount: before?.restartCount ?? 0, state: { waiting } };
+  if (facts.terminal || !before?.state?.running) return { ...base, lastState: before?.lastState ?? {}, restartCount: before?.restartCount ?? 0, state: { waiting } };
   const lost = { ...LOST, message: 'The container could not be located when the pod was deleted.  The container used to be Running', ...(before.containerID ? { containerID: before.containerID } : {}) };
   return { ...base, state: { waiting }, lastState: { terminated: lost }, restartCount: before.restartCount + 1 };
+}
+
+/** Whether the pod came as far as this container before it ended; those behind an init container that never did its part wait for ever. */
+function hadItsTurn(facts: StatusFacts, { container, kind }: { readonly container: AnyContainer; readonly kind: 'init' | 'container' | 'ephemeral' }): boolean {
+  if (kind === 'ephemeral') return true;
+  const { pod, runtime } = facts, init = pod.spec?.initContainers ?? [];
+  const hasRun = ({ name }: AnyContainer): boolean => runtime.containers.some((run) => run.name === name) || isPast(previousStatus(pod, name, isInit(pod, name) ? 'init' : 'container'));
+  if (kind === 'init') return init.indexOf(container as Container) <= Math.max(0, init.findLastIndex(hasRun));
+  return init.length === 0 || (pod.spec?.containers ?? []).some(hasRun) || didItsPart(facts, init.at(-1)!);
+}
+
+function isPast(before: ContainerStatus | undefined): boolean {
+  return before?.lastState?.terminated !== undefined || before?.state?.terminated !== undefined || before?.state?.running !== undefined;
+}
+
+function isInit({ spec }: Pod, name: string): boolean {
+  return spec?.initContainers?.some((container) => container.name === name) ?? false;
+}
+
+function didItsPart({ pod, runtime, isStarted }: StatusFacts, container: AnyContainer): boolean {
+  const runs = runtime.containers.filter(({ name }) => name === container.name);
+  if (isSidecar(container)) return runs.some((run) => run.phase === 'running' && isStarted(run));
+  const before = previousStatus(pod, container.name, 'init');
+  return runs.some(({ phase, exitCode }) => phase === 'exited' && exitCode === 0) || [before?.state, before?.lastState].some((state) => state?.terminated?.exitCode === 0);
 }
 
 function defaultWaiting({ pod, runtime }: StatusFacts, kind: string): WaitingReason {

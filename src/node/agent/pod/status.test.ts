@@ -134,6 +134,17 @@ test('what is lost is said to be lost', () => {
   assert.equal(status({ terminal: true }).containerStatuses?.[0]?.state?.terminated?.message, 'The container could not be located when the pod was terminated');
 });
 
+test('a pod that ends during its initialization never ran what waited for it', () => {
+  const spec = { initContainers: [{ name: 'i' }, { name: 'j' }] };
+  const kinds = (runs: readonly string[]): string[] => {
+    const { initContainerStatuses = [], containerStatuses = [], phase = '' } = status({ spec, runs, terminal: true });
+    return [phase, ...[...initContainerStatuses, ...containerStatuses].map(({ name, state }) => `${name} ${Object.keys(state ?? {}).join()}`)];
+  };
+  assert.deepEqual(kinds(['i exited 1']), ['Failed', 'i terminated', 'j waiting', 'a waiting']);
+  assert.deepEqual(kinds([]), ['Failed', 'i terminated', 'j waiting', 'a waiting']);
+  assert.deepEqual(kinds(['j exited 0', 'i exited 0']), ['Failed', 'i terminated', 'j terminated', 'a terminated']);
+});
+
 test('addresses: the sandbox\'s, the machine\'s, and those of a pod that ended', () => {
   assert.deepEqual(status({ runs: ['a running'] }).podIPs, [{ ip: '10.0.0.9' }]);
   assert.equal(status({ spec: { hostNetwork: true }, runs: ['a running'] }).podIP, '192.0.2.1');
