@@ -1,5 +1,6 @@
 /** CREATE, UPDATE, DELETE and DELETECOLLECTION: bodies and options in, objects written, answers out. */
 import { isStatusError, fieldErrors, statusErrors } from '#machinery/errors.ts';
+import { decodeObject } from '#machinery/decode.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { apiVersionOf, type KubeObject, type ObjectMeta } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
@@ -71,8 +72,11 @@ function defaultsOf({ isStorageVersion, resource }: Pick<Endpoint, 'isStorageVer
   return isStorageVersion ? (object) => resource.applyDefaults(object) : undefined;
 }
 
+/** In the version that is stored, with the zero values that this version always writes, which the other one may not have. */
 export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
-  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, apiVersionOf(endpoint.storageGvk));
+  if (endpoint.isStorageVersion) return object;
+  const converted = endpoint.resource.convert(object, apiVersionOf(endpoint.storageGvk)), schema = schemaForKind(endpoint.storageGvk);
+  return schema ? decodeObject(schema, converted, 'ignore').object as KubeObject : converted;
 }
 
 export async function create(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {

@@ -63,6 +63,14 @@ test('what is applied in another version may have anything where items should be
   }
 }));
 
+test('an event applied in the newer version has all that the older one always writes', () => withServer(async (server) => {
+  const path = '/api/v1/namespaces/default/events', involvedObject = { kind: 'Pod', namespace: 'default', name: 'a' };
+  await send(server, `POST ${path}`, { apiVersion: 'v1', kind: 'Event', metadata: { name: 'a' }, involvedObject, reason: 'R' });
+  await send(server, 'PATCH /apis/events.k8s.io/v1/namespaces/default/events/a?fieldManager=m&force=true', { apiVersion: 'events.k8s.io/v1', kind: 'Event', metadata: { name: 'a' }, reason: 'R' }, 'application/apply-patch+yaml');
+  const { body } = await server.request(`GET ${path}/a`);
+  assert.deepEqual([body.reportingComponent, body.reportingInstance], ['', '']);
+}));
+
 test('a LimitRange without a name is found by the one it was given', () => withServer(async (server) => {
   const path = '/api/v1/namespaces/default/limitranges';
   const { status, body } = await send(server, `POST ${path}`, { apiVersion: 'v1', kind: 'LimitRange', metadata: {}, spec: { limits: [] } }, 'application/json');
