@@ -1,7 +1,7 @@
 /** Every path that is no resource: discovery, OpenAPI, version, health, metrics, token issuer documents, the list of paths. */
 import { arch, platform } from 'node:process';
 import { statusErrors } from '#machinery/errors.ts';
-import type { KubeObject, GroupVersion } from '#machinery/object.ts';
+import type { GroupVersion } from '#machinery/object.ts';
 import type { CustomOpenapi } from '../apiextensions/openapi.ts';
 import type { TokenIssuer } from '../authn/authenticator.ts';
 import type { RequestContext } from '../context.ts';
@@ -10,7 +10,7 @@ import type { ApiResponse } from '../http.ts';
 import { STARTED_SECONDS, startLines } from '#stdx/process-metrics.ts';
 import type { Metrics } from '../metrics.ts';
 import { acceptsRoute, MEDIA_TYPES, negotiatePlainly, parseAccept } from '../negotiate.ts';
-import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson, textResponse } from '../respond.ts';
+import { CONTENT_TYPE_JSON, isPretty, jsonResponse, pageNotFound, prettyJson } from '../respond.ts';
 import type { DiscoveryDocuments, DiscoveryDocument } from './documents.ts';
 import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';

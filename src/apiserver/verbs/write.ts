@@ -13,7 +13,7 @@ import { encodingOfContentType, unsupportedMediaType, type Encoding } from '../n
 import { Objects, type DeleteRequest, type StoredEndpoint, type Target, type UpdateRequest, type WriteContext } from '../objects.ts';
 import { isTrue } from '../request-info.ts';
 import { successStatus } from '../respond.ts';
-import { inVersion, notOfThisShape, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
+import { notOfThisShape, respondEncoded, respondWithObject, viewOptions } from '../views.ts';
 import { requireRevision } from './get.ts';
 import { metadataOfPage, renderList, selectPage } from './list.ts';
 import { checkDryRun, managerOf, parseListOptions, parseMutationOptions, valuesOf, type MutationOptions } from './options.ts';

@@ -6,7 +6,7 @@ import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import type { FieldSchema, ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 import { FieldSet, printPath } from './field-set.ts';
 import { applyConfiguration } from './apply-configuration.ts';
-import { managedFieldsAfterUpdate, managedFieldsBySets, managedFieldsOfNew } from './managed-fields.ts';
+import { managedFieldsAfterUpdate, managedFieldsBySets } from './managed-fields.ts';
 import { compareValues, mergeValues, toFieldSet } from './typed.ts';
 
 const scalar = (type: ScalarType): ValueSchema => ({ kind: 'scalar', type });

@@ -13,7 +13,7 @@ import { fieldsOfNew } from './new-fields.ts';
 import { capped, entriesOf, entryWith, identityOf, MAXIMUM_UPDATE_MANAGERS, ownersOf, parseOwners, sortedEntries, type Owners } from './owners.ts';
 import { reconciledFields } from './reconcile.ts';
 import { UNMANAGED_PATHS } from './unmanaged.ts';
-import { unwrittenNames, writtenPart, type WrittenFields } from './written-fields.ts';
+import { unwrittenNames, type WrittenFields } from './written-fields.ts';
 
 export interface WriteContext {
   /** Of apiVersion, in which all objects of the request are. */

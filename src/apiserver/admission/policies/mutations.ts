@@ -1,5 +1,4 @@
 /** What mutations of a MutatingAdmissionPolicy make of an object: a configuration merged as server-side apply merges, or a JSON patch. */
-import { isStatusError } from '#machinery/errors.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { mergeValues } from '#machinery/apply/typed.ts';
 import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';

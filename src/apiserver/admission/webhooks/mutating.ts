@@ -3,7 +3,7 @@
  * object. Those with reinvocationPolicy IfNeeded are asked once more when the object changed after their turn.
  */
 import { errorMessage } from '#stdx/log.ts';
-import { isStatusError, statusErrors, type StatusError } from '#machinery/errors.ts';
+import { statusErrors } from '#machinery/errors.ts';
 import { deepClone, deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
