@@ -7,7 +7,7 @@ import { hostsFile, parseResolvConf, podDns, podHostname } from './dns.ts';
 import { containerEnvironment } from './environment.ts';
 import { expand } from './expand.ts';
 import { podAmounts, qosClassOf } from './quality-of-service.ts';
-import { linuxResources, milliCpuToQuota, milliCpuToShares, oomScoreAdj, podCgroup, sharesToWeight } from './resources.ts';
+import { linuxResources, milliCpuToQuota, milliCpuToShares, oomScoreAdj, podCgroup, podResources, sharesToWeight } from './resources.ts';
 import { sandboxConfig } from './sandbox.ts';
 import { containerSecurity, sandboxSecurity, verifyNonRoot } from './security.ts';
 import { serviceEnvironment } from './service-environment.ts';
@@ -97,6 +97,17 @@ describe('resources', () => {
   });
 
   test('pod cgroups', () => {
+    const ofPod = { containers: [container({ cpu: '250m' }), container()], resources: { limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1', memory: '1Gi' } } };
+    const kernelOf = (index: number): unknown[] => {
+      const { cpuQuota, memoryLimitInBytes } = linuxResources({ spec: ofPod, container: ofPod.containers[index]!, machineMemoryBytes: 4 * GIB, cgroupVersion: 1 });
+      return [cpuQuota, memoryLimitInBytes];
+    };
+    assert.deepEqual([kernelOf(0), kernelOf(1)], [[25_000, GIB], [100_000, GIB]], 'the limits of the pod, where a container has none');
+    assert.deepEqual(podResources(ofPod), { allocatedResources: { cpu: '1', memory: '1Gi' }, resources: ofPod.resources });
+    assert.deepEqual(podResources({ containers: [container({ cpu: '1' }, { cpu: '1' }), container({}, { memory: '1Gi', 'ephemeral-storage': '1Mi' })] }), {
+      allocatedResources: { cpu: '1', memory: '1Gi', 'ephemeral-storage': '1Mi' }, resources: { requests: { cpu: '1', memory: '1Gi' } },
+    });
+    assert.deepEqual(podResources({ containers: [container()] }), { resources: {} });
     assert.deepEqual(podCgroup({ containers: [container({ cpu: '1', memory: '1Gi' })] }, { root: '/r', uid: 'u' }), { path: '/r/kubepods/podu', cpuShares: 2, cpuQuota: 100_000, memoryLimitBytes: GIB });
     assert.deepEqual(podCgroup({ containers: [container({ memory: '1Gi' }, { cpu: '1' }), container()] }, { root: '/r', uid: 'u' }), { path: '/r/kubepods/burstable/podu', cpuShares: 1024, cpuQuota: 0, memoryLimitBytes: 0 });
     assert.equal(podCgroup({ containers: [container()] }, { root: '/r', uid: 'u' }).path, '/r/kubepods/besteffort/podu');

@@ -1,5 +1,7 @@
 /** From requests and limits to what the kernel is told, with upstream's formulas (kubelet/cm, kuberuntime). Pure. */
-import type { Container, PodSpec } from '#api/types.ts';
+import { podAmounts as wholePodAmounts } from '#api/pod-resources.ts';
+import type { Container, PodSpec, ResourceRequirements } from '#api/types.ts';
+import type { Quantity } from '#machinery/quantity.ts';
 import type { CriInput, LinuxContainerResources } from '../../cri/types.ts';
 import { amount, podAmounts, qosClassOf, type QOSClass } from './quality-of-service.ts';
 
@@ -37,7 +39,8 @@ export function oomScoreAdj(spec: PodSpec, container: Container, machineMemoryBy
 export interface ResourceOptions { readonly spec: PodSpec; readonly container: Container; readonly machineMemoryBytes: number; readonly cgroupVersion: 1 | 2 }
 
 export function linuxResources({ spec, container, machineMemoryBytes, cgroupVersion }: ResourceOptions): CriInput<LinuxContainerResources> {
-  const { requests, limits } = container.resources ?? {};
+  const { requests } = container.resources ?? {};
+  const limits = { ...spec.resources?.limits, ...withoutZeros(container.resources?.limits) };
   const cpuLimit = amount(limits, 'cpu')?.milliValue() ?? 0;
   const cpuRequest = amount(requests, 'cpu')?.milliValue() ?? (requests?.['cpu'] === undefined ? cpuLimit : 0);
   const memoryLimitInBytes = amount(limits, 'memory')?.value() ?? 0;
@@ -47,6 +50,32 @@ export function linuxResources({ spec, container, machineMemoryBytes, cgroupVers
     // The whole container dies of an out-of-memory kill, not one process of it.
     ...(cgroupVersion === 2 ? { unified: { 'memory.oom.group': '1' } } : {}),
   };
+}
+
+/** A container without a limit of its own sees that of its pod. */
+function withoutZeros(limits: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(limits).filter(([name]) => amount(limits, name)));
+}
+
+/** What the whole pod is held to, as its status shows it: all that is asked for, and limits where each container has one or the pod itself does. */
+export function podResources(spec: PodSpec): { readonly allocatedResources?: Record<string, string>; readonly resources: ResourceRequirements } {
+  const texts = (amounts: Iterable<readonly [string, Quantity]>): Record<string, string> => Object.fromEntries([...amounts].map(([name, quantity]) => [name, quantity.toString()]));
+  const requests = texts(wholePodAmounts(spec, 'requests'));
+  const limits = texts([...wholePodAmounts(spec, 'limits')].filter(([name]) => isHeld(name) && isLimited(spec, name)));
+  const own = Object.fromEntries(Object.entries(requests).filter(([name]) => isHeld(name)));
+  return {
+    ...(Object.keys(requests).length > 0 ? { allocatedResources: requests } : {}),
+    resources: { ...(Object.keys(limits).length > 0 ? { limits } : {}), ...(Object.keys(own).length > 0 ? { requests: own } : {}) },
+  };
+}
+
+/** By the pod's cgroup. */
+function isHeld(name: string): boolean {
+  return name === 'cpu' || name === 'memory';
+}
+
+function isLimited(spec: PodSpec, name: string): boolean {
+  return spec.resources?.limits?.[name] !== undefined || [...spec.containers, ...spec.initContainers ?? []].every(({ resources }) => amount(resources?.limits, name));
 }
 
 export interface PodCgroup {
@@ -62,13 +91,11 @@ export function podCgroup(spec: PodSpec, { root, uid }: { readonly root: string;
   const qos = qosClassOf(spec);
   const requests = podAmounts(spec, 'requests');
   const limits = podAmounts(spec, 'limits');
-  const all = [...spec.containers, ...spec.initContainers ?? []];
-  const limitedIn = (name: string): boolean => spec.resources?.limits?.[name] !== undefined || all.every(({ resources }) => amount(resources?.limits, name));
   return {
     path: `${root}/kubepods${qosPath(qos)}/pod${uid}`,
     cpuShares: milliCpuToShares(requests['cpu']?.milliValue() ?? 0),
-    cpuQuota: limitedIn('cpu') ? milliCpuToQuota(limits['cpu']?.milliValue() ?? 0) : 0,
-    memoryLimitBytes: limitedIn('memory') ? limits['memory']?.value() ?? 0 : 0,
+    cpuQuota: isLimited(spec, 'cpu') ? milliCpuToQuota(limits['cpu']?.milliValue() ?? 0) : 0,
+    memoryLimitBytes: isLimited(spec, 'memory') ? limits['memory']?.value() ?? 0 : 0,
   };
 }
 

@@ -2,6 +2,7 @@
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import { activeSandbox } from '../runtime-view.ts';
+import { podResources } from '../config/resources.ts';
 import { qosClassOf } from '../config/quality-of-service.ts';
 import { containerStatuses, type StatusFacts } from './container-status.ts';
 import { isRestartingAll, mayRestartAll } from './restart-all.ts';
@@ -41,6 +42,7 @@ export function podStatus(facts: PodFacts): PodStatus {
     containerStatuses: regular,
     ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: ephemeral } : {}),
     qosClass: pod.status?.qosClass ?? qosClassOf(spec),
+    ...podResources(spec),
   };
 }
 
