@@ -3,7 +3,7 @@
  * step is opened without following links, and what was opened is what is bound. After upstream's volume/util/subpath.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, realpath, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, realpath, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { mountsBelow } from '../../containerd/teardown.ts';
 import { VolumeError } from './errors.ts';
@@ -52,19 +52,22 @@ async function resolveInside(volumePath: string, subPath: string): Promise<{ rea
   return { existing: '', missing: parts };
 }
 
+/** What is made may be used by whoever may use the volume: it has the volume's mode, whatever the process' umask. */
 async function openSteps(volumePath: string, { existing, missing }: { readonly existing: string; readonly missing: readonly string[] }): Promise<FileHandle> {
   let handle = await open(volumePath, O_PATH | constants.O_DIRECTORY);
+  const { mode } = await stat(volumePath);
   const steps = [...existing.split('/').filter((part) => part !== '').map((part) => ({ part, make: false })), ...missing.map((part) => ({ part, make: true }))];
   for (const { part, make } of steps) {
     const path = `/proc/self/fd/${handle.fd}/${part}`;
     try {
-      if (make) await mkdir(path, { mode: 0o755 });
+      if (make) await mkdir(path, { mode: 0o700 });
       const next = await open(path, O_PATH | constants.O_NOFOLLOW);
       const stats = await next.stat();
       if (stats.isSymbolicLink()) {
         await next.close();
         throw new VolumeError(`subPath changed while it was opened: ${JSON.stringify(part)} is a symbolic link now`);
       }
+      if (make) await chmod(`/proc/self/fd/${next.fd}`, mode & 0o7777);
       await handle.close();
       handle = next;
     } catch (error) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -133,7 +133,9 @@ describe('sub paths', { skip }, () => {
     assert.equal(await readFile(target, 'utf8'), 'x');
     await bind('within');
     assert.deepEqual((await readdir(target)).sort(), ['file', 'up']);
+    await chmod(volumePath, 0o2777);
     await bind('made/deep');
+    for (const made of ['made', 'made/deep']) assert.equal((await stat(join(volumePath, made))).mode & 0o7777, 0o2777, made);
     assert.ok((await stat(join(volumePath, 'made/deep'))).isDirectory());
     for (const path of ['out', 'out/passwd', 'inside/up', '../x']) await assert.rejects(bind(path), /VolumeError/);
     await assert.rejects(bind('missing', false), /does not exist in the volume/);
