@@ -27,9 +27,7 @@ export const jobs = defineResource<Job>({
   },
   prepareForCreate: (job) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
-    // As reading it anew would have it.
-    const labels = job.spec?.template?.metadata?.labels, meta = metaOf(job);
-    if (labels && (meta.labels === labels || Object.keys(meta.labels ?? {}).length === 0)) meta.labels = { ...labels };
+    labelAsTemplate(job);
     prepareCreate(job);
   },
   prepareForUpdate: prepareUpdate,
@@ -44,7 +42,13 @@ export const jobs = defineResource<Job>({
     checkJobUpdate(next, previous, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatus, validateUpdate: checkJobStatusUpdate },
+  status: {
+    prepareForUpdate: (next, previous) => {
+      keepAllButStatus(next, previous);
+      labelAsTemplate(next);
+    },
+    validateUpdate: checkJobStatusUpdate,
+  },
   warnings: (job, previous) => {
     const list = workloadWarnings(job, previous, { template: job.spec?.template, path: 'spec.template', namesPods: true });
     if (job.spec?.completionMode === 'Indexed' && (job.spec.completions ?? 0) > COMPLETIONS_SOFT_MAX && (job.spec.parallelism ?? 0) > PARALLELISM_OF_MANY_MAX) {
@@ -62,6 +66,12 @@ export const jobs = defineResource<Job>({
     ],
   },
 });
+
+/** A job without labels of its own has its template's, as reading it anew would have it. */
+function labelAsTemplate(job: Job): void {
+  const labels = job.spec?.template?.metadata?.labels, meta = metaOf(job);
+  if (labels && (meta.labels === labels || Object.keys(meta.labels ?? {}).length === 0)) meta.labels = { ...labels };
+}
 
 export function defaultJobSpec(spec: JobSpec): void {
   if (spec.completions === undefined && spec.parallelism === undefined) spec.completions = 1;

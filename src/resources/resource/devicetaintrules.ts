@@ -19,7 +19,7 @@ export const devicetaintrules = defineResource({
   written: { status: { without: ['spec', 'metadata'] } },
   applyDefaults: () => {},
   prepareForCreate: (rule, { nowMs }) => {
-    delete rule['status'];
+    rule['status'] = {};
     addTime(rule, nowMs);
     startGeneration(rule);
   },

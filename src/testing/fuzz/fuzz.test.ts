@@ -71,6 +71,14 @@ test('an event applied in the newer version has all that the older one always wr
   assert.deepEqual([body.reportingComponent, body.reportingInstance], ['', '']);
 }));
 
+test('a job whose status is written without labels has its template\'s', () => withServer(async (server) => {
+  const path = '/apis/batch/v1/namespaces/default/jobs', metadata = { name: 'a' };
+  await send(server, `POST ${path}`, { apiVersion: 'batch/v1', kind: 'Job', metadata, spec: { template: { metadata: { labels: { app: 'a' } }, spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'i' }] } } } });
+  assert.equal((await send(server, `PUT ${path}/a/status`, { apiVersion: 'batch/v1', kind: 'Job', metadata })).status, 200);
+  const { body } = await server.request(`GET ${path}/a`);
+  assert.deepEqual(body.metadata.labels, body.spec.template.metadata.labels);
+}));
+
 test('a LimitRange without a name is found by the one it was given', () => withServer(async (server) => {
   const path = '/api/v1/namespaces/default/limitranges';
   const { status, body } = await send(server, `POST ${path}`, { apiVersion: 'v1', kind: 'LimitRange', metadata: {}, spec: { limits: [] } }, 'application/json');
