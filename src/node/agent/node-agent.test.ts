@@ -353,6 +353,7 @@ describe('node agent with real containers', { skip }, () => {
     assert.equal((await kubelet('/containerLogs/default/talking/c0?limitBytes=6')).body, 'line 1');
     assert.match((await kubelet('/containerLogs/default/talking/c0?timestamps=true')).body, /^\d{4}-\d\d-\d\dT[\d:.]+\S* line 1\n/);
     assert.match((await kubelet('/pods')).body, /"name":"talking"/);
+    assert.match((await kubelet('/metrics')).body, /kubelet_terminated_containers_total\{container_type="container",exit_code="42",reason="Error"\} [1-9]/);
     assert.match((await kubelet('/stats/summary')).body, /"nodeName":"real-node"[\s\S]*"name":"talking"/);
     assert.match((await kubelet('/metrics/resource')).body, /^container_cpu_usage_seconds_total\{container="c0",namespace="default",pod="talking"\} [\d.e-]+ \d+$[\s\S]*^container_start_time_seconds\{container="c0",namespace="default",pod="talking"\} \d[\s\S]*^resource_scrape_error 0$/m);
     assert.match((await kubelet('/metrics/cadvisor')).body, /^container_memory_working_set_bytes\{container="c0",id="\/[0-9a-f]{64}",image="[^"]+",name="[0-9a-f]{64}",namespace="default",pod="talking"\} [1-9]/m);

@@ -14,6 +14,7 @@ import { nodes, pods, services } from '#client/refs.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { assert } from '#stdx/assert.ts';
+import { Counter } from '#stdx/instruments.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
@@ -132,6 +133,7 @@ class Agent implements NodeAgent {
       api, cri, clock, log, events: this.#events, view: this.#view, images, objects: this.#objects, tokens, nodeName, cgroupRoot: options.cgroupRoot,
       volumes: new PodVolumes({ dir: join(dir, 'pods'), clock, objects: this.#objects, tokens, imageMounts: options.imageMounts }),
       statuses: new StatusWriter({ api, clock, log }), cgroups: createCgroups(log), hostIPs: [options.address], machineMemoryBytes: memoryBytes(),
+      terminations: new Counter('kubelet_terminated_containers_total', 'Ends of containers that this agent saw.'),
       logsDir: join(dir, 'log', 'pods'), seccompDir: join(dir, 'seccomp'),
       dns: () => this.#dns(), services: () => api.informer(services).list(), allocatable: () => this.#allocatable,
       resizeRefusal: (pod) => resizeRefusal({ pod, others: this.#others(pod.metadata?.uid ?? ''), node: undefined, allocatable: this.#allocatable }),

@@ -3,6 +3,7 @@ import type { Pod, Service } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
+import { type Counter, label } from '#stdx/instruments.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { CriClient } from '../../cri/client.ts';
 import type { Cgroups } from '../cgroups.ts';
@@ -33,6 +34,8 @@ export interface AgentParts {
   readonly nodeName: string;
   readonly hostIPs: readonly string[];
   readonly machineMemoryBytes: number;
+  /** Ends of containers, by type, exit code and reason. */
+  readonly terminations: Counter;
   /** Pods' logs: '<logsDir>/<namespace>_<name>_<uid>'. */
   readonly logsDir: string;
   readonly seccompDir: string;
@@ -49,6 +52,13 @@ export interface AgentParts {
 
 export function podLogDirectory(logsDir: string, { metadata }: Pod): string {
   return `${logsDir}/${metadata?.namespace}_${metadata?.name}_${metadata?.uid}`;
+}
+
+/** What /metrics calls the end of a container. */
+export function terminationLabels(pod: Pod, { name, exitCode, reason }: { readonly name: string; readonly exitCode: number; readonly reason: string }): string {
+  const is = (list: readonly { readonly name: string }[] | undefined): boolean => list?.some((container) => container.name === name) ?? false;
+  const type = is(pod.spec?.initContainers) ? 'init_container' : is(pod.spec?.ephemeralContainers) ? 'ephemeral_container' : 'container';
+  return `${label('container_type', type)},${label('exit_code', String(exitCode))},${label('reason', reason)}`;
 }
 
 /** How messages name a pod: 'web-0_default(uid)'. */

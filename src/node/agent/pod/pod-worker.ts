@@ -23,7 +23,7 @@ import { startContainer, StartFailure } from './container-start.ts';
 import { stopContainer, stopPod } from './container-stop.ts';
 import type { WaitingReason } from './container-status.ts';
 import { decide, type ContainerKill, type PodPlan } from './decide.ts';
-import { podLogDirectory, podText, type AgentParts } from './parts.ts';
+import { podLogDirectory, podText, terminationLabels, type AgentParts } from './parts.ts';
 import { goSeconds, nextBackoff, type BackoffRecord } from './restart-backoff.ts';
 import { PodResize } from './resize.ts';
 import { findContainer } from './restart-policy.ts';
@@ -234,7 +234,9 @@ export class PodWorker {
     const ids = new Set(runtime.containers.map(({ id }) => id));
     for (const id of this.#messages.keys()) if (!ids.has(id)) this.#messages.delete(id);
     for (const container of runtime.containers) {
-      if (container.phase === 'exited' && !this.#messages.has(container.id)) this.#messages.set(container.id, await terminationMessage(container));
+      if (container.phase !== 'exited' || this.#messages.has(container.id)) continue;
+      this.#messages.set(container.id, await terminationMessage(container));
+      this.#parts.terminations.add(terminationLabels(this.#pod, container));
     }
   }
 

@@ -60,7 +60,7 @@ describe('the kubelet API', () => {
     const node = api.clientAs({ name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] });
     const { certificatePem, keyPem } = api.pki.apiServer;
     server = new KubeletServer({
-      parts: { api: node, clock: realClock, log: silentLogger, cri: {} } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
+      parts: { api: node, clock: realClock, log: silentLogger, cri: {}, terminations: { render: () => [] } } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
       tls: { certificatePem, keyPem, clientCaPem: api.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
     });
     await server.start();
@@ -109,7 +109,7 @@ describe('the kubelet API', () => {
     const node = { create: () => Promise.reject(new Error('connection refused')) };
     const { certificatePem, keyPem } = api.pki.apiServer;
     const alone = new KubeletServer({
-      parts: { api: node, clock: realClock, log: silentLogger, cri: {} } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
+      parts: { api: node, clock: realClock, log: silentLogger, cri: {}, terminations: { render: () => [] } } as unknown as AgentParts, address: '127.0.0.1', port: 0, nodeName: NODE, imageDir: '/', workers: () => [],
       tls: { certificatePem, keyPem, clientCaPem: api.pki.ca.certificatePem, clients: ['kube-apiserver-kubelet-client'] },
     });
     await alone.start();

@@ -174,7 +174,7 @@ export class KubeletServer {
   async #metricsPage(pathname: string): Promise<string> {
     const pods = this.#options.workers();
     switch (pathname) {
-      case '/metrics': return agentPage(pods, { nodeName: this.#options.nodeName, version: this.#options.version ?? '' });
+      case '/metrics': return agentPage(pods, { nodeName: this.#options.nodeName, version: this.#options.version ?? '', more: this.#options.parts.terminations.render() });
       case '/metrics/resource': return resourcePage(await this.#stats.usage().catch(() => undefined), pods);
       case '/metrics/cadvisor': return cadvisorPage(await this.#stats.usage(), pods);
       case '/metrics/probes': return probesPage(pods);

@@ -29,7 +29,7 @@ function page(...families: readonly (readonly string[])[]): string {
 }
 
 /** static: pods from files, of which there are none here. */
-export function agentPage(pods: readonly MeasuredPod[], { nodeName, version }: { readonly nodeName: string; readonly version: string }): string {
+export function agentPage(pods: readonly MeasuredPod[], { nodeName, version, more = [] }: { readonly nodeName: string; readonly version: string; /** Lines of what is counted elsewhere. */ readonly more?: readonly string[] }): string {
   const active = pods.filter(({ finished }) => !finished);
   const states = active.flatMap(({ status }) => containerStatuses(status)).map(({ state }) => (state?.running ? 'running' : state?.terminated ? 'exited' : 'created'));
   const count = (state: string): number => states.filter((one) => one === state).length;
@@ -41,6 +41,7 @@ export function agentPage(pods: readonly MeasuredPod[], { nodeName, version }: {
     family('kubelet_active_pods', { help: 'Pods of this node that are not finished.', series: [['static=""', active.length], ['static="true"', 0]] }),
     family('kubelet_mirror_pods', { help: 'Mirror pods.', series: [['', 0]] }),
     family('kubernetes_build_info', { help: 'Version of this program; the value is 1.', series: [[`${label('git_version', version)},major="1",minor="36"`, 1]] }),
+    more,
     processLines(),
   );
 }

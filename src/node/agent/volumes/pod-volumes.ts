@@ -143,6 +143,8 @@ async function makeEmptyDir(path: string, { medium = '', sizeLimit, fsGroup }: {
   }
   if (existed && (medium === '' || mounted)) return path;
   if (fsGroup !== undefined) await lchown(path, 0, fsGroup);
-  await chmod(path, fsGroup === undefined ? EMPTY_DIR_MODE : EMPTY_DIR_MODE | 0o2000);
+  // As tmpfs comes: who wrote a file alone may remove it.
+  const sticky = medium === 'Memory' ? 0o1000 : 0;
+  await chmod(path, EMPTY_DIR_MODE | sticky | (fsGroup === undefined ? 0 : 0o2000));
   return path;
 }

@@ -154,6 +154,7 @@ describe('volumes of a pod', { skip }, () => {
     const downward = { pod, podIPs: [], hostIPs: [], nodeName: 'n', allocatable: {} };
     const { paths } = await volumes.prepare(pod, downward);
     assert.equal((await stat(paths.get('disk') ?? '')).mode & 0o7777, 0o2777);
+    assert.equal((await stat(paths.get('ram') ?? '')).mode & 0o7777, 0o3777);
     assert.equal((await stat(paths.get('disk') ?? '')).gid, 3000);
     await writeFile(join(paths.get('ram') ?? '', 'x'), 'kept');
     assert.equal((await stat(join(paths.get('word') ?? '', 'p'))).mode & 0o777, 0o440);
