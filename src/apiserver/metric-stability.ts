@@ -20,16 +20,24 @@ const LEVELS: ReadonlyMap<string, Stability> = new Map([...STABLE.map((name) => 
 /** Of the program rather than of Kubernetes: promised by nobody. */
 const FOREIGN = /^(?:process|nodejs)_/;
 
-/** A page with each family's stability in its help, as upstream shows it, and how many there are of each. */
-export function withStability(page: string): string {
-  const counts: Record<Stability, number> = { STABLE: 0, BETA: REGISTRY_FAMILIES, ALPHA: 0 };
-  const text = page.replaceAll(/^# HELP (\S+) /gm, (line, name: string) => {
-    if (FOREIGN.test(name)) return line;
-    const level = LEVELS.get(name) ?? 'ALPHA';
-    counts[level]++;
-    return `${line}[${level}] `;
-  });
-  return `${text}${registryLines(counts).join('\n')}\n`;
+/** Puts each family's stability in its help, as upstream shows it, and counts how many there are of each. */
+export class StabilityMarks {
+  readonly #counts: Record<Stability, number> = { STABLE: 0, BETA: REGISTRY_FAMILIES, ALPHA: 0 };
+
+  /** text: whole lines. */
+  mark(text: string): string {
+    return text.replaceAll(/^# HELP (\S+) /gm, (line, name: string) => {
+      if (FOREIGN.test(name)) return line;
+      const level = LEVELS.get(name) ?? 'ALPHA';
+      this.#counts[level]++;
+      return `${line}[${level}] `;
+    });
+  }
+
+  /** The page's last lines. */
+  lines(): string[] {
+    return registryLines(this.#counts);
+  }
 }
 
 const REGISTRY_FAMILIES = 3;

@@ -3,7 +3,7 @@
  * scrape. Parts with many figures of their own keep them and add their lines by collect().
  */
 import { Counter, Distribution, Gauge, Histogram, label, seriesLine, type Labels, type Value } from '#stdx/instruments.ts';
-import { withStability } from './metric-stability.ts';
+import { StabilityMarks } from './metric-stability.ts';
 import { StoreMetrics } from './store-metrics.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 
@@ -17,6 +17,8 @@ const DOUBLING_BUCKETS = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
 const EVENT_SIZE_BUCKETS = Array.from({ length: 8 }, (_, i) => 1024 * 2 ** i);
 const ADMISSION_BUCKETS = [0.005, 0.025, 0.1, 0.5, 1, 2.5];
 const WATCH_LIST_BUCKETS = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60];
+/** A slice of a scrape's work. */
+const SLICE_MS = 8;
 const HOUR = 3600, DAY = 24 * HOUR;
 const CERTIFICATE_BUCKETS = [0, HOUR / 2, HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 360 * DAY];
 
@@ -151,35 +153,46 @@ export class Metrics {
     this.#series.clear();
   }
 
-  render(): string {
-    const lines = this.#requestLines();
-    lines.push('# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
+  /** A scrape's page. It can come to tens of thousands of lines: other work goes on meanwhile. */
+  async render(): Promise<string> {
+    const marks = new StabilityMarks(), parts: string[] = [];
+    let end = performance.now() + SLICE_MS;
+    for (const part of this.#parts()) {
+      if (part !== '') parts.push(marks.mark(part));
+      if (performance.now() < end) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      end = performance.now() + SLICE_MS;
+    }
+    return `${[...parts, ...marks.lines()].join('\n')}\n`;
+  }
+
+  /** Whole lines each, without the last one's end. */
+  *#parts(): Generator<string> {
+    yield* this.#requestParts();
+    yield [
+      '# HELP apiserver_current_inflight_requests Requests being served now, by kind.', '# TYPE apiserver_current_inflight_requests gauge',
       `apiserver_current_inflight_requests{request_kind="mutating"} ${this.inflightMutating}`, `apiserver_current_inflight_requests{request_kind="readOnly"} ${this.inflightReadOnly}`,
       '# HELP apiserver_current_inqueue_requests Requests that wait for a seat now, by kind.', '# TYPE apiserver_current_inqueue_requests gauge',
-      `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`, `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`);
+      `apiserver_current_inqueue_requests{request_kind="mutating"} ${this.queued.mutating}`, `apiserver_current_inqueue_requests{request_kind="readOnly"} ${this.queued.readOnly}`,
+    ].join('\n');
     for (const family of [
       this.#longRunning, this.#deprecated, this.#bodyBytes, this.#watchEvents, this.#watchBytes, this.watchListSeconds, this.handshakeErrors, this.#endedWatchers, this.authenticationSeconds, this.authorizationSeconds, this.authorizationAttempts,
       this.certificateSeconds, this.pluginSeconds, this.admissionSeconds,
-    ]) lines.push(...family.render());
-    for (const collector of this.#collectors) {
-      const text = collector();
-      if (text !== '') lines.push(text);
-    }
-    lines.push(...processLines());
-    return withStability(`${lines.join('\n')}\n`);
+    ]) yield family.render().join('\n');
+    for (const collector of this.#collectors) yield collector().trimEnd();
+    yield processLines().join('\n');
   }
 
-  #requestLines(): string[] {
+  *#requestParts(): Generator<string> {
     const all = [...this.#series.values()];
-    const lines = ['# HELP apiserver_request_total Requests answered, by verb, group, version, resource, scope and code.', '# TYPE apiserver_request_total counter'];
-    for (const { labels, codes } of all) for (const [code, count] of codes) lines.push(seriesLine('apiserver_request_total', `code="${code}",${requestLabels(labels, { dryRun: true })}`, count));
-    lines.push('# HELP apiserver_request_duration_seconds Time from the first byte of a request to its answer.', '# TYPE apiserver_request_duration_seconds histogram');
-    for (const { labels, seconds } of all) lines.push(...seconds.lines('apiserver_request_duration_seconds', requestLabels(labels, { dryRun: true })));
-    lines.push('# HELP apiserver_request_sli_duration_seconds The same without the time a request waited for a seat.', '# TYPE apiserver_request_sli_duration_seconds histogram');
-    for (const { labels, sliSeconds } of all) lines.push(...sliSeconds.lines('apiserver_request_sli_duration_seconds', requestLabels(labels)));
-    lines.push('# HELP apiserver_response_sizes Sizes in bytes of answers that are no streams.', '# TYPE apiserver_response_sizes histogram');
-    for (const { labels, responseBytes } of all) lines.push(...responseBytes.lines('apiserver_response_sizes', requestLabels(labels)));
-    return lines;
+    yield '# HELP apiserver_request_total Requests answered, by verb, group, version, resource, scope and code.\n# TYPE apiserver_request_total counter';
+    for (const { labels, codes } of all) yield Array.from(codes, ([code, count]) => seriesLine('apiserver_request_total', `code="${code}",${requestLabels(labels, { dryRun: true })}`, count)).join('\n');
+    yield '# HELP apiserver_request_duration_seconds Time from the first byte of a request to its answer.\n# TYPE apiserver_request_duration_seconds histogram';
+    for (const { labels, seconds } of all) yield seconds.lines('apiserver_request_duration_seconds', requestLabels(labels, { dryRun: true })).join('\n');
+    yield '# HELP apiserver_request_sli_duration_seconds The same without the time a request waited for a seat.\n# TYPE apiserver_request_sli_duration_seconds histogram';
+    for (const { labels, sliSeconds } of all) yield sliSeconds.lines('apiserver_request_sli_duration_seconds', requestLabels(labels)).join('\n');
+    yield '# HELP apiserver_response_sizes Sizes in bytes of answers that are no streams.\n# TYPE apiserver_response_sizes histogram';
+    for (const { labels, responseBytes } of all) yield responseBytes.lines('apiserver_response_sizes', requestLabels(labels)).join('\n');
   }
 }
 

@@ -80,8 +80,8 @@ function demandProduced(context: RequestContext, produced: string): RequestConte
   return context;
 }
 
-function metrics({ request }: RequestContext, all: Metrics): ApiResponse {
-  if (request.method !== 'DELETE') return metricsPage(all.render());
+async function metrics({ request }: RequestContext, all: Metrics): Promise<ApiResponse> {
+  if (request.method !== 'DELETE') return metricsPage(await all.render());
   all.reset();
   return { status: 200, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache, private' }, body: Buffer.from('metrics reset\n') };
 }
