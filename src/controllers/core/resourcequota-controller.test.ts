@@ -66,6 +66,16 @@ describe('resourcequota-controller', () => {
     await usedIs('scoped', { pods: '1' });
   });
 
+  it('takes off what an update moves out of its scopes', async () => {
+    await world.namespace('moved');
+    await quota('moved', { pods: '5' }, { scopes: ['NotTerminating'] });
+    await usedIs('moved', { pods: '0' });
+    await pod('moved', 'a');
+    await usedIs('moved', { pods: '1' });
+    await world.api.patch(pods, { name: 'a', namespace: 'moved' }, { type: 'merge', patch: { spec: { activeDeadlineSeconds: 3600 } } });
+    await usedIs('moved', { pods: '0' });
+  });
+
   it('never lets more in than is allowed, however many come at once', async () => {
     await world.namespace('burst');
     await quota('burst', { pods: '5' });

@@ -161,8 +161,11 @@ function subscribe(informer: Informer<KubeObject>, target: QuotaTarget, context:
   return informer.subscribe({
     added(object) { if (informer.hasSynced) again(object, ADDED_DELAY_MS); },
     updated(object, previous) {
-      if (quotas.listNamespace(object.metadata?.namespace ?? '').length === 0) return;
-      if (!equalAmounts(usageOf(object, target), usageOf(previous, target))) again(object, FREED_DELAY_MS);
+      const concerned = quotas.listNamespace(object.metadata?.namespace ?? '');
+      if (concerned.length === 0) return;
+      // A deadline, or another class, moves it from quota to quota.
+      const moves = concerned.some((quota) => inScope(object, { target, quota }) !== inScope(previous, { target, quota }));
+      if (moves || !equalAmounts(usageOf(object, target), usageOf(previous, target))) again(object, FREED_DELAY_MS);
     },
     deleted(object) { again(object, FREED_DELAY_MS); },
   });
