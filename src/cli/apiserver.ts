@@ -65,7 +65,7 @@ export function defineApiServer(program: Command): Command {
     '--requestheader-client-ca-file <file>': 'authority of proxies whose X-Remote-* headers are believed (default: DIR/pki/front-proxy-ca.crt)',
     '--runtime-config <settings>': 'versions and resources to serve: api/beta=true, storage.k8s.io/v1beta1=true, ...',
     '--event-ttl <duration>': 'how long events are kept after their last write (default: 1h)',
-    '--feature-gates <settings>': 'switches of features: CBORServingAndStorage=true, ConstrainedImpersonation=false',
+    '--feature-gates <settings>': 'switches of features: CBORServingAndStorage=true, ConstrainedImpersonation=false, StorageVersionMigrator=true',
     '--encryption-provider-config <file>': 'keys and providers of encryption at rest: YAML of kind EncryptionConfiguration',
     '--token-auth-file <file>': 'bearer tokens: a CSV of token,user,uid,"group1,group2"',
   };

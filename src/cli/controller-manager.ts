@@ -17,6 +17,7 @@ export function register(program: Command): void {
     .option('--cluster-signing-cert-file <file>', 'certificate authority that signs certificate requests')
     .option('--cluster-signing-key-file <file>', 'its key')
     .option('--service-account-private-key-file <file>', 'key that signs tokens in secrets; without it none are made')
+    .option('--feature-gates <settings>', 'switches of features: StorageVersionMigrator=true')
     .option('--legacy-service-account-token-clean-up-period <duration>', 'when unused tokens in secrets are put away (default: 8760h)')
     .option('--cluster-signing-duration <duration>', 'how long certificates live that do not ask for less (default: 8760h)')
     .addOption(new Option('--controllers <names>', "'*' for those on by default, NAME to add one, -NAME to leave one out").argParser(list))

@@ -36,6 +36,8 @@ export interface Client {
   readonly transport: Transport;
   get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<T>;
   list<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string }): Promise<KubeList<T>>;
+  /** As list, of metadata alone: the items are PartialObjectMetadata. For whoever goes through objects whatever they hold. */
+  listMetadata(ref: ResourceRef, options?: SelectOptions & { limit?: number; continue?: string }): Promise<KubeList<KubeObject>>;
   /** The namespace is the object's own. */
   create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;
   update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<T>;

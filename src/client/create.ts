@@ -53,6 +53,7 @@ class ApiClient implements Client {
   readonly #refusedRetries: number;
   readonly #timeoutMs: number;
   readonly #readHeaders: Readonly<Record<string, string>>;
+  readonly #metadataHeaders: Readonly<Record<string, string>>;
   readonly #writeHeaders: Readonly<Record<string, string>>;
   readonly #patchHeaders: Readonly<Record<PatchType, Readonly<Record<string, string>>>>;
   readonly #informers = new Map<string, StoppableInformer<KubeObject>>();
@@ -69,6 +70,7 @@ class ApiClient implements Client {
     const common = { accept: 'application/json', 'user-agent': options.userAgent };
     const withType = (type: string): Readonly<Record<string, string>> => Object.freeze({ ...common, 'content-type': type });
     this.#readHeaders = Object.freeze(common);
+    this.#metadataHeaders = Object.freeze({ ...common, accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1' });
     this.#writeHeaders = withType('application/json');
     this.#patchHeaders = {
       json: withType(CONTENT_TYPES.json),
@@ -92,6 +94,13 @@ class ApiClient implements Client {
       item.apiVersion ??= apiVersion;
       item.kind ??= ref.kind;
     }
+    return list;
+  }
+
+  async listMetadata(ref: ResourceRef, options: SelectOptions & { limit?: number; continue?: string } = {}): Promise<KubeList> {
+    const { namespace, ...query } = options;
+    const list = await this.#read<KubeList>(resourcePath(ref, { namespace }) + queryString(query), this.#metadataHeaders);
+    list.items ??= [];
     return list;
   }
 
@@ -185,10 +194,10 @@ class ApiClient implements Client {
     await this.transport.close();
   }
 
-  async #read<T>(path: string): Promise<T> {
+  async #read<T>(path: string, headers = this.#readHeaders): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return await this.#send<T>({ method: 'GET', path, headers: this.#readHeaders });
+        return await this.#send<T>({ method: 'GET', path, headers });
       } catch (error) {
         if (!isTransportError(error, 'refused') || attempt >= this.#refusedRetries || this.#closed) throw error;
         await this.#clock.sleep(1_000);

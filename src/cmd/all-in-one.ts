@@ -25,6 +25,7 @@ import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process
 import { realClock } from '#stdx/clock.ts';
 import { createLogger, errorMessage } from '#stdx/log.ts';
 import { composeOptionsFrom, settingsFrom, type ApiServerFlags } from './apiserver.ts';
+import { featuresOn } from './apiserver-flags/feature-gates.ts';
 import { composeApiServer, type ComposedApiServer } from './compose-apiserver.ts';
 import { keptFilesOf, lostSentence } from './kept-dir.ts';
 import type { ControlData } from './worker-control.ts';
@@ -153,7 +154,11 @@ class Cluster {
       this.#components[component] = state;
       this.#saveState();
     };
-    const control: ControlData = { identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: composeOptionsFrom(this.#flags, { settings: {}, pki }).pki.serviceAccountKey.keyPem };
+    const { pki: keys, serving } = composeOptionsFrom(this.#flags, { settings: {}, pki });
+    const control: ControlData = {
+      identity: `${hostname()}_${this.#settings.id}`, clusterCIDR: this.#settings.podCIDR, caPem: pki.ca.certificatePem, caKeyPem: pki.ca.keyPem, serviceAccountKeyPem: keys.serviceAccountKey.keyPem,
+      features: featuresOn(serving?.features),
+    };
     this.#control = startWorker({ file: new URL('./worker-control.ts', import.meta.url), data: control, handler, onState, maxHeapMb: CONTROL_HEAP_MB });
     this.#watchThread('scheduler and controllers', this.#control);
     const nodeData = this.#nodeData({ pki, network });

@@ -15,7 +15,7 @@ import { createStreams } from '#apiserver/streams/streams.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom, type AdmissionSettings } from './apiserver-flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './apiserver-flags/aggregation.ts';
-import { featureMetrics, featuresFrom } from './apiserver-flags/feature-gates.ts';
+import { featureMetrics, featuresFrom, featuresOn } from './apiserver-flags/feature-gates.ts';
 import type { Serving } from './apiserver-flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -133,7 +133,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     ...(encryption ? { healthChecks: encryption.healthChecks, metrics: [() => encryption.metrics()] } : {}),
     ...(logins ? { extraPaths: logins.paths } : {}),
     bootstrap: async (internal) => {
-      await Promise.all([bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP] }), trackLegacyTokens(internal, clock.now())]);
+      await Promise.all([bootstrapPolicy(internal, { clusterAdminGroups: [CLUSTER_ADMINS_GROUP], features: featuresOn(options.serving?.features) }), trackLegacyTokens(internal, clock.now())]);
       await addonPolicy(internal);
     },
   });

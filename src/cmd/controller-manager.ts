@@ -6,6 +6,8 @@ import { createClient } from '#client/create.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { featuresOn } from './apiserver-flags/feature-gates.ts';
+import { gatesOf } from './apiserver-flags/serving.ts';
 import { clusterSigning, type ClusterSigningFlags } from './cluster-signing.ts';
 import { startControllerManager } from './controllers.ts';
 import { requireIPv4Range } from './proxy.ts';
@@ -25,6 +27,8 @@ export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFl
   readonly leaderElect?: boolean;
   /** Default: all. */
   readonly controllers?: readonly string[];
+  /** 'StorageVersionMigrator=true' */
+  readonly featureGates?: string;
   /** Default true. False: all controllers act as the kubeconfig's user. */
   readonly useServiceAccountCredentials?: boolean;
 }
@@ -32,13 +36,14 @@ export interface ControllerManagerFlags extends ComponentFlags, ClusterSigningFl
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
   requireIPv4Range('--cluster-cidr', flags.clusterCIDR);
   const signing = clusterSigning(flags);
+  const features = featuresOn(gatesOf(flags.featureGates));
   const legacyTokenCleanUpMs = flags.legacyServiceAccountTokenCleanUpPeriod === undefined ? undefined : durationMs('--legacy-service-account-token-clean-up-period', flags.legacyServiceAccountTokenCleanUpPeriod);
   const serviceAccountKeyPem = flags.serviceAccountPrivateKeyFile === undefined ? undefined : signingKey('--service-account-private-key-file', flags.serviceAccountPrivateKeyFile);
   await runComponent({
     name: 'kube-controller-manager', flags,
     create: (context) => startControllerManager({
       api: context.api, clock: context.clock, log: context.log, identity: context.identity,
-      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), signing,
+      clusterCIDR: flags.clusterCIDR, caPem: rootCa(flags, context), apiFor: clientsFor(flags, context), signing, features,
       ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }), ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
       ...(flags.leaderElect === undefined ? {} : { leaderElect: flags.leaderElect }), ...(flags.controllers ? { names: flags.controllers } : {}),
     }).catch((error: unknown) => {

@@ -22,6 +22,8 @@ export interface ControllerManagerSetup extends ComponentContext {
   readonly leaderElect?: boolean;
   /** Which to run, as kube-controller-manager --controllers has it. Default: all. A name that is not known is refused. */
   readonly names?: readonly string[];
+  /** Feature gates that are on. Default: none, and the controllers that need one do not run, named or not. */
+  readonly features?: ReadonlySet<string>;
   /** The client of a controller's service account in kube-system; this component closes it. */
   readonly apiFor: (serviceAccount: string) => Promise<Client>;
 }
@@ -37,7 +39,8 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     clusterCIDR, rootCA: caPem, ...(caKeyPem === undefined ? {} : { clusterSigner: { certificate: caPem, key: caKeyPem } }), ...setup.signing,
     ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }), ...(setup.legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs: setup.legacyTokenCleanUpMs }),
   });
-  const definitions = setup.names ? selectControllers(known, { names: setup.names }) : known;
+  const wanted = setup.names ? selectControllers(known, { names: setup.names }) : known;
+  const definitions = wanted.filter(({ featureGate }) => featureGate === undefined || setup.features?.has(featureGate));
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)));
   const manager = createControllerManager(definitions, {

@@ -17,6 +17,8 @@ export interface ControlData {
   readonly caKeyPem: string;
   /** Signs tokens in secrets. */
   readonly serviceAccountKeyPem: string;
+  /** Feature gates that are on. */
+  readonly features: ReadonlySet<string>;
 }
 
 const end = workerEnd<ControlData>();

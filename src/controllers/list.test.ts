@@ -7,7 +7,7 @@ import { startTestWorld, type TestWorld } from './test-world.ts';
 
 describe('all controllers together', () => {
   let world: TestWorld;
-  before(async () => { world = await startTestWorld(controllers({ clusterCIDR: '10.244.0.0/16', rootCA: 'PEM' })); });
+  before(async () => { world = await startTestWorld(controllers({ clusterCIDR: '10.244.0.0/16', rootCA: 'PEM' }).filter(({ featureGate }) => featureGate === undefined)); });
   after(() => world.stop());
 
   it('bring up a deployment behind a service, and take all of it away with its namespace', async () => {

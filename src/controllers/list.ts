@@ -26,6 +26,7 @@ import { endpointSliceMirroringController } from './discovery/endpointslicemirro
 import { disruptionController } from './policy/disruption-controller.ts';
 import { legacyServiceAccountTokenCleanerController, type LegacyTokenCleanerOptions } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
+import { storageVersionMigratorController } from './storagemigration/storage-version-migrator-controller.ts';
 import { persistentVolumeProtectionController } from './volume/persistentvolume-protection-controller.ts';
 import { persistentVolumeClaimProtectionController } from './volume/persistentvolumeclaim-protection-controller.ts';
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
@@ -69,6 +70,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     endpointSliceController,
     endpointSliceMirroringController,
     disruptionController,
+    storageVersionMigratorController,
     persistentVolumeClaimProtectionController,
     persistentVolumeProtectionController,
     volumeAttributesClassProtectionController,

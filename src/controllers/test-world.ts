@@ -13,7 +13,7 @@ import type { Client, ObjectName, ResourceRef } from '#client/client.ts';
 import { namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';
 import type { ControllerDefinition } from '#runtime/controller.ts';
 import { createControllerManager, type ControllerManager } from '#runtime/run-controllers.ts';
-import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { startTestApi, type TestApi, type TestApiOptions } from '#testing/start-test-api.ts';
 
 const STEP_MS = 20;
 /** Of the machine's time: only reached when something never comes. */
@@ -43,10 +43,11 @@ export interface TestWorld {
   stop(): Promise<void>;
 }
 
-export async function startTestWorld(definitions: readonly ControllerDefinition[]): Promise<TestWorld> {
+/** More: of the API server. */
+export async function startTestWorld(definitions: readonly ControllerDefinition[], more: Pick<TestApiOptions, 'store' | 'settings' | 'serving'> = {}): Promise<TestWorld> {
   const clock = new FakeClock();
   const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
-  const test = await startTestApi({ clock });
+  const test = await startTestApi({ ...more, clock });
   const { api } = test;
   const shared = test.clientAs({ name: 'system:kube-controller-manager', groups: [AUTHENTICATED] });
   const own = new Map(definitions.map((definition) => {

@@ -45,6 +45,7 @@ const refused: readonly (readonly [path: string, object: object, ...errors: stri
   ['admissionregistration.k8s.io/mutatingwebhookconfigurations', { webhooks: [{ name: 'a.b.c', sideEffects: 'None', admissionReviewVersions: ['v1'], clientConfig: { service: { namespace: 'n', path: 'x' } } }] },
     'webhooks[0].clientConfig.service.namespace: Required value', "webhooks[0].clientConfig.service.path: Invalid value: \"x\": must start with a '/'",
     "webhooks[0].clientConfig.service.path: Invalid value: \"x\": segment[0] may not be empty"],
+  ['storagemigration.k8s.io/storageversionmigrations', { spec: { resource: { group: 'x.y', resource: '' } } }, 'spec.resource.resource: Required value: resource is required to be set'],
   ['storage.k8s.io/storageclasses', { provisioner: '', volumeBindingMode: 'Later' }, 'provisioner: Required value', 'volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"'],
   ['node.k8s.io/runtimeclasses', { handler: 'ok', overhead: { podFixed: { disk: '1' } } },
     'overhead.limits[disk]: Invalid value: "disk": must be a standard resource type or fully qualified', 'overhead.limits[disk]: Invalid value: "disk": must be a standard resource for containers'],
@@ -135,3 +136,25 @@ for (const path of ['networking.k8s.io/servicecidrs', 'admissionregistration.k8s
     assert.deepEqual([object.metadata, object['status']], [stored.metadata, { conditions: [] }]);
   });
 }
+
+test('the status of a migration: outcomes are for good, and its resourceVersion stays', () => {
+  const path = 'storagemigration.k8s.io/storageversionmigrations', spec = { resource: { group: '', resource: 'secrets' } };
+  const is = (type: string, status = 'True'): object => ({ type, status, reason: 'r', message: '', lastTransitionTime: '2020-01-01T00:00:00Z' });
+  const cases: readonly (readonly [before: object, after: object, ...errors: string[]])[] = [
+    [{}, { resourceVersion: '7', conditions: [is('Running')] }],
+    [{}, { resourceVersion: '07' }, 'status.resourceVersion: Invalid value: "07": resource version is not well formed: 07'],
+    [{ resourceVersion: '7' }, { resourceVersion: '8' }, 'status.resourceVersion: Invalid value: "8": field is immutable'],
+    [{}, { conditions: [is('Succeeded'), is('Failed')] }, `status.conditions: Invalid value: ${JSON.stringify([is('Succeeded'), is('Failed')])}: Both success and failed conditions cannot be true at the same time`],
+    [{ conditions: [is('Succeeded')] }, {}, 'status.conditions: Invalid value: null: Success condition cannot be set to false once it is true'],
+    [{ conditions: [is('Failed')] }, {}, 'status.conditions: Invalid value: null: Failed condition cannot be set to false once it is true'],
+  ];
+  for (const [before, after, ...errors] of cases) {
+    const changed = update<KubeObject>(path, { metadata: { name: 'x' }, spec, status: before } as KubeObject, (next) => { next['status'] = after; }, 'status');
+    assert.deepEqual(changed.errors, errors);
+  }
+});
+
+test('a migration in a table', () => {
+  const conditions = [{ type: 'Running', status: 'False' }, { type: 'Succeeded', status: 'True' }];
+  assert.deepEqual(row('storagemigration.k8s.io/storageversionmigrations', { metadata: { name: 'x' }, spec: { resource: { group: 'apps', resource: 'deployments' } }, status: { conditions } }), { Name: 'x', Resource: 'deployments.apps', Status: 'Succeeded' });
+});

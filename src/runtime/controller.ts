@@ -68,6 +68,8 @@ export interface ControllerDefinition {
   readonly serviceAccount?: string;
   /** Who its events say reported them. Default: its name. */
   readonly eventSource?: string;
+  /** Runs only where this feature is on (--feature-gates). Default: it always runs. */
+  readonly featureGate?: string;
   readonly watches: readonly WatchSource<never>[];
   /** Indexes to declare on informers before they are read. */
   readonly indexes?: readonly { readonly resource: ResourceRef; readonly name: string; readonly values: (object: never) => readonly string[] }[];

@@ -5,6 +5,7 @@
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createDirectTransport } from '#client/direct.ts';
+import type { Serving } from '#cmd/apiserver-flags/serving.ts';
 import { composeApiServer, type ApiServerSettings, type ComposedApiServer } from '#cmd/compose-apiserver.ts';
 import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
 import type { UserInfo } from '#machinery/object.ts';
@@ -40,6 +41,7 @@ export interface TestApiOptions {
   readonly advertiseAddress?: string;
   /** What flags would set. */
   readonly settings?: ApiServerSettings;
+  readonly serving?: Serving;
 }
 
 export async function startTestApi(options: TestApiOptions = {}): Promise<TestApi> {
@@ -48,7 +50,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const clients: Client[] = [];
   const pki = await ensurePki({ dir: join(dir, 'pki'), nowMs: Date.now(), apiServer: { hostName: 'localhost', serviceIP: '10.96.0.1', bindAddresses: ['127.0.0.1'] } });
   const server = await composeApiServer({
-    store, pki, serviceCIDR, clock, log, advertiseAddress: options.advertiseAddress ?? '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
+    store, pki, serviceCIDR, clock, log, advertiseAddress: options.advertiseAddress ?? '127.0.0.1', ...(options.settings ? { settings: options.settings } : {}), ...(options.serving ? { serving: options.serving } : {}), port: options.port ?? 6443, listen: options.port === undefined ? [] : ['127.0.0.1'],
   });
   await server.ready();
   const clientAs = (user: UserInfo): Client => {

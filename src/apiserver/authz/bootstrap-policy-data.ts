@@ -470,6 +470,16 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** As CONTROLLER_ROLES, of controllers that are there only with a feature: role → its gate and rules. */
+export const GATED_CONTROLLER_ROLES: Readonly<Record<string, { readonly gate: string; readonly rules: readonly string[] }>> = {
+  'storage-version-migrator-controller': { gate: 'StorageVersionMigrator', rules: [
+    'create,list,patch *@*',
+    'get customresourcedefinitions@apiextensions.k8s.io',
+    'patch customresourcedefinitions/status@apiextensions.k8s.io',
+    'update storageversionmigrations/status@storagemigration.k8s.io',
+  ] },
+};
+
 export const NAMESPACE_ROLES: readonly { readonly namespace: string; readonly name: string; readonly rules: readonly string[] }[] = [
   { namespace: 'kube-public', name: 'system:controller:bootstrap-signer', rules: [
     'get,list,watch configmaps',

@@ -22,11 +22,13 @@ const API_VERSION = `${RBAC_GROUP}/v1`;
 export interface BootstrapPolicyOptions {
   /** Groups bound to cluster-admin by a ClusterRoleBinding named like the group, made once when absent: kubeadm's 'kubeadm:cluster-admins'. */
   readonly clusterAdminGroups?: readonly string[];
+  /** Feature gates that are on: some controllers' roles come with one. Default: none. */
+  readonly features?: ReadonlySet<string>;
 }
 
 /** All writes go out at once, so that a store with group commit makes them durable together. Safe to run on several servers at a time. */
 export async function bootstrapPolicy(internal: InternalApi, options: BootstrapPolicyOptions = {}): Promise<void> {
-  const { clusterRoles, roles, clusterRoleBindings, roleBindings } = defaultPolicy();
+  const { clusterRoles, roles, clusterRoleBindings, roleBindings } = defaultPolicy(options.features);
   await Promise.all([
     ...clusterRoles.map((role) => reconcileRole(internal, resource('clusterroles'), role)),
     ...roles.map((role) => reconcileRole(internal, resource('roles'), role)),
@@ -43,9 +45,11 @@ export interface DefaultPolicy {
   readonly roleBindings: readonly BindingObject[];
 }
 
-export function defaultPolicy(): DefaultPolicy {
+export function defaultPolicy(features: ReadonlySet<string> = new Set()): DefaultPolicy {
+  const gated = Object.entries(facts.GATED_CONTROLLER_ROLES).filter(([, { gate }]) => features.has(gate)).map(([name, { rules }]) => [name, rules] as const);
+  const controllerRoles = [...Object.entries(facts.CONTROLLER_ROLES), ...gated];
   const plain = Object.entries(facts.CLUSTER_ROLES).map(([name, rules]) => roleObject({ name, rules, labels: aggregateLabels(facts.AGGREGATES_INTO[name]) }));
-  const controllers = Object.entries(facts.CONTROLLER_ROLES).map(([name, rules]) => roleObject({ name: CONTROLLER_PREFIX + name, rules }));
+  const controllers = controllerRoles.map(([name, rules]) => roleObject({ name: CONTROLLER_PREFIX + name, rules }));
   const aggregated = Object.entries(facts.AGGREGATED_ROLES).map(([name, { aggregatesInto }]) => aggregatedRole(name, aggregatesInto));
   const clusterRoles = [...plain, ...controllers, ...aggregated];
   return {
@@ -53,7 +57,7 @@ export function defaultPolicy(): DefaultPolicy {
     roles: facts.NAMESPACE_ROLES.map(({ namespace, name, rules }) => roleObject({ namespace, name, rules })),
     clusterRoleBindings: [
       ...Object.entries(facts.CLUSTER_ROLE_BINDINGS).map(([name, subjects]) => bindingObject({ name, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name }, subjects })),
-      ...Object.keys(facts.CONTROLLER_ROLES).map((name) => bindingObject({
+      ...controllerRoles.map(([name]) => bindingObject({
         name: CONTROLLER_PREFIX + name, roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: CONTROLLER_PREFIX + name }, subjects: [{ serviceAccount: name }],
       })),
     ],

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CONTROLLER_ROLES } from './bootstrap-policy-data.ts';
+import { CONTROLLER_ROLES, GATED_CONTROLLER_ROLES } from './bootstrap-policy-data.ts';
 import { controllerServiceAccount, NAMESPACED_ACCOUNTS } from './controller-accounts.ts';
 
 /** Upstream's names, as in kube-controller-manager --controllers, of all that have an account of their own. */
@@ -11,7 +11,7 @@ const CONTROLLERS = [
   'legacy-serviceaccount-token-cleaner-controller', 'namespace-controller', 'node-ipam-controller', 'node-lifecycle-controller', 'node-route-controller', 'persistentvolume-attach-detach-controller',
   'persistentvolume-binder-controller', 'persistentvolume-expander-controller', 'persistentvolume-protection-controller', 'persistentvolumeclaim-protection-controller',
   'pod-garbage-collector-controller', 'replicaset-controller', 'replicationcontroller-controller', 'resourceclaim-controller', 'resourcequota-controller', 'root-ca-certificate-publisher-controller',
-  'selinux-warning-controller', 'service-cidr-controller', 'service-lb-controller', 'serviceaccount-controller', 'statefulset-controller', 'taint-eviction-controller', 'token-cleaner-controller',
+  'selinux-warning-controller', 'service-cidr-controller', 'service-lb-controller', 'serviceaccount-controller', 'statefulset-controller', 'storage-version-migrator-controller', 'taint-eviction-controller', 'token-cleaner-controller',
   'ttl-after-finished-controller', 'ttl-controller', 'validatingadmissionpolicy-status-controller', 'volumeattributesclass-protection-controller',
 ];
 
@@ -21,7 +21,7 @@ test('every controller has an account that the default policy knows, and every a
     assert.ok(account, name);
     return account;
   });
-  assert.deepEqual([...new Set(accounts)].toSorted(), [...Object.keys(CONTROLLER_ROLES), ...NAMESPACED_ACCOUNTS].toSorted());
+  assert.deepEqual([...new Set(accounts)].toSorted(), [...Object.keys(CONTROLLER_ROLES), ...Object.keys(GATED_CONTROLLER_ROLES), ...NAMESPACED_ACCOUNTS].toSorted());
   assert.equal(controllerServiceAccount('no-such-controller'), undefined);
   assert.equal(controllerServiceAccount('constructor'), undefined);
 });

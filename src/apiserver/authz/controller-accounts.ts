@@ -2,7 +2,7 @@
  * Which service account of kube-system a controller acts as: the default policy binds roles to these names, and upstream's names of
  * controllers (--controllers) are mostly others. Facts of kube-controller-manager.
  */
-import { CONTROLLER_ROLES } from './bootstrap-policy-data.ts';
+import { CONTROLLER_ROLES, GATED_CONTROLLER_ROLES } from './bootstrap-policy-data.ts';
 
 /** Only those whose two names differ. */
 const ACCOUNTS: Readonly<Record<string, string>> = {
@@ -41,5 +41,5 @@ export const NAMESPACED_ACCOUNTS: readonly string[] = ['bootstrap-signer', 'toke
 /** 'daemonset-controller' → 'daemon-set-controller'; undefined for a controller the default policy does not know. */
 export function controllerServiceAccount(controllerName: string): string | undefined {
   const account = Object.hasOwn(ACCOUNTS, controllerName) ? ACCOUNTS[controllerName]! : controllerName;
-  return Object.hasOwn(CONTROLLER_ROLES, account) || NAMESPACED_ACCOUNTS.includes(account) ? account : undefined;
+  return Object.hasOwn(CONTROLLER_ROLES, account) || Object.hasOwn(GATED_CONTROLLER_ROLES, account) || NAMESPACED_ACCOUNTS.includes(account) ? account : undefined;
 }

@@ -12,6 +12,7 @@ import { createLogger, silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import type { Store } from '#storage/store.ts';
+import { keptStore } from '#testing/kept-store.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createEncryption } from './encryption.ts';
 import { TestKmsPlugin } from './test-kms-plugin.ts';
@@ -43,7 +44,7 @@ function world(t: TestContext): World {
     dir, file,
     configure: (resources) => writeFileSync(file, JSON.stringify({ apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration', resources })),
     async start(store, { clock = realClock, reload = false, encrypted = true } = {}) {
-      const test = await startTestApi({ store: kept(store), clock, log, settings: encrypted ? { encryption: { file, reload } } : {} });
+      const test = await startTestApi({ store: keptStore(store), clock, log, settings: encrypted ? { encryption: { file, reload } } : {} });
       const { api } = test;
       const one: Running = {
         api,
@@ -58,15 +59,6 @@ function world(t: TestContext): World {
       running.add(one);
       return one;
     },
-  };
-}
-
-/** Outlives the server, as files do. */
-function kept(store: Store): Store {
-  return {
-    get revision() { return store.revision; }, get compactedRevision() { return store.compactedRevision; },
-    get: (key, options) => store.get(key, options), list: (prefix, options) => store.list(prefix, options), put: (key, value, options) => store.put(key, value, options), delete: (key, options) => store.delete(key, options),
-    watch: (options) => store.watch(options), compact: (revision) => store.compact(revision), stats: () => store.stats(), close: () => Promise.resolve(),
   };
 }
 

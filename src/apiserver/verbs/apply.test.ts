@@ -113,6 +113,15 @@ describe('server-side apply', () => {
     assert.equal((await apply(at('f'), 'one', '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"f","managedFields":[{"manager":"x"}]}}')).status, 400);
   });
 
+  it('makes nothing of what is known by a uid and gone', async () => {
+    const known = (metadata: object): string => JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { ...metadata, uid: 'abc', resourceVersion: '5' } });
+    for (const metadata of [{}, { name: 'gone' }, { name: 'other' }]) {
+      const { status, body } = await apply(at('gone'), 'one', known(metadata));
+      assert.deepEqual([status, body.message], [409, 'Operation cannot be fulfilled on configmaps "gone": uid mismatch: the provided object specified uid abc, and no existing object was found']);
+    }
+    assert.equal((await apply(at('gone'), 'one', JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: {} }))).status, 400);
+  });
+
   it('keeps a list given empty its giver\'s when it is put back as shown', async () => {
     const path = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
     const headers = { 'content-type': 'application/json' };

@@ -83,16 +83,16 @@ async function apply(endpoint: StoredEndpoint, call: WriteCall, { subresource, p
     change: async (current) => {
       const live = current && inVersion(endpoint, current);
       const result = await applyTo(endpoint, read, { live, subresource, nowMs: core.clock.now() });
-      return toStorage(endpoint, applied(endpoint, { value: result === live ? deepClone(result) : result, config: read.config, mode: options.fieldValidation }, call));
+      return toStorage(endpoint, applied(endpoint, { value: result === live ? deepClone(result) : result, config: read.config, mode: options.fieldValidation, exists: current !== undefined }, call));
     },
   }, { target, context: writeContext(context, { dryRun: options.dryRun, subresource, options: optionsObject('PatchOptions', options) }) });
   return respondWithObject(endpoint, written, { status: written.created ? 201 : 200, options: view });
 }
 
-interface Result { readonly value: KubeObject; readonly config: KubeObject; readonly mode: MutationOptions['fieldValidation'] }
+interface Result { readonly value: KubeObject; readonly config: KubeObject; readonly mode: MutationOptions['fieldValidation']; readonly exists: boolean }
 
 /** The result of an apply as an object of the kind. Of built-in ones, what does not fit is said as upstream's conversion says it. */
-function applied(endpoint: Endpoint, { value, config, mode }: Result, { context, target }: WriteCall): KubeObject {
+function applied(endpoint: Endpoint, { value, config, mode, exists }: Result, { context, target }: WriteCall): KubeObject {
   const { gvk, decode } = endpoint, schema = endpoint.schema!;
   let object: KubeObject;
   try {
@@ -102,6 +102,7 @@ function applied(endpoint: Endpoint, { value, config, mode }: Result, { context,
     if (why === undefined) throw error;
     throw statusErrors.badRequest(`failed to convert new object (${describe(config)}) to proper version: unable to convert unstructured object to ${gvk.group}/${gvk.version}, Kind=${gvk.kind}: ${restoreWords(value, schema, why)}`);
   }
-  checkName(object.metadata, target, endpoint.resource.namespaced);
+  // Who names the uid of what is not there is told that first.
+  if (exists || !object.metadata?.uid) checkName(object.metadata, target, endpoint.resource.namespaced);
   return object;
 }

@@ -1,5 +1,5 @@
 /**
- * Feature gates of the API server: upstream's names, stages and defaults. Those that can be switched change something here; the others say what holds
+ * Feature gates of the API server and the controller manager: upstream's names, stages and defaults. Those that can be switched change something here; the others say what holds
  * anyhow: they are taken at that value and refused at the other. Unknown names are refused.
  */
 import { UserError } from '#deploy/data-dir.ts';
@@ -24,6 +24,7 @@ export const FEATURE_GATES = {
   KubeletFineGrainedAuthz: { stage: '', default: true },
   MutatingAdmissionPolicy: { stage: '', default: true },
   PodTopologyLabelsAdmission: { stage: 'BETA', default: true },
+  StorageVersionMigrator: { stage: 'BETA', default: false, switchable: true },
   StructuredAuthenticationConfiguration: { stage: '', default: true },
   StructuredAuthorizationConfiguration: { stage: '', default: true },
   WatchList: { stage: 'BETA', default: true },
@@ -48,6 +49,11 @@ export function featuresFrom(settings: ReadonlyMap<string, boolean>): Features {
     if (wanted !== undefined && wanted !== gate.default) throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${gate.default}.`);
     return [name, gate.default];
   })) as unknown as Features;
+}
+
+/** The names of those that are on; undefined: by default. */
+export function featuresOn(features: Features = featuresFrom(new Map())): ReadonlySet<string> {
+  return new Set(Object.entries(features).filter(([, on]) => on).map(([name]) => name));
 }
 
 /** kubernetes_feature_enabled, as upstream counts them. */

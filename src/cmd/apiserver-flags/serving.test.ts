@@ -39,6 +39,16 @@ test('everything, stabilities, single versions', () => {
   assert.deepEqual([ask(little, '/v1/pods'), ask(little, 'apps/v1/deployments')], [true, false]);
 });
 
+test('what a gate is before is served only with it', () => {
+  const cases: readonly (readonly [gates: string, expected: boolean])[] = [['', false], ['StorageVersionMigrator=false', false], ['AllBeta=true', true], ['StorageVersionMigrator=true', true]];
+  for (const [featureGates, expected] of cases) {
+    for (const runtimeConfig of ['api/all=true', 'storagemigration.k8s.io/v1beta1=true']) {
+      const isEnabled = servingFrom({ runtimeConfig, featureGates }).isEnabled!;
+      for (const resource of ['', 'storageversionmigrations']) assert.equal(isEnabled({ group: 'storagemigration.k8s.io', version: 'v1beta1', resource }), expected, featureGates);
+    }
+  }
+});
+
 test('what is unknown is refused by name', () => {
   for (const [text, complaint] of [
     ['apps/v9=true', /group "apps" has v1/], ['nope.example.com/v1=true', /no API group "nope\.example\.com"/], ['apps/v1/none=true', /apps\/v1 has no resource "none"/],

@@ -1,7 +1,7 @@
 /** --runtime-config, --feature-gates and --event-ttl: which versions and resources are served, which unfinished features are on, how long events are kept. Upstream's syntax. */
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
-import { featuresFrom, type Features } from './feature-gates.ts';
+import { featuresFrom, type FeatureName, type Features } from './feature-gates.ts';
 import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Resource } from '#resources/resource.ts';
@@ -22,9 +22,10 @@ const STABILITIES: Readonly<Record<string, string>> = { 'api/ga': 'stable', 'api
 
 export function servingFrom({ runtimeConfig, featureGates, eventTtl }: ServingFlags): Serving {
   const ttlMs = durationMsOf('--event-ttl', eventTtl);
+  const features = gatesOf(featureGates);
   return {
-    ...(runtimeConfig === undefined ? {} : { isEnabled: isEnabledBy(settingsOf('--runtime-config', runtimeConfig)) }),
-    ...(featureGates === undefined ? {} : gatesFrom(settingsOf('--feature-gates', featureGates))),
+    ...(runtimeConfig === undefined ? {} : { isEnabled: gated(isEnabledBy(settingsOf('--runtime-config', runtimeConfig)), features) }),
+    ...(featureGates === undefined ? {} : { features, cbor: features.CBORServingAndStorage, constrainedImpersonation: features.ConstrainedImpersonation }),
     ...(ttlMs === undefined ? {} : { registry: RESOURCES.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000))) }),
   };
 }
@@ -78,7 +79,17 @@ function requireKnown(name: string): void {
   if (resource !== '' && !builtinResources.some((facts) => facts.group === group && facts.version === version && facts.plural === resource)) throw new UserError(`--runtime-config names ${JSON.stringify(name)}: ${nameOf({ group, version })} has no resource ${JSON.stringify(resource)}.`);
 }
 
-function gatesFrom(settings: ReadonlyMap<string, boolean>): Serving {
-  const features = featuresFrom(settings);
-  return { features, cbor: features.CBORServingAndStorage, constrainedImpersonation: features.ConstrainedImpersonation };
+/** What --feature-gates says; without it, the defaults. Throws a UserError. */
+export function gatesOf(featureGates: string | undefined): Features {
+  return featuresFrom(settingsOf('--feature-gates', featureGates ?? ''));
+}
+
+/** Groups that are there only with a feature, whatever else asks for them. */
+const GROUP_GATES: Readonly<Record<string, FeatureName>> = { 'storagemigration.k8s.io': 'StorageVersionMigrator' };
+
+function gated(isEnabled: IsEnabled, features: Features): IsEnabled {
+  return (served) => {
+    const gate = GROUP_GATES[served.group];
+    return (gate === undefined || features[gate]) && isEnabled(served);
+  };
 }

@@ -1,35 +1,72 @@
-/** StorageVersionMigration: rewrites all objects of a resource in the version they are stored as now. */
-import { checkImmutable } from '../checks.ts';
+/** StorageVersionMigration: rewrites all objects of a resource in the form they are stored in now. The controller of that name does it. */
+import type { Condition } from '#api/types.ts';
+import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
+import type { FieldError } from '#machinery/errors.ts';
+import { validateDNS1035Label, validateDNS1123Subdomain } from '#machinery/names.ts';
+import { resourceVersionProblem } from '#machinery/resource-version.ts';
+import { checkConditionList, checkImmutable, IMMUTABLE, invalidJoined } from '../checks.ts';
 import { defineResource } from '../define.ts';
-import { Errors, SPEC } from '../field-path.ts';
+import { Errors, SPEC, STATUS } from '../field-path.ts';
+import { keepField } from '../strategy.ts';
 import { columns, nameOf } from '../tables.ts';
-import type { KubeObject } from '#machinery/object.ts';
 
-interface Spec { resource?: { group?: string; resource?: string } }
+const OUTCOMES = ['Succeeded', 'Failed'] as const;
+const SHOWN = ['Running', ...OUTCOMES];
 
-export const storageversionmigrations = defineResource({
+export const storageversionmigrations = defineResource<StorageVersionMigration>({
   group: 'storagemigration.k8s.io',
   plural: 'storageversionmigrations',
+  allowUnconditionalUpdate: false,
   written: { status: { without: ['spec', 'metadata'] } },
+  prepareForCreate: (migration) => { migration.status = {}; },
+  // It has no generation, as upstream has it.
+  prepareForUpdate: (next, previous) => keepField(next, previous, 'status'),
   validate: (migration) => {
     const errors = new Errors();
-    if (!specOf(migration).resource?.resource) errors.required(SPEC.child('resource').child('resource'), 'resource is required');
+    checkSpec(migration, errors);
     return errors.list;
   },
   validateUpdate: (next, previous) => {
     const errors = new Errors();
-    checkImmutable(next['spec'], previous['spec'], SPEC, errors);
+    checkSpec(next, errors);
+    checkImmutable(next.spec, previous.spec, SPEC, errors);
     return errors.list;
   },
+  status: { validateUpdate: checkStatus },
   table: {
-    columns: columns('Name', 'Resource'),
+    // The name is not marked as one, as upstream has it.
+    columns: columns('Name', 'Resource', 'Status').map((column) => ({ ...column, format: '' })),
     row: (migration) => {
-      const { group, resource = '' } = specOf(migration).resource ?? {};
-      return [nameOf(migration), group ? `${resource}.${group}` : resource];
+      const { group, resource = '' } = migration.spec?.resource ?? {};
+      const shown = migration.status?.conditions?.findLast(({ type, status }) => status === 'True' && SHOWN.includes(type));
+      return [nameOf(migration), group ? `${resource}.${group}` : resource, shown?.type ?? 'Unknown'];
     },
   },
 });
 
-function specOf(migration: KubeObject): Spec {
-  return (migration['spec'] ?? {}) as Spec;
+function checkSpec({ spec }: StorageVersionMigration, errors: Errors): void {
+  const { group = '', resource = '' } = spec?.resource ?? {}, at = SPEC.child('resource');
+  if (resource === '') errors.required(at.child('resource'), 'resource is required to be set');
+  else invalidJoined(at.child('resource'), resource, validateDNS1035Label(resource), errors);
+  if (group !== '') invalidJoined(at.child('group'), group, validateDNS1123Subdomain(group), errors);
+}
+
+function checkStatus(next: StorageVersionMigration, previous: StorageVersionMigration): FieldError[] {
+  const errors = new Errors();
+  const { resourceVersion = '', conditions } = next.status ?? {}, before = previous.status?.resourceVersion ?? '';
+  const at = STATUS.child('resourceVersion'), conditionsAt = STATUS.child('conditions');
+  const problem = resourceVersion === '' ? undefined : resourceVersionProblem(resourceVersion);
+  if (problem !== undefined) errors.invalid(at, resourceVersion, problem);
+  checkConditionList(conditions, conditionsAt, errors);
+  if (before !== '' && before !== resourceVersion) errors.invalid(at, resourceVersion, IMMUTABLE);
+  if (OUTCOMES.every((outcome) => isTrue(conditions, outcome))) errors.invalid(conditionsAt, conditions, 'Both success and failed conditions cannot be true at the same time');
+  for (const outcome of OUTCOMES) {
+    if (!isTrue(previous.status?.conditions, outcome) || isTrue(conditions, outcome)) continue;
+    errors.invalid(conditionsAt, conditions ?? null, `${outcome === 'Succeeded' ? 'Success' : outcome} condition cannot be set to false once it is true`);
+  }
+  return errors.list;
+}
+
+function isTrue(conditions: readonly Condition[] | undefined, wanted: string): boolean {
+  return conditions?.find(({ type }) => type === wanted)?.status === 'True';
 }

@@ -1,0 +1,46 @@
+/** What a StorageVersionMigration says of itself, and how its status is written. */
+import type { Condition } from '#api/types.ts';
+import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
+import { groupResourceString } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
+import { storageVersionMigrations } from '#client/refs.ts';
+import type { ReconcileContext } from '#runtime/controller.ts';
+
+type Type = 'Running' | 'Succeeded' | 'Failed';
+
+/** 'configmaps', 'widgets.example.com': of the latter sort, the name of a definition too. */
+export function resourceNameOf({ spec }: StorageVersionMigration): string {
+  const { group = '', resource = '' } = spec?.resource ?? {};
+  return groupResourceString(resource, group);
+}
+
+export function isTrue({ status }: StorageVersionMigration, wanted: Type): boolean {
+  return status?.conditions?.find(({ type }) => type === wanted)?.status === 'True';
+}
+
+export function isOver(migration: StorageVersionMigration): boolean {
+  return isTrue(migration, 'Succeeded') || isTrue(migration, 'Failed');
+}
+
+/** The oldest first; of one second, by name. */
+export function byAge({ metadata: left }: StorageVersionMigration, { metadata: right }: StorageVersionMigration): number {
+  const [older, newer] = [left?.creationTimestamp ?? '', right?.creationTimestamp ?? ''];
+  if (older !== newer) return older < newer ? -1 : 1;
+  return (left?.name ?? '') < (right?.name ?? '') ? -1 : 1;
+}
+
+export interface Said { readonly type: Type; readonly status?: 'True' | 'False'; readonly reason: string; readonly message: string }
+
+/** Writes one condition, in its place or at the end. Rejects with Conflict where the cache is behind. */
+export async function say({ api, clock }: ReconcileContext, migration: StorageVersionMigration, { status = 'True', ...said }: Said): Promise<void> {
+  const condition: Condition = { ...said, status, lastTransitionTime: formatTime(clock.now()) };
+  const conditions = migration.status?.conditions ?? [];
+  const isThere = conditions.some(({ type }) => type === said.type);
+  const next = isThere ? conditions.map((other) => other.type === said.type ? condition : other) : [...conditions, condition];
+  await api.updateStatus(storageVersionMigrations, { ...migration, status: { ...migration.status, conditions: next } });
+}
+
+export function fail(context: ReconcileContext, migration: StorageVersionMigration, message: string): Promise<void> {
+  context.log.warn('a migration failed', { migration: migration.metadata?.name, message });
+  return say(context, migration, { type: 'Failed', reason: 'StorageVersionMigrationFailed', message });
+}
