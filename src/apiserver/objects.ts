@@ -641,11 +641,13 @@ function deletionFinalizers(endpoint: Endpoint, { finalizers = [] }: ObjectMeta,
 }
 
 function propagation(endpoint: Endpoint, finalizers: readonly string[], { propagationPolicy, orphanDependents }: DeleteRequest): string {
+  const { defaultPropagation } = endpoint.resource.behaviour;
+  if (defaultPropagation === 'unsupported') return 'Background';
   if (orphanDependents !== undefined) return orphanDependents ? 'Orphan' : 'Background';
   if (propagationPolicy !== undefined) return propagationPolicy;
   if (finalizers.includes(ORPHAN)) return 'Orphan';
   if (finalizers.includes(FOREGROUND)) return 'Foreground';
-  return endpoint.resource.behaviour.defaultPropagation === 'orphan' ? 'Orphan' : 'Background';
+  return defaultPropagation === 'orphan' ? 'Orphan' : 'Background';
 }
 
 function isNamespace({ resource }: Endpoint): boolean {

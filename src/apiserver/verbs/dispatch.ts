@@ -45,6 +45,8 @@ export function handleResource(context: RequestContext, core: ServerCore): Answe
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   demandRoutedMethod(context);
+  // Of what can only be created nothing has a path.
+  if (info.name !== '' && endpoint.verbs.size === 1 && endpoint.verbs.has('create')) throw statusErrors.pathNotFound();
   if (!endpoint.verbs.has(info.verb)) throw statusErrors.pathMethodNotAllowed();
   demandRepresentation(endpoint, context);
   const { namespaced } = endpoint.resource;

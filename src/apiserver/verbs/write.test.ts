@@ -388,3 +388,24 @@ test('an event may be named after whatever it is about', async () => {
   assert.equal((await server.request(`POST ${events}`, { body: { ...about, metadata: { generateName: 'rose.' } } })).status, 201);
   assert.equal((await server.request(`POST ${events}`, { body: { ...about, metadata: { name: 'a%b' } } })).status, 422);
 });
+
+test('nothing waits for an event\'s dependents, whatever the client asks for', async () => {
+  const events = '/api/v1/namespaces/default/events';
+  await server.request(`POST ${events}`, { body: { apiVersion: 'v1', kind: 'Event', metadata: { name: 'alone' }, involvedObject: { kind: 'Pod', namespace: 'default', name: 'a' } } });
+  assert.equal((await server.request(`DELETE ${events}/alone?propagationPolicy=Foreground`)).status, 200);
+  assert.equal((await server.request(`GET ${events}/alone`)).status, 404);
+});
+
+test('conditions of flow control have a type each', async () => {
+  const path = '/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas';
+  const schema = { apiVersion: 'flowcontrol.apiserver.k8s.io/v1', kind: 'FlowSchema', metadata: { name: 'conditioned' }, spec: { priorityLevelConfiguration: { name: 'global-default' } } };
+  assert.equal((await server.request(`POST ${path}`, { body: schema })).status, 201);
+  const { status, body } = await server.request(`PUT ${path}/conditioned/status`, { body: { ...schema, status: { conditions: [{ type: 'A' }, { type: 'A' }, {}] } } });
+  assert.deepEqual([status, body.details.causes.map(({ field, reason }: { readonly field: string; readonly reason: string }) => `${field} ${reason}`)],
+    [422, ['status.conditions[1].type FieldValueDuplicate', 'status.conditions[2].type FieldValueRequired']]);
+});
+
+test('reviews have no paths of their own', async () => {
+  assert.equal((await server.request('GET /apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x')).status, 404);
+  assert.equal((await server.request('GET /apis/authorization.k8s.io/v1/selfsubjectaccessreviews')).status, 405);
+});

@@ -24,6 +24,7 @@ export const eventBehaviour: Omit<ResourceBehaviour<Event>, 'group' | 'plural'> 
   metadataLast: true,
   ttlSeconds: TTL_SECONDS,
   allowCreateOnUpdate: true,
+  defaultPropagation: 'unsupported',
   prepareForCreate: () => {},
   prepareForUpdate: () => {},
   convert: (object, toApiVersion) => (toApiVersion === NEW_API_VERSION ? toNew(object) : toCore(object)),

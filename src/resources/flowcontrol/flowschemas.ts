@@ -6,6 +6,7 @@ import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { validateConditions } from './conditions.ts';
 import { MANDATORY_FLOW_SCHEMAS } from './mandatory.ts';
 
 const PRECEDENCE_DEFAULT = 1000;
@@ -43,7 +44,7 @@ export const flowschemas = defineResource<FlowSchema>({
     if (fixed && !deepEqual(spec, fixed)) errors.invalid(SPEC, spec, `spec of '${nameOf(schema)}' must equal the fixed value`);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatusAndMetadata },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata, validateUpdate: validateConditions },
   table: {
     columns: columns('Name', 'PriorityLevel', 'MatchingPrecedence', 'DistinguisherMethod', 'Age', 'MissingPL'),
     row: (schema, context) => {

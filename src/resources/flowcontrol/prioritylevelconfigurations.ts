@@ -5,6 +5,7 @@ import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
 import { ageOf, columns, nameOf } from '../tables.ts';
+import { validateConditions } from './conditions.ts';
 import { MANDATORY_PRIORITY_LEVELS } from './mandatory.ts';
 
 const SHARES_DEFAULT = 30;
@@ -53,7 +54,7 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
     checkMandatory(level, errors);
     return errors.list;
   },
-  status: { prepareForUpdate: keepAllButStatusAndMetadata },
+  status: { prepareForUpdate: keepAllButStatusAndMetadata, validateUpdate: validateConditions },
   table: {
     columns: columns('Name', 'Type', 'NominalConcurrencyShares', 'Queues', 'HandSize', 'QueueLengthLimit', 'Age'),
     row: (level, context) => {
