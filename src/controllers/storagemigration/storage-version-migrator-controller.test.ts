@@ -51,11 +51,12 @@ const WIDGETS = 'widgets.example.com';
 const WIDGETS_PREFIX = '/registry/example.com/widgets/';
 const widgets = (version: string): ResourceRef => ({ group: 'example.com', version, plural: 'widgets', kind: 'Widget', namespaced: true });
 
-async function defineWidgets({ api, until }: Pick<TestWorld, 'api' | 'until'>, conversion: CustomResourceConversion): Promise<void> {
+async function defineWidgets(world: TestWorld, conversion: CustomResourceConversion): Promise<void> {
+  const { api } = world;
   const version = (name: string, storage: boolean): object => ({ name, served: true, storage, schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } } });
   const names = { plural: 'widgets', singular: 'widget', kind: 'Widget', listKind: 'WidgetList' };
   await api.create(customResourceDefinitions, { metadata: { name: WIDGETS }, spec: { group: 'example.com', scope: 'Namespaced', names, conversion, versions: [version('v1', true), version('v2', false)] } } as CustomResourceDefinition);
-  await until('served', async () => (await api.get(customResourceDefinitions, { name: WIDGETS })).status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True'));
+  await world.until('served', async () => (await api.get(customResourceDefinitions, { name: WIDGETS })).status?.conditions?.some(({ type, status }) => type === 'Established' && status === 'True'));
 }
 
 for (const strategy of ['None', 'Webhook']) {
@@ -66,7 +67,7 @@ for (const strategy of ['None', 'Webhook']) {
       return { body: { apiVersion: 'apiextensions.k8s.io/v1', kind: 'ConversionReview', response: { uid: request.uid, result: { status: 'Success' }, convertedObjects: request.objects.map((object) => ({ ...object, apiVersion: request.desiredAPIVersion })) } } };
     });
     t.after(() => peer.stop());
-    await defineWidgets({ api, until: (...args) => world.until(...args) }, strategy === 'None' ? { strategy } : { strategy, webhook: { conversionReviewVersions: ['v1'], clientConfig: { url: peer.url, caBundle: Buffer.from(peer.caPem).toString('base64') } } });
+    await defineWidgets(world, strategy === 'None' ? { strategy } : { strategy, webhook: { conversionReviewVersions: ['v1'], clientConfig: { url: peer.url, caBundle: Buffer.from(peer.caPem).toString('base64') } } });
     for (let i = 0; i < 3; i++) await api.create(widgets('v1'), { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: `w${i}`, namespace: 'default' }, spec: { size: i } } as KubeObject);
     const definition = await api.get(customResourceDefinitions, { name: WIDGETS });
     for (const version of definition.spec.versions) version.storage = version.name === 'v2';
@@ -90,6 +91,30 @@ for (const strategy of ['None', 'Webhook']) {
     assert.equal(without.spec.versions.length, 1);
   });
 }
+
+it('leaves storedVersions where the definition changed while it ran', async (t) => {
+  let changes = false;
+  const store = memoryStore(), { world } = await start(t, { store: keptStore(store, async (key) => {
+    if (!changes || !key.startsWith(WIDGETS_PREFIX)) return;
+    changes = false;
+    await storeIn('v1');
+  }) });
+  const { api } = world;
+  const storeIn = async (name: string): Promise<void> => {
+    const definition = await api.get(customResourceDefinitions, { name: WIDGETS });
+    for (const version of definition.spec.versions) version.storage = version.name === name;
+    await api.update(customResourceDefinitions, definition);
+  };
+  await defineWidgets(world, { strategy: 'None' });
+  await api.create(widgets('v1'), { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: 'w', namespace: 'default' } });
+  await storeIn('v2');
+  changes = true;
+  await begin(world, 'widgets', { group: 'example.com', resource: 'widgets' });
+  assert.deepEqual(said(await ended(world, 'widgets')), SUCCEEDED);
+  const { status } = await api.get(customResourceDefinitions, { name: WIDGETS });
+  assert.equal(status!.conditions!.find(({ type }) => type === 'StorageMigrating')!.message, 'The migration has succeeded but the stored versions have not been updated due to a generation mismatch');
+  assert.deepEqual(status!.storedVersions, ['v1', 'v2']);
+});
 
 // ----------------------------------------------------------------------------------------------------------- another key
 
