@@ -257,6 +257,8 @@ export class Objects {
   }
 
   #checkVersion(endpoint: StoredEndpoint, { meta, previous, target, mustHave, patches }: { readonly meta: ObjectMeta; readonly previous: KubeObject; readonly target: Target; readonly mustHave: boolean; readonly patches: boolean }): void {
+    const uid = previous.metadata!.uid ?? '';
+    if (meta.uid && meta.uid !== uid && !patches) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
     const wanted = meta.resourceVersion;
     if (wanted === undefined || wanted === '' || wanted === '0') {
       const unconditional = endpoint.resource.behaviour.allowUnconditionalUpdate ?? true;
@@ -268,8 +270,6 @@ export class Objects {
       if (!/^[0-9]+$/.test(wanted)) throw statusErrors.badRequest(`strconv.ParseUint: parsing ${JSON.stringify(wanted)}: invalid syntax`);
       throw statusErrors.conflict(nameOf(endpoint, target.name));
     }
-    const uid = previous.metadata!.uid ?? '';
-    if (meta.uid && meta.uid !== uid && !patches) throw uidPrecondition(endpoint, { target, wanted: meta.uid, found: uid });
   }
 
   /** Writes the object, which is not changed any more after this, unless it is stored just so already. */
