@@ -14,7 +14,7 @@ import { parseLabelSelector } from '#machinery/labels.ts';
 import type { AuditSink, RequestContext, ServerCore } from './context.ts';
 import { lengthOf, type ApiHandler, type ApiRequest, type ApiResponse } from './http.ts';
 import { impersonate } from './impersonation.ts';
-import { refusal } from './authz/forbidden.ts';
+import { NotAuthorized, refusal } from './authz/forbidden.ts';
 import { isLongRunning, isMutating, Overloaded } from './flowcontrol/limiter.ts';
 import { labelsOf } from './request-labels.ts';
 import { parseRequestInfo } from './request-info.ts';
@@ -81,9 +81,15 @@ async function auditFailure(context: RequestContext, { audit, status, error }: {
 }
 
 function refusalOf(error: unknown, { status, request }: { readonly status: Status; readonly request: ApiRequest }): ApiResponse {
+  if (error instanceof NotAuthorized) return unsniffed(errorResponse(status, request));
   if (!(error instanceof Overloaded)) return errorResponse(status, request);
   const response = textResponse(status.code, `${status.message}\n`);
   return { ...response, headers: { ...response.headers, 'retry-after': String(status.details?.retryAfterSeconds ?? 1) } };
+}
+
+/** What repeats a client's words is not to be taken for anything else. */
+function unsniffed(response: ApiResponse): ApiResponse {
+  return { ...response, headers: { ...response.headers, 'x-content-type-options': 'nosniff' } };
 }
 
 function statusFor(error: unknown, { core, context }: { readonly core: ServerCore; readonly context: RequestContext | undefined }): Status {

@@ -1,5 +1,5 @@
 /** The 403 answer of the authorize stage, in upstream's words (apiserver's responsewriters.Forbidden). */
-import { statusErrors, type StatusError } from '#machinery/errors.ts';
+import { statusErrors, StatusError } from '#machinery/errors.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from './authorizer.ts';
 
 /** 'User "jane" cannot list resource "pods" in API group "" in the namespace "default"' */
@@ -17,7 +17,10 @@ export function forbiddenError(attributes: AuthorizationAttributes, reason: stri
   return statusErrors.forbidden(of, message);
 }
 
+/** The authorize stage's own refusal, unlike what a later stage forbids. */
+export class NotAuthorized extends StatusError {}
+
 /** What a request that was not allowed is answered: 403, or 500 where an authorizer could not say. */
 export function refusal(attributes: AuthorizationAttributes, { reason, error }: AuthorizationDecision): StatusError {
-  return error === undefined ? forbiddenError(attributes, reason) : statusErrors.internal(error);
+  return error === undefined ? new NotAuthorized(forbiddenError(attributes, reason).status) : statusErrors.internal(error);
 }

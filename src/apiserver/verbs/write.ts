@@ -146,6 +146,7 @@ interface DeleteOptions extends DeleteRequest { readonly dryRun: boolean }
 export async function remove(endpoint: StoredEndpoint, { context, core, objects, target }: WriteCall): Promise<ApiResponse> {
   const view = viewOptions(context, core.clock.now(), endpoint);
   const options = await readDeleteOptions(context);
+  warnOfDefault(endpoint, options, context);
   const deleted = await objects.delete(endpoint, options, { target, context: writeContext(context, { dryRun: options.dryRun, options: deleteOptionsObject(options) }) });
   if (!deleted.removed || endpoint.served.returnsDeleted) {
     const status = !deleted.removed && options.orphanDependents === false ? 202 : 200;
@@ -155,6 +156,12 @@ export async function remove(endpoint: StoredEndpoint, { context, core, objects,
   const status = successStatus({ name: target.name, ...(group ? { group } : {}), kind: resource, uid: deleted.object.metadata?.uid ?? '' });
   delete (status as { code?: number }).code;
   return respondEncoded(status as unknown as KubeObject, { status: 200, options: { ...view, accepted: { ...view.accepted, view: 'object' } } });
+}
+
+/** Of what becomes of dependents when the client does not say. */
+function warnOfDefault({ resource }: Endpoint, { propagationPolicy, orphanDependents }: DeleteOptions, context: RequestContext): void {
+  const { deleteWarning } = resource.behaviour;
+  if (deleteWarning !== undefined && propagationPolicy === undefined && orphanDependents === undefined) context.warnings.push(deleteWarning);
 }
 
 function deleteOptionsObject({ dryRun, gracePeriodSeconds, propagationPolicy, orphanDependents, preconditions }: DeleteOptions): Record<string, unknown> {
@@ -212,6 +219,7 @@ export async function removeCollection(endpoint: StoredEndpoint, { context, core
   const view = viewOptions(context, core.clock.now(), endpoint);
   const options = parseListOptions(endpoint, context.info.query);
   const deletion = await readDeleteOptions(context);
+  warnOfDefault(endpoint, deletion, context);
   requireRevision(core, options.resourceVersion);
   const page = await selectPage(endpoint, { core, namespace: target.namespace, options });
   const write = writeContext(context, { dryRun: deletion.dryRun, options: deleteOptionsObject(deletion) });

@@ -3,6 +3,7 @@ import { decodeObject } from '#machinery/decode.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
+import { behaviorFromV1, behaviorToV1, metricFromV1, metricToV1 } from './metrics-v1.ts';
 
 const METRICS = 'autoscaling.alpha.kubernetes.io/metrics';
 const CURRENT = 'autoscaling.alpha.kubernetes.io/current-metrics';
@@ -23,12 +24,12 @@ function toV1(object: KubeObject): KubeObject {
   const { metrics = [], behavior, ...spec } = (object['spec'] ?? {}) as Json;
   const { currentMetrics: shown, conditions = [], ...status } = (object['status'] ?? {}) as Json, currentMetrics = (shown ?? []) as Json[];
   const annotations: Record<string, string> = withoutCarried(object.metadata?.annotations);
-  const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => metric !== cpu);
+  const cpu = (metrics as Json[]).find(isCpuUtilization), others = (metrics as Json[]).filter((metric) => !isCpuUtilization(metric));
   const currentCpu = currentMetrics.find((metric) => metric['type'] === 'Resource' && metric['resource']?.name === 'cpu' && metric['resource']?.current?.averageUtilization !== undefined);
-  if (others.length > 0) annotations[METRICS] = JSON.stringify(others);
-  if (currentMetrics.length > 0) annotations[CURRENT] = JSON.stringify(currentMetrics);
+  if (others.length > 0) annotations[METRICS] = JSON.stringify(others.map((metric) => metricToV1(metric, 'target')));
+  if (currentMetrics.length > 0) annotations[CURRENT] = JSON.stringify(currentMetrics.map((metric) => metricToV1(metric, 'current')));
   if (conditions.length > 0) annotations[CONDITIONS] = JSON.stringify(conditions);
-  if (behavior) annotations[BEHAVIOR] = JSON.stringify(behavior);
+  if (behavior) annotations[BEHAVIOR] = JSON.stringify(behaviorToV1(behavior));
   return {
     ...object, apiVersion: 'autoscaling/v1', metadata: withAnnotations(object, annotations),
     spec: { ...spec, ...(cpu ? { targetCPUUtilizationPercentage: cpu['resource'].target.averageUtilization } : {}) },
@@ -38,9 +39,11 @@ function toV1(object: KubeObject): KubeObject {
 
 function toV2(object: KubeObject): KubeObject {
   const { targetCPUUtilizationPercentage: target, ...spec } = (object['spec'] ?? {}) as Json;
-  const { currentCPUUtilizationPercentage: _current, currentReplicas = 0, ...status } = (object['status'] ?? {}) as Json;
+  const { currentCPUUtilizationPercentage: currentCpu, currentReplicas = 0, ...status } = (object['status'] ?? {}) as Json;
   const { [METRICS]: metricsText, [CURRENT]: currentText, [CONDITIONS]: conditionsText, [BEHAVIOR]: behaviorText, ...annotations } = object.metadata?.annotations ?? {};
-  const others = typedList('spec', 'metrics', metricsText), current = typedList('status', 'currentMetrics', currentText), conditions = typedList('status', 'conditions', conditionsText), behavior = typed('spec', 'behavior', behaviorText);
+  const others = typedList('spec', 'metrics', metricsOf(metricsText, 'target')), conditions = typedList('status', 'conditions', parse(conditionsText));
+  // What the annotation says is more than the percentage.
+  const current = typedList('status', 'currentMetrics', metricsOf(currentText, 'current') ?? currentUsage(currentCpu)), behavior = typed('spec', 'behavior', behaviorFromV1(parse(behaviorText)));
   const cpu = target === undefined || target === null ? [] : [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }];
   const metrics = [...others, ...cpu];
   return {
@@ -67,9 +70,18 @@ function parse(text: string | undefined): unknown {
   try { return JSON.parse(text); } catch { return undefined; }
 }
 
-/** A field of v2 from its annotation, as if it had been sent: of the right type and without what v2 does not know, or not at all. */
-function typed(part: 'spec' | 'status', field: string, text: string | undefined): unknown {
-  const value = parse(text);
+/** Of an annotation's metrics; undefined where it has none. */
+function metricsOf(text: string | undefined, sort: 'target' | 'current'): unknown {
+  const list = parse(text);
+  return Array.isArray(list) ? list.filter((item) => item !== null).map((item) => metricFromV1(item, sort)) : undefined;
+}
+
+function currentUsage(percentage: unknown): unknown {
+  return percentage === undefined || percentage === null ? undefined : [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: percentage } } }];
+}
+
+/** A field of v2, as if it had been sent: of the right type and without what v2 does not know, or not at all. */
+function typed(part: 'spec' | 'status', field: string, value: unknown): unknown {
   if (value === undefined || value === null) return undefined;
   const list = Array.isArray(value) ? value.filter((item) => item !== null) : value;
   try {
@@ -81,8 +93,8 @@ function typed(part: 'spec' | 'status', field: string, text: string | undefined)
   }
 }
 
-function typedList(part: 'spec' | 'status', field: string, text: string | undefined): Json[] {
-  return (typed(part, field, text) ?? []) as Json[];
+function typedList(part: 'spec' | 'status', field: string, value: unknown): Json[] {
+  return (typed(part, field, value) ?? []) as Json[];
 }
 
 const V2 = { group: 'autoscaling', version: 'v2', kind: 'HorizontalPodAutoscaler' };

@@ -70,7 +70,8 @@ export const persistentvolumes = defineResource<PersistentVolume>({
     prepareForUpdate: (next, previous, context) => {
       keepAllButStatus(next, previous);
       const status = (next.status ??= {}), stored = previous.status ?? {};
-      if (status.phase !== stored.phase && status.lastPhaseTransitionTime === stored.lastPhaseTransitionTime) status.lastPhaseTransitionTime = new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+      const saysTime = status.lastPhaseTransitionTime && status.lastPhaseTransitionTime !== stored.lastPhaseTransitionTime;
+      if (status.phase !== stored.phase && !saysTime) status.lastPhaseTransitionTime = new Date(context.nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
     },
   },
   warnings: (volume) => {
