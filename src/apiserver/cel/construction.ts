@@ -114,10 +114,12 @@ function typeAt(tokens: readonly Token[], from: number): { readonly names: reado
 /** A space between words, which were apart. */
 class Writer {
   text = '';
+  #endsInWord = false;
   readonly #places: { readonly at: number; readonly origin: number }[] = [];
 
   put(text: string, origin: number): void {
-    if (/\w$/.test(this.text) && /^["'\w]/.test(text)) this.text += ' ';
+    if (this.#endsInWord && /^["'\w]/.test(text)) this.text += ' ';
+    this.#endsInWord = /\w$/.test(text);
     this.#places.push({ at: this.text.length, origin });
     this.text += text;
   }

@@ -55,6 +55,16 @@ function placeOf({ code, range, node }: EvaluatorError, text: string): number {
   return after(text.indexOf(first, node.op === 'rcall' ? second!.end : start), '(');
 }
 
+/** Characters (code points) of an expression: cel-go's limit. */
+const MAX_SOURCE_CHARACTERS = 100_000;
+
+/** Throws CelCompileError. */
+export function requireReadable(source: string): void {
+  if (source.length <= MAX_SOURCE_CHARACTERS) return;
+  const size = Array.from(source).length;
+  if (size > MAX_SOURCE_CHARACTERS) throw new CelCompileError(`ERROR: <input>:-1:0: expression code point size exceeds limit: size: ${size}, limit ${MAX_SOURCE_CHARACTERS}`);
+}
+
 export function locate(problem: string, { text, start }: { readonly text: string; readonly start: number }): string {
   // Nothing can be shown of what is not there.
   if (text === '') return `ERROR: <input>:1:0: ${problem}`;

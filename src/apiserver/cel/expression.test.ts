@@ -115,3 +115,11 @@ test('checks of others, of paths, with selectors, that fail, and too many', asyn
   await assert.rejects(holds("[1, 2, 3].all(i, !authorizer.path('/' + string(i)).check('get').allowed())"), CelCostError);
   await assert.rejects(holds("authorizer.path('').check('get').allowed()"), /path must not be empty/);
 });
+
+test('an expression may have so many characters', () => {
+  assert.equal(refusal(`1${'+1'.repeat(50_000)}`), 'ERROR: <input>:-1:0: expression code point size exceeds limit: size: 100001, limit 100000');
+  const before = process.threadCpuUsage();
+  assert.throws(() => compileExpression(`1${'*/'.repeat(49_000)}`, { variables, constructs: true }), CelCompileError);
+  const { user, system } = process.threadCpuUsage(before);
+  assert.ok(user + system < 500_000, `${(user + system) / 1000} ms`);
+});

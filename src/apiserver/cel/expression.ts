@@ -16,7 +16,7 @@ import { AUTHORIZER, type AuthorizerChecks } from './authorizer.ts';
 import { BudgetError, PER_CALL_LIMIT, withBudget, type Budget } from './budget.ts';
 import { misplacedType, rewriteConstruction, type Rewritten } from './construction.ts';
 import { estimateCost, type SizeOf } from './cost.ts';
-import { CelCompileError, CelCostError, CelRuntimeError, describeError, runtimeWording, upstreamType } from './errors.ts';
+import { CelCompileError, CelCostError, CelRuntimeError, describeError, requireReadable, runtimeWording, upstreamType } from './errors.ts';
 import { kubernetesEnvironment } from './library.ts';
 import { checkLiterals } from './literals.ts';
 import { compileSeconds, evaluateSeconds } from './metrics.ts';
@@ -69,6 +69,7 @@ export interface Expression {
 
 /** Throws CelCompileError. */
 export function compileExpression(source: string, { variables, result, costLimit = PER_CALL_LIMIT, constructs = false, binds = false }: ExpressionOptions): Expression {
+  requireReadable(source);
   const scope = scopeOf(variables, constructs);
   const begunMs = performance.now();
   const { evaluate, type, root } = compile(constructs ? rewriteConstruction(source) : { source, at: (place) => place }, { scope, source, allowed: { binds } });

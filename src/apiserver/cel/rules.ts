@@ -12,7 +12,7 @@ import { oldItems } from '../apiextensions/validation.ts';
 import { BudgetError, PER_CALL_LIMIT, TOTAL_LIMIT, withBudget } from './budget.ts';
 import { bounded, costMessage, Estimator, RULE_COST_LIMIT, SCHEMA_COST_LIMIT } from './cost.ts';
 import { declaredCount, declaredSizes, maxOccurrences, nodeAt } from './declared-sizes.ts';
-import { describeError, runtimeMessage } from './errors.ts';
+import { CelCompileError, describeError, requireReadable, runtimeMessage } from './errors.ts';
 import { UNORDERED_EQUALS, UNORDERED_JOIN } from './library.ts';
 import { checkLiterals } from './literals.ts';
 import { becomes, countSteps, nodesOf, prepare, rootOf, uses, type SyntaxNode } from './syntax.ts';
@@ -208,8 +208,9 @@ function shown({ rule = '', message = '', messageExpression = '', reason = '', f
 
 /** Answers why it cannot be compiled, else. */
 function compileText(text: string, { node, isRoot, environments: { checking, evaluating }, wants }: Subject & { readonly wants: 'bool' | 'string' }): Compiled | string {
-  const failed = (error: unknown): string => `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${describeError(error, text, { env: checking })}`;
+  const failed = (error: unknown): string => `${wants === 'bool' ? '' : 'messageExpression '}compilation failed: ${error instanceof CelCompileError ? error.message : describeError(error, text, { env: checking })}`;
   try {
+    requireReadable(text);
     const checked = parsedBy(checking, text), { valid, error, type } = checked.check(), root = rootOf(checked);
     if (!valid) return failed(error);
     checkLiterals(root);

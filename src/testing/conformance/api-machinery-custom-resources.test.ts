@@ -150,7 +150,7 @@ describe('conformance: custom resources', () => {
     assert.equal((await strict(path, { body })).message, `${`Noxu${count}`} in version "v1" cannot be handled as a Noxu${count}: strict decoding error: unknown field "spec.unknownField"`);
     const { status, text } = await apply(`${path}/mytest`, manifest(path, 'metadata:\n  name: mytest\nspec:\n  unknownField: unknown\n'));
     // Applying asks the schema before strictness does.
-    assert.equal(status, 500, text);
+    assert.equal(status, 400, text);
     assert.match(text, /\.spec\.unknownField: field not declared in schema/);
   });
 

@@ -267,7 +267,7 @@ describe('conformance: API machinery', () => {
     }));
     it('ValidatingAdmissionPolicy API', () => showLifecycle(world, {
       group: 'admissionregistration.k8s.io', plural: 'validatingadmissionpolicies', kind: 'ValidatingAdmissionPolicy', object: policy({ validations: [{ expression: 'true' }] }),
-      status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
+      status: { resetsMetadata: true, patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
     }));
     it('ValidatingadmissionPolicyBinding API', () => showLifecycle(world, {
       group: 'admissionregistration.k8s.io', plural: 'validatingadmissionpolicybindings', kind: 'ValidatingAdmissionPolicyBinding', object: () => ({ spec: { policyName: 'none.example.com', validationActions: ['Deny'] } }),

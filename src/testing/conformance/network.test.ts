@@ -170,7 +170,7 @@ describe('conformance: network', () => {
 
   it('ServiceCIDR API', () => showLifecycle(world, {
     group: 'networking.k8s.io', plural: 'servicecidrs', kind: 'ServiceCIDR', object: (index) => ({ spec: { cidrs: [`10.3${index}.0.0/24`] } }),
-    status: { patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
+    status: { resetsMetadata: true, patch: { conditions: [{ type: 'PatchStatusFailed', status: 'False', reason: 'Patched', message: 'Patched', lastTransitionTime: '2026-01-01T00:00:00Z' }] } },
   }));
 
   it('Service, complete ServiceStatus lifecycle', async () => {

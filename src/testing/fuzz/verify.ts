@@ -135,7 +135,7 @@ async function verifyVersion({ resource, version, stored, exchange }: Verifying)
 }
 
 /** What is looked at when an object is changed, and not when it is new, here as upstream. */
-const ONLY_OF_CHANGES = /Node "[^"]*" is invalid: status\.addresses\[\d+\]: Duplicate value/;
+const ONLY_OF_CHANGES = /Node "[^"]*" is invalid: status\.addresses\[\d+\]: Duplicate value|CustomResourceDefinition\.apiextensions\.k8s\.io "[^"]*" is invalid: \[?status\.storedVersions\[\d+\]: Invalid value/;
 
 /** The very same object is no change. */
 async function verifyPut({ path, text, value, exchange, fault }: { readonly path: string; readonly text: string; readonly value: KubeObject; readonly exchange: Exchange; readonly fault: (why: string) => void }): Promise<void> {

@@ -167,10 +167,12 @@ describe('conformance in real containers: network', { skip: missing, concurrency
     const reachesBoth = async (place: Place, targets: readonly { readonly ip: string; readonly port: number; readonly answer: string }[]): Promise<void> => {
       const ports = targets.map((_, index) => ({ name: `port-${index}`, port: 81 + index, protocol: 'TCP' }));
       const { spec: { clusterIP } } = await world.post(`${place.core}/services`, service('manual', { ports }));
-      for (const [index, { ip, port }] of targets.entries()) {
+      for (const [index, { ip, port, answer }] of targets.entries()) {
         await world.post(`/apis/discovery.k8s.io/v1/namespaces/${place.namespace}/endpointslices`, {
           apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: `manual-${index}`, labels: { 'kubernetes.io/service-name': 'manual', 'endpointslice.kubernetes.io/managed-by': 'test' } },
-          addressType: 'IPv4', endpoints: [{ addresses: [ip], conditions: { ready: true } }], ports: [{ name: `port-${index}`, port, protocol: 'TCP' }],
+          addressType: 'IPv4',
+          // The API server's proxy goes to addresses of pods alone.
+          endpoints: [{ addresses: [ip], conditions: { ready: true }, targetRef: { kind: 'Pod', namespace: place.namespace, name: answer } }], ports: [{ name: `port-${index}`, port, protocol: 'TCP' }],
         });
       }
       for (const [index, { answer, port }] of targets.entries()) {
