@@ -29,6 +29,8 @@ export interface DecodeTarget {
   readonly schema: ObjectSchema;
   /** Other kinds that are taken: a Scale or an Eviction of an older version. */
   readonly alsoAccepted?: readonly GroupVersionKind[];
+  /** Values stand in no message. */
+  readonly confidential?: boolean | undefined;
   /** Options of a verb: of any version, and errors are said without naming the kind. */
   readonly isOptions?: boolean;
   /** In place of decoding by the schema. */

@@ -46,9 +46,9 @@ export function kindVersions(endpoint: Endpoint): KindVersions {
 
 /** How a request through the endpoint writes its fields down, in the request's version. undefined: of this kind nothing is written down. */
 export function ownershipContext(endpoint: Endpoint, { manager, subresource, nowMs }: Writer): WriteContext | undefined {
-  const { schema, apiVersion } = endpoint;
+  const { schema, apiVersion, resource: { behaviour: { confidential } } } = endpoint;
   if (!schema) return undefined;
-  return { schema, apiVersion, manager, nowMs, written: writtenFields(endpoint, subresource), versions: kindVersions(endpoint), ...(subresource ? { subresource } : {}) };
+  return { schema, apiVersion, manager, nowMs, ...(confidential ? { confidential } : {}), written: writtenFields(endpoint, subresource), versions: kindVersions(endpoint), ...(subresource ? { subresource } : {}) };
 }
 
 function inRequestVersion(endpoint: Endpoint, object: KubeObject): KubeObject {

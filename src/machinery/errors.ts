@@ -89,6 +89,9 @@ export const statusErrors = {
   unavailable: (message: string) => failure(503, 'ServiceUnavailable', message),
 } as const;
 
+/** In place of values that nobody is to read in a message: upstream's words for it. */
+export const REDACTED = '<secret contents redacted>';
+
 /** One invalid field, after apimachinery's field.Error. type is the cause's reason ('FieldValueRequired', …). */
 export interface FieldError {
   readonly type: 'FieldValueNotFound' | 'FieldValueRequired' | 'FieldValueDuplicate' | 'FieldValueInvalid' | 'FieldValueNotSupported'

@@ -97,6 +97,8 @@ export interface ResourceBehaviour<T extends KubeObject = KubeObject> {
   readonly allowUnconditionalUpdate?: boolean;
   /** Delete in two steps: the grace period in seconds for this delete (0 = at once), given what was asked for. Pods: spec.terminationGracePeriodSeconds, 0 when not scheduled or already finished. */
   readonly gracefulDelete?: (object: T, requestedSeconds: number | undefined) => number;
+  /** Values of its objects stand in no message, also where upstream shows them: messages are kept in audit logs. */
+  readonly confidential?: boolean;
   /** What becomes of dependents when the client does not say; 'unsupported': whatever it says, nothing waits for them. Default 'background'. */
   readonly defaultPropagation?: 'background' | 'orphan' | 'unsupported';
   /** Called with the marked object, which may be changed, when it is first to be deleted: a finalizer is put on here that the server's own controllers take off. Nothing else is done then. */

@@ -127,6 +127,9 @@ describe('nothing secret is written down', () => {
       { target: `PATCH ${secrets}/good`, type: 'application/json-patch+json', body: [{ op: 'test', path: '/data/word', value: keep('a test in a patch') }] },
       { target: `PATCH ${secrets}/good`, type: 'application/strategic-merge-patch+json', body: { data: keep('a patch of another type') } },
       { target: `PATCH ${secrets}/good`, type: 'application/merge-patch+json', body: `{"stringData": {"word": "${keep('a patch that is damaged')}"` },
+      { target: `PATCH ${secrets}/good?fieldValidation=Strict`, type: 'application/merge-patch+json', body: { strnigData: {}, stringData: { word: keep('a patch with a misspelled field') } } },
+      { target: `PATCH ${secrets}/good?fieldManager=other`, type: 'application/apply-patch+yaml', body: `apiVersion: v1\nkind: Secret\nmetadata: {name: good}\ndata: ${keep('an applied text for a map')}\n` },
+      { target: `PATCH ${secrets}/good?fieldManager=other`, type: 'application/apply-patch+yaml', body: `apiVersion: v1\nkind: Secret\nmetadata: {name: good}\nstringData: {word: [${keep('an applied list for a text')}]}\n` },
       { target: `PATCH ${secrets}/good?fieldManager=other`, type: 'application/apply-patch+yaml', body: `apiVersion: v1\nkind: Secret\nmetadata: {name: good}\ndata: {word: ${encoded(keep('a conflict of managers'))}}\n` },
       { target: `POST ${secrets}?fieldValidation=Strict`, body: { metadata: { name: 'x' }, strnigData: { key: keep('a misspelled field') } } },
     ];

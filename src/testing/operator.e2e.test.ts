@@ -172,7 +172,7 @@ describe('an operator on @kubernetes/client-node', () => {
       assert.fail('it was allowed');
     };
     const messageOf = async (work: Promise<unknown>): Promise<string> => { const { code, reason, message } = await refusal(work); return `${code} ${reason} ${message}`; };
-    assert.equal(await messageOf(create('big', { replicas: 9 })), '422 Invalid Garden.plots.example "big" is invalid: spec.replicas: Invalid value: "object": a garden has five beds at most');
+    assert.equal(await messageOf(create('big', { replicas: 9 })), '422 Invalid Garden.plots.example "big" is invalid: spec.replicas: Invalid value: a garden has five beds at most');
     assert.equal(await messageOf(create('blue', { color: 'blue' })), '422 Invalid Garden.plots.example "blue" is invalid: [spec.color: Unsupported value: "blue": supported values: "green", "red", "grey", "black", '
       + '<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]');
     assert.equal(await messageOf(create('night', { color: 'black' })), '403 Forbidden admission webhook "validate.plots.example" denied the request: nothing black grows');

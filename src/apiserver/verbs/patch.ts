@@ -54,7 +54,7 @@ export async function patch(endpoint: StoredEndpoint, call: WriteCall, { subreso
     ...(prepare ? { prepare } : {}),
     patches: true,
     change: (current) => {
-      const changed = applyPatch(read, inVersion(endpoint, current!), { target: { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode }, schema: endpoint.schema, warn: (message) => void context.warnings.push(message) });
+      const changed = applyPatch(read, inVersion(endpoint, current!), { target: { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode, confidential: endpoint.resource.behaviour.confidential }, schema: endpoint.schema, warn: (message) => void context.warnings.push(message) });
       checkName(changed.metadata, target, endpoint.resource.namespaced);
       return toStorage(endpoint, changed);
     },

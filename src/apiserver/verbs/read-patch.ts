@@ -3,7 +3,7 @@
  * an object of the request's version, with upstream's words and codes for what is wrong. Nothing is refused before there is an object.
  */
 import { whyUndecodable } from '#machinery/decode.ts';
-import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
+import { REDACTED, fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import { countFields, deepClone, goTypeName, goValue, isJsonObject, parseJsonCounted, type JsonObject } from '#machinery/json.ts';
 import { findDuplicateFields } from '#machinery/json-syntax.ts';
 import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
@@ -108,7 +108,7 @@ export function applyPatch(read: ReadPatch, object: KubeObject, { target, schema
   if (read.kind === 'strategic') restoreKind(patched, target);
   const found = [...problems];
   // Decoding may have changed what was patched.
-  const shown = (): string => (read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), target.decode ? { touched: 'all' } : { touched: touchedBy(read.kind, patch), schema: { kind: 'object', type: () => target.schema } }));
+  const shown = (): string => (target.confidential ? REDACTED : read.kind === 'strategic' ? goValue(patch) : jsonText(patchedValue(read.kind, { object, patch, schema }), target.decode ? { touched: 'all' } : { touched: touchedBy(read.kind, patch), schema: { kind: 'object', type: () => target.schema } }));
   const refuse = (why: string): Error => statusErrors.invalid({ group: '', kind: '', name: '' }, [fieldErrors.invalid('patch', shown(), why)]);
   let decoded: KubeObject;
   try {

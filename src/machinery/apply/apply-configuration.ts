@@ -39,7 +39,7 @@ export async function applyConfiguration(request: ApplyRequest): Promise<KubeObj
 async function merged(request: ApplyRequest): Promise<KubeObject> {
   const { live, config, schema, written, force, apiVersion, versions } = request;
   if (config.metadata?.managedFields !== undefined) throw statusErrors.badRequest('metadata.managedFields must be nil');
-  checkTypedPatch(config, schema);
+  checkTypedPatch(config, schema, request);
   const type = typeOf(schema);
   const before = withoutManagedFields(live ?? {});
   const owners = ownersUnder(live?.metadata?.managedFields ?? [], request);

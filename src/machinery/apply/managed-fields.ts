@@ -28,6 +28,8 @@ export interface WriteContext {
   /** The kind's other versions. Absent: it has none. */
   readonly versions?: KindVersions | undefined;
   readonly nowMs: number;
+  /** Values of its objects stand in no message. */
+  readonly confidential?: boolean;
 }
 
 export interface UpdateRequest extends WriteContext {

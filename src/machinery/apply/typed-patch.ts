@@ -3,7 +3,7 @@
  * declare, values of another kind than the type's, keyed items that stand twice. After structured-merge-diff's typed.validate; where that
  * stops at the first undeclared field of a map, in an order of chance, this names all of them. Formats are decoding's matter.
  */
-import { StatusError, statusErrors } from '../errors.ts';
+import { REDACTED, StatusError, statusErrors } from '../errors.ts';
 import { isJsonObject, type JsonObject } from '../json.ts';
 import { parseApiVersion, type KubeObject } from '../object.ts';
 import type { ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
@@ -12,11 +12,11 @@ import { itemElement } from './typed.ts';
 
 type ListSchema = ValueSchema & { readonly kind: 'list' };
 
-interface Walk { readonly problems: string[]; readonly path: string[] }
+interface Walk { readonly problems: string[]; readonly path: string[]; readonly confidential: boolean }
 
-/** Throws the 500 with which upstream answers a configuration that does not fit its type. */
-export function checkTypedPatch(config: KubeObject, schema: ObjectSchema): void {
-  const walk: Walk = { problems: [], path: [] };
+/** Throws StatusError 400 for a configuration that does not fit its type; confidential: without its values. */
+export function checkTypedPatch(config: KubeObject, schema: ObjectSchema, { confidential = false }: { readonly confidential?: boolean } = {}): void {
+  const walk: Walk = { problems: [], path: [], confidential };
   visit(config, { kind: 'object', type: () => schema }, walk);
   const { problems } = walk;
   if (problems.length === 0) return;
@@ -35,9 +35,9 @@ function visit(value: unknown, schema: ValueSchema, walk: Walk): void {
   if (value === null || value === undefined) return;
   switch (schema.kind) {
     case 'scalar': return visitScalar(value, schema.type, walk);
-    case 'list': return Array.isArray(value) ? visitItems(value, schema, walk) : report(walk, `expected list, got &{${goValue(value)}}`);
-    case 'map': return isJsonObject(value) ? visitFields(value, () => schema.values, walk) : report(walk, `expected map, got &{${goValue(value)}}`);
-    case 'object': return isJsonObject(value) ? visitFields(value, declared(schema.type()), walk) : report(walk, `expected map, got &{${goValue(value)}}`);
+    case 'list': return Array.isArray(value) ? visitItems(value, schema, walk) : report(walk, `expected list, got &{${shown(value, walk)}}`);
+    case 'map': return isJsonObject(value) ? visitFields(value, () => schema.values, walk) : report(walk, `expected map, got &{${shown(value, walk)}}`);
+    case 'object': return isJsonObject(value) ? visitFields(value, declared(schema.type()), walk) : report(walk, `expected map, got &{${shown(value, walk)}}`);
   }
 }
 
@@ -90,10 +90,14 @@ function visitScalar(value: unknown, type: ScalarType, walk: Walk): void {
   const expected = EXPECTED[type];
   if (expected === undefined || typeof value === expected) return;
   switch (expected) {
-    case 'string': return report(walk, `expected string, got &value.valueUnstructured{Value:${goSyntax(value)}}`);
+    case 'string': return report(walk, `expected string, got &value.valueUnstructured{Value:${walk.confidential ? REDACTED : goSyntax(value)}}`);
     case 'number': return report(walk, `expected numeric (int or float), got ${goType(value)}`);
-    case 'boolean': return report(walk, `expected boolean, got &{${goValue(value)}}`);
+    case 'boolean': return report(walk, `expected boolean, got &{${shown(value, walk)}}`);
   }
+}
+
+function shown(value: unknown, { confidential }: Walk): string {
+  return confidential ? REDACTED : goValue(value);
 }
 
 function report(walk: Walk, problem: string): void {

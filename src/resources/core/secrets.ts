@@ -1,4 +1,5 @@
 /** Secret: like a ConfigMap, with types that say which keys there must be. */
+import { REDACTED } from '#machinery/errors.ts';
 import type { Secret } from '#api/types.ts';
 import { parseJson } from '#machinery/json.ts';
 import { checkConfigMapKey, checkImmutable } from '../checks.ts';
@@ -15,6 +16,7 @@ const SERVICE_ACCOUNT_NAME = 'kubernetes.io/service-account.name';
 export const secrets = defineResource<Secret>({
   group: '',
   plural: 'secrets',
+  confidential: true,
   applyDefaults: (secret) => {
     secret.type ||= 'Opaque';
     if (secret.stringData) foldStringData(secret);
@@ -82,7 +84,7 @@ function checkJson(data: Record<string, string>, key: string, errors: Errors): v
     const value = parseJson(decodeBase64(data[key]));
     if (typeof value !== 'object' || Array.isArray(value)) throw new Error('json: cannot unmarshal into Go value of type map[string]interface {}');
   } catch (error) {
-    errors.invalid(DATA.key(key), '<secret contents redacted>', (error as Error).message);
+    errors.invalid(DATA.key(key), REDACTED, (error as Error).message);
   }
 }
 
