@@ -53,8 +53,11 @@ export interface StartOptions {
   readonly onStep: (message: Extract<DaemonMessage, { type: 'step' }>) => void;
 }
 
-/** A young generation of 24 MB instead of 48 costs the API server hardly any throughput and leaves the machine 60 MB. As in the launcher. */
-export const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+/**
+ * A young generation of 24 MB instead of 48 costs the API server hardly any throughput and leaves the machine 60 MB; collecting when the heap has grown
+ * by 120 % rather than by up to 300 costs 5 % of its processor time for writes, and leaves another 60. As in the launcher.
+ */
+export const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', '--heap-growing-percent=120'];
 
 /** How long a program that could not start may take to end. */
 const GIVING_UP_TIMEOUT_MS = 10_000;
