@@ -112,8 +112,14 @@ function normaliseText(text: string, key: string, context: Context): string {
   if (key === 'cells') return normaliseCell(text, context);
   if (VERSION_KEYS.has(key)) return '<version>';
   if (key === 'continue' && text !== '') return '<continue>';
+  if (key === 'message') return normaliseMessage(text, context);
   if (ADDRESS_KEYS.has(key) && /^[\d.]+$|:/.test(text) && !context.request.includes(text)) return '<ip>';
   return context.text(text);
+}
+
+/** Which port of its range the server took for a service is its own affair. */
+function normaliseMessage(text: string, { request, text: inText }: Context): string {
+  return inText(text).replace(/(?<=nodePort: \{\w+ )3\d{4}(?=\})/g, (port) => (request.includes(port) ? port : '<port>'));
 }
 
 /** Of a table: ages, and the addresses and ports of services. */
