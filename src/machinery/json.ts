@@ -149,6 +149,18 @@ export function goTypeName(value: unknown): string {
   return value === null || value === undefined ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value;
 }
 
+/** The Go type that a value of JSON is read into when nothing says of which it is: as Go's %T prints it. */
+export function goType(value: unknown): string {
+  if (value === null || value === undefined) return '<nil>';
+  if (Array.isArray(value)) return '[]interface {}';
+  switch (typeof value) {
+    case 'object': return 'map[string]interface {}';
+    case 'boolean': return 'bool';
+    case 'number': return Number.isInteger(value) ? 'int64' : 'float64';
+    default: return 'string';
+  }
+}
+
 /** A value as Go's %v prints it, for messages: map[a:1 b:[x y]]. */
 export function goValue(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';

@@ -1,6 +1,6 @@
 /** What stands where a custom resource's scale reads: counts and a selector's text, in upstream's words for what is neither. Whether the schema allows it is validation.ts' matter. */
 import { fieldErrors, type FieldError } from '#machinery/errors.ts';
-import { isJsonObject } from '#machinery/json.ts';
+import { goType, goValue, isJsonObject } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { simplePath } from './json-path.ts';
 
@@ -44,19 +44,5 @@ function find(object: KubeObject, path: string): Found {
 }
 
 function notA(wanted: string, { path, value }: { readonly path: string; readonly value: unknown }): string {
-  return `${path} accessor error: ${shown(value)} is of the type ${goType(value)}, expected ${wanted}`;
-}
-
-function goType(value: unknown): string {
-  if (value === null) return '<nil>';
-  if (Array.isArray(value)) return '[]interface {}';
-  if (typeof value === 'number') return Number.isInteger(value) ? 'int64' : 'float64';
-  return typeof value === 'boolean' ? 'bool' : typeof value === 'string' ? 'string' : 'map[string]interface {}';
-}
-
-/** As Go prints values. */
-function shown(value: unknown): string {
-  if (value === null) return '<nil>';
-  if (Array.isArray(value)) return `[${value.map(shown).join(' ')}]`;
-  return isJsonObject(value) ? `map[${Object.keys(value).toSorted().map((key) => `${key}:${shown(value[key])}`).join(' ')}]` : String(value);
+  return `${path} accessor error: ${goValue(value)} is of the type ${goType(value)}, expected ${wanted}`;
 }

@@ -4,7 +4,7 @@
  * stops at the first undeclared field of a map, in an order of chance, this names all of them. Formats are decoding's matter.
  */
 import { REDACTED, StatusError, statusErrors } from '../errors.ts';
-import { isJsonObject, type JsonObject } from '../json.ts';
+import { goType, goValue, isJsonObject, type JsonObject } from '../json.ts';
 import { parseApiVersion, type KubeObject } from '../object.ts';
 import type { ObjectSchema, ScalarType, ValueSchema } from '../schema.ts';
 import { printPath } from './field-set.ts';
@@ -103,24 +103,6 @@ function shown(value: unknown, { confidential }: Walk): string {
 function report(walk: Walk, problem: string): void {
   const place = printPath(walk.path);
   walk.problems.push(place === '' ? problem : `${place}: ${problem}`);
-}
-
-function goType(value: unknown): string {
-  if (Array.isArray(value)) return '[]interface {}';
-  switch (typeof value) {
-    case 'object': return 'map[string]interface {}';
-    case 'boolean': return 'bool';
-    case 'number': return Number.isInteger(value) ? 'int64' : 'float64';
-    default: return 'string';
-  }
-}
-
-/** As Go's %v shows it. */
-function goValue(value: unknown): string {
-  if (value === null || value === undefined) return '<nil>';
-  if (Array.isArray(value)) return `[${value.map(goValue).join(' ')}]`;
-  if (isJsonObject(value)) return `map[${Object.keys(value).toSorted().map((key) => `${key}:${goValue(value[key])}`).join(' ')}]`;
-  return String(value as string | number | boolean);
 }
 
 /** As Go's %#v shows it. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errorMessage } from '#stdx/log.ts';
 import { ImageGarbageCollector } from '../images/garbage.ts';
 import type { AgentParts } from './pod/parts.ts';
+import { Rounds } from './rounds.ts';
 
 export interface GarbageCollectorOptions {
   readonly parts: AgentParts;
@@ -18,38 +19,34 @@ const IMAGE_PERIOD_MS = 300_000;
 
 export class GarbageCollector {
   readonly #options: GarbageCollectorOptions;
-  readonly #stop = new AbortController();
+  readonly #rounds: Rounds;
   readonly #images: ImageGarbageCollector;
   #lastImagesMs: number;
-  #running: Promise<void> | undefined;
 
   constructor(options: GarbageCollectorOptions) {
     this.#options = options;
     const { cri, clock, log } = options.parts;
     this.#images = new ImageGarbageCollector({ cri, clock, log, alsoUsed: options.imagesUsed });
     this.#lastImagesMs = clock.monotonic();
+    this.#rounds = new Rounds(clock);
   }
 
   start(): void {
-    this.#running = this.#run();
+    this.#rounds.start(() => this.#round());
   }
 
-  async stop(): Promise<void> {
-    this.#stop.abort(new Error('node agent stopped'));
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
-  async #run(): Promise<void> {
+  async #round(): Promise<number> {
     const { clock, log } = this.#options.parts;
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await this.#collectPods().catch((error: unknown) => log.warn('leftovers of pods not cleared', { error: errorMessage(error) }));
-      if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
-        this.#lastImagesMs = clock.monotonic();
-        await this.#images.collect().catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
-      }
-      await clock.sleep(PERIOD_MS, signal).catch(() => {});
+    await this.#collectPods().catch((error: unknown) => log.warn('leftovers of pods not cleared', { error: errorMessage(error) }));
+    if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
+      this.#lastImagesMs = clock.monotonic();
+      await this.#images.collect().catch((error: unknown) => log.warn('images not cleared', { error: errorMessage(error) }));
     }
+    return PERIOD_MS;
   }
 
   async #collectPods(): Promise<void> {

@@ -6,6 +6,7 @@ import { rename, rm, stat } from 'node:fs/promises';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
+import { Rounds } from './rounds.ts';
 import { logFiles } from './server/log-file.ts';
 
 export interface LogRotationOptions {
@@ -24,31 +25,26 @@ const MAXIMUM_FILES = 5;
 
 export class LogRotation {
   readonly #options: LogRotationOptions;
-  readonly #stop = new AbortController();
+  readonly #rounds: Rounds;
   /** A container's path does not change. */
   readonly #paths = new Map<string, string>();
-  #running: Promise<void> | undefined;
 
   constructor(options: LogRotationOptions) {
     this.#options = options;
+    this.#rounds = new Rounds(options.clock);
   }
 
   start(): void {
-    this.#running = this.#run();
+    this.#rounds.start(() => this.#round(), { firstMs: PERIOD_MS });
   }
 
-  async stop(): Promise<void> {
-    this.#stop.abort(new Error('node agent stopped'));
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
-  async #run(): Promise<void> {
-    const { clock, log } = this.#options;
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await clock.sleep(PERIOD_MS, signal).catch(() => {});
-      if (!signal.aborted) await this.rotate().catch((error: unknown) => log.warn('logs not rotated', { error: errorMessage(error) }));
-    }
+  async #round(): Promise<number> {
+    await this.rotate().catch((error: unknown) => this.#options.log.warn('logs not rotated', { error: errorMessage(error) }));
+    return PERIOD_MS;
   }
 
   /** One look at all running containers. */

@@ -12,6 +12,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { ContainerStats } from '../cri/types.ts';
 import { LABELS } from './labels.ts';
 import { podLogDirectory, type AgentParts } from './pod/parts.ts';
+import { Rounds } from './rounds.ts';
 
 /** What is asked of pods' workers. */
 export interface LimitedPod {
@@ -39,33 +40,26 @@ const BLOCK_BYTES = 512;
 
 export class StorageLimits {
   readonly #options: StorageLimitsOptions;
-  readonly #stop = new AbortController();
-  #running: Promise<void> | undefined;
+  readonly #rounds: Rounds;
 
   constructor(options: StorageLimitsOptions) {
     this.#options = options;
+    this.#rounds = new Rounds(options.parts.clock);
   }
 
   start(): void {
-    this.#running = this.#run();
+    this.#rounds.start(() => this.#round(), { firstMs: PERIOD_MS });
   }
 
-  async stop(): Promise<void> {
-    this.#stop.abort(new Error('node agent stopped'));
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
-  async #run(): Promise<void> {
+  async #round(): Promise<number> {
     const { clock, log } = this.#options.parts;
-    const { signal } = this.#stop;
-    let restMs = PERIOD_MS;
-    while (!signal.aborted) {
-      await clock.sleep(restMs, signal).catch(() => {});
-      if (signal.aborted) return;
-      const beganMs = clock.monotonic();
-      await this.check().catch((error: unknown) => log.warn('use of disks not known', { error: errorMessage(error) }));
-      restMs = Math.max(PERIOD_MS, (clock.monotonic() - beganMs) * REST_PER_WORK);
-    }
+    const beganMs = clock.monotonic();
+    await this.check().catch((error: unknown) => log.warn('use of disks not known', { error: errorMessage(error) }));
+    return Math.max(PERIOD_MS, (clock.monotonic() - beganMs) * REST_PER_WORK);
   }
 
   /** One look at all pods that have limits. */
@@ -75,7 +69,7 @@ export class StorageLimits {
     if (limited.length === 0) return;
     const { stats } = await parts.cri.listContainerStats({});
     for (const worker of limited) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#rounds.stopped) return;
       const message = excess(worker.pod, await this.#use(worker.pod, stats));
       if (message === undefined || worker.finished || worker.ending) continue;
       parts.log.info('pod evicted', { pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`, message });
