@@ -7,6 +7,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { parseApiVersion, type KubeObject, type ManagedFieldsEntry } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { Endpoint } from './catalogue.ts';
+import { inVersion } from './views.ts';
 
 export interface Writer {
   readonly manager: string;
@@ -51,16 +52,12 @@ export function ownershipContext(endpoint: Endpoint, { manager, subresource, now
   return { schema, apiVersion, manager, nowMs, ...(confidential ? { confidential } : {}), written: writtenFields(endpoint, subresource), versions: kindVersions(endpoint), ...(subresource ? { subresource } : {}) };
 }
 
-function inRequestVersion(endpoint: Endpoint, object: KubeObject): KubeObject {
-  return endpoint.isStorageVersion ? object : endpoint.resource.convert(object, endpoint.apiVersion);
-}
-
 /** The object is as its writer sent it, with defaults: what the server adds later is nobody's. May have to wait. */
 export function ownNew(endpoint: Endpoint, object: KubeObject, writer: Writer): Promise<void> | undefined {
   const request = ownershipContext(endpoint, { ...writer, subresource: '' });
   if (!request) return undefined;
   const sent = object.metadata!.managedFields;
-  const seen = inRequestVersion(endpoint, object);
+  const seen = inVersion(endpoint, object);
   if (!sent || sent.length === 0) return settle(object, unlessMalformed(() => managedFieldsOfNew({ ...request, object: seen })));
   return settle(object, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live: undefined, next: seen })));
 }
@@ -77,7 +74,7 @@ export function ownChanged(endpoint: Endpoint, { next, previous }: { readonly ne
   if (writer.subresource === '' && isGivenEmpty(next.metadata, 'managedFields')) return undefined;
   const request = ownershipContext(endpoint, writer);
   if (!request) return undefined;
-  const [live, seen] = [previous, next].map((object) => inRequestVersion(endpoint, object)) as [KubeObject, KubeObject];
+  const [live, seen] = [previous, next].map((object) => inVersion(endpoint, object)) as [KubeObject, KubeObject];
   return settle(next, unlessMalformed(() => managedFieldsAfterUpdate({ ...request, live, next: seen, schemaChanges: !endpoint.isBuiltin })));
 }
 
