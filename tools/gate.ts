@@ -1,5 +1,5 @@
 /**
- * The one gate, `capstan test`: installs what the tests need, then types, lint, layers, generated-is-fresh, unit tests and integration tests;
+ * The one gate, `capstan test`: installs what the tests need, then types, lint, format, layers, generated-is-fresh, unit tests and integration tests;
  * ends with the line 'N passed, N failed, N skipped'. Options: --only SUBSTRING (test files whose path contains it), --unit (no integration tests),
  * --fix (let the checks that can mend what they find do so), --no-install.
  *
@@ -32,9 +32,16 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
 /** Asked by Debian before a package starts its service: the tests start their own, elsewhere. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
 
-interface Tally { passed: number; failed: number; skipped: number; skips: string[] }
+interface Tally {
+  passed: number;
+  failed: number;
+  skipped: number;
+  skips: string[];
+}
 
-function flag(name: string): boolean { return process.argv.includes(name); }
+function flag(name: string): boolean {
+  return process.argv.includes(name);
+}
 
 function option(name: string): string | undefined {
   const at = process.argv.indexOf(name);
@@ -42,10 +49,14 @@ function option(name: string): string | undefined {
 }
 
 function installTestPackages(): void {
-  const missing = Object.entries(TEST_PACKAGES).filter(([, file]) => !existsSync(file)).map(([name]) => name);
+  const missing = Object.entries(TEST_PACKAGES)
+    .filter(([, file]) => !existsSync(file))
+    .map(([name]) => name);
   if (missing.length === 0 || flag('--no-install')) return;
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
-    console.log(`gate: not installing ${missing.join(' ')} (needs root and apt-get); tests that need them are skipped`);
+    console.log(
+      `gate: not installing ${missing.join(' ')} (needs root and apt-get); tests that need them are skipped`,
+    );
     return;
   }
   console.log(`gate: installing Debian packages ${missing.join(' ')}`);
@@ -53,9 +64,15 @@ function installTestPackages(): void {
   spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore', env: environment });
   const holdsServices = !existsSync(SERVICE_POLICY);
   if (holdsServices) writeFileSync(SERVICE_POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  const result = spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { encoding: 'utf8', env: environment });
+  const result = spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], {
+    encoding: 'utf8',
+    env: environment,
+  });
   if (holdsServices) rmSync(SERVICE_POLICY, { force: true });
-  if (result.status !== 0) console.log(`gate: apt-get failed; tests that need these packages are skipped\n${result.stdout}${result.stderr}`);
+  if (result.status !== 0)
+    console.log(
+      `gate: apt-get failed; tests that need these packages are skipped\n${result.stdout}${result.stderr}`,
+    );
 }
 
 /** Runs one check; true when it passed. */
@@ -75,17 +92,24 @@ async function runTests(files: readonly string[], concurrency: number): Promise<
   for await (const event of stream) {
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const data = event.data;
-    const isFile = data.nesting === 0 && data.file !== undefined && files.some((file) => file === data.name || relative(root, file) === data.name);
+    const isFile =
+      data.nesting === 0 &&
+      data.file !== undefined &&
+      files.some((file) => file === data.name || relative(root, file) === data.name);
     const skipped = data.skip !== undefined && data.skip !== false;
     // A suite counts only when it is skipped as a whole, for its tests are not seen then.
     if ((data.details.type === 'suite' && !skipped) || (isFile && event.type === 'test:pass')) continue;
     if (event.type === 'test:fail') {
       if (data.details.error.failureType === 'subtestsFailed') continue;
       tally.failed += 1;
-      console.log(`FAIL ${data.file ? relative(root, data.file) : ''} › ${data.name}\n${describeFailure(data.details.error)}`);
+      console.log(
+        `FAIL ${data.file ? relative(root, data.file) : ''} › ${data.name}\n${describeFailure(data.details.error)}`,
+      );
     } else if (skipped) {
       tally.skipped += 1;
-      tally.skips.push(`${data.name}: ${data.skip === true || data.skip === '' ? 'no reason given' : data.skip}`);
+      tally.skips.push(
+        `${data.name}: ${data.skip === true || data.skip === '' ? 'no reason given' : data.skip}`,
+      );
     } else {
       tally.passed += 1;
     }
@@ -101,19 +125,57 @@ function describeFailure(error: Error): string {
 async function main(): Promise<void> {
   const only = option('--only');
   installTestPackages();
-  const checks = only ? [] : [
-    check('types', [process.execPath, 'node_modules/typescript/bin/tsc', '--noEmit']),
-    check('lint', [process.execPath, 'node_modules/oxlint/bin/oxlint', ...(flag('--fix') ? ['--fix'] : []), 'src', 'tools', 'bench']),
-    check('layers', [process.execPath, 'tools/check-layers.ts']),
-    check('lock file', [process.execPath, 'tools/complete-lock.ts', ...(flag('--fix') ? [] : ['--check'])]),
-    ...(existsSync(join(root, 'tools/generate-api/main.ts')) ? [check('generated is fresh', [process.execPath, 'tools/generate-api/main.ts', ...(flag('--fix') ? [] : ['--check'])])] : []),
-  ];
-  const found = globSync('{src,tools}/**/*.test.ts', { cwd: root }).filter((file) => !only || file.includes(only)).sort().map((file) => join(root, file));
+  const checks = only
+    ? []
+    : [
+        check('types', [process.execPath, 'node_modules/typescript/bin/tsc', '--noEmit']),
+        check('lint', [
+          process.execPath,
+          'node_modules/oxlint/bin/oxlint',
+          ...(flag('--fix') ? ['--fix'] : []),
+          'src',
+          'tools',
+          'bench',
+        ]),
+        check('format', [
+          process.execPath,
+          'node_modules/oxfmt/bin/oxfmt',
+          ...(flag('--fix') ? [] : ['--check']),
+          'src',
+          'tools',
+          'bench',
+        ]),
+        check('layers', [process.execPath, 'tools/check-layers.ts']),
+        check('lock file', [
+          process.execPath,
+          'tools/complete-lock.ts',
+          ...(flag('--fix') ? [] : ['--check']),
+        ]),
+        ...(existsSync(join(root, 'tools/generate-api/main.ts'))
+          ? [
+              check('generated is fresh', [
+                process.execPath,
+                'tools/generate-api/main.ts',
+                ...(flag('--fix') ? [] : ['--check']),
+              ]),
+            ]
+          : []),
+      ];
+  const found = globSync('{src,tools}/**/*.test.ts', { cwd: root })
+    .filter((file) => !only || file.includes(only))
+    .sort()
+    .map((file) => join(root, file));
   const integration = found.filter((file) => file.endsWith('.e2e.test.ts'));
-  const unit = await runTests(found.filter((file) => !integration.includes(file)), 2);
+  const unit = await runTests(
+    found.filter((file) => !integration.includes(file)),
+    2,
+  );
   console.log(`unit tests: ${unit.passed} passed, ${unit.failed} failed, ${unit.skipped} skipped`);
-  const end = flag('--unit') ? { passed: 0, failed: 0, skipped: 0, skips: [] } : await runTests(integration, 1);
-  if (!flag('--unit')) console.log(`integration tests: ${end.passed} passed, ${end.failed} failed, ${end.skipped} skipped`);
+  const end = flag('--unit')
+    ? { passed: 0, failed: 0, skipped: 0, skips: [] }
+    : await runTests(integration, 1);
+  if (!flag('--unit'))
+    console.log(`integration tests: ${end.passed} passed, ${end.failed} failed, ${end.skipped} skipped`);
   for (const skip of [...unit.skips, ...end.skips]) console.log(`skipped: ${skip}`);
   const failedChecks = checks.filter((passed) => !passed).length;
   const passed = unit.passed + end.passed + checks.length - failedChecks;
